@@ -1,0 +1,144 @@
+/* ops.h - the operations a transformer is made of, forward and backward, in fp32.
+ *
+ * Arrays are row-major and packed. Letters: T tokens (rows), K inputs and N outputs of a product, C
+ * channels, H heads, G key/value heads, D head size, V vocabulary.
+ *
+ * Promises: a row of a forward result depends only on that row's inputs and the weights, not on how many
+ * other rows there are, where the row stands, or how many threads work (batch invariance, bit for bit);
+ * every reduction has a fixed order that no instruction set with FMA changes (16 virtual lanes, folded as a
+ * tree). Weight gradients are sums over tokens in an order fixed by the shapes. Each operation has its plain
+ * twin in ops_reference.h (double inside) that the tests compare it with. Gradients are added to (+=) where
+ * the comment says "adds", overwritten elsewhere. pool may be NULL. */
+#ifndef RLHF_TENSOR_OPS_H
+#define RLHF_TENSOR_OPS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/pool.h"
+
+/* ---- products -------------------------------------------------------------------------------------- */
+
+/* Weights laid out for the micro-kernel: panels of output columns, K innermost order fixed. */
+struct rlhf_packed {
+    float *panels;
+    size_t n, k;
+};
+/* w is [n, k] (transposed = false: torch Linear) or [k, n] (transposed = true: GPT-2's Conv1D, or the same
+ * Linear weight for the backward product). Reuses p's memory when the shape is the same. */
+int rlhf_pack(struct rlhf_packed *p, const float *w, size_t n, size_t k, bool transposed,
+              struct rlhf_pool *pool, struct rlhf_error *err);
+void rlhf_packed_free(struct rlhf_packed *p);
+
+/* y[m, n] = x[m, k] · w + bias (bias may be NULL), or y += with accumulate. Rows of x are x_stride floats
+ * apart and rows of y y_stride. Each output is one chain of FMAs in k order, starting from bias (or y). */
+void rlhf_linear(const struct rlhf_packed *w, const float *x, size_t x_stride, size_t m, const float *bias,
+                 bool accumulate, float *y, size_t y_stride, struct rlhf_pool *pool);
+
+/* dw adds dyᵀ·x: dw is [n, k], or [k, n] when transposed; db (may be NULL) adds the column sums of dy. Through
+ * OpenBLAS in slabs fixed by the shapes. */
+void rlhf_linear_backward_weight(const float *dy, size_t dy_stride, const float *x, size_t x_stride, size_t m,
+                                 size_t n, size_t k, bool transposed, float *dw, float *db,
+                                 struct rlhf_pool *pool);
+
+/* ---- rows ------------------------------------------------------------------------------------------ */
+
+/* y[t] = table[token[t]] (+ position_table[position[t]] when not NULL); rows of C. */
+void rlhf_embed(const float *table, const int32_t *token, const float *position_table, const uint32_t *position,
+                size_t t, size_t c, float *y, struct rlhf_pool *pool);
+/* Adds dy to the rows of the tables' gradients, in token order. */
+void rlhf_embed_backward(const float *dy, const int32_t *token, const uint32_t *position, size_t t, size_t c,
+                         float *d_table, float *d_position_table, struct rlhf_pool *pool);
+
+/* y = (x - mean) · rstd · gain + shift; statistics kept for backward: mean[T], rstd[T]. */
+void rlhf_layernorm(const float *x, const float *gain, const float *shift, float epsilon, size_t t, size_t c,
+                    float *y, float *mean, float *rstd, struct rlhf_pool *pool);
+/* dx adds (residual streams meet there); d_gain, d_shift add. */
+void rlhf_layernorm_backward(const float *dy, const float *x, const float *gain, const float *mean,
+                             const float *rstd, size_t t, size_t c, float *dx, float *d_gain, float *d_shift,
+                             struct rlhf_pool *pool);
+/* y = x · rstd · gain, rstd = 1/sqrt(mean(x²) + epsilon). */
+void rlhf_rmsnorm(const float *x, const float *gain, float epsilon, size_t t, size_t c, float *y, float *rstd,
+                  struct rlhf_pool *pool);
+void rlhf_rmsnorm_backward(const float *dy, const float *x, const float *gain, const float *rstd, size_t t,
+                           size_t c, float *dx, float *d_gain, struct rlhf_pool *pool);
+
+/* GELU, tanh form (GPT-2's gelu_new). */
+void rlhf_gelu(const float *x, size_t count, float *y, struct rlhf_pool *pool);
+void rlhf_gelu_backward(const float *dy, const float *x, size_t count, float *dx, struct rlhf_pool *pool);
+/* y = silu(gate) · up, gate and up in one row [gate M | up M] of gate_up [T, 2M]; dgate_up likewise. */
+void rlhf_swiglu(const float *gate_up, size_t t, size_t m, float *y, struct rlhf_pool *pool);
+void rlhf_swiglu_backward(const float *dy, const float *gate_up, size_t t, size_t m, float *d_gate_up,
+                          struct rlhf_pool *pool);
+
+void rlhf_add(const float *x, size_t count, float *y, struct rlhf_pool *pool); /* y += x */
+
+/* Rotary position embedding in place on `heads` heads of D in rows of `stride` floats, halves convention (Llama).
+ * cos_sin is [context][D] (cos D/2, sin D/2) from rlhf_rope_table(). backward = true rotates back. */
+void rlhf_rope_table(float theta, size_t context, size_t d, float *cos_sin);
+void rlhf_rope(float *x, size_t stride, size_t heads, size_t d, const uint32_t *position, size_t t,
+               const float *cos_sin, bool backward, struct rlhf_pool *pool);
+
+/* ---- attention ------------------------------------------------------------------------------------- */
+
+/* Causal attention over packed sequences. qkv rows are [q H·D | k G·D | v G·D]; sequence s is rows start[s] ..
+ * start[s+1]. Scale 1/sqrt(D). out is [T, H·D]. lse [H, T] (natural log-sum-exp of the scaled scores) is kept
+ * for backward; may be NULL. Memory beyond out and lse is bounded by blocks, not T². */
+struct rlhf_attention_shape {
+    const uint32_t *start; /* [B + 1] */
+    size_t sequences;
+    size_t heads, kv_heads, d;
+};
+void rlhf_attention(const struct rlhf_attention_shape *s, const float *qkv, float *out, float *lse,
+                    struct rlhf_pool *pool);
+void rlhf_attention_backward(const struct rlhf_attention_shape *s, const float *d_out, const float *qkv,
+                             const float *out, const float *lse, float *d_qkv, struct rlhf_pool *pool);
+
+/* The same for rows whose keys and values are in a cache: bit-equal to rlhf_attention for the same tokens.
+ * Item i has count[i] new rows of qkv (packed one item after another); its cache already holds length[i]
+ * tokens; the new keys and values are stored behind them first. One item's cache for one layer is
+ * `keys` in panels of 16 tokens ([ceil(context/16)][G][D][16]) and `values` as [context][G][D]. */
+struct rlhf_attention_item {
+    float *keys, *values;
+    size_t length, count;
+};
+void rlhf_attention_extend(const struct rlhf_attention_item *items, size_t count, size_t heads, size_t kv_heads,
+                           size_t d, const float *qkv, float *out, struct rlhf_pool *pool);
+
+/* ---- vocabulary ------------------------------------------------------------------------------------ */
+
+/* For each of n rows of hidden [n, C]: logprob = log softmax(hidden·w / temperature)[target], entropy (may be NULL)
+ * of that distribution, lse kept for backward. Logits exist in tiles only. */
+void rlhf_vocab_logprobs(const struct rlhf_packed *w, const float *hidden, const int32_t *target, size_t n,
+                         float temperature, float *logprob, float *entropy, float *lse, struct rlhf_pool *pool);
+/* d_hidden [n, C] overwritten; d_w [V, C] adds. w_back is the packed transpose (for d_hidden). d_entropy may be NULL. */
+void rlhf_vocab_logprobs_backward(const struct rlhf_packed *w, const struct rlhf_packed *w_back,
+                                  const float *hidden, const int32_t *target, size_t n, float temperature,
+                                  const float *lse, const float *entropy, const float *d_logprob,
+                                  const float *d_entropy, float *d_hidden, float *d_w, struct rlhf_pool *pool);
+
+/* ---- optimiser ------------------------------------------------------------------------------------- */
+
+struct rlhf_adamw {
+    float lr, beta1, beta2, epsilon, weight_decay; /* decoupled decay (Loshchilov & Hutter 2019) */
+    uint64_t step;                                 /* 1 at the first update: bias correction     */
+    bool epsilon_inside_tf1; /* epsilon placed as TF1's Adam does (recipe.md), not as PyTorch's  */
+};
+/* grad is multiplied by grad_scale first (clipping). weight_decay applies where decay is true. */
+void rlhf_adamw_step(const struct rlhf_adamw *a, float grad_scale, bool decay, const float *grad, float *m,
+                     float *v, float *param, size_t count, struct rlhf_pool *pool);
+/* Sum of squares in double, fixed order; NaN or Inf inside shows in the result. */
+double rlhf_sum_squares(const float *x, size_t count, struct rlhf_pool *pool);
+
+/* ---- the machine ----------------------------------------------------------------------------------- */
+
+/* Chooses kernels from cpuid (RLHF_ISA=generic|avx2|avx512 overrides), sets OPENBLAS_CORETYPE and
+ * OPENBLAS_NUM_THREADS=1, then loads OpenBLAS with dlopen and checks openblas_get_corename(). Call once before
+ * anything else here; a second call is free. */
+int rlhf_tensor_start(struct rlhf_error *err);
+/* One line for the log: kernel set, OpenBLAS version, core type wanted and loaded. Static storage. */
+const char *rlhf_tensor_profile(void);
+
+#endif

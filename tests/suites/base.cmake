@@ -1,0 +1,1 @@
+rlhf_suites(unit base USES base)
