@@ -113,6 +113,9 @@ void rlhf_attention_extend(const struct rlhf_attention_item *items, size_t count
  * of that distribution, lse kept for backward. Logits exist in tiles only. */
 void rlhf_vocab_logprobs(const struct rlhf_packed *w, const float *hidden, const int32_t *target, size_t n,
                          float temperature, float *logprob, float *entropy, float *lse, struct rlhf_pool *pool);
+/* The same for one row of logits that is in memory, bit for bit, so that what a sampler records is what
+ * scoring computes: log softmax(logits / temperature)[target]. -inf logits have probability 0. */
+float rlhf_vocab_logprob_row(const float *logits, size_t v, float temperature, int32_t target);
 /* d_hidden [n, C] overwritten; d_w [V, C] adds. w_back is the packed transpose (for d_hidden). d_entropy may be NULL. */
 void rlhf_vocab_logprobs_backward(const struct rlhf_packed *w, const struct rlhf_packed *w_back,
                                   const float *hidden, const int32_t *target, size_t n, float temperature,
