@@ -90,11 +90,13 @@ struct learner_rollout {
     float *logprob_raw;    /* [count] untempered */
     uint32_t count;
     bool ended;            /* with the end token */
+    bool missing;          /* nobody could do this job: arrays NULL, count 0; leave it out, never invent it */
 };
 
 struct learner_score {
     float reward;
     float *logprob_ref;    /* [count - prompt_count], NULL when not asked for */
+    bool missing;          /* nobody could do this job: a state, not a reward of 0 */
 };
 
 struct learner_comparison {
