@@ -21,6 +21,8 @@ enum rlhf_config_type {
     RLHF_CONFIG_STRINGS, /* struct rlhf_config_strings                    */
     RLHF_CONFIG_MAP,     /* a struct inside, by sub-schema                */
     RLHF_CONFIG_LIST,    /* struct rlhf_config_list of structs by sub-schema */
+    RLHF_CONFIG_OPTION,  /* struct x *, owned: a map by sub-schema that may be absent: NULL then, and neither
+                            its defaults nor its required keys apply; printed only where present */
 };
 
 struct rlhf_config_strings {

@@ -1,0 +1,568 @@
+/* run.c - the table of the run file, and the rules between its keys. */
+#include "config/run.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const schedules[] = {"constant", "linear", "cosine", NULL};
+static const char *const styles[] = {"gpt2", "llama", NULL};
+
+/* One row. The macros keep a row on a line: key, where it lives, default, range, help. */
+#define BOOL(k, s, f, d, h) {.key = k, .type = RLHF_CONFIG_BOOL, .offset = offsetof(s, f), .def = d, .help = h}
+#define INT(k, s, f, d, lo, hi, h)                                                                                  \
+    {.key = k, .type = RLHF_CONFIG_INTEGER, .offset = offsetof(s, f), .def = d, .min = lo, .max = hi, .help = h}
+#define NUM(k, s, f, d, lo, hi, h)                                                                                  \
+    {.key = k, .type = RLHF_CONFIG_NUMBER, .offset = offsetof(s, f), .def = d, .min = lo, .max = hi, .help = h}
+#define STR(k, s, f, d, h) {.key = k, .type = RLHF_CONFIG_STRING, .offset = offsetof(s, f), .def = d, .help = h}
+#define NEED(k, s, f, h)                                                                                            \
+    {.key = k, .type = RLHF_CONFIG_STRING, .offset = offsetof(s, f), .required = true, .min = 1, .max = 200, .help = h}
+#define STRS(k, s, f, h) {.key = k, .type = RLHF_CONFIG_STRINGS, .offset = offsetof(s, f), .help = h}
+#define NEEDS(k, s, f, h)                                                                                           \
+    {.key = k, .type = RLHF_CONFIG_STRINGS, .offset = offsetof(s, f), .required = true, .min = 1, .max = 1000, .help = h}
+#define CHOICE(k, s, f, d, c, h)                                                                                    \
+    {.key = k, .type = RLHF_CONFIG_CHOICE, .offset = offsetof(s, f), .def = d, .choices = c, .help = h}
+#define MAP(k, s, f, sch, h) {.key = k, .type = RLHF_CONFIG_MAP, .offset = offsetof(s, f), .sub = &sch, .help = h}
+#define LIST(k, s, f, sch, h) {.key = k, .type = RLHF_CONFIG_LIST, .offset = offsetof(s, f), .sub = &sch, .help = h}
+#define OPTION(k, s, f, sch, h) {.key = k, .type = RLHF_CONFIG_OPTION, .offset = offsetof(s, f), .sub = &sch, .help = h}
+
+#define LARGE 1e15 /* a limit for numbers that have no natural one */
+
+#define OPT struct rlhf_run_optimizer
+static const struct rlhf_config_key optimizer_keys[] = {
+    NUM("learning_rate", OPT, learning_rate, "1e-4", 0, 10, "Peak learning rate."),
+    CHOICE("schedule", OPT, schedule, "constant", schedules, "How the rate falls after the warm-up."),
+    NUM("final_rate", OPT, final_rate, "0.1", 0, 1, "Rate at the last step, as a fraction of the peak (linear, cosine)."),
+    INT("warmup", OPT, warmup, "0", 0, LARGE, "Steps over which the rate rises (in a policy stage: iterations)."),
+    NUM("warmup_from", OPT, warmup_from, "0.1", 0, 1, "Rate at the first step of the warm-up, as a fraction of the peak."),
+    NUM("weight_decay", OPT, weight_decay, "0", 0, 10, "Decoupled weight decay of matrices."),
+    NUM("beta1", OPT, beta1, "0.9", 0, 0.999999, "Decay of the first moment."),
+    NUM("beta2", OPT, beta2, "0.95", 0, 0.999999, "Decay of the second moment."),
+    NUM("epsilon", OPT, epsilon, "1e-8", 1e-16, 1, "Added to the square root of the second moment."),
+    BOOL("epsilon_inside", OPT, epsilon_inside, "false", "Place epsilon before the bias correction, as TF1's Adam does."),
+    NUM("clip_norm", OPT, clip_norm, "1", 0, LARGE, "Largest norm of the gradient; 0 switches clipping off."),
+    {0}};
+static const struct rlhf_config_schema optimizer_schema = {"optimizer", optimizer_keys, sizeof(OPT)};
+
+#define SAM struct rlhf_run_sampling
+static const struct rlhf_config_key sampling_keys[] = {
+    NUM("temperature", SAM, temperature, "1", 0, 100, "Divides the logits; 0 is greedy."),
+    INT("top_k", SAM, top_k, "0", 0, 1e9, "Keep the k likeliest tokens; 0 switches it off."),
+    NUM("top_p", SAM, top_p, "1", 1e-6, 1, "Keep the likeliest tokens up to this probability; 1 switches it off."),
+    INT("max_new_tokens", SAM, max_new_tokens, "64", 1, 1e6, "Longest completion, in tokens."),
+    {0}};
+static const struct rlhf_config_schema sampling_schema = {"sampling", sampling_keys, sizeof(SAM)};
+
+#define MIX struct rlhf_run_mix
+static const struct rlhf_config_key mix_keys[] = {
+    STRS("data", MIX, data, "Files of documents."),
+    NUM("weight", MIX, weight, "0", 0, 1e6, "Factor of their language-model loss; 0 leaves it out."),
+    INT("windows", MIX, windows, "8", 1, 1e6, "Windows of documents a step (in a policy stage: a minibatch)."),
+    INT("window", MIX, window, "64", 2, 1e6, "Tokens of a window."),
+    {0}};
+static const struct rlhf_config_schema mix_schema = {"mix", mix_keys, sizeof(MIX)};
+
+#define FILE_ struct rlhf_run_file
+static const struct rlhf_config_key file_keys[] = {
+    NEED("name", FILE_, name, "What it is called in the results."),
+    NEED("file", FILE_, file, "The file."),
+    INT("count", FILE_, count, "0", 0, 1e9, "How many of its lines are used; 0 means all."),
+    {0}};
+static const struct rlhf_config_schema file_schema = {"file", file_keys, sizeof(FILE_)};
+
+#define PRE struct rlhf_stage_pretrain
+static const struct rlhf_config_key pretrain_keys[] = {
+    NEED("name", PRE, name, "The stage's name, unique in the run; its model is kept under it."),
+    STR("from", PRE, from, NULL, "The stage whose model this one starts from; default: the run's model."),
+    NEEDS("data", PRE, data, "Files of documents (JSON lines with \"text\", or .txt)."),
+    INT("steps", PRE, steps, "0", 0, LARGE, "How long: in steps, or"),
+    INT("epochs", PRE, epochs, "0", 0, 1e6, "in passes over the data, or"),
+    INT("tokens", PRE, tokens, "0", 0, LARGE, "in tokens."),
+    INT("batch", PRE, batch, "16", 1, 1e6, "Windows a step."),
+    INT("window", PRE, window, "128", 2, 1e6, "Tokens of a window."),
+    MAP("optimizer", PRE, optimizer, optimizer_schema, "AdamW."),
+    {0}};
+static const struct rlhf_config_schema pretrain_schema = {"pretrain", pretrain_keys, sizeof(PRE)};
+
+#define SFT struct rlhf_stage_sft
+static const struct rlhf_config_key sft_keys[] = {
+    NEED("name", SFT, name, "The stage's name, unique in the run; its model is kept under it."),
+    STR("from", SFT, from, NULL, "The stage whose model this one starts from; default: the last that made a policy."),
+    NEEDS("data", SFT, data, "Files of demonstrations."),
+    INT("steps", SFT, steps, "0", 0, LARGE, "How long: in steps, or"),
+    INT("epochs", SFT, epochs, "0", 0, 1e6, "in passes over the data."),
+    INT("batch", SFT, batch, "32", 1, 1e6, "Demonstrations a step."),
+    INT("max_tokens", SFT, max_tokens, "0", 0, 1e6, "Longer demonstrations are left out; 0: the model's context."),
+    MAP("optimizer", SFT, optimizer, optimizer_schema, "AdamW."),
+    MAP("mix", SFT, mix, mix_schema, "Pretraining text mixed in (the paper's 10 %)."),
+    {0}};
+static const struct rlhf_config_schema sft_schema = {"sft", sft_keys, sizeof(SFT)};
+
+#define COL struct rlhf_stage_collect
+static const struct rlhf_config_key collect_keys[] = {
+    NEED("name", COL, name, "The stage's and the round's name, unique in the run."),
+    STRS("policies", COL, policies, "Stages whose policies write the completions; empty: comparisons come by import."),
+    STR("prompts", COL, prompts, NULL, "File of prompts."),
+    INT("count", COL, count, "0", 0, 1e9, "How many of its prompts; 0 means all."),
+    INT("samples", COL, samples, "4", 1, 64, "Completions of each policy for each prompt."),
+    MAP("sampling", COL, sampling, sampling_schema, "How completions are sampled."),
+    INT("want", COL, want, "0", 0, 1e9, "Comparisons to wait for; 0: one for every task submitted."),
+    {0}};
+static const struct rlhf_config_schema collect_schema = {"collect", collect_keys, sizeof(COL)};
+
+#define REW struct rlhf_stage_reward
+static const struct rlhf_config_key reward_keys[] = {
+    NEED("name", REW, name, "The stage's name, unique in the run; its model is kept under it."),
+    STR("from", REW, from, NULL, "The stage whose body it starts from; default: the last that made a policy."),
+    NEEDS("rounds", REW, rounds, "Collect stages whose comparisons it learns from."),
+    STRS("validation", REW, validation, "Files of comparisons for the held-out accuracy."),
+    NUM("held_out", REW, held_out, "0.1", 0, 0.9, "Without validation files: fraction of prompts held out."),
+    STR("zero_mean_on", REW, zero_mean_on, NULL, "Demonstrations whose mean reward the bias makes 0."),
+    INT("zero_mean_count", REW, zero_mean_count, "200", 1, 1e6, "How many of them."),
+    INT("epochs", REW, epochs, "1", 1, 1e6, "Passes over the comparisons."),
+    INT("batch", REW, batch, "16", 1, 1e6, "Prompts a step, each with all its pairs."),
+    INT("max_tokens", REW, max_tokens, "0", 0, 1e6, "Longer completions are left out; 0: the model's context."),
+    MAP("optimizer", REW, optimizer, optimizer_schema, "AdamW."),
+    {0}};
+static const struct rlhf_config_schema reward_schema = {"reward", reward_keys, sizeof(REW)};
+
+#define POL struct rlhf_stage_policy
+static const struct rlhf_config_key policy_keys[] = {
+    NEED("name", POL, name, "The stage's name, unique in the run; its model is kept under it."),
+    STR("from", POL, from, NULL, "The stage whose policy it starts from; default: the last that made one."),
+    STR("reference", POL, reference, NULL, "The policy that the KL penalty refers to; default: where it starts from."),
+    NEED("reward_model", POL, reward_model, "The reward stage whose model gives rewards and starts the critic."),
+    NEED("prompts", POL, prompts, "File of prompts."),
+    INT("iterations", POL, iterations, "100", 1, 1e9, "How often: generate, score, update."),
+    INT("prompts_per_iteration", POL, prompts_per_iteration, "64", 1, 1e6, "Prompts of an iteration."),
+    INT("samples", POL, samples, "1", 1, 1024, "Completions of a prompt."),
+    INT("inner_epochs", POL, inner_epochs, "1", 1, 100, "Passes over an iteration's completions."),
+    INT("minibatch", POL, minibatch, "32", 1, 1e6, "Completions of one update."),
+    NUM("kl_coefficient", POL, kl_coefficient, "0.05", 0, 1000, "Beta: factor of the per-token KL penalty."),
+    NUM("gae_lambda", POL, gae_lambda, "0.95", 0, 1, "Lambda of generalised advantage estimation."),
+    NUM("discount", POL, discount, "1", 0, 1, "Gamma of the returns."),
+    NUM("clip", POL, clip, "0.2", 0, 10, "Clip range of the probability ratio."),
+    NUM("value_clip", POL, value_clip, "0", 0, 1000, "Clip range of value updates; 0 switches it off."),
+    BOOL("penalize_missing_end", POL, penalize_missing_end, "false",
+         "Completions that did not end get missing_end_reward in place of the reward model's."),
+    NUM("missing_end_reward", POL, missing_end_reward, "-1", -LARGE, LARGE, "That reward."),
+    BOOL("whiten_rewards", POL, whiten_rewards, "false", "Scale token rewards to variance 1 (mean kept)."),
+    BOOL("whiten_advantages", POL, whiten_advantages, "true", "Shift and scale advantages over the iteration's tokens."),
+    NUM("stop_at_kl", POL, stop_at_kl, "0", 0, LARGE, "Stop the run when the KL per completion passes this; 0: never."),
+    INT("checkpoint_every", POL, checkpoint_every, "10", 0, 1e9, "Iterations between training checkpoints; 0: by time."),
+    MAP("sampling", POL, sampling, sampling_schema, "How completions are sampled."),
+    MAP("optimizer", POL, optimizer, optimizer_schema, "AdamW of the policy."),
+    MAP("value_optimizer", POL, value_optimizer, optimizer_schema, "AdamW of the critic."),
+    MAP("mix", POL, mix, mix_schema, "PPO-ptx: pretraining text whose gradient each minibatch adds."),
+    {0}};
+static const struct rlhf_config_schema policy_schema = {"policy", policy_keys, sizeof(POL)};
+
+#define EVA struct rlhf_stage_evaluate
+static const struct rlhf_config_key evaluate_keys[] = {
+    NEED("name", EVA, name, "The stage's name, unique in the run."),
+    NEEDS("policies", EVA, policies, "Stages whose policies are evaluated."),
+    STR("reference", EVA, reference, NULL, "Stage of the policy that KL refers to."),
+    STR("reward_model", EVA, reward_model, NULL, "Stage of the reward model that scores."),
+    LIST("prompts", EVA, prompts, file_schema, "Files of prompts to complete."),
+    INT("samples", EVA, samples, "1", 1, 1024, "Completions of a prompt."),
+    MAP("sampling", EVA, sampling, sampling_schema, "How completions are sampled; the same draws for every policy."),
+    LIST("perplexity", EVA, perplexity, file_schema, "Files of documents."),
+    LIST("exact", EVA, exact, file_schema, "Files of {\"prompt\", \"expected\"}, completed greedily."),
+    {0}};
+static const struct rlhf_config_schema evaluate_schema = {"evaluate", evaluate_keys, sizeof(EVA)};
+
+#define STG struct rlhf_stage
+static const struct rlhf_config_key stage_keys[] = {
+    OPTION("pretrain", STG, pretrain, pretrain_schema, "Language-model training on documents."),
+    OPTION("sft", STG, sft, sft_schema, "Supervised fine-tuning on demonstrations."),
+    OPTION("collect", STG, collect, collect_schema, "Completions for people to compare, and their comparisons."),
+    OPTION("reward", STG, reward, reward_schema, "A reward model from comparisons."),
+    OPTION("policy", STG, policy, policy_schema, "PPO against a reward model."),
+    OPTION("evaluate", STG, evaluate, evaluate_schema, "Measurements of policies."),
+    {0}};
+static const struct rlhf_config_schema stage_schema = {"stage", stage_keys, sizeof(STG)};
+
+#define RUN struct rlhf_run
+#define PART(name) __typeof__(((struct rlhf_run *)0)->name)
+static const struct rlhf_config_key run_run_keys[] = {
+    {.key = "name", .type = RLHF_CONFIG_STRING, .offset = offsetof(PART(run), name), .def = "run", .min = 1, .max = 60,
+     .help = "The run's name."},
+    STR("dir", PART(run), dir, NULL, "The run directory; default: runs/NAME."),
+    INT("seed", PART(run), seed, "1", 0, 9e15, "Of all randomness."),
+    {0}};
+static const struct rlhf_config_schema run_run_schema = {"run", run_run_keys, sizeof(PART(run))};
+
+static const struct rlhf_config_key tokenizer_train_keys[] = {
+    STRS("files", PART(tokenizer.train), files, "Files of text to learn it from."),
+    INT("vocab_size", PART(tokenizer.train), vocab_size, "4096", 259, 1e6, "Special tokens, bytes and merges."),
+    BOOL("digits_alone", PART(tokenizer.train), digits_alone, "false", "One token a digit."),
+    {0}};
+static const struct rlhf_config_schema tokenizer_train_schema = {"train", tokenizer_train_keys,
+                                                                 sizeof(PART(tokenizer.train))};
+static const struct rlhf_config_key tokenizer_keys[] = {
+    STR("load", PART(tokenizer), load, NULL, "A directory with tokenizer.json; default: model.load."),
+    MAP("train", PART(tokenizer), train, tokenizer_train_schema, "Learn it from text."),
+    {0}};
+static const struct rlhf_config_schema tokenizer_schema = {"tokenizer", tokenizer_keys, sizeof(PART(tokenizer))};
+
+static const struct rlhf_config_key model_keys[] = {
+    STR("load", PART(model), load, NULL, "A Hugging Face directory; the keys below are then not used."),
+    CHOICE("style", PART(model), style, "gpt2", styles, "The family whose block is built."),
+    INT("layers", PART(model), layers, "4", 1, 1000, "Layers."),
+    INT("heads", PART(model), heads, "4", 1, 1000, "Attention heads."),
+    INT("kv_heads", PART(model), kv_heads, "0", 0, 1000, "Key/value heads; 0: as many as heads."),
+    INT("channels", PART(model), channels, "128", 8, 65536, "Hidden size."),
+    INT("mlp_size", PART(model), mlp_size, "0", 0, 1e6, "Width of the feed-forward layer; 0: the style's (4 or 8/3 times channels)."),
+    INT("context", PART(model), context, "256", 8, 1e6, "Longest sequence, in tokens."),
+    BOOL("tied", PART(model), tied, "true", "The output projection is the token embedding."),
+    {0}};
+static const struct rlhf_config_schema model_schema = {"model", model_keys, sizeof(PART(model))};
+
+static const struct rlhf_config_key learner_keys[] = {
+    STR("listen", PART(learner), listen, NULL, "Endpoint for workers, scorers and rlhfctl; default: ipc://DIR/learner.sock."),
+    BOOL("insecure", PART(learner), insecure, "false", "Allow an endpoint beyond this host without encryption."),
+    INT("threads", PART(learner), threads, "0", 0, 4096, "Compute threads; 0: as many as there are cores."),
+    INT("lease_ms", PART(learner), lease_ms, "10000", 100, 1e7, "Life of a job's lease without a heartbeat."),
+    INT("checkpoint_seconds", PART(learner), checkpoint_seconds, "60", 1, 1e6, "Time between training checkpoints."),
+    INT("verify_tokens", PART(learner), verify_tokens, "256", 0, 1e6,
+        "Tokens of every iteration whose log-probs are recomputed and compared with the sampler's."),
+    {0}};
+static const struct rlhf_config_schema learner_schema = {"learner", learner_keys, sizeof(PART(learner))};
+
+static const struct rlhf_config_key collector_keys[] = {
+    BOOL("start", PART(up.label_collector), start, "true", "Start a label-collector with the run."),
+    STR("http", PART(up.label_collector), http, "127.0.0.1:8080", "Address and port of its page and API."),
+    STR("database", PART(up.label_collector), database, NULL, "Its database; default: DIR/labels.db."),
+    {0}};
+static const struct rlhf_config_schema collector_schema = {"label_collector", collector_keys,
+                                                           sizeof(PART(up.label_collector))};
+static const struct rlhf_config_key up_keys[] = {
+    INT("rollout_workers", PART(up), rollout_workers, "1", 0, 1000, "How many to start on this host."),
+    INT("reward_scorers", PART(up), reward_scorers, "1", 0, 1000, "How many to start on this host."),
+    INT("worker_threads", PART(up), worker_threads, "1", 0, 4096, "Compute threads of each; 0: as many as cores."),
+    INT("scorer_threads", PART(up), scorer_threads, "1", 0, 4096, "Compute threads of each; 0: as many as cores."),
+    MAP("label_collector", PART(up), label_collector, collector_schema, "The label-collector of this run."),
+    {0}};
+static const struct rlhf_config_schema up_schema = {"up", up_keys, sizeof(PART(up))};
+
+static const struct rlhf_config_key run_keys[] = {
+    MAP("run", RUN, run, run_run_schema, "Name, place, seed."),
+    MAP("tokenizer", RUN, tokenizer, tokenizer_schema, "Text to tokens."),
+    MAP("model", RUN, model, model_schema, "What the first stage starts from."),
+    MAP("learner", RUN, learner, learner_schema, "The learner process."),
+    STR("labels", RUN, labels, NULL, "The label-collector's endpoint for the learner; default: ipc://DIR/labels.sock."),
+    MAP("up", RUN, up, up_schema, "What `rlhfctl up` starts on this host."),
+    {.key = "stages", .type = RLHF_CONFIG_LIST, .offset = offsetof(RUN, stages), .required = true, .min = 1, .max = 1000,
+     .sub = &stage_schema, .help = "What is done, in order."},
+    {0}};
+const struct rlhf_config_schema rlhf_run_schema = {"run file", run_keys, sizeof(RUN)};
+
+/* ---- stages ------------------------------------------------------------------------------------------ */
+
+size_t rlhf_run_stages(const struct rlhf_run *run)
+{
+    return run->stages.count;
+}
+
+const struct rlhf_stage *rlhf_run_stage(const struct rlhf_run *run, size_t index)
+{
+    return (const struct rlhf_stage *)run->stages.items + index;
+}
+
+enum rlhf_stage_kind rlhf_stage_kind(const struct rlhf_stage *s)
+{
+    return s->pretrain  ? RLHF_STAGE_PRETRAIN
+           : s->sft     ? RLHF_STAGE_SFT
+           : s->collect ? RLHF_STAGE_COLLECT
+           : s->reward  ? RLHF_STAGE_REWARD
+           : s->policy  ? RLHF_STAGE_POLICY
+                        : RLHF_STAGE_EVALUATE;
+}
+
+const char *rlhf_stage_kind_name(enum rlhf_stage_kind kind)
+{
+    static const char *const names[] = {"pretrain", "sft", "collect", "reward", "policy", "evaluate"};
+    return names[kind];
+}
+
+const char *rlhf_stage_name(const struct rlhf_stage *s)
+{
+    return s->pretrain  ? s->pretrain->name
+           : s->sft     ? s->sft->name
+           : s->collect ? s->collect->name
+           : s->reward  ? s->reward->name
+           : s->policy  ? s->policy->name
+                        : s->evaluate->name;
+}
+
+int rlhf_run_find(const struct rlhf_run *run, const char *name)
+{
+    for (size_t i = 0; i < run->stages.count; i++)
+        if (strcmp(rlhf_stage_name(rlhf_run_stage(run, i)), name) == 0)
+            return (int)i;
+    return -1;
+}
+
+static bool makes_policy(enum rlhf_stage_kind kind)
+{
+    return kind == RLHF_STAGE_PRETRAIN || kind == RLHF_STAGE_SFT || kind == RLHF_STAGE_POLICY;
+}
+
+const char *rlhf_stage_from(const struct rlhf_run *run, size_t index)
+{
+    const struct rlhf_stage *s = rlhf_run_stage(run, index);
+
+    switch (rlhf_stage_kind(s)) {
+    case RLHF_STAGE_PRETRAIN:
+        return s->pretrain->from;
+    case RLHF_STAGE_SFT:
+        if (s->sft->from)
+            return s->sft->from;
+        break;
+    case RLHF_STAGE_REWARD:
+        if (s->reward->from)
+            return s->reward->from;
+        break;
+    case RLHF_STAGE_POLICY:
+        if (s->policy->from)
+            return s->policy->from;
+        break;
+    default:
+        return NULL;
+    }
+    while (index-- > 0)
+        if (makes_policy(rlhf_stage_kind(rlhf_run_stage(run, index))))
+            return rlhf_stage_name(rlhf_run_stage(run, index));
+    return NULL;
+}
+
+const char *rlhf_run_model_style(const struct rlhf_run *run)
+{
+    return styles[run->model.style];
+}
+
+/* ---- rules between keys ------------------------------------------------------------------------------ */
+
+struct check {
+    const struct rlhf_run *run;
+    const char *where;
+    size_t index;
+    const struct rlhf_stage *stage;
+    struct rlhf_error *err;
+};
+
+static int __attribute__((format(printf, 3, 4))) complain(const struct check *c, const char *key, const char *fmt, ...)
+{
+    char what[240];
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(what, sizeof what, fmt, ap);
+    va_end(ap);
+    return rlhf_fail(c->err, RLHF_REJECT, "%s: stage %zu (%s): %s: %s", c->where, c->index + 1,
+                     rlhf_stage_kind_name(rlhf_stage_kind(c->stage)), key, what);
+}
+
+/* name must be an earlier stage that makes what is wanted. NULL passes. */
+static int refer(const struct check *c, const char *key, const char *name, bool policy, enum rlhf_stage_kind kind)
+{
+    if (!name)
+        return 0;
+    for (size_t i = 0; i < c->index; i++) {
+        const struct rlhf_stage *s = rlhf_run_stage(c->run, i);
+        if (strcmp(rlhf_stage_name(s), name) != 0)
+            continue;
+        if (policy ? makes_policy(rlhf_stage_kind(s)) : rlhf_stage_kind(s) == kind)
+            return 0;
+        return complain(c, key, "'%s' is a %s stage; name %s", name, rlhf_stage_kind_name(rlhf_stage_kind(s)),
+                        policy ? "one that makes a policy (pretrain, sft, policy)"
+                        : kind == RLHF_STAGE_REWARD ? "a reward stage"
+                                                    : "a collect stage");
+    }
+    return complain(c, key, "no earlier stage is called '%s'", name);
+}
+
+static int refer_all(const struct check *c, const char *key, const struct rlhf_config_strings *names, bool policy,
+                     enum rlhf_stage_kind kind)
+{
+    for (size_t i = 0; i < names->count; i++)
+        if (refer(c, key, names->items[i], policy, kind) < 0)
+            return -1;
+    return 0;
+}
+
+static int one_of(const struct check *c, const char *keys, bool a, bool b, bool d)
+{
+    return a + b + d == 1 ? 0 : complain(c, keys, "exactly one of them says how long the stage is");
+}
+
+static int check_mix(const struct check *c, const struct rlhf_run_mix *mix)
+{
+    if (mix->weight > 0 && mix->data.count == 0)
+        return complain(c, "mix.data", "missing, but mix.weight is not 0; name files of documents");
+    if (mix->weight <= 0 && mix->data.count > 0)
+        return complain(c, "mix.weight", "is 0, so mix.data would not be used; set it or remove mix");
+    return 0;
+}
+
+static int check_files(const struct check *c, const char *key, const struct rlhf_config_list *files)
+{
+    const struct rlhf_run_file *f = files->items;
+
+    for (size_t i = 0; i < files->count; i++)
+        for (size_t j = 0; j < i; j++)
+            if (strcmp(f[i].name, f[j].name) == 0)
+                return complain(c, key, "two files are called '%s'", f[i].name);
+    return 0;
+}
+
+static int check_kind(const struct check *c)
+{
+    const struct rlhf_stage *s = c->stage;
+
+    switch (rlhf_stage_kind(s)) {
+    case RLHF_STAGE_PRETRAIN:
+        if (refer(c, "from", s->pretrain->from, true, 0) < 0)
+            return -1;
+        return one_of(c, "steps, epochs, tokens", s->pretrain->steps > 0, s->pretrain->epochs > 0,
+                      s->pretrain->tokens > 0);
+    case RLHF_STAGE_SFT:
+        if (refer(c, "from", s->sft->from, true, 0) < 0 || check_mix(c, &s->sft->mix) < 0)
+            return -1;
+        return one_of(c, "steps, epochs", s->sft->steps > 0, s->sft->epochs > 0, false);
+    case RLHF_STAGE_COLLECT: {
+        const struct rlhf_stage_collect *k = s->collect;
+        if (refer_all(c, "policies", &k->policies, true, 0) < 0)
+            return -1;
+        if (k->policies.count > 0 && !k->prompts)
+            return complain(c, "prompts", "missing; the policies need something to complete");
+        if (k->policies.count > 0 && k->policies.count * (size_t)k->samples < 2)
+            return complain(c, "samples", "one completion of a prompt cannot be compared; ask for 2 or more");
+        if (k->policies.count == 0 && (k->prompts || k->want == 0))
+            return complain(c, k->prompts ? "policies" : "want",
+                            k->prompts ? "missing; name the stages whose policies complete the prompts"
+                                       : "missing; say how many imported comparisons to wait for");
+        return 0;
+    }
+    case RLHF_STAGE_REWARD:
+        if (refer(c, "from", s->reward->from, true, 0) < 0)
+            return -1;
+        return refer_all(c, "rounds", &s->reward->rounds, false, RLHF_STAGE_COLLECT);
+    case RLHF_STAGE_POLICY: {
+        const struct rlhf_stage_policy *p = s->policy;
+        if (refer(c, "from", p->from, true, 0) < 0 || refer(c, "reference", p->reference, true, 0) < 0
+            || refer(c, "reward_model", p->reward_model, false, RLHF_STAGE_REWARD) < 0 || check_mix(c, &p->mix) < 0)
+            return -1;
+        if (p->sampling.temperature <= 0)
+            return complain(c, "sampling.temperature", "must be above 0: PPO needs a distribution to sample from");
+        if (p->clip <= 0)
+            return complain(c, "clip", "must be above 0");
+        return 0;
+    }
+    default: {
+        const struct rlhf_stage_evaluate *e = s->evaluate;
+        if (refer_all(c, "policies", &e->policies, true, 0) < 0 || refer(c, "reference", e->reference, true, 0) < 0
+            || refer(c, "reward_model", e->reward_model, false, RLHF_STAGE_REWARD) < 0
+            || check_files(c, "prompts", &e->prompts) < 0 || check_files(c, "perplexity", &e->perplexity) < 0
+            || check_files(c, "exact", &e->exact) < 0)
+            return -1;
+        if (e->prompts.count + e->perplexity.count + e->exact.count == 0)
+            return complain(c, "prompts, perplexity, exact", "all missing; there is nothing to measure");
+        return 0;
+    }
+    }
+}
+
+/* Names become names of directories. */
+static bool good_name(const char *name)
+{
+    static const char ok[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+    return name[0] && name[0] != '.' && strlen(name) <= 60 && strspn(name, ok) == strlen(name);
+}
+
+static int check_stage(const struct check *c)
+{
+    const struct rlhf_stage *s = c->stage;
+    int kinds = (s->pretrain != NULL) + (s->sft != NULL) + (s->collect != NULL) + (s->reward != NULL)
+                + (s->policy != NULL) + (s->evaluate != NULL);
+
+    if (kinds != 1)
+        return rlhf_fail(c->err, RLHF_REJECT,
+                         "%s: stage %zu: a stage has exactly one key, its kind (pretrain, sft, collect, reward, policy or "
+                         "evaluate), this one has %d",
+                         c->where, c->index + 1, kinds);
+    if (!good_name(rlhf_stage_name(s)))
+        return complain(c, "name", "'%s' cannot name a directory; use letters, digits, '-', '_' and '.'",
+                        rlhf_stage_name(s));
+    if ((size_t)rlhf_run_find(c->run, rlhf_stage_name(s)) != c->index)
+        return complain(c, "name", "an earlier stage is called '%s' too", rlhf_stage_name(s));
+    return check_kind(c);
+}
+
+static int check_run(const struct rlhf_run *run, const char *where, struct rlhf_error *err)
+{
+    if (!good_name(run->run.name))
+        return rlhf_fail(err, RLHF_REJECT, "%s: run.name: '%s' cannot name a directory; use letters, digits, '-', '_' and '.'",
+                         where, run->run.name);
+    if (run->tokenizer.load && run->tokenizer.train.files.count)
+        return rlhf_fail(err, RLHF_REJECT, "%s: tokenizer: has both load and train.files; keep one", where);
+    if (!run->tokenizer.load && !run->tokenizer.train.files.count && !run->model.load)
+        return rlhf_fail(err, RLHF_REJECT,
+                         "%s: tokenizer: needs load (a directory) or train.files (text), since there is no model.load", where);
+    if (!run->model.load && run->model.channels % run->model.heads != 0)
+        return rlhf_fail(err, RLHF_REJECT, "%s: model.channels: %lld is not a multiple of model.heads %lld", where,
+                         (long long)run->model.channels, (long long)run->model.heads);
+    for (size_t i = 0; i < run->stages.count; i++) {
+        struct check c = {run, where, i, rlhf_run_stage(run, i), err};
+        if (check_stage(&c) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* Defaults that are made of other keys. */
+static int __attribute__((format(printf, 3, 4))) fill(char **field, struct rlhf_error *err, const char *fmt, ...)
+{
+    va_list ap;
+    int length;
+
+    if (*field)
+        return 0;
+    va_start(ap, fmt);
+    length = vasprintf(field, fmt, ap);
+    va_end(ap);
+    if (length < 0) {
+        *field = NULL;
+        return rlhf_fail(err, RLHF_FULL, "out of memory for the run file's defaults");
+    }
+    return 0;
+}
+
+static int finish(struct rlhf_run *run, const char *where, struct rlhf_error *err)
+{
+    if (fill(&run->run.dir, err, "runs/%s", run->run.name) < 0
+        || fill(&run->learner.listen, err, "ipc://%s/learner.sock", run->run.dir) < 0
+        || fill(&run->labels, err, "ipc://%s/labels.sock", run->run.dir) < 0
+        || fill(&run->up.label_collector.database, err, "%s/labels.db", run->run.dir) < 0
+        || check_run(run, where, err) < 0) {
+        rlhf_run_free(run);
+        return -1;
+    }
+    return 0;
+}
+
+int rlhf_run_read(struct rlhf_run *run, const char *path, struct rlhf_error *err)
+{
+    return rlhf_config_read(&rlhf_run_schema, path, run, err) < 0 ? -1 : finish(run, path, err);
+}
+
+int rlhf_run_parse(struct rlhf_run *run, const char *text, size_t size, const char *where, struct rlhf_error *err)
+{
+    return rlhf_config_parse(&rlhf_run_schema, text, size, where, run, err) < 0 ? -1 : finish(run, where, err);
+}
+
+void rlhf_run_free(struct rlhf_run *run)
+{
+    rlhf_config_free(&rlhf_run_schema, run);
+}

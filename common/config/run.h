@@ -1,0 +1,257 @@
+/* run.h - the run file: one YAML file that says what a run is made of. The learner executes it, `rlhfctl up` starts
+ * its daemons.
+ *
+ *   run: {name: quickstart, dir: runs/quickstart, seed: 1}
+ *   tokenizer:
+ *     train: {files: [world/corpus.jsonl], vocab_size: 512, digits_alone: true}
+ *   model: {style: gpt2, layers: 3, heads: 4, channels: 128, context: 128}
+ *   up: {rollout_workers: 2, reward_scorers: 1}
+ *   stages:
+ *     - pretrain:
+ *         name: pretrained
+ *         data: [world/corpus.jsonl]
+ *         epochs: 1
+ *         batch: 16
+ *         window: 64
+ *         optimizer: {learning_rate: 3e-3, schedule: cosine, final_rate: 0.05, warmup: 100}
+ *     - sft:
+ *         name: sft
+ *         data: [world/demonstrations.jsonl]
+ *         epochs: 3
+ *         batch: 32
+ *         optimizer: {learning_rate: 4e-4, schedule: linear, final_rate: 0.1}
+ *         mix: {data: [world/corpus.jsonl], weight: 0.5, windows: 8, window: 64}
+ *     - collect:
+ *         name: comparisons-1
+ *         policies: [sft]
+ *         prompts: world/comparison_prompts.jsonl
+ *         samples: 6
+ *         want: 900
+ *     - reward:
+ *         name: reward-1
+ *         from: sft
+ *         rounds: [comparisons-1]
+ *         zero_mean_on: world/demonstrations.jsonl
+ *         epochs: 2
+ *         batch: 8
+ *         optimizer: {learning_rate: 4e-4, schedule: linear, final_rate: 0.1, warmup: 10}
+ *     - policy:
+ *         name: ppo-1
+ *         from: sft
+ *         reward_model: reward-1
+ *         prompts: world/policy_prompts.jsonl
+ *         iterations: 30
+ *         prompts_per_iteration: 128
+ *         kl_coefficient: 0.2
+ *         optimizer: {learning_rate: 2e-4, schedule: linear, final_rate: 0.1, warmup: 5}
+ *         value_optimizer: {learning_rate: 5e-4}
+ *     - evaluate:
+ *         name: report
+ *         policies: [pretrained, sft, ppo-1]
+ *         reference: sft
+ *         prompts: [{name: held_out, file: world/evaluation_prompts.jsonl}]
+ *
+ * A stage is a map with one key, its kind; each kind has its own keys, so a key that a kind does not use is an error like any
+ * unknown key. Comparisons that exist already (imports) are waited for by a collect stage without policies:
+ *
+ *     - collect: {name: hh, want: 40000}      # rlhfctl label import --round hh FILE...
+ *
+ * Paths are relative to the current directory. Rates' schedules count the stage's steps: optimiser updates, and in a policy
+ * stage iterations. */
+#ifndef RLHF_CONFIG_RUN_H
+#define RLHF_CONFIG_RUN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "config/config.h"
+
+enum rlhf_stage_kind {
+    RLHF_STAGE_PRETRAIN, /* language-model loss on windows of documents: makes a policy      */
+    RLHF_STAGE_SFT,      /* supervised fine-tuning on demonstrations: makes a policy         */
+    RLHF_STAGE_COLLECT,  /* completions to people, comparisons back: makes a round           */
+    RLHF_STAGE_REWARD,   /* K-wise loss on comparisons: makes a reward model                 */
+    RLHF_STAGE_POLICY,   /* PPO against a reward model: makes a policy                       */
+    RLHF_STAGE_EVALUATE, /* completions, rewards, KL, perplexity, exact match: makes a report */
+    RLHF_STAGE_KINDS
+};
+
+enum rlhf_run_schedule { RLHF_RUN_CONSTANT, RLHF_RUN_LINEAR, RLHF_RUN_COSINE }; /* as enum rlhf_schedule of rl/schedule.h */
+
+struct rlhf_run_optimizer { /* AdamW */
+    double learning_rate;
+    int schedule;       /* enum rlhf_run_schedule                                  */
+    double final_rate;  /* at the last step, as a fraction of learning_rate        */
+    int64_t warmup;     /* steps of linear rise                                    */
+    double warmup_from; /* where it begins, as a fraction of learning_rate         */
+    double weight_decay, beta1, beta2, epsilon;
+    bool epsilon_inside; /* TF1's placement of epsilon                             */
+    double clip_norm;   /* of the gradient; 0 = off                                */
+};
+
+struct rlhf_run_sampling {
+    double temperature;
+    int64_t top_k;
+    double top_p;
+    int64_t max_new_tokens;
+};
+
+struct rlhf_run_mix { /* pretraining text mixed in: SFT's 10 %, PPO-ptx's gamma */
+    struct rlhf_config_strings data;
+    double weight;   /* 0: none                               */
+    int64_t windows; /* per step (in a policy stage: minibatch) */
+    int64_t window;  /* tokens                                */
+};
+
+struct rlhf_run_file {
+    char *name, *file;
+    int64_t count; /* of its lines; 0 = all */
+};
+
+struct rlhf_stage_pretrain {
+    char *name, *from; /* from NULL: the run's model */
+    struct rlhf_config_strings data;
+    int64_t steps, epochs, tokens; /* one of them is set, the others 0 */
+    int64_t batch;                 /* windows a step */
+    int64_t window;                /* tokens */
+    struct rlhf_run_optimizer optimizer;
+};
+
+struct rlhf_stage_sft {
+    char *name, *from;
+    struct rlhf_config_strings data;
+    int64_t steps, epochs; /* one is set */
+    int64_t batch;         /* demonstrations a step */
+    int64_t max_tokens;    /* longer demonstrations are left out; 0 = the model's context */
+    struct rlhf_run_optimizer optimizer;
+    struct rlhf_run_mix mix;
+};
+
+struct rlhf_stage_collect {
+    char *name; /* also the round's name */
+    struct rlhf_config_strings policies; /* stages; empty: the round's comparisons come from elsewhere */
+    char *prompts;
+    int64_t count;   /* of prompts; 0 = all */
+    int64_t samples; /* of each policy for each prompt */
+    struct rlhf_run_sampling sampling;
+    int64_t want;    /* comparisons to wait for; 0 = one for every task submitted */
+};
+
+struct rlhf_stage_reward {
+    char *name, *from;
+    struct rlhf_config_strings rounds;
+    struct rlhf_config_strings validation; /* files of comparisons */
+    double held_out;                       /* fraction of prompts held out when validation is empty */
+    char *zero_mean_on;                    /* demonstrations; NULL: bias stays 0 */
+    int64_t zero_mean_count;
+    int64_t epochs;
+    int64_t batch;      /* prompts a step */
+    int64_t max_tokens; /* longer completions' comparisons are left out; 0 = the model's context */
+    struct rlhf_run_optimizer optimizer;
+};
+
+struct rlhf_stage_policy {
+    char *name, *from;
+    char *reference;    /* default: from */
+    char *reward_model; /* stage */
+    char *prompts;
+    int64_t iterations, prompts_per_iteration, samples;
+    int64_t inner_epochs;
+    int64_t minibatch; /* completions */
+    double kl_coefficient, gae_lambda, discount;
+    double clip, value_clip; /* value_clip 0 = off */
+    double missing_end_reward;
+    bool penalize_missing_end; /* missing_end_reward in place of the reward model's */
+    bool whiten_rewards, whiten_advantages;
+    double stop_at_kl; /* nats a completion; 0 = never */
+    int64_t checkpoint_every; /* iterations; 0 = by time only */
+    struct rlhf_run_sampling sampling;
+    struct rlhf_run_optimizer optimizer, value_optimizer;
+    struct rlhf_run_mix mix;
+};
+
+struct rlhf_stage_evaluate {
+    char *name;
+    struct rlhf_config_strings policies;
+    char *reference;    /* NULL: no KL */
+    char *reward_model; /* NULL: no rewards */
+    struct rlhf_config_list prompts;    /* of struct rlhf_run_file */
+    int64_t samples;
+    struct rlhf_run_sampling sampling;
+    struct rlhf_config_list perplexity; /* of struct rlhf_run_file: documents */
+    struct rlhf_config_list exact;      /* of struct rlhf_run_file: {"prompt", "expected"}, decoded greedily */
+};
+
+/* Exactly one is not NULL. */
+struct rlhf_stage {
+    struct rlhf_stage_pretrain *pretrain;
+    struct rlhf_stage_sft *sft;
+    struct rlhf_stage_collect *collect;
+    struct rlhf_stage_reward *reward;
+    struct rlhf_stage_policy *policy;
+    struct rlhf_stage_evaluate *evaluate;
+};
+
+struct rlhf_run {
+    struct {
+        char *name;
+        char *dir; /* default runs/NAME */
+        int64_t seed;
+    } run;
+    struct {
+        char *load; /* a directory with tokenizer.json */
+        struct {
+            struct rlhf_config_strings files;
+            int64_t vocab_size;
+            bool digits_alone;
+        } train;
+    } tokenizer;
+    struct {
+        char *load; /* a Hugging Face directory; the rest is then not read */
+        int style;  /* 0 gpt2, 1 llama: rlhf_run_model_style() */
+        int64_t layers, heads, kv_heads, channels, mlp_size, context;
+        bool tied;
+    } model;
+    struct {
+        char *listen; /* default ipc://DIR/learner.sock */
+        bool insecure;
+        int64_t threads; /* 0 = as many as there are cores */
+        int64_t lease_ms;
+        int64_t checkpoint_seconds;
+        int64_t verify_tokens; /* of every PPO iteration, recomputed and compared with the sampler's bits */
+    } learner;
+    char *labels; /* the label-collector's endpoint for the learner; default ipc://DIR/labels.sock */
+    struct {
+        int64_t rollout_workers, reward_scorers, worker_threads, scorer_threads;
+        struct {
+            bool start;
+            char *http;     /* ADDRESS:PORT of page and API */
+            char *database; /* default DIR/labels.db */
+        } label_collector;
+    } up;
+    struct rlhf_config_list stages; /* of struct rlhf_stage */
+};
+
+extern const struct rlhf_config_schema rlhf_run_schema;
+
+/* Reads, fills in the defaults that depend on other keys, and checks what the table cannot: names are unique, a stage
+ * refers to earlier stages of the right kind, and so on. The error names file, stage and key. */
+int rlhf_run_read(struct rlhf_run *run, const char *path, struct rlhf_error *err);
+int rlhf_run_parse(struct rlhf_run *run, const char *text, size_t size, const char *where, struct rlhf_error *err);
+void rlhf_run_free(struct rlhf_run *run); /* leaves it zeroed */
+
+size_t rlhf_run_stages(const struct rlhf_run *run);
+const struct rlhf_stage *rlhf_run_stage(const struct rlhf_run *run, size_t index);
+enum rlhf_stage_kind rlhf_stage_kind(const struct rlhf_stage *s);
+const char *rlhf_stage_kind_name(enum rlhf_stage_kind kind); /* "pretrain" ... */
+const char *rlhf_stage_name(const struct rlhf_stage *s);
+/* Index of the stage so named; -1 where there is none. */
+int rlhf_run_find(const struct rlhf_run *run, const char *name);
+/* The stage whose model this one starts from: `from`, or else the last earlier one that makes a policy; NULL: the run's
+ * model. For collect and evaluate NULL. */
+const char *rlhf_stage_from(const struct rlhf_run *run, size_t index);
+const char *rlhf_run_model_style(const struct rlhf_run *run); /* "gpt2" or "llama" */
+
+#endif
