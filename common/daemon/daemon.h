@@ -44,14 +44,23 @@ int rlhf_daemon_watch(struct rlhf_daemon *d, int fd, void (*ready)(void *ctx), v
  * done may be NULL. */
 int rlhf_daemon_compute(struct rlhf_daemon *d, void (*work)(void *ctx), void (*done)(void *ctx), void *ctx,
                         struct rlhf_error *err);
+/* The compute thread is getting on with its work. Once a work has said so, the watchdog (systemd's WatchdogSec) is fed
+ * only while it keeps saying so. Any thread; cheap. */
+void rlhf_daemon_progress(struct rlhf_daemon *d);
 /* Any thread: call(ctx) on the reactor thread soon. */
 int rlhf_daemon_post(struct rlhf_daemon *d, void (*call)(void *ctx), void *ctx, struct rlhf_error *err);
 
 /* Called when SIGTERM or SIGINT arrives the first time (a second one ends at once): stop taking work; call
  * rlhf_daemon_stop() when ready, within 10 s. Without it the loop just ends. */
 void rlhf_daemon_on_drain(struct rlhf_daemon *d, void (*drain)(void *ctx), void *ctx);
+/* Called when the loop has ended, however it did: make a work that still runs on the compute thread return soon.
+ * rlhf_daemon_run() waits for it, so that afterwards everything can be freed. */
+void rlhf_daemon_on_stop(struct rlhf_daemon *d, void (*stop)(void *ctx), void *ctx);
 void rlhf_daemon_stop(struct rlhf_daemon *d);                                /* ends the loop: success */
 void rlhf_daemon_fail(struct rlhf_daemon *d, const struct rlhf_error *err); /* ends the loop: failure  */
+
+/* The boot id of the kernel ("" where it cannot be read): equal on both sides means shared memory works. */
+const char *rlhf_boot_id(void);
 
 /* READY=1, watchdog; returns when stopped. 0, or -1 and *err. */
 int rlhf_daemon_run(struct rlhf_daemon *d, struct rlhf_error *err);

@@ -17,7 +17,8 @@ struct rlhf_node;
 
 enum { RLHF_MAX_BLOBS = 4 };
 
-/* A message as handlers see it and senders give it. Everything is borrowed for the call. */
+/* A message as handlers see it and senders give it. Everything is borrowed for the call. The blobs that a handler
+ * sees are aligned to 8 bytes, so they can be read as arrays of what the body describes. */
 struct rlhf_message {
     uint32_t type;                            /* Rlhf__V1__MessageType                  */
     uint64_t request;                         /* 0, or what an answer repeats           */
@@ -39,7 +40,7 @@ struct rlhf_peer {
 #define RLHF_ROLE_BIT(role) (1u << (role))
 
 /* One row for every message a node accepts. The value check runs after unpacking and sees body and blobs
- * (check_<message>() in proto_checks.h); handle changes state and queues replies. Its failure becomes an Error reply. */
+ * (rlhf_check_<message>() in checks.h); handle changes state and queues replies. Its failure becomes an Error reply. */
 struct rlhf_handler {
     uint32_t type;
     const ProtobufCMessageDescriptor *schema;
