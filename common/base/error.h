@@ -27,6 +27,11 @@ int rlhf_fail(struct rlhf_error *err, enum rlhf_code code, const char *fmt, ...)
 /* Puts "prefix: " in front of the text that *err holds already, keeping its code. Returns -1. */
 int rlhf_fail_prefix(struct rlhf_error *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/* Fills *err with "what: reason" for the errno value number, and the code that it asks for: RLHF_FULL when memory,
+ * disk or descriptors have run out, RLHF_REJECT when the name is wrong, RLHF_FATAL otherwise. Returns -1. */
+int rlhf_fail_errno(struct rlhf_error *err, int number, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
 const char *rlhf_code_name(enum rlhf_code code); /* "REJECT" and so on; static storage */
 
 #endif

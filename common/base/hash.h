@@ -24,5 +24,6 @@ void rlhf_hasher_add(struct rlhf_hasher *h, const void *data, size_t size);
 struct rlhf_digest rlhf_hasher_end(struct rlhf_hasher *h); /* frees h */
 
 uint32_t rlhf_crc32c(uint32_t crc, const void *data, size_t size); /* start with 0 */
+uint32_t rlhf_crc32c_plain(uint32_t crc, const void *data, size_t size); /* its plain twin */
 
 #endif

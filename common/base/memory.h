@@ -19,7 +19,7 @@ void *rlhf_aligned_new(size_t count, size_t size, struct rlhf_error *err);
 /* Arena: allocations live until the arena is reset to a mark or freed. Blocks are aligned to 64 bytes.
  * Freed space is poisoned under ASan. An arena never moves what it has given out. */
 struct rlhf_arena;
-struct rlhf_arena *rlhf_arena_new(size_t limit, struct rlhf_error *err); /* limit: total bytes, 0 = none */
+struct rlhf_arena *rlhf_arena_new(size_t limit, struct rlhf_error *err); /* limit: bytes given out, 0 = none */
 void *rlhf_arena_get(struct rlhf_arena *a, size_t count, size_t size); /* NULL when over the limit; not zeroed */
 void *rlhf_arena_zero(struct rlhf_arena *a, size_t count, size_t size); /* zeroed */
 size_t rlhf_arena_mark(const struct rlhf_arena *a);
@@ -35,6 +35,7 @@ struct rlhf_bytes {
 int rlhf_bytes_append(struct rlhf_bytes *b, const void *data, size_t size, struct rlhf_error *err);
 int rlhf_bytes_printf(struct rlhf_bytes *b, struct rlhf_error *err, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+int rlhf_bytes_reserve(struct rlhf_bytes *b, size_t more, struct rlhf_error *err); /* room behind size, and the NUL */
 void rlhf_bytes_clear(struct rlhf_bytes *b); /* size 0, keeps the memory */
 void rlhf_bytes_free(struct rlhf_bytes *b);
 
