@@ -21,6 +21,8 @@
 #include "base/random.h"
 #include "model/sampler.h"
 
+struct rlhf_weights; /* net/weights.h */
+
 /* One completion wanted. */
 struct learner_generate_job {
     uint32_t step, prompt, sample;   /* its name in this stage                                       */
@@ -56,10 +58,11 @@ enum learner_action_kind {
 struct learner_action {
     enum learner_action_kind kind;
     uint32_t stage;                        /* index of the stage in the run */
-    /* PUBLISH: payload borrowed until answered; the fleet side keeps what it serves (a mapped file). */
+    /* PUBLISH: the fleet side keeps serving them until they are dropped */
     const char *name;                      /* "policy", "reference", "reward_model", ... */
     uint64_t version;
     const struct rlhf_bytes *config, *tensors; /* config.json, model.safetensors */
+    struct rlhf_weights *weights;          /* made of the above by the port, on the compute thread; taken */
     const struct rlhf_digest *drop;        /* digests that no job will name again */
     size_t drop_count;
     /* GENERATE */
@@ -117,7 +120,8 @@ struct learner_answer {
     size_t count;                          /* of the array that is set */
     uint64_t cursor;                       /* PULL: for the next one */
 };
-void learner_answer_free(struct learner_answer *a); /* leaves it zeroed */
+void learner_answer_free(struct learner_answer *a);         /* leaves it zeroed */
+void learner_comparison_free(struct learner_comparison *c); /* leaves it zeroed */
 
 /* What the training side is given. */
 struct learner_port {

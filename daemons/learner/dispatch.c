@@ -1,0 +1,388 @@
+/* dispatch.c - jobs to those who have credit, results back into the order in which they were asked for. */
+#include "learner/fleet.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "telemetry/log.h"
+
+enum { LOGPROB_SLACK = 1 }; /* nats above 0 that rounding can never explain */
+
+static bool does_this(const struct learner *l, const struct rlhf_peer *peer)
+{
+    return peer->state
+           && peer->role
+                  == (l->action->kind == LEARNER_GENERATE ? RLHF__V1__ROLE__ROLE_ROLLOUT_WORKER
+                                                          : RLHF__V1__ROLE__ROLE_REWARD_SCORER);
+}
+
+static size_t room(const struct rlhf_peer *peer)
+{
+    const struct learner_peer *worker = peer->state;
+
+    return worker->credit > worker->holder.held ? worker->credit - worker->holder.held : 0;
+}
+
+static void send_generate(struct learner *l, struct rlhf_peer *peer, const size_t *index, const uint32_t *attempt,
+                          size_t count)
+{
+    const struct learner_action *a = l->action;
+    struct rlhf_bytes prompts = { 0 };
+    Rlhf__V1__GenerateJob job[LEARNER_MAX_JOBS_A_MESSAGE], *jobs[LEARNER_MAX_JOBS_A_MESSAGE];
+    Rlhf__V1__JobName name[LEARNER_MAX_JOBS_A_MESSAGE];
+    ProtobufCBinaryData digest[LEARNER_MAX_JOBS_A_MESSAGE];
+    Rlhf__V1__Sampling sampling = RLHF__V1__SAMPLING__INIT, *samplings[] = { &sampling };
+    Rlhf__V1__GenerateJobs body = RLHF__V1__GENERATE_JOBS__INIT;
+    struct rlhf_error err = { 0 };
+
+    sampling.temperature = a->sampling.temperature;
+    sampling.top_k = a->sampling.top_k;
+    sampling.top_p = a->sampling.top_p;
+    sampling.max_new_tokens = a->sampling.max_new_tokens;
+    sampling.end_token = a->end_token;
+    body.sampling = samplings;
+    body.n_sampling = 1;
+    body.weights = digest;
+    body.jobs = jobs;
+    body.n_jobs = count;
+    for (size_t i = 0; i < count; i++) {
+        const struct learner_generate_job *want = &a->generate[index[i]];
+        size_t model = 0;
+
+        while (model < body.n_weights && memcmp(digest[model].data, want->weights.bytes, RLHF_DIGEST_SIZE) != 0)
+            model++;
+        if (model == body.n_weights)
+            digest[body.n_weights++] = (ProtobufCBinaryData){ RLHF_DIGEST_SIZE, (uint8_t *)want->weights.bytes };
+        rlhf__v1__job_name__init(&name[i]);
+        name[i].stage = a->stage;
+        name[i].step = want->step;
+        name[i].prompt = want->prompt;
+        name[i].sample = want->sample;
+        rlhf__v1__generate_job__init(&job[i]);
+        job[i].id = l->first_job + index[i];
+        job[i].attempt = attempt[i];
+        job[i].name = &name[i];
+        job[i].purpose = (Rlhf__V1__Purpose)a->purpose;
+        job[i].seed = a->seed;
+        job[i].model = (uint32_t)model;
+        job[i].prompt_tokens = want->prompt_count;
+        job[i].key_prompt = want->key_prompt;
+        job[i].key_sample = want->key_sample;
+        jobs[i] = &job[i];
+        if (rlhf_bytes_append(&prompts, want->prompt_ids, want->prompt_count * sizeof *want->prompt_ids, &err) < 0)
+            goto out;
+    }
+    rlhf_node_send(l->node, peer,
+                   &(struct rlhf_message){ .type = RLHF__V1__MESSAGE_TYPE__GENERATE_JOBS,
+                                           .body = &body.base,
+                                           .blobs = { { prompts.data, prompts.size } },
+                                           .blob_count = 1 },
+                   &err);
+out: /* what was not sent is leased all the same: the lease ends, or the peer is lost, and it is granted again */
+    if (err.code != RLHF_OK)
+        rlhf_log_error("jobs-not-sent", &err);
+    rlhf_bytes_free(&prompts);
+}
+
+static void send_score(struct learner *l, struct rlhf_peer *peer, const size_t *index, const uint32_t *attempt,
+                       size_t count)
+{
+    const struct learner_action *a = l->action;
+    struct rlhf_bytes ids = { 0 };
+    Rlhf__V1__ScoreJob job[LEARNER_MAX_JOBS_A_MESSAGE], *jobs[LEARNER_MAX_JOBS_A_MESSAGE];
+    Rlhf__V1__ScoreJobs body = RLHF__V1__SCORE_JOBS__INIT;
+    struct rlhf_error err = { 0 };
+
+    if (!rlhf_digest_is_zero(&a->reward_model))
+        body.reward_model = (ProtobufCBinaryData){ RLHF_DIGEST_SIZE, (uint8_t *)a->reward_model.bytes };
+    if (!rlhf_digest_is_zero(&a->reference))
+        body.reference = (ProtobufCBinaryData){ RLHF_DIGEST_SIZE, (uint8_t *)a->reference.bytes };
+    body.temperature = a->temperature;
+    body.jobs = jobs;
+    body.n_jobs = count;
+    for (size_t i = 0; i < count; i++) {
+        const struct learner_score_job *want = &a->score[index[i]];
+
+        rlhf__v1__score_job__init(&job[i]);
+        job[i].id = l->first_job + index[i];
+        job[i].attempt = attempt[i];
+        job[i].tokens = want->count;
+        job[i].prompt_tokens = want->prompt_count;
+        jobs[i] = &job[i];
+        if (rlhf_bytes_append(&ids, want->ids, want->count * sizeof *want->ids, &err) < 0)
+            goto out;
+    }
+    rlhf_node_send(l->node, peer,
+                   &(struct rlhf_message){ .type = RLHF__V1__MESSAGE_TYPE__SCORE_JOBS,
+                                           .body = &body.base,
+                                           .blobs = { { ids.data, ids.size } },
+                                           .blob_count = 1 },
+                   &err);
+out:
+    if (err.code != RLHF_OK)
+        rlhf_log_error("jobs-not-sent", &err);
+    rlhf_bytes_free(&ids);
+}
+
+/* One helping for a peer: its fair share of what is pending, so that the first to ask does not take it all. */
+static size_t feed(struct learner *l, struct rlhf_peer *peer, size_t share)
+{
+    struct learner_peer *worker = peer->state;
+    size_t index[LEARNER_MAX_JOBS_A_MESSAGE], credit = room(peer), granted;
+    uint32_t attempt[LEARNER_MAX_JOBS_A_MESSAGE];
+
+    if (credit > share)
+        credit = share;
+    if (credit > LEARNER_MAX_JOBS_A_MESSAGE)
+        credit = LEARNER_MAX_JOBS_A_MESSAGE;
+    granted = learner_leases_grant(l->leases, &worker->holder, credit, index, attempt);
+    if (granted == 0)
+        return 0;
+    l->counters.granted += granted;
+    if (l->action->kind == LEARNER_GENERATE)
+        send_generate(l, peer, index, attempt, granted);
+    else
+        send_score(l, peer, index, attempt, granted);
+    return granted;
+}
+
+static void finish_when_done(struct learner *l)
+{
+    size_t aside = learner_leases_aside(l->leases);
+
+    if (learner_leases_open_jobs(l->leases) > 0)
+        return;
+    for (size_t i = 0; aside > 0 && i < l->answer.count; i++) {
+        if (!learner_leases_is_aside(l->leases, i))
+            continue;
+        if (l->action->kind == LEARNER_GENERATE)
+            l->answer.rollouts[i].missing = true;
+        else
+            l->answer.scores[i].missing = true;
+        rlhf_log(RLHF_LEVEL_ERROR, "job-set-aside stage=%u kind=%s job=%zu attempts=%u", l->action->stage,
+                 l->action->kind == LEARNER_GENERATE ? "generate" : "score", i, l->options.max_attempts);
+    }
+    l->counters.aside += aside;
+    learner_finish(l, NULL);
+}
+
+void learner_dispatch(struct learner *l)
+{
+    size_t hungry, fed;
+
+    if (!l->action || (l->action->kind != LEARNER_GENERATE && l->action->kind != LEARNER_SCORE))
+        return;
+    do {
+        size_t pending = learner_leases_pending(l->leases), share;
+
+        hungry = 0;
+        fed = 0;
+        for (struct rlhf_peer *p = rlhf_node_peers(l->node, NULL); p; p = rlhf_node_peers(l->node, p))
+            hungry += does_this(l, p) && room(p) > 0;
+        if (pending == 0 || hungry == 0)
+            break;
+        share = (pending + hungry - 1) / hungry;
+        for (struct rlhf_peer *p = rlhf_node_peers(l->node, NULL); p; p = rlhf_node_peers(l->node, p))
+            if (does_this(l, p) && room(p) > 0)
+                fed += feed(l, p, share);
+    } while (fed > 0);
+    finish_when_done(l);
+}
+
+int learner_dispatch_begin(struct learner *l, struct rlhf_error *err)
+{
+    const struct learner_action *a = l->action;
+    size_t count = a->kind == LEARNER_GENERATE ? a->generate_count : a->score_count;
+
+    for (size_t i = 0; a->kind == LEARNER_GENERATE && i < count; i++)
+        if (!learner_find_published(l, a->generate[i].weights.bytes))
+            return rlhf_fail(err, RLHF_FATAL, "completions were asked for from weights that are not published");
+    if (a->kind == LEARNER_GENERATE)
+        l->answer.rollouts = calloc(count + 1, sizeof *l->answer.rollouts);
+    else
+        l->answer.scores = calloc(count + 1, sizeof *l->answer.scores);
+    if (!l->answer.rollouts && !l->answer.scores)
+        return rlhf_fail(err, RLHF_FULL, "no memory for %zu results", count);
+    l->answer.count = count;
+    if (learner_leases_open(l->leases, count, &l->first_job, err) < 0)
+        return -1;
+    learner_dispatch(l);
+    return 0;
+}
+
+/* A refused result goes back to the others; its sender is told why. */
+static int refuse(struct learner *l, struct rlhf_peer *peer, uint64_t id)
+{
+    struct learner_peer *worker = peer->state;
+
+    l->counters.refused++;
+    if (worker)
+        learner_leases_return(l->leases, &worker->holder, id);
+    learner_dispatch(l);
+    return -1;
+}
+
+static void *copy(const void *data, size_t size)
+{
+    void *p = malloc(size ? size : 1);
+
+    return p ? memcpy(p, data, size) : NULL;
+}
+
+static int check_rollout(const struct learner *l, const Rlhf__V1__Rollout *r, size_t index, const int32_t *ids,
+                         const float *logprob, const float *raw, struct rlhf_error *err)
+{
+    const struct learner_action *a = l->action;
+    const struct learner_generate_job *want = &a->generate[index];
+    const struct learner_published *weights = learner_find_published(l, want->weights.bytes);
+    bool ends;
+
+    if (memcmp(r->weights.data, want->weights.bytes, RLHF_DIGEST_SIZE) != 0)
+        return rlhf_fail(err, RLHF_REJECT, "rollout %llu was sampled from other weights than its job names",
+                         (unsigned long long)r->id);
+    if (r->tokens == 0 || r->tokens > a->sampling.max_new_tokens)
+        return rlhf_fail(err, RLHF_REJECT, "rollout %llu has %u tokens, 1 to %u were asked for",
+                         (unsigned long long)r->id, r->tokens, a->sampling.max_new_tokens);
+    for (uint32_t i = 0; i < r->tokens; i++) {
+        if (ids[i] < 0 || (weights->vocabulary && (uint32_t)ids[i] >= weights->vocabulary))
+            return rlhf_fail(err, RLHF_REJECT, "rollout %llu: token %u is %d, outside the vocabulary of %u",
+                             (unsigned long long)r->id, i, ids[i], weights->vocabulary);
+        if (!isfinite(logprob[i]) || !isfinite(raw[i]) || logprob[i] > LOGPROB_SLACK || raw[i] > LOGPROB_SLACK)
+            return rlhf_fail(err, RLHF_REJECT, "rollout %llu: the log-prob of token %u is no log-prob",
+                             (unsigned long long)r->id, i);
+        if (ids[i] == a->end_token && i + 1 < r->tokens)
+            return rlhf_fail(err, RLHF_REJECT, "rollout %llu goes on behind its end token",
+                             (unsigned long long)r->id);
+    }
+    ends = a->end_token >= 0 && ids[r->tokens - 1] == a->end_token;
+    if (ends != (r->finish == RLHF__V1__FINISH_REASON__FINISH_END))
+        return rlhf_fail(err, RLHF_REJECT, "rollout %llu: finish reason and last token disagree",
+                         (unsigned long long)r->id);
+    return 0;
+}
+
+static void count_result(struct learner *l, struct rlhf_peer *peer)
+{
+    struct learner_peer *worker = peer->state;
+
+    l->counters.done++;
+    if (worker)
+        worker->done++;
+}
+
+int learner_take_rollouts(struct learner *l, struct rlhf_peer *peer, const struct rlhf_message *m,
+                          struct rlhf_error *err)
+{
+    const Rlhf__V1__Rollouts *body = (const Rlhf__V1__Rollouts *)m->body;
+    const int32_t *ids = m->blobs[0].data;
+    const float *logprob = m->blobs[1].data, *raw = m->blobs[2].data;
+    int rc = 0;
+
+    for (size_t i = 0; i < body->n_rollouts; i++) {
+        const Rlhf__V1__Rollout *r = body->rollouts[i];
+        struct learner_rollout *out, taken = { .count = r->tokens };
+        size_t index;
+
+        if (!l->action || l->action->kind != LEARNER_GENERATE || !learner_leases_wanted(l->leases, r->id, &index)) {
+            l->counters.late++;
+        } else if (check_rollout(l, r, index, ids, logprob, raw, err) < 0) {
+            rc = refuse(l, peer, r->id);
+        } else {
+            taken.ids = copy(ids, r->tokens * sizeof *ids);
+            taken.logprob = copy(logprob, r->tokens * sizeof *logprob);
+            taken.logprob_raw = copy(raw, r->tokens * sizeof *raw);
+            taken.ended = r->finish == RLHF__V1__FINISH_REASON__FINISH_END;
+            out = &l->answer.rollouts[index];
+            if (!taken.ids || !taken.logprob || !taken.logprob_raw) {
+                free(taken.ids);
+                free(taken.logprob);
+                free(taken.logprob_raw);
+                return rlhf_fail(err, RLHF_FULL, "no memory for a rollout of %u tokens", r->tokens);
+            }
+            *out = taken;
+            learner_leases_done(l->leases, r->id);
+            count_result(l, peer);
+        }
+        ids += r->tokens;
+        logprob += r->tokens;
+        raw += r->tokens;
+    }
+    learner_dispatch(l);
+    return rc;
+}
+
+static bool same_model(const ProtobufCBinaryData *got, const struct rlhf_digest *want)
+{
+    return rlhf_digest_is_zero(want) ? got->len == 0
+                                     : got->len == RLHF_DIGEST_SIZE && memcmp(got->data, want->bytes, got->len) == 0;
+}
+
+static int check_score(const struct learner *l, const Rlhf__V1__Scores *body, const Rlhf__V1__Score *s,
+                       size_t index, const float *logprob, struct rlhf_error *err)
+{
+    const struct learner_action *a = l->action;
+    const struct learner_score_job *want = &a->score[index];
+    uint32_t logprobs = rlhf_digest_is_zero(&a->reference) ? 0 : want->count - want->prompt_count;
+
+    if (!same_model(&body->reward_model, &a->reward_model) || !same_model(&body->reference, &a->reference))
+        return rlhf_fail(err, RLHF_REJECT, "score %llu comes from other models than its job names",
+                         (unsigned long long)s->id);
+    if (s->logprobs != logprobs)
+        return rlhf_fail(err, RLHF_REJECT, "score %llu has %u log-probs, %u were asked for",
+                         (unsigned long long)s->id, s->logprobs, logprobs);
+    if (!isfinite(s->reward))
+        return rlhf_fail(err, RLHF_REJECT, "score %llu: the reward is not finite", (unsigned long long)s->id);
+    for (uint32_t i = 0; i < logprobs; i++)
+        if (!isfinite(logprob[i]) || logprob[i] > LOGPROB_SLACK)
+            return rlhf_fail(err, RLHF_REJECT, "score %llu: the log-prob of token %u is no log-prob",
+                             (unsigned long long)s->id, i);
+    return 0;
+}
+
+int learner_take_scores(struct learner *l, struct rlhf_peer *peer, const struct rlhf_message *m,
+                        struct rlhf_error *err)
+{
+    const Rlhf__V1__Scores *body = (const Rlhf__V1__Scores *)m->body;
+    const float *logprob = m->blob_count ? m->blobs[0].data : NULL;
+    int rc = 0;
+
+    for (size_t i = 0; i < body->n_scores; i++) {
+        const Rlhf__V1__Score *s = body->scores[i];
+        size_t index;
+
+        if (!l->action || l->action->kind != LEARNER_SCORE || !learner_leases_wanted(l->leases, s->id, &index)) {
+            l->counters.late++;
+        } else if (check_score(l, body, s, index, logprob, err) < 0) {
+            rc = refuse(l, peer, s->id);
+        } else {
+            struct learner_score taken = { .reward = s->reward };
+
+            if (s->logprobs > 0 && !(taken.logprob_ref = copy(logprob, s->logprobs * sizeof *logprob)))
+                return rlhf_fail(err, RLHF_FULL, "no memory for %u log-probs", s->logprobs);
+            l->answer.scores[index] = taken;
+            learner_leases_done(l->leases, s->id);
+            count_result(l, peer);
+        }
+        if (logprob)
+            logprob += s->logprobs;
+    }
+    learner_dispatch(l);
+    return rc;
+}
+
+int learner_take_back(struct learner *l, struct rlhf_peer *peer, const struct rlhf_message *m,
+                      struct rlhf_error *err)
+{
+    const Rlhf__V1__JobsReturned *body = (const Rlhf__V1__JobsReturned *)m->body;
+    struct learner_peer *worker = peer->state;
+
+    (void)err;
+    for (size_t i = 0; worker && i < body->n_ids; i++)
+        learner_leases_return(l->leases, &worker->holder, body->ids[i]);
+    l->counters.returned += body->n_ids;
+    rlhf_log(RLHF_LEVEL_WARNING, "jobs-returned peer=%llu jobs=%zu reason=\"%s\"", (unsigned long long)peer->id,
+             body->n_ids, body->reason);
+    learner_dispatch(l);
+    return 0;
+}

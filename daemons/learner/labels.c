@@ -1,0 +1,179 @@
+/* labels.c - tasks to the label-collector, comparisons back. Both are safe to repeat: tasks have ids, pulls a cursor. */
+#include "learner/fleet.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "telemetry/log.h"
+
+int learner_labels_begin(struct learner *l, struct rlhf_error *err)
+{
+    (void)err;
+    l->submitted = 0;
+    l->request = 0;
+    l->cursor = l->action->cursor;
+    l->answer.cursor = l->cursor;
+    l->comparisons_capacity = 0;
+    l->labels_at = rlhf_now(l->env->clock);
+    if (l->action->kind == LEARNER_SUBMIT && l->action->task_count == 0)
+        learner_finish(l, NULL);
+    else
+        learner_labels_send(l);
+    return 0;
+}
+
+static int submit(struct learner *l, struct rlhf_error *err)
+{
+    const struct learner_action *a = l->action;
+    size_t count = a->task_count - l->submitted;
+    Rlhf__V1__Task task[LEARNER_TASKS_A_MESSAGE], *tasks[LEARNER_TASKS_A_MESSAGE];
+    Rlhf__V1__TasksSubmit body = RLHF__V1__TASKS_SUBMIT__INIT;
+
+    if (count > LEARNER_TASKS_A_MESSAGE)
+        count = LEARNER_TASKS_A_MESSAGE;
+    for (size_t i = 0; i < count; i++) {
+        const struct learner_task *want = &a->tasks[l->submitted + i];
+
+        rlhf__v1__task__init(&task[i]);
+        task[i].id = (char *)want->id;
+        task[i].prompt = (char *)want->prompt;
+        task[i].completions = (char **)want->completions;
+        task[i].n_completions = want->count;
+        task[i].round = (char *)a->round;
+        tasks[i] = &task[i];
+    }
+    body.tasks = tasks;
+    body.n_tasks = count;
+    l->submitting = count;
+    return rlhf_node_send(l->node, l->collector,
+                          &(struct rlhf_message){ .type = RLHF__V1__MESSAGE_TYPE__TASKS_SUBMIT,
+                                                  .request = l->request,
+                                                  .body = &body.base },
+                          err);
+}
+
+static int pull(struct learner *l, struct rlhf_error *err)
+{
+    Rlhf__V1__ComparisonsPull body = RLHF__V1__COMPARISONS_PULL__INIT;
+
+    body.cursor = l->cursor;
+    body.limit = LEARNER_PULL_LIMIT;
+    body.round = (char *)(l->action->round ? l->action->round : "");
+    return rlhf_node_send(l->node, l->collector,
+                          &(struct rlhf_message){ .type = RLHF__V1__MESSAGE_TYPE__COMPARISONS_PULL,
+                                                  .request = l->request,
+                                                  .body = &body.base },
+                          err);
+}
+
+void learner_labels_send(struct learner *l)
+{
+    struct rlhf_error err = { 0 };
+
+    if (!l->action || !l->collector || l->request
+        || (l->action->kind != LEARNER_SUBMIT && l->action->kind != LEARNER_PULL))
+        return;
+    l->request = ++l->last_request;
+    l->labels_at = rlhf_now(l->env->clock) + l->options.label_retry_us;
+    if ((l->action->kind == LEARNER_SUBMIT ? submit(l, &err) : pull(l, &err)) < 0)
+        rlhf_log_error("labels-not-sent", &err); /* tried again at labels_at, or when the collector is back */
+}
+
+static bool expected(const struct learner *l, const struct rlhf_message *m, enum learner_action_kind kind)
+{
+    return l->action && l->action->kind == kind && l->request && m->request == l->request;
+}
+
+int learner_take_stored(struct learner *l, struct rlhf_peer *peer, const struct rlhf_message *m,
+                        struct rlhf_error *err)
+{
+    const Rlhf__V1__TasksStored *body = (const Rlhf__V1__TasksStored *)m->body;
+
+    (void)peer;
+    if (!expected(l, m, LEARNER_SUBMIT))
+        return 0; /* the answer to a message that was sent again */
+    if ((size_t)body->stored + body->known != l->submitting)
+        return rlhf_fail(err, RLHF_REJECT, "%zu tasks were submitted, %u are acknowledged", l->submitting,
+                         body->stored + body->known);
+    l->request = 0;
+    l->submitted += l->submitting;
+    if (l->submitted == l->action->task_count)
+        learner_finish(l, NULL);
+    else
+        learner_labels_send(l);
+    return 0;
+}
+
+static char *text(const char *s)
+{
+    return strdup(s ? s : "");
+}
+
+static int keep(struct learner *l, const Rlhf__V1__Comparison *got, struct rlhf_error *err)
+{
+    struct learner_comparison c = { .sequence = got->sequence, .revision = got->revision };
+    bool whole;
+
+    if (l->answer.count == l->comparisons_capacity) {
+        size_t capacity = l->comparisons_capacity ? 2 * l->comparisons_capacity : 256;
+        struct learner_comparison *more = reallocarray(l->answer.comparisons, capacity, sizeof *more);
+
+        if (!more)
+            return rlhf_fail(err, RLHF_FULL, "no memory for %zu comparisons", capacity);
+        l->answer.comparisons = more;
+        l->comparisons_capacity = capacity;
+    }
+    c.id = text(got->id);
+    c.task = text(got->task);
+    c.prompt = text(got->prompt);
+    c.completions = calloc(got->n_completions, sizeof *c.completions);
+    c.ranks = calloc(got->n_ranks, sizeof *c.ranks);
+    whole = c.id && c.task && c.prompt && c.completions && c.ranks;
+    for (; whole && c.count < got->n_completions; c.count++) {
+        whole = (c.completions[c.count] = text(got->completions[c.count]));
+        c.ranks[c.count] = got->ranks[c.count];
+    }
+    if (!whole) {
+        learner_comparison_free(&c);
+        return rlhf_fail(err, RLHF_FULL, "no memory for a comparison");
+    }
+    l->answer.comparisons[l->answer.count++] = c;
+    l->cursor = l->answer.cursor = got->sequence;
+    return 0;
+}
+
+int learner_take_comparisons(struct learner *l, struct rlhf_peer *peer, const struct rlhf_message *m,
+                             struct rlhf_error *err)
+{
+    const Rlhf__V1__Comparisons *body = (const Rlhf__V1__Comparisons *)m->body;
+
+    (void)peer;
+    if (!expected(l, m, LEARNER_PULL))
+        return 0;
+    l->request = 0;
+    for (size_t i = 0; i < body->n_comparisons; i++) {
+        if (body->comparisons[i]->sequence <= l->cursor)
+            return rlhf_fail(err, RLHF_REJECT, "comparison %llu came again or out of order",
+                             (unsigned long long)body->comparisons[i]->sequence);
+        if (keep(l, body->comparisons[i], err) < 0)
+            return -1;
+    }
+    if (body->cursor > l->cursor) /* skips what other rounds hold */
+        l->cursor = l->answer.cursor = body->cursor;
+    if (l->stage < l->stage_count && l->action->want > 0) {
+        char detail[80];
+
+        snprintf(detail, sizeof detail, "%zu of %zu comparisons, %u tasks open", l->answer.count,
+                 l->action->want, body->open_tasks);
+        learner_set_progress(l, l->action->stage, l->answer.count, l->action->want,
+                             l->stages[l->action->stage].tokens, detail);
+    }
+    if (l->action->want > 0 ? l->answer.count >= l->action->want : body->n_comparisons == 0)
+        learner_finish(l, NULL);
+    else if (body->n_comparisons > 0)
+        learner_labels_send(l);
+    else
+        l->labels_at = rlhf_now(l->env->clock) + l->options.label_poll_us;
+    return 0;
+}
