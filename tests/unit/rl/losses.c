@@ -1,0 +1,227 @@
+/* Each loss against hand-computed values, and its derivative against finite differences of a plain double twin. */
+#include <check.h>
+#include <math.h>
+#include <stdlib.h>
+
+#include "rl/ppo.h"
+#include "rl/preference.h"
+#include "rl/statistics.h"
+
+static double plain_policy(double d, double a, double clip)
+{
+    double r = exp(d), c = fmin(fmax(r, 1 - clip), 1 + clip);
+    return fmax(-a * r, -a * c);
+}
+
+START_TEST(the_policy_loss_and_its_derivative_are_right_on_both_sides_of_the_clip_range)
+{
+    const float d[] = {-0.5f, -0.1f, 0, 0.1f, 0.5f, -0.5f, -0.1f, 0, 0.1f, 0.5f};
+    const float advantage[] = {2, 2, 2, 2, 2, -2, -2, -2, -2, -2};
+    const double w = 0.25;
+
+    for (size_t i = 0; i < 10; i++) {
+        float old = -1, new = -1 + d[i], slope;
+        double delta = (double)new - old, h = 1e-6;
+        struct rlhf_ppo_statistics s = {0};
+
+        rlhf_ppo_policy(&new, &old, &advantage[i], 1, 0.2, &w, 0, &slope, &s);
+        ck_assert_double_eq_tol(s.loss, w * plain_policy(delta, advantage[i], 0.2), 1e-9);
+        ck_assert_double_eq_tol(slope,
+                                w * (plain_policy(delta + h, advantage[i], 0.2) - plain_policy(delta - h, advantage[i], 0.2))
+                                    / (2 * h),
+                                1e-6);
+    }
+}
+END_TEST
+
+START_TEST(only_a_ratio_that_already_gained_is_clipped)
+{
+    /* exp(0.5) is above 1.2: clipped for a good token, not for a bad one; exp(-0.5) below 0.8 the other way round. */
+    const float old[] = {0, 0, 0, 0}, new[] = {0.5f, 0.5f, -0.5f, -0.5f}, advantage[] = {1, -1, 1, -1};
+    const double quarter = 0.25;
+    struct rlhf_ppo_statistics s = {0};
+    float slope[4];
+
+    rlhf_ppo_policy(new, old, advantage, 4, 0.2, &quarter, 0, slope, &s);
+    ck_assert_float_eq(slope[0], 0);
+    ck_assert_float_gt(slope[1], 0);
+    ck_assert_float_lt(slope[2], 0);
+    ck_assert_float_eq(slope[3], 0);
+    ck_assert_double_eq_tol(s.clip_fraction, 0.5, 1e-12);
+    ck_assert_double_eq_tol(s.kl_k1, 0, 1e-12);
+    ck_assert_double_eq_tol(s.kl_k2, 0.125, 1e-12);
+}
+END_TEST
+
+START_TEST(minibatches_worked_off_in_pieces_add_up_to_the_whole)
+{
+    const float old[] = {-1, -2, -3}, new[] = {-1.3f, -1.9f, -2.2f}, advantage[] = {1, -0.5f, 0.3f};
+    const double third = 1.0 / 3;
+    struct rlhf_ppo_statistics whole = {0}, pieces = {0};
+    float a[3], b[3];
+
+    rlhf_ppo_policy(new, old, advantage, 3, 0.2, &third, 0, a, &whole);
+    rlhf_ppo_policy(new, old, advantage, 1, 0.2, &third, 0, b, &pieces);
+    rlhf_ppo_policy(new + 1, old + 1, advantage + 1, 2, 0.2, &third, 0, b + 1, &pieces);
+    ck_assert_double_eq(whole.loss, pieces.loss);
+    for (int i = 0; i < 3; i++)
+        ck_assert_float_eq(a[i], b[i]);
+}
+END_TEST
+
+static double plain_value(double v, double old, double ret, double clip)
+{
+    double c = fmin(fmax(v, old - clip), old + clip);
+    return clip > 0 ? 0.5 * fmax((v - ret) * (v - ret), (c - ret) * (c - ret)) : 0.5 * (v - ret) * (v - ret);
+}
+
+START_TEST(the_value_loss_has_its_half_and_its_derivative_clipped_and_not)
+{
+    const double w = 0.5, clips[] = {0, 0.2};
+
+    for (size_t k = 0; k < 2; k++)
+        for (float v = -1; v <= 1; v += 0.3f)
+            for (float ret = -1; ret <= 1; ret += 0.45f) {
+                float old = 0.1f, slope;
+                double h = 1e-6;
+                struct rlhf_ppo_statistics s = {0};
+
+                rlhf_ppo_value(&v, &old, &ret, 1, clips[k], &w, 0, &slope, &s);
+                ck_assert_double_eq_tol(s.loss, w * plain_value(v, old, ret, clips[k]), 1e-7);
+                ck_assert_double_eq_tol(
+                    slope, w * (plain_value(v + h, old, ret, clips[k]) - plain_value(v - h, old, ret, clips[k])) / (2 * h),
+                    1e-5);
+            }
+}
+END_TEST
+
+START_TEST(the_k_way_loss_is_the_mean_over_ordered_pairs_and_drops_ties)
+{
+    const float reward[] = {1, 0, -1};
+    const uint32_t strict[] = {1, 2, 3}, tied[] = {1, 1, 3}, all_tied[] = {2, 2, 2};
+    float d[3] = {0};
+    size_t pairs;
+    double l1 = log1p(exp(-1)), l2 = log1p(exp(-2));
+
+    ck_assert_double_eq_tol(rlhf_kway_loss(reward, strict, 3, 1, d, &pairs), (2 * l1 + l2) / 3, 1e-12);
+    ck_assert_uint_eq(pairs, 3);
+    ck_assert_double_eq_tol(rlhf_kway_loss(reward, tied, 3, 1, d, &pairs), (l1 + l2) / 2, 1e-12);
+    ck_assert_uint_eq(pairs, 2);
+    d[0] = d[1] = d[2] = 5;
+    ck_assert_double_eq(rlhf_kway_loss(reward, all_tied, 3, 1, d, &pairs), 0);
+    ck_assert_uint_eq(pairs, 0);
+    ck_assert_float_eq(d[0], 5);
+}
+END_TEST
+
+START_TEST(the_derivative_of_the_k_way_loss_is_its_finite_difference_and_adds)
+{
+    const uint32_t rank[] = {2, 1, 2, 4};
+    const float reward[] = {0.3f, -0.7f, 1.1f, 0.2f};
+    float d[4] = {1, 1, 1, 1}, ignored[4] = {0};
+
+    rlhf_kway_loss(reward, rank, 4, 0.5, d, NULL);
+    for (size_t i = 0; i < 4; i++) {
+        float up[4], down[4];
+        const float h = 1.0f / 256; /* exact in fp32 */
+        for (size_t j = 0; j < 4; j++)
+            up[j] = down[j] = reward[j];
+        up[i] += h, down[i] -= h;
+        double slope = (rlhf_kway_loss(up, rank, 4, 1, ignored, NULL) - rlhf_kway_loss(down, rank, 4, 1, ignored, NULL))
+                       / ((double)up[i] - down[i]);
+        ck_assert_double_eq_tol(d[i] - 1, 0.5 * slope, 1e-5);
+    }
+}
+END_TEST
+
+START_TEST(the_pair_loss_keeps_its_linear_tail_and_its_derivatives)
+{
+    double dc, dr, h = 1e-6, x, y;
+
+    ck_assert_double_eq_tol(rlhf_pair_loss(-200, 200, 0, 0, &dc, &dr), 400, 1e-9);
+    ck_assert_double_eq_tol(dc, -1, 1e-12);
+    ck_assert_double_eq_tol(rlhf_log_sigmoid(800), 0, 1e-12);
+    rlhf_pair_loss(0.3, 0.9, 0.5, 0.01, &dc, &dr);
+    x = (rlhf_pair_loss(0.3 + h, 0.9, 0.5, 0.01, &x, &y) - rlhf_pair_loss(0.3 - h, 0.9, 0.5, 0.01, &x, &y)) / (2 * h);
+    ck_assert_double_eq_tol(dc, x, 1e-8);
+    x = (rlhf_pair_loss(0.3, 0.9 + h, 0.5, 0.01, &x, &y) - rlhf_pair_loss(0.3, 0.9 - h, 0.5, 0.01, &x, &y)) / (2 * h);
+    ck_assert_double_eq_tol(dr, x, 1e-8);
+}
+END_TEST
+
+START_TEST(agreement_counts_equal_scores_half_and_keeps_ties_apart)
+{
+    const float score[] = {2, 1, 1, 0};
+    const uint32_t rank[] = {1, 2, 3, 3};
+    struct rlhf_agreement a = {0};
+
+    /* ordered pairs: 01 02 03 right, 12 equal, 13 right; tie: 23, difference 1 */
+    rlhf_agreement_add(&a, score, rank, 4);
+    rlhf_agreement_end(&a);
+    ck_assert_uint_eq(a.pairs, 5);
+    ck_assert_uint_eq(a.ties, 1);
+    ck_assert_double_eq_tol(a.right, 4.5, 1e-12);
+    ck_assert_double_eq_tol(a.margin, 1, 1e-12);
+}
+END_TEST
+
+START_TEST(wilsons_interval_is_the_published_one)
+{
+    /* Newcombe 1998, table I: 81 of 263, 15 of 148, 0 of 20 at 95 %. */
+    const double x[] = {81, 15, 0}, n[] = {263, 148, 20};
+    const double low[] = {0.2553, 0.0624, 0}, high[] = {0.3662, 0.1605, 0.1611};
+
+    for (int i = 0; i < 3; i++) {
+        struct rlhf_interval w = rlhf_wilson(x[i], n[i], 1.959964);
+        ck_assert_double_eq_tol(w.low, low[i], 6e-5);
+        ck_assert_double_eq_tol(w.high, high[i], 6e-5);
+    }
+    ck_assert_double_eq(rlhf_wilson(0, 0, 1.96).high, 1);
+}
+END_TEST
+
+START_TEST(explained_variance_is_one_for_a_perfect_critic_and_zero_for_the_mean)
+{
+    const float ret[] = {1, 2, 4}, mean[] = {2, 2, 2};
+
+    ck_assert_double_eq_tol(rlhf_explained_variance(ret, ret, 3), 1, 1e-9);
+    ck_assert_double_eq_tol(rlhf_explained_variance(mean, ret, 3), 0, 1e-9);
+    ck_assert_double_eq(rlhf_explained_variance(ret, mean, 3), 0);
+}
+END_TEST
+
+START_TEST(nan_and_infinity_are_seen)
+{
+    const float x[] = {1, NAN}, y[] = {INFINITY, 0}, z[] = {0, -1};
+
+    ck_assert(!rlhf_all_finite(x, 2));
+    ck_assert(!rlhf_all_finite(y, 2));
+    ck_assert(rlhf_all_finite(z, 2));
+    ck_assert(rlhf_all_finite(x, 1));
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("losses");
+    TCase *tc = tcase_create("losses");
+    SRunner *runner = srunner_create(suite);
+    int failed;
+
+    tcase_add_test(tc, the_policy_loss_and_its_derivative_are_right_on_both_sides_of_the_clip_range);
+    tcase_add_test(tc, only_a_ratio_that_already_gained_is_clipped);
+    tcase_add_test(tc, minibatches_worked_off_in_pieces_add_up_to_the_whole);
+    tcase_add_test(tc, the_value_loss_has_its_half_and_its_derivative_clipped_and_not);
+    tcase_add_test(tc, the_k_way_loss_is_the_mean_over_ordered_pairs_and_drops_ties);
+    tcase_add_test(tc, the_derivative_of_the_k_way_loss_is_its_finite_difference_and_adds);
+    tcase_add_test(tc, the_pair_loss_keeps_its_linear_tail_and_its_derivatives);
+    tcase_add_test(tc, agreement_counts_equal_scores_half_and_keeps_ties_apart);
+    tcase_add_test(tc, wilsons_interval_is_the_published_one);
+    tcase_add_test(tc, explained_variance_is_one_for_a_perfect_critic_and_zero_for_the_mean);
+    tcase_add_test(tc, nan_and_infinity_are_seen);
+    suite_add_tcase(suite, tc);
+    srunner_run_all(runner, CK_ENV);
+    failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
