@@ -1,4 +1,4 @@
-/* fixture.h - one rl/*.safetensors of the golden fixtures as arrays of double. For tests: any surprise exits. */
+/* fixture.h - one safetensors file of the golden fixtures as arrays of double. For tests: any surprise exits. */
 #ifndef TESTS_PARITY_RL_FIXTURE_H
 #define TESTS_PARITY_RL_FIXTURE_H
 

@@ -80,7 +80,7 @@ START_TEST(the_value_loss_has_its_half_and_its_derivative_clipped_and_not)
     const double w = 0.5, clips[] = {0, 0.2};
 
     for (size_t k = 0; k < 2; k++)
-        for (float v = -1; v <= 1; v += 0.3f)
+        for (float v = -0.97f; v <= 1; v += 0.3f) /* off the kinks */
             for (float ret = -1; ret <= 1; ret += 0.45f) {
                 float old = 0.1f, slope;
                 double h = 1e-6;
