@@ -1,9 +1,9 @@
 /* Philox against the known-answer vectors of Random123 (kat_vectors, philox4x32 10), and the streams on top of it. */
 #include "base/random.h"
 
-#include <check.h>
 #include <math.h>
-#include <stdlib.h>
+
+#include "support/suite.h"
 
 START_TEST(philox_matches_the_known_answers)
 {
@@ -156,22 +156,12 @@ END_TEST
 
 int main(void)
 {
-    Suite *s = suite_create("base/random");
-    TCase *t = tcase_create("random");
-    SRunner *r = srunner_create(s);
-    int failed;
-
-    tcase_add_test(t, philox_matches_the_known_answers);
-    tcase_add_test(t, a_draw_is_the_first_word_of_its_block);
-    tcase_add_test(t, draws_are_below_one_and_uniform);
-    tcase_add_test(t, a_stream_repeats_and_shares_nothing_with_its_neighbours);
-    tcase_add_test(t, a_stream_goes_on_past_its_32_bit_counter);
-    tcase_add_test(t, below_is_unbiased_and_in_range);
-    tcase_add_test(t, normals_have_mean_zero_and_variance_one);
-    tcase_add_test(t, shuffle_is_a_permutation_and_every_order_comes_up);
-    suite_add_tcase(s, t);
-    srunner_run_all(r, CK_NORMAL);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return RUN_SUITE("base/random", philox_matches_the_known_answers,
+                     a_draw_is_the_first_word_of_its_block,
+                     draws_are_below_one_and_uniform,
+                     a_stream_repeats_and_shares_nothing_with_its_neighbours,
+                     a_stream_goes_on_past_its_32_bit_counter,
+                     below_is_unbiased_and_in_range,
+                     normals_have_mean_zero_and_variance_one,
+                     shuffle_is_a_permutation_and_every_order_comes_up);
 }
