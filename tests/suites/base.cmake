@@ -1,1 +1,2 @@
 rlhf_suites(unit base USES base)
+rlhf_suites(unit telemetry USES telemetry base)
