@@ -31,6 +31,11 @@ struct rlhf_sampled {
     float logprob_raw; /* untempered, full vocabulary: log softmax(logits)[token]   */
 };
 
+/* The logits after temperature, top-k and top-p, -inf where a token is removed, into scores [V]; their softmax
+ * is the distribution sampled from. scratch is [V] floats. Errors as rlhf_sample(). */
+int rlhf_sampling_scores(const float *logits, size_t vocabulary, const struct rlhf_sampling *s, float *scores,
+                         float *scratch, struct rlhf_error *err);
+
 /* scratch is [2 V] floats. position is the index of the new token in the completion, from 0. Logits that are
  * not finite (all of them -inf, or any NaN) give RLHF_CORRUPT. */
 int rlhf_sample(const float *logits, size_t vocabulary, const struct rlhf_sampling *s,

@@ -1,0 +1,198 @@
+/* cache.c - generation: keys and values of the tokens so far, and the rows that follow them. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "model/internal.h"
+
+enum { PANEL = 16 }; /* tokens in a panel of keys, as rlhf_attention_extend() wants them */
+
+/* A slot's memory is [L] times keys [panels][G][D][16] then values [context][G][D]. */
+struct rlhf_cache {
+    struct rlhf_model_config config;
+    struct rlhf_pool *pool;
+    struct rlhf_arena *arena; /* activations of one call */
+    size_t slots, context;
+    size_t *length;           /* [slots] */
+    float *memory;
+    size_t keys, values;      /* floats of a slot's layer */
+    float *cos_sin;
+    size_t cos_sin_length;
+};
+
+struct rlhf_cache *rlhf_cache_new(const struct rlhf_model_config *c, size_t slots, size_t context,
+                                  struct rlhf_pool *pool, struct rlhf_error *err)
+{
+    const size_t width = (size_t)c->kv_heads * c->head_size;
+    struct rlhf_cache *k;
+    size_t floats;
+
+    if (rlhf_model_config_check(c, err) < 0)
+        return NULL;
+    if (slots < 1 || context < 1 || context > c->context) {
+        rlhf_fail(err, RLHF_REJECT, "a cache of %zu slots of %zu tokens: needs at least one, and at most the model's "
+                  "context of %u tokens", slots, context, c->context);
+        return NULL;
+    }
+    if (!(k = calloc(1, sizeof *k))) {
+        rlhf_fail(err, RLHF_FULL, "no memory for a cache");
+        return NULL;
+    }
+    k->config = *c;
+    k->pool = pool;
+    k->slots = slots;
+    k->context = context;
+    k->keys = (context + PANEL - 1) / PANEL * PANEL * width;
+    k->values = context * width;
+    if (!rlhf_mul_size(slots, (k->keys + k->values) * c->layers, &floats))
+        rlhf_fail(err, RLHF_FULL, "a cache of %zu slots of %zu tokens is larger than memory", slots, context);
+    else if ((k->length = rlhf_aligned_new(slots, sizeof *k->length, err))
+             && (k->memory = rlhf_aligned_new(floats, sizeof *k->memory, err))
+             && (k->arena = rlhf_arena_new(0, err))
+             && rlhf_rope_grow(&k->cos_sin, &k->cos_sin_length, context, c, err) == 0)
+        return k;
+    rlhf_cache_free(k);
+    return NULL;
+}
+
+void rlhf_cache_free(struct rlhf_cache *k)
+{
+    if (!k)
+        return;
+    free(k->cos_sin);
+    rlhf_arena_free(k->arena);
+    free(k->memory);
+    free(k->length);
+    free(k);
+}
+
+size_t rlhf_cache_length(const struct rlhf_cache *k, size_t slot)
+{
+    RLHF_ASSERT(slot < k->slots);
+    return k->length[slot];
+}
+
+void rlhf_cache_clear(struct rlhf_cache *k, size_t slot)
+{
+    RLHF_ASSERT(slot < k->slots);
+    k->length[slot] = 0;
+}
+
+static float *slot_keys(const struct rlhf_cache *k, size_t slot, size_t layer)
+{
+    return k->memory + (slot * k->config.layers + layer) * (k->keys + k->values);
+}
+
+void rlhf_cache_fork(struct rlhf_cache *k, size_t from, size_t to, size_t length)
+{
+    const size_t width = (size_t)k->config.kv_heads * k->config.head_size;
+    const size_t panels = (length + PANEL - 1) / PANEL;
+
+    RLHF_ASSERT(from < k->slots && to < k->slots && length <= k->length[from]);
+    k->length[to] = length;
+    if (from == to)
+        return;
+    for (size_t l = 0; l < k->config.layers; l++) {
+        memcpy(slot_keys(k, to, l), slot_keys(k, from, l), panels * PANEL * width * sizeof(float));
+        memcpy(slot_keys(k, to, l) + k->keys, slot_keys(k, from, l) + k->keys, length * width * sizeof(float));
+    }
+}
+
+/* ---- extend ---------------------------------------------------------------------------------------- */
+
+static int check_items(const struct rlhf_cache *k, const struct rlhf_extend *items, size_t count, size_t *rows,
+                       struct rlhf_error *err)
+{
+    *rows = 0;
+    for (size_t i = 0; i < count; i++) {
+        RLHF_ASSERT(items[i].slot < k->slots);
+        if (items[i].count < 1 || items[i].count > k->context - k->length[items[i].slot])
+            return rlhf_fail(err, RLHF_REJECT, "%zu tokens do not fit behind %zu in a cache of %zu", items[i].count,
+                             k->length[items[i].slot], k->context);
+        for (size_t j = 0; j < items[i].count; j++)
+            if (items[i].tokens[j] < 0 || (uint32_t)items[i].tokens[j] >= k->config.vocabulary)
+                return rlhf_fail(err, RLHF_REJECT, "token %zu: id %d is not in the vocabulary of %u", j,
+                                 items[i].tokens[j], k->config.vocabulary);
+        *rows += items[i].count;
+    }
+    return 0;
+}
+
+/* The rows of one call, from the arena. */
+struct rows {
+    size_t count;
+    int32_t *tokens;
+    uint32_t *position;
+    struct rlhf_attention_item *items;
+    struct rlhf_activations a;
+    float *last, *hidden, *mean, *rstd; /* of each item's last row */
+};
+
+static int rows_get(struct rows *r, const struct rlhf_cache *k, const struct rlhf_extend *items, size_t count,
+                    struct rlhf_error *err)
+{
+    const size_t stream = k->config.channels * sizeof(float);
+    size_t at = 0;
+
+    rlhf_arena_reset(k->arena, 0);
+    if (!(r->tokens = rlhf_arena_get(k->arena, r->count, sizeof *r->tokens))
+        || !(r->position = rlhf_arena_get(k->arena, r->count, sizeof *r->position))
+        || !(r->items = rlhf_arena_get(k->arena, count, sizeof *r->items))
+        || !(r->last = rlhf_arena_get(k->arena, count, stream))
+        || !(r->hidden = rlhf_arena_get(k->arena, count, stream))
+        || !(r->mean = rlhf_arena_get(k->arena, count, sizeof *r->mean))
+        || !(r->rstd = rlhf_arena_get(k->arena, count, sizeof *r->rstd))
+        || rlhf_activations_get(&r->a, &k->config, r->count, false, k->arena) < 0)
+        return rlhf_fail(err, RLHF_FULL, "no memory for the activations of %zu tokens", r->count);
+    for (size_t i = 0; i < count; i++) {
+        size_t length = k->length[items[i].slot];
+
+        r->items[i].length = length;
+        r->items[i].count = items[i].count;
+        for (size_t j = 0; j < items[i].count; j++, at++) {
+            r->tokens[at] = items[i].tokens[j];
+            r->position[at] = (uint32_t)(length + j);
+        }
+    }
+    return 0;
+}
+
+static void run_layers(const struct rlhf_cache *k, const struct rlhf_model *m, const struct rlhf_extend *items,
+                       size_t count, struct rows *r)
+{
+    const struct rlhf_attending over = { .items = r->items, .count = count, .position = r->position,
+                                         .cos_sin = k->cos_sin };
+
+    rlhf_embed(m->block + m->embedding, r->tokens, m->positions == RLHF_NOWHERE ? NULL : m->block + m->positions,
+               r->position, r->count, k->config.channels, r->a.x, k->pool);
+    for (size_t l = 0; l < k->config.layers; l++) {
+        for (size_t i = 0; i < count; i++) {
+            r->items[i].keys = slot_keys(k, items[i].slot, l);
+            r->items[i].values = r->items[i].keys + k->keys;
+        }
+        rlhf_layer_forward(m, &m->layers[l], &r->a, &over, r->count, r->a.x, k->pool);
+    }
+}
+
+int rlhf_cache_extend(struct rlhf_cache *k, const struct rlhf_model *m, const struct rlhf_extend *items,
+                      size_t count, float *logits, struct rlhf_error *err)
+{
+    const size_t c = k->config.channels;
+    struct rows r;
+
+    RLHF_ASSERT(k->config.head == RLHF_HEAD_LM && m->config.head == RLHF_HEAD_LM && m->config.channels == c
+                && m->config.layers == k->config.layers && m->config.vocabulary == k->config.vocabulary);
+    if (count == 0)
+        return 0;
+    if (check_items(k, items, count, &r.count, err) < 0 || rows_get(&r, k, items, count, err) < 0)
+        return -1;
+    run_layers(k, m, items, count, &r);
+    for (size_t i = 0, end = 0; i < count; i++) {
+        end += items[i].count;
+        k->length[items[i].slot] += items[i].count;
+        memcpy(r.last + i * c, r.a.x + (end - 1) * c, c * sizeof *r.last);
+    }
+    rlhf_norm_forward(m, &m->norm, r.last, count, r.hidden, r.mean, r.rstd, k->pool);
+    rlhf_product_forward(m, &m->head, r.hidden, count, logits, k->pool);
+    return 0;
+}

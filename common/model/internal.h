@@ -1,0 +1,96 @@
+/* internal.h - what the files of this room know of each other's structs. */
+#ifndef RLHF_MODEL_INTERNAL_H
+#define RLHF_MODEL_INTERNAL_H
+
+#include "model/config.h"
+#include "model/model.h"
+#include "tensor/ops.h"
+
+/* config.json together with the scalar head's bias, which is no part of the shape. */
+int rlhf_model_config_read(struct rlhf_model_config *c, float *bias, const char *json, size_t size,
+                           struct rlhf_error *err);
+int rlhf_model_config_write(const struct rlhf_model_config *c, float bias, struct rlhf_bytes *json,
+                            struct rlhf_error *err);
+
+/* A matrix product y[n] = x[k] · w + bias: where its weights are in the block, and the packed copy. */
+#define RLHF_NOWHERE SIZE_MAX
+struct rlhf_product {
+    size_t weight, bias; /* offsets; RLHF_NOWHERE = none */
+    size_t n, k;
+    bool transposed; /* stored [k, n] */
+    struct rlhf_packed packed;
+};
+
+/* A norm: gain [C], and shift [C] unless RMS. Offsets into the block. */
+struct rlhf_norm_place {
+    size_t gain, shift;
+};
+
+struct rlhf_layer {
+    struct rlhf_norm_place norm1, norm2;
+    struct rlhf_product qkv, out; /* qkv: the three matrices are neighbours in the block */
+    struct rlhf_product up, down; /* up: [gate | up] for SwiGLU, neighbours too */
+};
+
+struct rlhf_model {
+    struct rlhf_model_config config;
+    struct rlhf_parameter *table;
+    size_t tensors;    /* in the table */
+    size_t count;      /* of floats */
+    size_t body_count; /* of floats before the head */
+    float *block;      /* [count] */
+    float bias;        /* of a scalar head */
+    size_t embedding, positions; /* offsets; positions RLHF_NOWHERE when rotary */
+    struct rlhf_layer *layers;   /* [L] */
+    struct rlhf_norm_place norm;
+    struct rlhf_product head; /* [V, C], or [1, C]; shares the embedding's weights when tied */
+    uint64_t version; /* of the weights, unique in the process: changes with every touch */
+};
+
+/* All but the block: the table and the places. */
+struct rlhf_model *rlhf_model_plan(const struct rlhf_model_config *c, struct rlhf_error *err);
+/* The block, zeroed. */
+int rlhf_model_allocate(struct rlhf_model *m, struct rlhf_error *err);
+/* Packed copies for the first time; only this can fail, rlhf_model_touch() reuses their memory. */
+int rlhf_model_pack(struct rlhf_model *m, struct rlhf_pool *pool, struct rlhf_error *err);
+
+/* The activations of one layer, or of all layers in turn where nothing is kept for backward. Rows are T. */
+struct rlhf_activations {
+    float *x;               /* [T, C] the residual stream that enters                  */
+    float *norm1;           /* [T, C]                                                  */
+    float *mean1, *rstd1;   /* [T]                                                     */
+    float *qkv;             /* [T, (H + 2G) D], rotated                                */
+    float *attention;       /* [T, H D]                                                */
+    float *lse;             /* [H, T]; NULL when generating                            */
+    float *middle;          /* [T, C] the residual stream after attention              */
+    float *norm2;           /* [T, C]                                                  */
+    float *mean2, *rstd2;   /* [T]                                                     */
+    float *up;              /* [T, M] or [T, 2M]                                       */
+    float *activated;       /* [T, M]                                                  */
+};
+/* Takes them from arena; -1 when it is full. lse only with keep. */
+int rlhf_activations_get(struct rlhf_activations *a, const struct rlhf_model_config *c, size_t t, bool keep,
+                         struct rlhf_arena *arena);
+
+/* What attention runs over: packed sequences, or rows behind a cache. */
+struct rlhf_attending {
+    const struct rlhf_attention_shape *shape;
+    const struct rlhf_attention_item *items; /* not NULL: generation */
+    size_t count;
+    const uint32_t *position; /* [T] */
+    const float *cos_sin;     /* rotary table, or NULL */
+};
+
+/* One block of the transformer: a->x in, y out (y may be a->x). */
+void rlhf_layer_forward(const struct rlhf_model *m, const struct rlhf_layer *l, const struct rlhf_activations *a,
+                        const struct rlhf_attending *over, size_t t, float *y, struct rlhf_pool *pool);
+void rlhf_norm_forward(const struct rlhf_model *m, const struct rlhf_norm_place *place, const float *x, size_t t,
+                       float *y, float *mean, float *rstd, struct rlhf_pool *pool);
+void rlhf_product_forward(const struct rlhf_model *m, const struct rlhf_product *p, const float *x, size_t t,
+                          float *y, struct rlhf_pool *pool);
+
+/* A rotary table grown to at least `length` positions (up to twice that); *have is what it holds. */
+int rlhf_rope_grow(float **table, size_t *have, size_t length, const struct rlhf_model_config *c,
+                   struct rlhf_error *err);
+
+#endif

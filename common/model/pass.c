@@ -1,0 +1,473 @@
+/* pass.c - forward and backward over packed sequences. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "model/internal.h"
+
+/* The weights laid out for backward products. Only training needs them, so they belong to the pass, and are
+ * made anew when the model's version has changed. */
+struct backward_weights {
+    struct rlhf_packed qkv, out, up, down;
+};
+
+/* The rows that a head was applied to. */
+struct head_rows {
+    size_t count;
+    uint32_t *row;       /* [count] which of the T rows; NULL: all of them */
+    const float *x;      /* [count, C] before the final norm */
+    float *hidden;       /* [count, C] after it */
+    float *mean, *rstd;  /* [count] */
+    int32_t *target;     /* [count] language-model head, as are the rest */
+    float *lse, *logprob, *entropy;
+    float temperature;
+    bool has_entropy;
+};
+
+struct rlhf_pass {
+    struct rlhf_model_config config;
+    struct rlhf_pool *pool;
+    bool train;
+    struct rlhf_arena *arena;
+
+    /* of the last forward */
+    size_t t; /* 0: there is none */
+    size_t sequences;
+    int32_t *tokens;    /* [T]     */
+    uint32_t *start;    /* [B + 1] */
+    uint32_t *position; /* [T]     */
+    struct rlhf_activations *layers; /* [L] with train, else [1] */
+    float *x;           /* [T, C] what leaves the last layer */
+    size_t after_forward; /* mark of the arena */
+    struct head_rows head;
+
+    float *cos_sin;
+    size_t cos_sin_length;
+    struct backward_weights *back; /* [L] */
+    struct rlhf_packed back_head;
+    uint64_t back_version;
+};
+
+struct rlhf_pass *rlhf_pass_new(const struct rlhf_model_config *c, struct rlhf_pool *pool, int train,
+                                struct rlhf_error *err)
+{
+    struct rlhf_pass *p;
+
+    if (rlhf_model_config_check(c, err) < 0)
+        return NULL;
+    if (!(p = calloc(1, sizeof *p))) {
+        rlhf_fail(err, RLHF_FULL, "no memory for a pass");
+        return NULL;
+    }
+    p->config = *c;
+    p->pool = pool;
+    p->train = train != 0;
+    if (!(p->layers = calloc(train ? c->layers : 1, sizeof *p->layers))
+        || (train && !(p->back = calloc(c->layers, sizeof *p->back)))) {
+        rlhf_fail(err, RLHF_FULL, "no memory for a pass over %u layers", c->layers);
+    } else if ((p->arena = rlhf_arena_new(0, err))) {
+        return p;
+    }
+    rlhf_pass_free(p);
+    return NULL;
+}
+
+void rlhf_pass_free(struct rlhf_pass *p)
+{
+    if (!p)
+        return;
+    for (uint32_t i = 0; p->back && i < p->config.layers; i++) {
+        rlhf_packed_free(&p->back[i].qkv);
+        rlhf_packed_free(&p->back[i].out);
+        rlhf_packed_free(&p->back[i].up);
+        rlhf_packed_free(&p->back[i].down);
+    }
+    rlhf_packed_free(&p->back_head);
+    free(p->back);
+    free(p->cos_sin);
+    free(p->layers);
+    rlhf_arena_free(p->arena);
+    free(p);
+}
+
+static int no_memory(const struct rlhf_pass *p, struct rlhf_error *err)
+{
+    return rlhf_fail(err, RLHF_FULL, "no memory for the activations of a batch of %zu tokens; use smaller batches",
+                     p->t);
+}
+
+/* ---- forward --------------------------------------------------------------------------------------- */
+
+static int check_batch(const struct rlhf_pass *p, const struct rlhf_batch *b, size_t *longest,
+                       struct rlhf_error *err)
+{
+    const struct rlhf_model_config *c = &p->config;
+
+    *longest = 0;
+    if (b->sequences == 0 || b->start[0] != 0)
+        return rlhf_fail(err, RLHF_REJECT, "the batch has no sequence, or its first does not start at 0");
+    for (size_t s = 0; s < b->sequences; s++) {
+        size_t length = b->start[s + 1] > b->start[s] ? b->start[s + 1] - b->start[s] : 0;
+
+        if (length == 0 || length > c->context)
+            return rlhf_fail(err, RLHF_REJECT, "sequence %zu: its length is not between 1 and the context of %u: %zu",
+                             s, c->context, length);
+        if (length > *longest)
+            *longest = length;
+    }
+    for (size_t i = 0; i < b->start[b->sequences]; i++)
+        if (b->tokens[i] < 0 || (uint32_t)b->tokens[i] >= c->vocabulary)
+            return rlhf_fail(err, RLHF_REJECT, "token %zu: id %d is not in the vocabulary of %u", i, b->tokens[i],
+                             c->vocabulary);
+    return 0;
+}
+
+/* The arena's part that lasts until the next forward. */
+static int lay_out(struct rlhf_pass *p, const struct rlhf_batch *b)
+{
+    const size_t layers = p->train ? p->config.layers : 1;
+
+    rlhf_arena_reset(p->arena, 0);
+    p->head = (struct head_rows){ 0 };
+    p->sequences = b->sequences;
+    if (!(p->tokens = rlhf_arena_get(p->arena, p->t, sizeof *p->tokens))
+        || !(p->position = rlhf_arena_get(p->arena, p->t, sizeof *p->position))
+        || !(p->start = rlhf_arena_get(p->arena, b->sequences + 1, sizeof *p->start)))
+        return -1;
+    for (size_t i = 0; i < layers; i++)
+        if (rlhf_activations_get(&p->layers[i], &p->config, p->t, p->train, p->arena) < 0)
+            return -1;
+    p->x = p->layers[0].x; /* without train one set of activations serves all layers, and its x is the stream */
+    if (p->train && !(p->x = rlhf_arena_get(p->arena, p->t, p->config.channels * sizeof *p->x)))
+        return -1;
+    memcpy(p->tokens, b->tokens, p->t * sizeof *p->tokens);
+    memcpy(p->start, b->start, (b->sequences + 1) * sizeof *p->start);
+    for (size_t s = 0; s < b->sequences; s++)
+        for (uint32_t i = b->start[s]; i < b->start[s + 1]; i++)
+            p->position[i] = i - b->start[s];
+    p->after_forward = rlhf_arena_mark(p->arena);
+    return 0;
+}
+
+static struct rlhf_attention_shape attention_shape(const struct rlhf_pass *p)
+{
+    return (struct rlhf_attention_shape){ .start = p->start, .sequences = p->sequences, .heads = p->config.heads,
+                                          .kv_heads = p->config.kv_heads, .d = p->config.head_size };
+}
+
+static void run_body(struct rlhf_pass *p, const struct rlhf_model *m)
+{
+    const struct rlhf_attention_shape shape = attention_shape(p);
+    const struct rlhf_attending over = { .shape = &shape, .position = p->position, .cos_sin = p->cos_sin };
+    const uint32_t layers = p->config.layers;
+
+    rlhf_embed(m->block + m->embedding, p->tokens, m->positions == RLHF_NOWHERE ? NULL : m->block + m->positions,
+               p->position, p->t, p->config.channels, p->layers[0].x, p->pool);
+    for (uint32_t i = 0; i < layers; i++) {
+        const struct rlhf_activations *a = &p->layers[p->train ? i : 0];
+        float *y = p->train && i + 1 < layers ? p->layers[i + 1].x : p->x;
+
+        rlhf_layer_forward(m, &m->layers[i], a, &over, p->t, y, p->pool);
+    }
+}
+
+/* A pass is made for one shape; a model of another one is a mistake of ours. */
+static void check_model(const struct rlhf_pass *p, const struct rlhf_model *m)
+{
+    const struct rlhf_model_config *a = &p->config, *b = &m->config;
+
+    RLHF_ASSERT(a->norm == b->norm && a->head == b->head && a->layers == b->layers && a->heads == b->heads
+                && a->kv_heads == b->kv_heads && a->head_size == b->head_size && a->channels == b->channels
+                && a->mlp_size == b->mlp_size && a->vocabulary == b->vocabulary && a->context == b->context);
+}
+
+int rlhf_pass_forward(struct rlhf_pass *p, const struct rlhf_model *m, const struct rlhf_batch *b,
+                      struct rlhf_error *err)
+{
+    size_t longest;
+
+    check_model(p, m);
+    p->t = 0;
+    if (check_batch(p, b, &longest, err) < 0
+        || rlhf_rope_grow(&p->cos_sin, &p->cos_sin_length, longest, &p->config, err) < 0)
+        return -1;
+    p->t = b->start[b->sequences];
+    if (lay_out(p, b) < 0) {
+        no_memory(p, err);
+        p->t = 0;
+        return -1;
+    }
+    run_body(p, m);
+    return 0;
+}
+
+/* ---- heads ----------------------------------------------------------------------------------------- */
+
+/* Copies n rows of C floats: to[i] = from[row[i]]. */
+static void gather(const float *from, const uint32_t *row, size_t n, size_t c, float *to)
+{
+    for (size_t i = 0; i < n; i++)
+        memcpy(to + i * c, from + row[i] * c, c * sizeof *to);
+}
+
+/* The final norm of the rows whose target is not negative, or of all when target is NULL. */
+static int norm_rows(struct rlhf_pass *p, const struct rlhf_model *m, const int32_t *target, struct rlhf_error *err)
+{
+    const size_t c = p->config.channels;
+    struct head_rows *h = &p->head;
+    float *gathered = NULL;
+
+    RLHF_ASSERT(p->t > 0);
+    rlhf_arena_reset(p->arena, p->after_forward);
+    *h = (struct head_rows){ .x = p->x };
+    for (size_t i = 0; i < p->t; i++)
+        h->count += !target || target[i] >= 0;
+    if (h->count < p->t
+        && (!(h->row = rlhf_arena_get(p->arena, h->count, sizeof *h->row))
+            || !(gathered = rlhf_arena_get(p->arena, h->count, c * sizeof *gathered))))
+        return no_memory(p, err);
+    if (!(h->hidden = rlhf_arena_get(p->arena, h->count, c * sizeof *h->hidden))
+        || !(h->mean = rlhf_arena_get(p->arena, h->count, sizeof *h->mean))
+        || !(h->rstd = rlhf_arena_get(p->arena, h->count, sizeof *h->rstd)))
+        return no_memory(p, err);
+    if (h->row) {
+        for (size_t i = 0, n = 0; i < p->t; i++)
+            if (target[i] >= 0)
+                h->row[n++] = (uint32_t)i;
+        gather(p->x, h->row, h->count, c, gathered);
+        h->x = gathered;
+    }
+    rlhf_norm_forward(m, &m->norm, h->x, h->count, h->hidden, h->mean, h->rstd, p->pool);
+    return 0;
+}
+
+static size_t row_of(const struct head_rows *h, size_t i)
+{
+    return h->row ? h->row[i] : i;
+}
+
+int rlhf_pass_logprobs(struct rlhf_pass *p, const struct rlhf_model *m, const int32_t *target, float temperature,
+                       float *logprob, float *entropy, struct rlhf_error *err)
+{
+    struct head_rows *h = &p->head;
+
+    RLHF_ASSERT(p->config.head == RLHF_HEAD_LM);
+    if (!(temperature > 0))
+        return rlhf_fail(err, RLHF_REJECT, "log-probs need a temperature above 0, not %g", (double)temperature);
+    for (size_t i = 0; i < p->t; i++)
+        if (target[i] >= (int64_t)p->config.vocabulary)
+            return rlhf_fail(err, RLHF_REJECT, "target %zu: id %d is not in the vocabulary of %u", i, target[i],
+                             p->config.vocabulary);
+    if (norm_rows(p, m, target, err) < 0)
+        return -1;
+    if (!(h->target = rlhf_arena_get(p->arena, h->count, sizeof *h->target))
+        || !(h->lse = rlhf_arena_get(p->arena, h->count, sizeof *h->lse))
+        || !(h->logprob = rlhf_arena_get(p->arena, h->count, sizeof *h->logprob))
+        || !(h->entropy = rlhf_arena_get(p->arena, h->count, sizeof *h->entropy)))
+        return no_memory(p, err);
+    h->temperature = temperature;
+    h->has_entropy = entropy != NULL;
+    for (size_t i = 0; i < h->count; i++)
+        h->target[i] = target[row_of(h, i)];
+    rlhf_vocab_logprobs(&m->head.packed, h->hidden, h->target, h->count, temperature, h->logprob,
+                        entropy ? h->entropy : NULL, h->lse, p->pool);
+    memset(logprob, 0, p->t * sizeof *logprob);
+    if (entropy)
+        memset(entropy, 0, p->t * sizeof *entropy);
+    for (size_t i = 0; i < h->count; i++) {
+        logprob[row_of(h, i)] = h->logprob[i];
+        if (entropy)
+            entropy[row_of(h, i)] = h->entropy[i];
+    }
+    return 0;
+}
+
+int rlhf_pass_scalars(struct rlhf_pass *p, const struct rlhf_model *m, float *scalar, struct rlhf_error *err)
+{
+    RLHF_ASSERT(p->config.head == RLHF_HEAD_SCALAR);
+    if (norm_rows(p, m, NULL, err) < 0)
+        return -1;
+    rlhf_linear(&m->head.packed, p->head.hidden, p->config.channels, p->t, &m->bias, false, scalar, 1, p->pool);
+    return 0;
+}
+
+int rlhf_pass_logits(struct rlhf_pass *p, const struct rlhf_model *m, float *logits, struct rlhf_error *err)
+{
+    RLHF_ASSERT(p->config.head == RLHF_HEAD_LM);
+    if (norm_rows(p, m, NULL, err) < 0)
+        return -1;
+    rlhf_product_forward(m, &m->head, p->head.hidden, p->t, logits, p->pool);
+    return 0;
+}
+
+/* ---- backward -------------------------------------------------------------------------------------- */
+
+/* Gradients on their way down. All are [T, ...] and written by every layer anew, but stream. */
+struct flow {
+    float *stream;    /* [T, C] by the residual stream: layers add to it */
+    float *branch;    /* [T, C] by a norm's output */
+    float *qkv;       /* [T, (H + 2G) D] */
+    float *attention; /* [T, H D] */
+    float *up;        /* [T, M] or [T, 2M] */
+    float *activated; /* [T, M] */
+};
+
+static int pack_back(const struct rlhf_model *m, const struct rlhf_product *p, struct rlhf_packed *back,
+                     struct rlhf_pool *pool, struct rlhf_error *err)
+{
+    return rlhf_pack(back, m->block + p->weight, p->k, p->n, !p->transposed, pool, err);
+}
+
+static int prepare_weights(struct rlhf_pass *p, const struct rlhf_model *m, struct rlhf_error *err)
+{
+    if (p->back_version == m->version)
+        return 0;
+    p->back_version = 0;
+    for (uint32_t i = 0; i < p->config.layers; i++) {
+        const struct rlhf_layer *l = &m->layers[i];
+        struct backward_weights *b = &p->back[i];
+
+        if (pack_back(m, &l->qkv, &b->qkv, p->pool, err) < 0 || pack_back(m, &l->out, &b->out, p->pool, err) < 0
+            || pack_back(m, &l->up, &b->up, p->pool, err) < 0 || pack_back(m, &l->down, &b->down, p->pool, err) < 0)
+            return -1;
+    }
+    if (pack_back(m, &m->head, &p->back_head, p->pool, err) < 0)
+        return -1;
+    p->back_version = m->version;
+    return 0;
+}
+
+static void norm_backward(const struct rlhf_pass *p, const struct rlhf_model *m, const struct rlhf_norm_place *place,
+                          const float *dy, const float *x, const float *mean, const float *rstd, size_t t, float *dx,
+                          float *grad)
+{
+    const float *gain = m->block + place->gain;
+
+    if (p->config.norm == RLHF_NORM_LAYER)
+        rlhf_layernorm_backward(dy, x, gain, mean, rstd, t, p->config.channels, dx, grad + place->gain,
+                                grad + place->shift, p->pool);
+    else
+        rlhf_rmsnorm_backward(dy, x, gain, rstd, t, p->config.channels, dx, grad + place->gain, p->pool);
+}
+
+static void product_backward(const struct rlhf_pass *p, const struct rlhf_product *product,
+                             const struct rlhf_packed *back, const float *dy, const float *x, size_t t, float *dx,
+                             float *grad)
+{
+    rlhf_linear_backward_weight(dy, product->n, x, product->k, t, product->n, product->k, product->transposed,
+                                grad + product->weight,
+                                product->bias == RLHF_NOWHERE ? NULL : grad + product->bias, p->pool);
+    rlhf_linear(back, dy, product->n, t, NULL, false, dx, product->k, p->pool);
+}
+
+static void layer_backward(const struct rlhf_pass *p, const struct rlhf_model *m, const struct rlhf_layer *l,
+                           const struct backward_weights *b, const struct rlhf_activations *a,
+                           const struct flow *d, float *grad)
+{
+    const struct rlhf_model_config *c = &p->config;
+    const struct rlhf_attention_shape shape = attention_shape(p);
+    const size_t t = p->t, width = (size_t)(c->heads + 2 * c->kv_heads) * c->head_size;
+
+    product_backward(p, &l->down, &b->down, d->stream, a->activated, t, d->activated, grad);
+    if (c->mlp == RLHF_MLP_SWIGLU)
+        rlhf_swiglu_backward(d->activated, a->up, t, c->mlp_size, d->up, p->pool);
+    else
+        rlhf_gelu_backward(d->activated, a->up, t * c->mlp_size, d->up, p->pool);
+    product_backward(p, &l->up, &b->up, d->up, a->norm2, t, d->branch, grad);
+    norm_backward(p, m, &l->norm2, d->branch, a->middle, a->mean2, a->rstd2, t, d->stream, grad);
+
+    product_backward(p, &l->out, &b->out, d->stream, a->attention, t, d->attention, grad);
+    rlhf_attention_backward(&shape, d->attention, a->qkv, a->attention, a->lse, d->qkv, p->pool);
+    if (c->position == RLHF_POSITION_ROTARY)
+        rlhf_rope(d->qkv, width, c->heads + c->kv_heads, c->head_size, p->position, t, p->cos_sin, true, p->pool);
+    product_backward(p, &l->qkv, &b->qkv, d->qkv, a->norm1, t, d->branch, grad);
+    norm_backward(p, m, &l->norm1, d->branch, a->x, a->mean1, a->rstd1, t, d->stream, grad);
+}
+
+static int flow_get(struct flow *d, const struct rlhf_pass *p)
+{
+    const struct rlhf_model_config *c = &p->config;
+    const size_t up = (c->mlp == RLHF_MLP_SWIGLU ? 2 : 1) * (size_t)c->mlp_size;
+    const size_t q = (size_t)c->heads * c->head_size, kv = (size_t)c->kv_heads * c->head_size;
+
+    return (d->stream = rlhf_arena_zero(p->arena, p->t, c->channels * sizeof(float)))
+                   && (d->branch = rlhf_arena_get(p->arena, p->t, c->channels * sizeof(float)))
+                   && (d->qkv = rlhf_arena_get(p->arena, p->t, (q + 2 * kv) * sizeof(float)))
+                   && (d->attention = rlhf_arena_get(p->arena, p->t, q * sizeof(float)))
+                   && (d->up = rlhf_arena_get(p->arena, p->t, up * sizeof(float)))
+                   && (d->activated = rlhf_arena_get(p->arena, p->t, c->mlp_size * sizeof(float))) ? 0 : -1;
+}
+
+/* From the gradient by the head's input, d_hidden [count, C], down to the embeddings. */
+static int body_backward(struct rlhf_pass *p, const struct rlhf_model *m, const float *d_hidden, float *grad,
+                         struct rlhf_error *err)
+{
+    const struct head_rows *h = &p->head;
+    const size_t c = p->config.channels;
+    struct flow d;
+
+    if (flow_get(&d, p) < 0)
+        return no_memory(p, err);
+    if (h->row) { /* branch is free yet, and holds the gradient of the rows that have one */
+        memset(d.branch, 0, h->count * c * sizeof *d.branch);
+        norm_backward(p, m, &m->norm, d_hidden, h->x, h->mean, h->rstd, h->count, d.branch, grad);
+        for (size_t i = 0; i < h->count; i++)
+            memcpy(d.stream + h->row[i] * c, d.branch + i * c, c * sizeof *d.stream);
+    } else {
+        norm_backward(p, m, &m->norm, d_hidden, h->x, h->mean, h->rstd, p->t, d.stream, grad);
+    }
+    for (uint32_t i = p->config.layers; i-- > 0;)
+        layer_backward(p, m, &m->layers[i], &p->back[i], &p->layers[i], &d, grad);
+    rlhf_embed_backward(d.stream, p->tokens, p->position, p->t, c, grad + m->embedding,
+                        m->positions == RLHF_NOWHERE ? NULL : grad + m->positions, p->pool);
+    return 0;
+}
+
+int rlhf_pass_backward_logprobs(struct rlhf_pass *p, const struct rlhf_model *m, const float *d_logprob,
+                                const float *d_entropy, float *grad, struct rlhf_error *err)
+{
+    const struct head_rows *h = &p->head;
+    const size_t mark = rlhf_arena_mark(p->arena);
+    float *d_hidden, *d_l, *d_e;
+    int rc;
+
+    RLHF_ASSERT(p->train && p->t > 0 && h->target && (!d_entropy || h->has_entropy));
+    if (prepare_weights(p, m, err) < 0)
+        return -1;
+    if (!(d_hidden = rlhf_arena_get(p->arena, h->count, p->config.channels * sizeof *d_hidden))
+        || !(d_l = rlhf_arena_get(p->arena, h->count, sizeof *d_l))
+        || !(d_e = rlhf_arena_get(p->arena, h->count, sizeof *d_e))) {
+        rc = no_memory(p, err);
+    } else {
+        for (size_t i = 0; i < h->count; i++) {
+            d_l[i] = d_logprob[row_of(h, i)];
+            d_e[i] = d_entropy ? d_entropy[row_of(h, i)] : 0;
+        }
+        rlhf_vocab_logprobs_backward(&m->head.packed, &p->back_head, h->hidden, h->target, h->count, h->temperature,
+                                     h->lse, d_entropy ? h->entropy : NULL, d_l, d_entropy ? d_e : NULL, d_hidden,
+                                     grad + m->head.weight, p->pool);
+        rc = body_backward(p, m, d_hidden, grad, err);
+    }
+    rlhf_arena_reset(p->arena, mark);
+    return rc;
+}
+
+int rlhf_pass_backward_scalars(struct rlhf_pass *p, const struct rlhf_model *m, const float *d_scalar, float *grad,
+                               struct rlhf_error *err)
+{
+    const size_t mark = rlhf_arena_mark(p->arena);
+    float *d_hidden;
+    int rc;
+
+    RLHF_ASSERT(p->train && p->t > 0 && p->config.head == RLHF_HEAD_SCALAR && p->head.hidden);
+    if (prepare_weights(p, m, err) < 0)
+        return -1;
+    if (!(d_hidden = rlhf_arena_get(p->arena, p->t, p->config.channels * sizeof *d_hidden))) {
+        rc = no_memory(p, err);
+    } else {
+        product_backward(p, &m->head, &p->back_head, d_scalar, p->head.hidden, p->t, d_hidden, grad);
+        rc = body_backward(p, m, d_hidden, grad, err);
+    }
+    rlhf_arena_reset(p->arena, mark);
+    return rc;
+}

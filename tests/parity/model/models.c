@@ -1,0 +1,601 @@
+/* models.c - what transformers computed for the models of a folder of fixtures, computed again.
+ *
+ * The folder is $RLHF_FIXTURES, or $RLHF_SHARED/fixtures; its README says what the tensors mean. Every model
+ * folder found is taken: one whose config.json is refused is named and counted as skipped, with the key that is
+ * not supported; all others must agree. Rows are packed here and padded there, so padding is compared too.
+ *
+ * Tolerances are the fixtures' advice: about ten times the distance of their own fp32 from fp64. */
+#include <dirent.h>
+#include <limits.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <jansson.h>
+
+#include "base/io.h"
+#include "model/model.h"
+#include "model/safetensors.h"
+#include "model/sampler.h"
+#include "support/suite.h"
+#include "tensor/ops.h"
+
+enum { MODELS = 256, GENERATED = 16 };
+
+/* ---- the folder ------------------------------------------------------------------------------------ */
+
+static char folder[PATH_MAX]; /* .../models */
+static char *names[MODELS];
+static size_t count;
+
+static int by_text(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static void find_models(void)
+{
+    const char *fixtures = getenv("RLHF_FIXTURES"), *shared = getenv("RLHF_SHARED");
+    struct dirent *entry;
+    DIR *dir;
+
+    if (fixtures)
+        snprintf(folder, sizeof folder, "%s/models", fixtures);
+    else
+        snprintf(folder, sizeof folder, "%s/fixtures/models", shared ? shared : "");
+    if (!(dir = opendir(folder)))
+        skip("no fixtures: %s is not there (set RLHF_FIXTURES)", folder);
+    while ((entry = readdir(dir)) && count < MODELS) {
+        char path[PATH_MAX + 300];
+
+        snprintf(path, sizeof path, "%s/%s/meta.json", folder, entry->d_name);
+        if (entry->d_name[0] != '.' && rlhf_exists(&rlhf_system_io, path))
+            names[count++] = strdup(entry->d_name);
+    }
+    closedir(dir);
+    qsort(names, count, sizeof *names, by_text);
+}
+
+/* ---- one fixture ----------------------------------------------------------------------------------- */
+
+struct fixture {
+    const char *name;
+    struct rlhf_model *model;
+    struct rlhf_pool *pool;
+    struct rlhf_pass *pass;
+    json_t *meta, *config;
+    struct rlhf_mapping map;
+    struct rlhf_safetensors expected;
+};
+
+static json_t *json_in(const char *name, const char *file)
+{
+    char path[PATH_MAX + 300];
+    json_t *root;
+
+    snprintf(path, sizeof path, "%s/%s/%s", folder, name, file);
+    root = json_load_file(path, 0, NULL);
+    ck_assert_msg(root != NULL, "%s is not JSON", path);
+    return root;
+}
+
+/* False when the model's configuration is refused; then err says why. */
+static bool open_fixture(struct fixture *f, const char *name, struct rlhf_error *err)
+{
+    char path[PATH_MAX + 300];
+
+    *f = (struct fixture){ .name = name };
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    f->model = rlhf_model_load(path, err);
+    if (!f->model) {
+        ck_assert_msg(err->code == RLHF_REJECT, "%s: %s", name, err->text);
+        return false;
+    }
+    f->meta = json_in(name, "meta.json");
+    f->config = json_in(name, "config.json");
+    f->pool = rlhf_pool_new(2, err);
+    f->pass = rlhf_pass_new(rlhf_model_get_config(f->model), f->pool, 1, err);
+    expect_some(f->pass, *err);
+    strcat(path, "/expected.safetensors");
+    expect_ok(rlhf_map_file(&f->map, path, err), *err);
+    expect_ok(rlhf_safetensors_parse(&f->expected, f->map.data, f->map.size, err), *err);
+    return true;
+}
+
+static void close_fixture(struct fixture *f)
+{
+    rlhf_safetensors_free(&f->expected);
+    rlhf_unmap(&f->map);
+    rlhf_pass_free(f->pass);
+    rlhf_pool_free(f->pool);
+    rlhf_model_free(f->model);
+    json_decref(f->meta);
+    json_decref(f->config);
+}
+
+static bool is_reward_model(const struct fixture *f)
+{
+    return rlhf_model_get_config(f->model)->head == RLHF_HEAD_SCALAR;
+}
+
+static const struct rlhf_safetensor *expected(const struct fixture *f, const char *prefix, const char *what)
+{
+    const struct rlhf_safetensor *t;
+    char name[200];
+
+    snprintf(name, sizeof name, "%s%s", prefix, what);
+    t = rlhf_safetensors_find(&f->expected, name);
+    ck_assert_msg(t != NULL, "%s: expected.safetensors has no %s", f->name, name);
+    return t;
+}
+
+static float f32(const struct rlhf_safetensor *t, size_t i)
+{
+    float value;
+
+    ck_assert(t->dtype == RLHF_DTYPE_F32 && i < rlhf_safetensor_elements(t));
+    memcpy(&value, t->data + i * sizeof value, sizeof value);
+    return value;
+}
+
+static int64_t i64(const struct rlhf_safetensor *t, size_t i)
+{
+    int64_t value;
+
+    ck_assert(t->dtype == RLHF_DTYPE_I64 && i < rlhf_safetensor_elements(t));
+    memcpy(&value, t->data + i * sizeof value, sizeof value);
+    return value;
+}
+
+static double rounding(const struct fixture *f, const char *what)
+{
+    return json_number_value(json_object_get(json_object_get(f->meta, "fp32_vs_fp64"), what));
+}
+
+/* Remembers the worst of many comparisons, against the tolerance absolute + relative * |expected|. */
+struct comparison {
+    double worst, at_worst_is, at_worst_wanted; /* worst: distance over tolerance */
+    size_t compared;
+};
+
+static void compare(struct comparison *c, double is, double wanted, double absolute, double relative)
+{
+    double distance = fabs(is - wanted) / (absolute + relative * fabs(wanted));
+
+    c->compared++;
+    if (!(distance <= c->worst)) {
+        c->worst = distance;
+        c->at_worst_is = is;
+        c->at_worst_wanted = wanted;
+    }
+}
+
+static void expect_agreement(const struct comparison *c, const char *name, const char *what)
+{
+    ck_assert_msg(c->compared > 0, "%s: nothing of %s was compared", name, what);
+    ck_assert_msg(c->worst <= 1, "%s: %s is %.9g where transformers has %.9g (%.1f times the tolerance)", name, what,
+                  c->at_worst_is, c->at_worst_wanted, c->worst);
+}
+
+/* The ragged rows under "right" or "left", packed. */
+struct packed {
+    size_t rows, width; /* B, S */
+    size_t tokens;      /* T    */
+    int32_t *ids;
+    uint32_t *start;
+    size_t *column; /* [T] where each token stood in its padded row */
+};
+
+static struct packed pack(const struct fixture *f, const char *prefix)
+{
+    const struct rlhf_safetensor *ids = expected(f, prefix, ".input_ids");
+    const struct rlhf_safetensor *mask = expected(f, prefix, ".attention_mask");
+    struct packed p = { .rows = ids->shape[0], .width = ids->shape[1] };
+
+    p.ids = calloc(p.rows * p.width, sizeof *p.ids);
+    p.column = calloc(p.rows * p.width, sizeof *p.column);
+    p.start = calloc(p.rows + 1, sizeof *p.start);
+    for (size_t b = 0; b < p.rows; b++) {
+        for (size_t s = 0; s < p.width; s++)
+            if (i64(mask, b * p.width + s)) {
+                p.column[p.tokens] = s;
+                p.ids[p.tokens++] = (int32_t)i64(ids, b * p.width + s);
+            }
+        p.start[b + 1] = (uint32_t)p.tokens;
+    }
+    return p;
+}
+
+static void forward(struct fixture *f, const struct packed *p)
+{
+    const struct rlhf_batch batch = { .tokens = p->ids, .start = p->start, .sequences = p->rows };
+    struct rlhf_error err = { 0 };
+
+    ck_assert_msg(rlhf_pass_forward(f->pass, f->model, &batch, &err) == 0, "%s: %s", f->name, err.text);
+}
+
+static void free_packed(struct packed *p)
+{
+    free(p->ids);
+    free(p->column);
+    free(p->start);
+}
+
+/* Runs check over every fixture of the wanted kind that is supported. */
+static void each(bool reward_models, void (*check)(struct fixture *f))
+{
+    struct rlhf_error err = { 0 };
+
+    for (size_t i = 0; i < count; i++) {
+        struct fixture f;
+
+        if (!open_fixture(&f, names[i], &err))
+            continue;
+        if (is_reward_model(&f) == reward_models)
+            check(&f);
+        close_fixture(&f);
+    }
+}
+
+/* ---- language models ------------------------------------------------------------------------------- */
+
+static void check_logits(struct fixture *f)
+{
+    static const char *const sides[] = { "right", "left" };
+    const size_t v = rlhf_model_get_config(f->model)->vocabulary;
+    const double tolerance = fmax(1e-4, 10 * rounding(f, "logits"));
+
+    for (int side = 0; side < 2; side++) {
+        const struct rlhf_safetensor *wanted = expected(f, sides[side], ".logits");
+        struct packed p = pack(f, sides[side]);
+        float *logits = calloc(p.tokens * v, sizeof *logits);
+        struct comparison c = { 0 };
+        struct rlhf_error err = { 0 };
+
+        forward(f, &p);
+        expect_ok(rlhf_pass_logits(f->pass, f->model, logits, &err), err);
+        for (size_t b = 0; b < p.rows; b++)
+            for (size_t t = p.start[b]; t < p.start[b + 1]; t++)
+                for (size_t i = 0; i < v; i++)
+                    compare(&c, (double)logits[t * v + i],
+                            (double)f32(wanted, (b * p.width + p.column[t]) * v + i), tolerance, 0);
+        expect_agreement(&c, f->name, sides[side]);
+        free(logits);
+        free_packed(&p);
+    }
+}
+
+START_TEST(logits_are_those_of_transformers)
+{
+    each(false, check_logits);
+}
+END_TEST
+
+static void check_logprobs(struct fixture *f)
+{
+    const struct rlhf_safetensor *logprobs = expected(f, "right", ".logprobs");
+    const struct rlhf_safetensor *entropies = expected(f, "right", ".entropy");
+    struct packed p = pack(f, "right");
+    int32_t *target = calloc(p.tokens, sizeof *target);
+    float *logprob = calloc(p.tokens, sizeof *logprob), *entropy = calloc(p.tokens, sizeof *entropy);
+    struct comparison c = { 0 };
+    struct rlhf_error err = { 0 };
+
+    for (size_t b = 0; b < p.rows; b++)
+        for (size_t t = p.start[b]; t < p.start[b + 1]; t++)
+            target[t] = t + 1 < p.start[b + 1] ? p.ids[t + 1] : -1;
+    forward(f, &p);
+    expect_ok(rlhf_pass_logprobs(f->pass, f->model, target, 1, logprob, entropy, &err), err);
+    for (size_t b = 0; b < p.rows; b++)
+        for (size_t t = p.start[b]; t + 1 < p.start[b + 1]; t++) {
+            size_t at = b * (p.width - 1) + p.column[t];
+
+            compare(&c, (double)logprob[t], (double)f32(logprobs, at), 5e-5, 1e-5);
+            compare(&c, (double)entropy[t], (double)f32(entropies, at), 5e-5, 1e-5);
+        }
+    expect_agreement(&c, f->name, "a log-prob or entropy");
+    free(target);
+    free(logprob);
+    free(entropy);
+    free_packed(&p);
+}
+
+START_TEST(logprobs_and_entropies_are_those_of_transformers)
+{
+    each(false, check_logprobs);
+}
+END_TEST
+
+/* Mean over the labels of -logprob, and the gradient of that when grad is not NULL. */
+static double loss_of(struct fixture *f, const char *labels, float *grad)
+{
+    const struct rlhf_safetensor *label = expected(f, "right", labels);
+    struct packed p = pack(f, "right");
+    int32_t *target = calloc(p.tokens, sizeof *target);
+    float *logprob = calloc(p.tokens, sizeof *logprob), *d = calloc(p.tokens, sizeof *d);
+    struct rlhf_error err = { 0 };
+    double sum = 0, n = 0;
+
+    for (size_t b = 0; b < p.rows; b++)
+        for (size_t t = p.start[b]; t < p.start[b + 1]; t++) {
+            target[t] = t + 1 < p.start[b + 1] ? (int32_t)i64(label, b * p.width + p.column[t + 1]) : -1;
+            n += target[t] >= 0;
+        }
+    forward(f, &p);
+    expect_ok(rlhf_pass_logprobs(f->pass, f->model, target, 1, logprob, NULL, &err), err);
+    for (size_t t = 0; t < p.tokens; t++) {
+        sum -= (double)logprob[t];
+        d[t] = target[t] >= 0 ? (float)(-1 / n) : 0;
+    }
+    if (grad)
+        expect_ok(rlhf_pass_backward_logprobs(f->pass, f->model, d, NULL, grad, &err), err);
+    free(target);
+    free(logprob);
+    free(d);
+    free_packed(&p);
+    return sum / n;
+}
+
+static void check_losses(struct fixture *f)
+{
+    struct comparison c = { 0 };
+
+    compare(&c, loss_of(f, ".labels_all", NULL), (double)f32(expected(f, "loss", ".all"), 0), 1e-5, 1e-5);
+    compare(&c, loss_of(f, ".labels_completion", NULL), (double)f32(expected(f, "loss", ".completion"), 0), 1e-5,
+            1e-5);
+    expect_agreement(&c, f->name, "a loss");
+}
+
+START_TEST(losses_are_those_of_transformers)
+{
+    each(false, check_losses);
+}
+END_TEST
+
+/* Every gradient of the file belongs to a parameter, and every parameter has one. */
+static void compare_gradients(struct fixture *f, const float *grad)
+{
+    size_t tensors, found = 0;
+    const struct rlhf_parameter *table = rlhf_model_table(f->model, &tensors);
+
+    for (size_t i = 0; i < tensors; i++) {
+        const struct rlhf_safetensor *wanted = expected(f, "grad.", table[i].name);
+        struct comparison c = { 0 };
+
+        ck_assert_uint_eq(rlhf_safetensor_elements(wanted), table[i].count);
+        for (size_t j = 0; j < table[i].count; j++)
+            compare(&c, (double)grad[table[i].offset + j], (double)f32(wanted, j), 1e-5, 1e-4);
+        expect_agreement(&c, f->name, wanted->name);
+    }
+    for (size_t i = 0; i < f->expected.count; i++)
+        found += strncmp(f->expected.tensors[i].name, "grad.", 5) == 0;
+    ck_assert_uint_eq(found, tensors);
+}
+
+static void check_gradients(struct fixture *f)
+{
+    size_t n;
+    float *grad;
+
+    rlhf_model_parameters(f->model, &n);
+    grad = calloc(n, sizeof *grad);
+    loss_of(f, ".labels_all", grad);
+    compare_gradients(f, grad);
+    free(grad);
+}
+
+START_TEST(gradients_are_those_of_transformers)
+{
+    each(false, check_gradients);
+}
+END_TEST
+
+/* All rows decoded together, prompts in one prefill. sequences may end early at end_id, then pad 0. */
+static void check_greedy(struct fixture *f)
+{
+    const struct rlhf_safetensor *sequences = expected(f, "gen", ".sequences");
+    const struct rlhf_safetensor *logprobs = expected(f, "gen", ".logprobs");
+    const struct rlhf_safetensor *stopped = expected(f, "gen_eos", ".sequences");
+    const struct rlhf_sampling greedy = { .temperature = 0, .top_p = 1, .max_new_tokens = GENERATED };
+    const struct rlhf_model_config *config = rlhf_model_get_config(f->model);
+    const size_t v = config->vocabulary;
+    const int64_t end_id = json_integer_value(json_object_get(f->meta, "eos_for_gen_eos"));
+    struct packed p = pack(f, "gen");
+    struct rlhf_error err = { 0 };
+    struct rlhf_cache *cache = rlhf_cache_new(config, p.rows, p.width + GENERATED, f->pool, &err);
+    struct rlhf_extend *items = calloc(p.rows, sizeof *items);
+    int32_t *next = calloc(p.rows, sizeof *next);
+    bool *ended = calloc(p.rows, sizeof *ended);
+    float *logits = calloc(p.rows * v, sizeof *logits), *scratch = calloc(2 * v, sizeof *scratch);
+    struct comparison c = { 0 };
+
+    expect_some(cache, err);
+    for (size_t b = 0; b < p.rows; b++)
+        items[b] = (struct rlhf_extend){ .slot = b, .tokens = p.ids + p.start[b],
+                                         .count = p.start[b + 1] - p.start[b] };
+    for (size_t step = 0; step < GENERATED; step++) {
+        expect_ok(rlhf_cache_extend(cache, f->model, items, p.rows, logits, &err), err);
+        for (size_t b = 0; b < p.rows; b++) {
+            size_t column = p.width + step;
+            struct rlhf_sampled out;
+
+            expect_ok(rlhf_sample(logits + b * v, v, &greedy, NULL, (uint32_t)step, scratch, &out, &err), err);
+            ck_assert_msg(out.token == i64(sequences, b * sequences->shape[1] + column),
+                          "%s: row %zu, step %zu: token %d, transformers chose %lld", f->name, b, step, out.token,
+                          (long long)i64(sequences, b * sequences->shape[1] + column));
+            compare(&c, (double)out.logprob_raw, (double)f32(logprobs, b * GENERATED + step), 5e-5, 1e-5);
+            if (column < stopped->shape[1])
+                ck_assert_int_eq(ended[b] ? 0 : out.token, i64(stopped, b * stopped->shape[1] + column));
+            ended[b] |= out.token == end_id;
+            next[b] = out.token;
+            items[b].tokens = &next[b];
+            items[b].count = 1;
+        }
+    }
+    expect_agreement(&c, f->name, "a generated token's log-prob");
+    rlhf_cache_free(cache);
+    free(items);
+    free(next);
+    free(ended);
+    free(logits);
+    free(scratch);
+    free_packed(&p);
+}
+
+START_TEST(greedy_generation_is_that_of_transformers)
+{
+    each(false, check_greedy);
+}
+END_TEST
+
+/* ---- reward models --------------------------------------------------------------------------------- */
+
+static void scalars_of(struct fixture *f, const struct packed *p, float *scalar)
+{
+    struct rlhf_error err = { 0 };
+
+    forward(f, p);
+    expect_ok(rlhf_pass_scalars(f->pass, f->model, scalar, &err), err);
+}
+
+/* transformers reads a reward at the last position whose id is not the pad id, whatever the mask says. */
+static size_t reward_at(const struct fixture *f, const struct packed *p, size_t row)
+{
+    const int64_t pad = json_integer_value(json_object_get(f->config, "pad_token_id"));
+    size_t t = p->start[row + 1] - 1;
+
+    while (t > p->start[row] && p->ids[t] == pad)
+        t--;
+    return t;
+}
+
+static void check_rewards(struct fixture *f)
+{
+    static const char *const sides[] = { "right", "left", "pad_in_text" };
+    struct comparison c = { 0 };
+
+    for (int side = 0; side < 3; side++) {
+        const struct rlhf_safetensor *rewards = expected(f, sides[side], ".rewards");
+        struct packed p = pack(f, sides[side]);
+        float *scalar = calloc(p.tokens, sizeof *scalar);
+
+        scalars_of(f, &p, scalar);
+        for (size_t b = 0; b < p.rows; b++) {
+            compare(&c, (double)scalar[reward_at(f, &p, b)], (double)f32(rewards, b), 5e-5, 1e-5);
+            for (size_t t = p.start[b]; side == 0 && t < p.start[b + 1]; t++)
+                compare(&c, (double)scalar[t],
+                        (double)f32(expected(f, "right", ".per_token_rewards"), b * p.width + p.column[t]), 5e-5,
+                        1e-5);
+        }
+        free(scalar);
+        free_packed(&p);
+    }
+    expect_agreement(&c, f->name, "a reward");
+}
+
+START_TEST(rewards_are_those_of_transformers)
+{
+    each(true, check_rewards);
+}
+END_TEST
+
+/* Bradley-Terry over the pairs (row i, row i + B/2): -log sigmoid(chosen - rejected), mean. */
+static void check_reward_gradients(struct fixture *f)
+{
+    struct packed p = pack(f, "right");
+    float *scalar = calloc(p.tokens, sizeof *scalar), *d = calloc(p.tokens, sizeof *d), *grad;
+    struct rlhf_error err = { 0 };
+    struct comparison c = { 0 };
+    size_t pairs = p.rows / 2, n;
+    double loss = 0;
+
+    scalars_of(f, &p, scalar);
+    for (size_t i = 0; i < pairs; i++) {
+        size_t chosen = reward_at(f, &p, i), rejected = reward_at(f, &p, i + pairs);
+        double margin = (double)scalar[chosen] - (double)scalar[rejected];
+
+        loss += log1p(exp(-margin)) / (double)pairs;
+        d[chosen] = (float)(-1 / (1 + exp(margin)) / (double)pairs);
+        d[rejected] = -d[chosen];
+    }
+    compare(&c, loss, (double)f32(expected(f, "bt_loss", ""), 0), 1e-5, 1e-5);
+    expect_agreement(&c, f->name, "the loss");
+    rlhf_model_parameters(f->model, &n);
+    grad = calloc(n, sizeof *grad);
+    expect_ok(rlhf_pass_backward_scalars(f->pass, f->model, d, grad, &err), err);
+    compare_gradients(f, grad);
+    free(grad);
+    free(scalar);
+    free(d);
+    free_packed(&p);
+}
+
+START_TEST(reward_gradients_are_those_of_transformers)
+{
+    each(true, check_reward_gradients);
+}
+END_TEST
+
+/* ---- what is not supported ------------------------------------------------------------------------- */
+
+START_TEST(what_is_not_supported_is_refused_by_the_name_of_its_key)
+{
+    size_t computed = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        json_t *config = json_in(names[i], "config.json"), *value;
+        struct rlhf_error err = { 0 };
+        struct fixture f;
+        bool named = false;
+        const char *key;
+
+        if (open_fixture(&f, names[i], &err)) {
+            computed++;
+            close_fixture(&f);
+        } else {
+            json_object_foreach(config, key, value)
+                named |= strstr(err.text, key) != NULL;
+            ck_assert_msg(named, "%s: \"%s\" names no key of its config.json", names[i], err.text);
+        }
+        json_decref(config);
+    }
+    ck_assert_msg(computed > 0, "not one of the %zu models in %s is supported", count, folder);
+}
+END_TEST
+
+static void report(void)
+{
+    size_t skipped = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        char path[PATH_MAX + 300];
+        struct rlhf_error err = { 0 };
+        struct rlhf_model *m;
+
+        snprintf(path, sizeof path, "%s/%s", folder, names[i]);
+        m = rlhf_model_load(path, &err);
+        if (!m)
+            printf("skipped %s: %s\n", names[i], err.text);
+        skipped += !m;
+        rlhf_model_free(m);
+    }
+    printf("%zu models of %s computed, %zu skipped\n", count - skipped, folder, skipped);
+    fflush(stdout);
+}
+
+int main(void)
+{
+    struct rlhf_error err = { 0 };
+
+    find_models();
+    if (rlhf_tensor_start(&err) < 0) {
+        fprintf(stderr, "%s\n", err.text);
+        return 1;
+    }
+    report();
+    return RUN_SUITE("parity/model", logits_are_those_of_transformers,
+                     logprobs_and_entropies_are_those_of_transformers, losses_are_those_of_transformers,
+                     gradients_are_those_of_transformers, greedy_generation_is_that_of_transformers,
+                     rewards_are_those_of_transformers, reward_gradients_are_those_of_transformers,
+                     what_is_not_supported_is_refused_by_the_name_of_its_key);
+}
