@@ -1,7 +1,8 @@
 /* config.h - YAML to structs, strict.
  *
- * Settings are one table: key, type, range, default, help. Unknown keys, wrong types and values out of range are
- * errors that name file, line and key. --print-config and the man page are made from the same table. */
+ * Settings are one table: key, type, range, default, help. Unknown keys, keys that stand twice, wrong types and values out of range are
+ * errors that name file, line and key: "runs/a.yaml:12: stages[1].sft.learning_rat: unknown key; did you mean
+ * learning_rate?". Anchors, aliases and tags are refused; depth, entries and size are limited. --print-config and the man page are made from the same table. */
 #ifndef RLHF_CONFIG_CONFIG_H
 #define RLHF_CONFIG_CONFIG_H
 
@@ -22,7 +23,8 @@ enum rlhf_config_type {
     RLHF_CONFIG_MAP,     /* a struct inside, by sub-schema                */
     RLHF_CONFIG_LIST,    /* struct rlhf_config_list of structs by sub-schema */
     RLHF_CONFIG_OPTION,  /* struct x *, owned: a map by sub-schema that may be absent: NULL then, and neither
-                            its defaults nor its required keys apply; printed only where present */
+                            its defaults nor its required keys apply; printed only where present. One of its keys
+                            at least has a default or is required */
 };
 
 struct rlhf_config_strings {
@@ -38,7 +40,7 @@ struct rlhf_config_key {
     const char *key;
     enum rlhf_config_type type;
     size_t offset;              /* in the struct */
-    const char *def;            /* default, as it would stand in the YAML; NULL: absent is zero, NULL, empty */
+    const char *def;            /* default; of STRINGS as YAML, "[a, b]"; NULL: absent is zero, NULL, empty */
     bool required;
     double min, max;            /* of numbers; both 0 = no limit. Of strings: length. Of lists: count. */
     const char *const *choices; /* NULL-terminated */
@@ -59,6 +61,8 @@ int rlhf_config_parse(const struct rlhf_config_schema *s, const char *text, size
 /* As YAML with every default filled in, help as comments. config NULL: the defaults. */
 int rlhf_config_print(const struct rlhf_config_schema *s, const void *config, struct rlhf_bytes *out,
                       struct rlhf_error *err);
+/* The table as the section CONFIGURATION of a manual page, in troff. */
+int rlhf_config_man(const struct rlhf_config_schema *s, struct rlhf_bytes *out, struct rlhf_error *err);
 void rlhf_config_free(const struct rlhf_config_schema *s, void *config); /* leaves it zeroed */
 
 #endif
