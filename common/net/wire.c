@@ -3,6 +3,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/text.h"
+
 enum wire_type { VARINT = 0, FIXED64 = 1, DELIMITED = 2, FIXED32 = 5 };
 
 /* What is left to read, and what a whole message has used up. */
@@ -140,7 +142,8 @@ static int check_field(struct walk *w, const ProtobufCMessageDescriptor *d, cons
     case PROTOBUF_C_TYPE_MESSAGE:
         return check_message(w, f->descriptor, *bytes, depth + 1);
     case PROTOBUF_C_TYPE_STRING:
-        if (!rlhf_utf8_valid(bytes->at, (size_t)(bytes->end - bytes->at)))
+        if (memchr(bytes->at, '\0', (size_t)(bytes->end - bytes->at))
+            || !rlhf_utf8_valid((const char *)bytes->at, (size_t)(bytes->end - bytes->at)))
             return refuse(w, d, f->name, "is not UTF-8 without NUL");
         return 0;
     case PROTOBUF_C_TYPE_BYTES:
@@ -189,37 +192,4 @@ int rlhf_wire_check(const ProtobufCMessageDescriptor *d, const void *data, size_
     const uint8_t *bytes = data;
 
     return check_message(&w, d, (struct reader){ bytes, bytes + size }, 0);
-}
-
-/* The table of RFC 3629, section 4: what may follow each lead byte. */
-bool rlhf_utf8_valid(const void *data, size_t size)
-{
-    const uint8_t *p = data, *end = p + size;
-
-    while (p < end) {
-        uint8_t lead = *p++, low = 0x80, high = 0xbf;
-        unsigned more;
-
-        if (lead == 0)
-            return false;
-        if (lead < 0x80)
-            continue;
-        if (lead >= 0xc2 && lead <= 0xdf) {
-            more = 1;
-        } else if (lead >= 0xe0 && lead <= 0xef) {
-            more = 2;
-            low = lead == 0xe0 ? 0xa0 : low;
-            high = lead == 0xed ? 0x9f : high;
-        } else if (lead >= 0xf0 && lead <= 0xf4) {
-            more = 3;
-            low = lead == 0xf0 ? 0x90 : low;
-            high = lead == 0xf4 ? 0x8f : high;
-        } else {
-            return false;
-        }
-        for (; more > 0; more--, low = 0x80, high = 0xbf)
-            if (p == end || *p < low || *p++ > high)
-                return false;
-    }
-    return true;
 }

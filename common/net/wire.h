@@ -18,7 +18,4 @@ enum { RLHF_WIRE_MAX_FIELDS = 1 << 17, RLHF_WIRE_MAX_DEPTH = 4 };
 /* RLHF_REJECT names the field. */
 int rlhf_wire_check(const ProtobufCMessageDescriptor *d, const void *data, size_t size, struct rlhf_error *err);
 
-/* UTF-8 as RFC 3629 has it (no surrogates, no over-long forms), without NUL. */
-bool rlhf_utf8_valid(const void *data, size_t size);
-
 #endif
