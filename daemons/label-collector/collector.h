@@ -1,0 +1,58 @@
+/* collector.h - the label-collector's state machine: tasks go in from the learner, judgements from people, judgements
+ * go out to the learner.
+ *
+ * It has two doors, the messages of handlers.c and the HTTP API of api.c, and one store behind both. All of it runs on the
+ * reactor thread, and needs neither sockets nor HTTP: the simulator calls the same functions. */
+#ifndef LABEL_COLLECTOR_COLLECTOR_H
+#define LABEL_COLLECTOR_COLLECTOR_H
+
+#include "config/config.h"
+#include "net/node.h"
+#include "store.h"
+
+struct collector_config {
+    char *listen, *http, *http_address_file, *database, *run;
+    bool insecure;
+    struct rlhf_config_strings hosts;
+    int64_t labels_per_task, reservation_seconds, max_connections, request_seconds;
+};
+extern const struct rlhf_config_schema collector_config_schema;
+
+struct collector_counters {
+    uint64_t requests, refused, failed; /* HTTP: answered; with 4xx; with 5xx */
+    uint64_t groups, grouped;           /* commits for HTTP, and requests in them */
+};
+
+struct collector {
+    const struct rlhf_env *env;
+    const struct collector_config *config;
+    struct collector_store *store;
+    struct rlhf_node *node; /* set by collector_attach(); NULL without peers */
+    struct collector_counters counters;
+    int64_t started_us;
+    bool draining;
+    struct rlhf_error trouble; /* of the last write; RLHF_OK when it was stored */
+    void (*fatal)(void *ctx, const struct rlhf_error *err); /* the store must not be used any more */
+    void (*drain)(void *ctx);                               /* someone asked for the end */
+    void *hook_ctx;
+};
+
+/* Opens the database. Borrows env and config. */
+struct collector *collector_new(const struct rlhf_env *env, const struct collector_config *config,
+                                struct rlhf_error *err);
+/* Both hooks get ctx; they may be NULL. */
+void collector_on_end(struct collector *c, void (*fatal)(void *ctx, const struct rlhf_error *err),
+                      void (*drain)(void *ctx), void *ctx);
+/* For rlhf_daemon_node() or rlhf_node_new(): handlers and callbacks with c as their state. */
+struct rlhf_machine collector_machine(struct collector *c);
+void collector_attach(struct collector *c, struct rlhf_node *node); /* borrows */
+void collector_free(struct collector *c);                           /* NULL is fine */
+
+/* After every write: remembers err (NULL = it was stored), logs a change, and ends the daemon when the store must not be
+ * used any more. */
+void collector_wrote(struct collector *c, const struct rlhf_error *err);
+
+/* The message table (handlers.c); ends with type 0. */
+extern const struct rlhf_handler collector_handlers[];
+
+#endif

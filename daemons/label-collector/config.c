@@ -1,0 +1,35 @@
+#include "collector.h"
+
+#define KEY(name) .key = #name, .offset = offsetof(struct collector_config, name)
+
+static const struct rlhf_config_key keys[] = {
+    { KEY(listen), .type = RLHF_CONFIG_STRING, .def = "tcp://127.0.0.1:5703",
+      .help = "ZeroMQ endpoint for the learner and rlhfctl: ipc:///path, or tcp://127.0.0.1:PORT (0 picks one)" },
+    { KEY(http), .type = RLHF_CONFIG_STRING, .def = "127.0.0.1:8477",
+      .help = "address of the HTTP API and the labeling page (port 0 picks one)" },
+    { KEY(http_address_file), .type = RLHF_CONFIG_STRING,
+      .help = "file that gets the http://address:port really bound" },
+    { KEY(database), .type = RLHF_CONFIG_STRING, .def = "labels.db",
+      .help = "SQLite file that holds tasks and labels; made when it is not there" },
+    { KEY(run), .type = RLHF_CONFIG_STRING, .def = "labels", .min = 1, .max = 64,
+      .help = "run id announced to peers" },
+    { KEY(labels_per_task), .type = RLHF_CONFIG_INTEGER, .def = "1", .min = 1, .max = 1000,
+      .help = "judgements by different people that a task waits for" },
+    { KEY(reservation_seconds), .type = RLHF_CONFIG_INTEGER, .def = "300", .min = 1, .max = 86400,
+      .help = "how long a task handed out is kept for that labeler" },
+    { KEY(insecure), .type = RLHF_CONFIG_BOOL, .def = "false",
+      .help = "allow addresses other than loopback and ipc, without login or encryption" },
+    { KEY(hosts), .type = RLHF_CONFIG_STRINGS,
+      .help = "further host names under which browsers reach the page (behind a proxy)" },
+    { KEY(max_connections), .type = RLHF_CONFIG_INTEGER, .def = "1024", .min = 16, .max = 65536,
+      .help = "HTTP connections at once; beyond it the longest idle one is closed" },
+    { KEY(request_seconds), .type = RLHF_CONFIG_INTEGER, .def = "60", .min = 1, .max = 3600,
+      .help = "an HTTP client that has not completed a request for so long is disconnected" },
+    { 0 },
+};
+
+const struct rlhf_config_schema collector_config_schema = {
+    .name = "label-collector",
+    .keys = keys,
+    .size = sizeof(struct collector_config),
+};

@@ -1,0 +1,11 @@
+# cmake -DOUT=page_data.h "-DFILES=index.html;page.css" -P embed.cmake: each file becomes an array of bytes.
+set(text "/* Generated from daemons/label-collector/page/. */\n")
+foreach(file IN LISTS FILES)
+  get_filename_component(name ${file} NAME)
+  string(MAKE_C_IDENTIFIER ${name} name)
+  file(READ ${file} bytes HEX)
+  string(REGEX REPLACE "(................................)" "\\1\n" bytes "${bytes}")
+  string(REGEX REPLACE "([0-9a-f][0-9a-f])" "0x\\1," bytes "${bytes}")
+  string(APPEND text "static const unsigned char ${name}[] = {\n${bytes}\n};\n")
+endforeach()
+file(WRITE ${OUT} "${text}")

@@ -1,0 +1,314 @@
+#include "transfer.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "data/data.h"
+
+enum {
+    MAX_LINE = 16 * 1024 * 1024, /* K texts of 256 KiB, escaped */
+    EXPORT_ROWS = 256,           /* read from the store at a time ... */
+    EXPORT_BYTES = 1 << 20,      /* ... or until so much text is waiting to be sent */
+};
+
+/* ---- import --------------------------------------------------------------------------------------------- */
+
+/* Fills the label from one line. Its text is borrowed from *comparison and json. */
+static int read_line(struct collector_label *l, struct rlhf_comparison *comparison, const json_t *json,
+                     const char *line, size_t size, const struct collector_import *i, struct rlhf_error *err)
+{
+    if (rlhf_comparison_parse(comparison, line, size, "this line", err) < 0
+        || collector_label_borrow(l, comparison, err) < 0)
+        return -1;
+    l->round = i->round;
+    if (collector_label_parse_extras(l, json, err) < 0)
+        return -1;
+    l->revision = 0; /* of the store it came from */
+    l->source = l->source ? l->source : i->source;
+    l->labeler = l->labeler ? l->labeler : i->labeler;
+    return 0;
+}
+
+/* The name of a line that has none: its content, so that the same line again is a retry. */
+static int name_line(struct collector_label *l, char name[RLHF_DIGEST_TEXT], struct rlhf_error *err)
+{
+    struct rlhf_digest content, digest;
+
+    if (l->id)
+        return 0;
+    if (collector_content_digest(&l->content, &content, err) < 0
+        || collector_label_digest(l, &content, &digest, err) < 0)
+        return -1;
+    rlhf_digest_text(&digest, name);
+    l->id = name;
+    return 0;
+}
+
+/* 0 when the line was stored or refused, -1 when the database failed. */
+static int import_line(struct collector_store *s, const char *line, size_t size, struct collector_import *i,
+                       struct rlhf_error *err)
+{
+    struct rlhf_comparison comparison = { 0 };
+    struct collector_label l = { 0 };
+    struct collector_receipt receipt = { .outcome = COLLECTOR_INVALID };
+    struct rlhf_error why = { 0 };
+    char name[RLHF_DIGEST_TEXT];
+    json_error_t where;
+    json_t *json = json_loadb(line, size, JSON_REJECT_DUPLICATES, &where);
+    int rc = -1;
+
+    if (!json_is_object(json)) {
+        rlhf_fail(&why, RLHF_REJECT, "%s", json ? "not an object" : where.text);
+    } else if (read_line(&l, &comparison, json, line, size, i, &why) == 0 && collector_label_check(&l, &why) == 0
+               && name_line(&l, name, &why) == 0) {
+        rc = collector_store_put_label(s, &l, &receipt, &why);
+    } else if (!l.id && why.code == RLHF_OK) {
+        rlhf_fail(&why, RLHF_FULL, "out of memory");
+    }
+    if (rc == 0) {
+        ++*(receipt.outcome == COLLECTOR_STORED    ? &i->stored
+            : receipt.outcome == COLLECTOR_REVISED ? &i->revised
+                                                   : &i->known);
+    } else if (why.code == RLHF_REJECT) {
+        ++i->rejected;
+        if (i->refused)
+            i->refused(i->ctx, i->lines, why.text);
+        rc = 0;
+    } else if (err) {
+        *err = why;
+    }
+    collector_label_free(&l);
+    rlhf_comparison_free(&comparison);
+    json_decref(json);
+    return rc;
+}
+
+int collector_import(struct collector_store *s, const char *text, size_t size, struct collector_import *i,
+                     struct rlhf_error *err)
+{
+    const char *end = text + size;
+
+    i->lines = i->stored = i->known = i->revised = i->rejected = 0;
+    for (const char *line = text, *next; line < end; line = next) {
+        const char *newline = memchr(line, '\n', (size_t)(end - line));
+        size_t length = (size_t)((newline ? newline : end) - line);
+        next = newline ? newline + 1 : end;
+        ++i->lines;
+        while (length && strchr(" \t\r", line[length - 1]))
+            --length;
+        if (!length)
+            continue;
+        if (length > MAX_LINE) {
+            ++i->rejected;
+            if (i->refused)
+                i->refused(i->ctx, i->lines, "longer than 16 MiB");
+        } else if (import_line(s, line, length, i, err) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* ---- rows as JSON --------------------------------------------------------------------------------------- */
+
+void collector_time_text(int64_t wall_us, char out[32])
+{
+    time_t seconds = wall_us / 1000000;
+    struct tm tm;
+    size_t used;
+
+    gmtime_r(&seconds, &tm);
+    used = strftime(out, 32, "%Y-%m-%dT%H:%M:%S", &tm);
+    snprintf(out + used, 32 - used, ".%06dZ", (int)(wall_us % 1000000));
+}
+
+static json_t *strings_json(const struct collector_content *c)
+{
+    json_t *list = json_array();
+
+    for (size_t k = 0; k < c->count; ++k)
+        json_array_append_new(list, json_string(c->completion[k]));
+    return list;
+}
+
+static json_t *ranks_json(const struct collector_label *l)
+{
+    json_t *ranks = json_array();
+
+    for (size_t k = 0; k < l->rank_count; ++k)
+        json_array_append_new(ranks, json_integer(l->rank[k]));
+    return ranks;
+}
+
+/* Everything about a label but prompt, completions and ranks. */
+static json_t *facts_json(const struct collector_row *row)
+{
+    const struct collector_label *l = &row->label;
+    json_t *presented = l->has_presented ? json_array() : json_null();
+    char time[32];
+
+    for (size_t k = 0; l->has_presented && k < l->rank_count; ++k)
+        json_array_append_new(presented, json_integer(l->presented[k]));
+    collector_time_text(row->stored_us, time);
+    return json_pack("{s:s, s:s, s:s?, s:s, s:s, s:I, s:o, s:o, s:o, s:o, s:s?, s:s}", "id", l->id, "source",
+                     l->source, "task", l->task, "round", l->round, "labeler", l->labeler, "revision",
+                     (json_int_t)row->revision, "presented", presented, "seconds",
+                     l->seconds < 0 ? json_null() : json_real(l->seconds), "strength",
+                     l->has_strength ? json_integer(l->strength) : json_null(), "flags",
+                     l->flags ? json_loads(l->flags, 0, NULL) : json_null(), "note", l->note, "stored_at", time);
+}
+
+/* first and then the facts, in one object; takes first. */
+static json_t *with_facts(json_t *first, const struct collector_row *row)
+{
+    json_t *facts = facts_json(row);
+
+    if (!first || !facts || json_object_update(first, facts) < 0) {
+        json_decref(first);
+        first = NULL;
+    }
+    json_decref(facts);
+    return first;
+}
+
+json_t *collector_row_json(const struct collector_row *row)
+{
+    const struct collector_label *l = &row->label;
+
+    return with_facts(json_pack("{s:I, s:s, s:o, s:o}", "sequence", (json_int_t)row->sequence, "prompt",
+                                l->content.prompt, "completions", strings_json(&l->content), "ranks", ranks_json(l)),
+                      row);
+}
+
+/* ---- export --------------------------------------------------------------------------------------------- */
+
+struct collector_export {
+    struct collector_store *store;
+    char *round;
+    enum collector_format format;
+    uint64_t cursor, last;
+    struct rlhf_bytes text; /* lines not read yet, from taken on */
+    size_t taken;
+    struct rlhf_error err; /* of writing a line */
+};
+
+static int write_json(void *ctx, json_t *json)
+{
+    struct collector_export *e = ctx;
+    char *line = json ? json_dumps(json, JSON_COMPACT) : NULL;
+    int rc = line ? rlhf_bytes_printf(&e->text, &e->err, "%s\n", line)
+                  : rlhf_fail(&e->err, RLHF_FULL, "out of memory");
+
+    free(line);
+    json_decref(json);
+    return rc;
+}
+
+static json_t *kway_json(const struct collector_row *row)
+{
+    const struct collector_label *l = &row->label;
+
+    return with_facts(json_pack("{s:s, s:o, s:o}", "prompt", l->content.prompt, "responses",
+                                strings_json(&l->content), "ranks", ranks_json(l)),
+                      row);
+}
+
+/* prompt and completion as one transcript. */
+static json_t *transcript_json(const char *prompt, const char *completion)
+{
+    bool spaced = *completion == ' ' || *completion == '\n';
+
+    return collector_is_transcript(prompt)
+               ? json_sprintf("%s%s", prompt, completion)
+               : json_sprintf("\n\nHuman: %s\n\nAssistant:%s%s", prompt, spaced ? "" : " ", completion);
+}
+
+static json_t *pair_json(const struct collector_export *e, const struct collector_label *l, size_t chosen,
+                         size_t rejected)
+{
+    const struct collector_content *c = &l->content;
+    const char *best = c->completion[chosen], *worse = c->completion[rejected];
+
+    if (e->format == COLLECTOR_HH)
+        return json_pack("{s:o, s:o}", "chosen", transcript_json(c->prompt, best), "rejected",
+                         transcript_json(c->prompt, worse));
+    return json_pack("{s:s, s:s, s:s, s:o, s:s, s:s}", "prompt", c->prompt, "chosen", best, "rejected", worse, "id",
+                     c->count == 2 ? json_string(l->id) : json_sprintf("%s/%zu-%zu", l->id, chosen, rejected),
+                     "labeler", l->labeler, "round", l->round);
+}
+
+static int write_pairs(struct collector_export *e, const struct collector_label *l)
+{
+    for (size_t i = 0; i < l->rank_count; ++i)
+        for (size_t j = 0; j < l->rank_count; ++j)
+            if (l->rank[i] < l->rank[j] && strcmp(l->content.completion[i], l->content.completion[j]) != 0
+                && write_json(e, pair_json(e, l, i, j)) < 0)
+                return -1;
+    return 0;
+}
+
+static bool export_row(void *ctx, const struct collector_row *row)
+{
+    struct collector_export *e = ctx;
+    int rc = e->format == COLLECTOR_KWAY ? write_json(e, kway_json(row)) : write_pairs(e, &row->label);
+
+    e->cursor = row->sequence;
+    return rc == 0 && e->text.size < EXPORT_BYTES;
+}
+
+struct collector_export *collector_export_new(struct collector_store *s, const char *round,
+                                              enum collector_format format, struct rlhf_error *err)
+{
+    struct collector_export *e = calloc(1, sizeof(*e));
+    struct collector_counts counts;
+
+    if (!e || !(e->round = strdup(round))) {
+        rlhf_fail(err, RLHF_FULL, "out of memory");
+        goto failed;
+    }
+    if (collector_store_counts(s, "", &counts, err) < 0)
+        goto failed;
+    e->store = s;
+    e->format = format;
+    e->last = counts.sequence;
+    return e;
+failed:
+    collector_export_free(e);
+    return NULL;
+}
+
+ptrdiff_t collector_export_read(struct collector_export *e, char *out, size_t max, struct rlhf_error *err)
+{
+    while (e->taken == e->text.size && e->cursor < e->last) {
+        uint64_t before = e->cursor;
+        struct collector_range range
+            = { .round = e->round, .cursor = before, .last = e->last, .limit = EXPORT_ROWS, .latest = true };
+        rlhf_bytes_clear(&e->text);
+        e->taken = 0;
+        if (collector_store_list(e->store, &range, export_row, e, err) < 0)
+            return -1;
+        if (e->err.code != RLHF_OK) {
+            if (err)
+                *err = e->err;
+            return -1;
+        }
+        if (e->cursor == before)
+            e->cursor = e->last;
+    }
+    size_t size = e->text.size - e->taken;
+    size = size < max ? size : max;
+    if (size) /* the buffer may not exist */
+        memcpy(out, e->text.data + e->taken, size);
+    e->taken += size;
+    return (ptrdiff_t)size;
+}
+
+void collector_export_free(struct collector_export *e)
+{
+    if (!e)
+        return;
+    rlhf_bytes_free(&e->text);
+    free(e->round);
+    free(e);
+}

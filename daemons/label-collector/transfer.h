@@ -1,0 +1,35 @@
+/* transfer.h - preference files in and out: JSON lines of every common form (API.md, Files). */
+#ifndef LABEL_COLLECTOR_TRANSFER_H
+#define LABEL_COLLECTOR_TRANSFER_H
+
+#include "base/memory.h"
+#include "store.h"
+
+struct collector_import {
+    const char *round, *labeler, *source; /* for lines that name none; labeler "import", source "import" by default */
+    size_t lines, stored, known, revised, rejected;
+    /* Told of every line that was refused. */
+    void (*refused)(void *ctx, size_t line, const char *why);
+    void *ctx;
+};
+/* Puts every good line of text, inside the caller's transaction. 0 also when lines were refused; -1 when the
+ * database failed: then the transaction has to be rolled back. */
+int collector_import(struct collector_store *s, const char *text, size_t size, struct collector_import *i,
+                     struct rlhf_error *err);
+
+enum collector_format { COLLECTOR_KWAY, COLLECTOR_PAIRS, COLLECTOR_HH };
+
+/* An export that is read in pieces, as fast as its reader takes it. What is stored after its start is not in it. */
+struct collector_export;
+struct collector_export *collector_export_new(struct collector_store *s, const char *round,
+                                              enum collector_format format, struct rlhf_error *err);
+/* Up to max bytes into out. 0 = the end. -1 *err. */
+ptrdiff_t collector_export_read(struct collector_export *e, char *out, size_t max, struct rlhf_error *err);
+void collector_export_free(struct collector_export *e); /* NULL is fine */
+
+/* A stored revision as API JSON; NULL when out of memory. */
+json_t *collector_row_json(const struct collector_row *row);
+/* "2023-04-05T06:07:08.123456Z" */
+void collector_time_text(int64_t wall_us, char out[32]);
+
+#endif
