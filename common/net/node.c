@@ -22,7 +22,7 @@ enum {
 
 struct peer {
     struct rlhf_peer pub; /* first: handed out as such */
-    uint64_t route, epoch;
+    uint64_t route;
     int64_t heard_us, beat_us; /* last heard; next heartbeat of ours */
     int64_t silence_us;        /* after which it is gone */
     int64_t interval_us;       /* of heartbeats */
@@ -332,7 +332,7 @@ static int on_hello(struct rlhf_node *n, struct incoming *in, struct rlhf_error 
                          n->config.software, rlhf_role_name(hello->role));
     if (n->leaving)
         return rlhf_fail(err, RLHF_AGAIN, "%s is leaving: try again later", n->config.software);
-    if (p && p->epoch == hello->epoch) /* the Welcome was lost, or the Hello came twice */
+    if (p && p->pub.epoch == hello->epoch) /* the Welcome was lost, or the Hello came twice */
         return send_welcome(n, p, in->message.request, err);
     if (p) {
         in->peer = NULL;
@@ -343,7 +343,7 @@ static int on_hello(struct rlhf_node *n, struct incoming *in, struct rlhf_error 
                          n->config.max_peers);
     if (!(p = add_peer(n, in->route, hello->role, hello->software, hello->host, err)))
         return -1;
-    p->epoch = hello->epoch;
+    p->pub.epoch = hello->epoch;
     strncpy(p->run, n->config.run, sizeof p->run - 1);
     if (send_welcome(n, p, in->message.request, err) < 0)
         return 0; /* doomed: the next tick clears it away */
@@ -366,7 +366,7 @@ static int on_welcome(struct rlhf_node *n, struct incoming *in, struct rlhf_erro
     if (!(p = add_peer(n, l->route, l->service, rlhf_role_name(l->service), welcome->host, err)))
         return -1;
     p->pub.is_link = true;
-    p->epoch = welcome->epoch;
+    p->pub.epoch = welcome->epoch;
     p->interval_us = (int64_t)welcome->heartbeat_ms * 1000;
     p->silence_us = p->interval_us * welcome->liveness;
     p->beat_us = now_us(n) + p->interval_us;

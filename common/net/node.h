@@ -32,6 +32,8 @@ struct rlhf_peer {
     uint64_t id;           /* unique in this life of the node, never reused: a peer that comes back is another */
     Rlhf__V1__Role role;
     bool is_link;          /* a service we connected to */
+    uint64_t epoch;        /* of its life, from Hello or Welcome: a service that comes back with another one was
+                              restarted and knows nothing of what was before */
     const char *software;  /* from Hello */
     bool same_host;        /* shared memory works */
     void *state;           /* the state machine's, for this peer; NULL at first */

@@ -1,0 +1,82 @@
+#include "daemon/options.h"
+
+#include <argp.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { KEY_CHECK = 256, KEY_PRINT_CONFIG };
+
+struct options {
+    const char *config;
+    bool check, print_config;
+};
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+    struct options *o = state->input;
+
+    switch (key) {
+    case 'c':
+        o->config = arg;
+        return 0;
+    case KEY_CHECK:
+        o->check = true;
+        return 0;
+    case KEY_PRINT_CONFIG:
+        o->print_config = true;
+        return 0;
+    case ARGP_KEY_ARG:
+        argp_error(state, "\"%s\" is no option: settings stand in the file given with --config", arg);
+        return EINVAL;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static int read_config(const struct rlhf_config_schema *s, const char *path, void *config, struct rlhf_error *err)
+{
+    return path ? rlhf_config_read(s, path, config, err) : rlhf_config_parse(s, "", 0, "defaults", config, err);
+}
+
+/* For the switches that print and exit. */
+_Noreturn static void finish(const struct rlhf_daemon_info *info, const struct options *o, void *config,
+                             struct rlhf_error *err)
+{
+    struct rlhf_bytes text = { 0 };
+    int status = EXIT_FAILURE;
+
+    if (read_config(info->schema, o->config, config, err) < 0
+        || (o->print_config && rlhf_config_print(info->schema, config, &text, err) < 0)) {
+        fprintf(stderr, "%s: %s\n", info->name, err->text);
+    } else {
+        if (o->print_config)
+            fwrite(text.data, 1, text.size, stdout);
+        else
+            printf("%s: %s is fine\n", info->name, o->config ? o->config : "the default configuration");
+        status = EXIT_SUCCESS;
+    }
+    rlhf_bytes_free(&text);
+    rlhf_config_free(info->schema, config);
+    exit(fflush(stdout) == 0 ? status : EXIT_FAILURE);
+}
+
+int rlhf_options_read(const struct rlhf_daemon_info *info, int argc, char **argv, void *config,
+                      struct rlhf_error *err)
+{
+    static const struct argp_option table[] = {
+        { "config", 'c', "FILE", 0, "read the settings from FILE (YAML)", 0 },
+        { "check", KEY_CHECK, NULL, 0, "read the settings, say what is wrong with file, line and key, exit", 0 },
+        { "print-config", KEY_PRINT_CONFIG, NULL, 0, "print the settings with every default filled in, exit", 0 },
+        { 0 },
+    };
+    struct argp argp = { .options = table, .parser = parse, .doc = info->summary };
+    struct options o = { 0 };
+    static char version[128];
+
+    snprintf(version, sizeof version, "%s %s", info->name, RLHF_VERSION);
+    argp_program_version = version;
+    argp_parse(&argp, argc, argv, 0, NULL, &o);
+    if (o.check || o.print_config)
+        finish(info, &o, config, err);
+    return read_config(info->schema, o.config, config, err);
+}

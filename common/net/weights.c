@@ -1,0 +1,193 @@
+#include "net/weights.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "net/weights_part.h"
+#include "telemetry/log.h"
+
+/* ---- the manifest ---------------------------------------------------------------------------------- */
+
+static void put_u32(uint8_t *out, uint32_t v)
+{
+    for (unsigned i = 0; i < 4; i++)
+        out[i] = (uint8_t)(v >> 8 * i);
+}
+
+/* BLAKE2b-256(config ‖ u64 size ‖ u32 chunk_size ‖ chunk digests), little-endian: proto/weights.proto. */
+int rlhf_manifest_digest(const char *config, uint64_t size, uint32_t chunk_size, const struct rlhf_digest *chunks,
+                         size_t count, struct rlhf_digest *out, struct rlhf_error *err)
+{
+    struct rlhf_hasher *h = rlhf_hasher_new();
+    uint8_t sizes[12];
+
+    if (!h)
+        return rlhf_fail(err, RLHF_FULL, "no memory to hash a manifest");
+    put_u32(sizes, (uint32_t)size);
+    put_u32(sizes + 4, (uint32_t)(size >> 32));
+    put_u32(sizes + 8, chunk_size);
+    rlhf_hasher_add(h, config, strlen(config));
+    rlhf_hasher_add(h, sizes, sizeof sizes);
+    rlhf_hasher_add(h, chunks, count * sizeof *chunks);
+    *out = rlhf_hasher_end(h);
+    return 0;
+}
+
+size_t rlhf_chunk_bytes(uint64_t size, uint32_t chunk_size, size_t index)
+{
+    uint64_t left = size - (uint64_t)index * chunk_size;
+
+    return left < chunk_size ? (size_t)left : chunk_size;
+}
+
+/* ---- the payload ----------------------------------------------------------------------------------- */
+
+struct rlhf_weights *rlhf_weights_alloc(const char *name, uint64_t version, const char *config, uint64_t size,
+                                        uint32_t chunk_size, struct rlhf_error *err)
+{
+    struct rlhf_weights *w = calloc(1, sizeof *w);
+
+    if (!w || !(w->name = strdup(name)) || !(w->config = strdup(config))
+        || !(w->chunks = calloc((size_t)((size - 1) / chunk_size + 1), sizeof *w->chunks))) {
+        rlhf_weights_free(w);
+        rlhf_fail(err, RLHF_FULL, "no memory for the manifest of %s", name);
+        return NULL;
+    }
+    w->version = version;
+    w->size = (size_t)size;
+    w->chunk_size = chunk_size;
+    w->chunk_count = (size_t)((size - 1) / chunk_size + 1);
+    return w;
+}
+
+static int write_all(int fd, const uint8_t *data, size_t size)
+{
+    while (size > 0) {
+        ssize_t n = write(fd, data, size);
+
+        if (n < 0 && errno != EINTR)
+            return -1;
+        if (n > 0) {
+            data += n;
+            size -= (size_t)n;
+        }
+    }
+    return 0;
+}
+
+/* Writes the payload aside, maps it, and gives it its name: whoever finds the name finds it whole. */
+static int share(struct rlhf_weights *w, const void *payload, const char *dir)
+{
+    char hex[RLHF_DIGEST_TEXT], aside[4200];
+    void *map = MAP_FAILED;
+    int fd, failed;
+
+    rlhf_digest_text(&w->digest, hex);
+    if (snprintf(aside, sizeof aside, "%s/%s.weights.%ld", dir, hex, (long)getpid()) >= 4095
+        || asprintf(&w->shared_file, "%s/%s.weights", dir, hex) < 0) {
+        w->shared_file = NULL;
+        errno = ENAMETOOLONG;
+        return -1;
+    }
+    if ((fd = open(aside, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600)) >= 0) {
+        if (write_all(fd, payload, w->size) == 0)
+            map = mmap(NULL, w->size, PROT_READ, MAP_SHARED, fd, 0);
+        failed = errno;
+        close(fd);
+        if (map != MAP_FAILED && rename(aside, w->shared_file) == 0) {
+            w->data = map;
+            w->mapped = true;
+            return 0;
+        }
+        failed = map == MAP_FAILED ? failed : errno;
+        if (map != MAP_FAILED)
+            munmap(map, w->size);
+        unlink(aside);
+        errno = failed;
+    }
+    failed = errno;
+    free(w->shared_file);
+    w->shared_file = NULL;
+    errno = failed;
+    return -1;
+}
+
+struct rlhf_weights *rlhf_weights_new(const struct rlhf_weights_spec *spec, struct rlhf_error *err)
+{
+    const uint8_t *payload = spec->payload;
+    struct rlhf_weights *w;
+
+    if (spec->size == 0 || spec->size > (size_t)RLHF_CHUNKS_MAX * RLHF_CHUNK_SIZE
+        || strlen(spec->config) > RLHF_WEIGHTS_CONFIG_MAX) {
+        rlhf_fail(err, RLHF_REJECT, "weights of %zu bytes cannot be published", spec->size);
+        return NULL;
+    }
+    if (!(w = rlhf_weights_alloc(spec->name, spec->version, spec->config, spec->size, RLHF_CHUNK_SIZE, err)))
+        return NULL;
+    for (size_t i = 0; i < w->chunk_count; i++)
+        w->chunks[i] =
+            rlhf_digest_of(payload + i * RLHF_CHUNK_SIZE, rlhf_chunk_bytes(w->size, RLHF_CHUNK_SIZE, i));
+    if (rlhf_manifest_digest(w->config, w->size, w->chunk_size, w->chunks, w->chunk_count, &w->digest, err) < 0) {
+        rlhf_weights_free(w);
+        return NULL;
+    }
+    if (spec->shared_dir && share(w, payload, spec->shared_dir) == 0)
+        return w;
+    if (spec->shared_dir)
+        rlhf_log(RLHF_LEVEL_WARNING, "weights_not_shared dir=%s why=\"%s\"", spec->shared_dir, strerror(errno));
+    if (!(w->owned = malloc(w->size))) {
+        rlhf_fail(err, RLHF_FULL, "no memory for %zu bytes of weights", w->size);
+        rlhf_weights_free(w);
+        return NULL;
+    }
+    memcpy(w->owned, payload, w->size);
+    w->data = w->owned;
+    return w;
+}
+
+const struct rlhf_digest *rlhf_weights_digest(const struct rlhf_weights *w)
+{
+    return &w->digest;
+}
+
+const char *rlhf_weights_name(const struct rlhf_weights *w)
+{
+    return w->name;
+}
+
+uint64_t rlhf_weights_version(const struct rlhf_weights *w)
+{
+    return w->version;
+}
+
+const char *rlhf_weights_config(const struct rlhf_weights *w)
+{
+    return w->config;
+}
+
+struct rlhf_blob rlhf_weights_payload(const struct rlhf_weights *w)
+{
+    return (struct rlhf_blob){ w->data, w->size };
+}
+
+void rlhf_weights_free(struct rlhf_weights *w)
+{
+    if (!w)
+        return;
+    if (w->mapped)
+        munmap((void *)w->data, w->size);
+    if (w->shared_file)
+        unlink(w->shared_file);
+    free(w->shared_file);
+    free(w->owned);
+    free(w->chunks);
+    free(w->config);
+    free(w->name);
+    free(w);
+}

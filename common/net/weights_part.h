@@ -1,0 +1,27 @@
+/* weights_part.h - what weights.c, weights_source.c and weights_store.c share. Not for others. */
+#ifndef RLHF_NET_WEIGHTS_PART_H
+#define RLHF_NET_WEIGHTS_PART_H
+
+#include "net/weights.h"
+
+struct rlhf_weights {
+    char *name, *config;
+    uint64_t version;
+    struct rlhf_digest digest, *chunks; /* [chunk_count] */
+    size_t size, chunk_count;
+    uint32_t chunk_size;
+    const uint8_t *data;  /* mapped or owned */
+    uint8_t *owned;
+    bool mapped;
+    char *shared_file;    /* written by us, removed with us; NULL otherwise */
+};
+
+int rlhf_manifest_digest(const char *config, uint64_t size, uint32_t chunk_size, const struct rlhf_digest *chunks,
+                         size_t count, struct rlhf_digest *out, struct rlhf_error *err);
+/* Bytes of chunk index: chunk_size, or what is left for the last one. */
+size_t rlhf_chunk_bytes(uint64_t size, uint32_t chunk_size, size_t index);
+/* With room for the chunk digests, but without data. size > 0. */
+struct rlhf_weights *rlhf_weights_alloc(const char *name, uint64_t version, const char *config, uint64_t size,
+                                        uint32_t chunk_size, struct rlhf_error *err);
+
+#endif
