@@ -1,0 +1,250 @@
+/* Gradients of whole models against central differences of a plain forward pass in double. */
+#include "tiny.h"
+
+static const size_t lengths[] = { 7, 1, 4, 12, 2, 0 };
+
+/* Both heads at once: sum over t of by_logprob[t] * logprob[t] + by_entropy[t] * entropy[t], or by_scalar. */
+struct loss {
+    struct plain plain;
+    const struct ragged *r;
+    float temperature;
+    bool with_entropy;
+    float *by_value, *by_entropy; /* [T] the loss's derivatives */
+    double *value, *entropy;      /* [T] */
+};
+
+static double plain_loss(const struct loss *l)
+{
+    const bool scalar = rlhf_model_get_config(l->plain.m)->head == RLHF_HEAD_SCALAR;
+    double sum = 0;
+
+    plain_heads(&l->plain, l->r, (double)l->temperature, scalar ? NULL : l->value, l->entropy,
+                scalar ? l->value : NULL);
+    for (size_t t = 0; t < l->r->t; t++)
+        sum += (double)l->by_value[t] * l->value[t]
+               + (l->with_entropy ? (double)l->by_entropy[t] * l->entropy[t] : 0);
+    return sum;
+}
+
+static void run_pass(const struct loss *l, struct rlhf_pass *p, float *value, float *entropy, float *grad)
+{
+    struct rlhf_error err = { 0 };
+
+    expect_ok(rlhf_pass_forward(p, l->plain.m, &l->r->batch, &err), err);
+    if (rlhf_model_get_config(l->plain.m)->head == RLHF_HEAD_SCALAR) {
+        expect_ok(rlhf_pass_scalars(p, l->plain.m, value, &err), err);
+        expect_ok(rlhf_pass_backward_scalars(p, l->plain.m, l->by_value, grad, &err), err);
+        return;
+    }
+    expect_ok(rlhf_pass_logprobs(p, l->plain.m, l->r->target, l->temperature, value,
+                                 l->with_entropy ? entropy : NULL, &err), err);
+    expect_ok(rlhf_pass_backward_logprobs(p, l->plain.m, l->by_value, l->with_entropy ? l->by_entropy : NULL, grad,
+                                          &err), err);
+}
+
+static void check_values(const struct loss *l, const float *value, const float *entropy)
+{
+    plain_loss(l);
+    for (size_t t = 0; t < l->r->t; t++) {
+        ck_assert_msg(fabs((double)value[t] - l->value[t]) < 2e-5 * (1 + fabs(l->value[t])), "position %zu: %g, not %g",
+                      t, (double)value[t], l->value[t]);
+        if (l->with_entropy)
+            ck_assert_msg(fabs((double)entropy[t] - l->entropy[t]) < 2e-5, "entropy %zu: %g, not %g", t,
+                          (double)entropy[t], l->entropy[t]);
+    }
+}
+
+/* The pass rounds to fp32 (6e-8 an operation, sums of some hundred); differences in double with step 1e-5 are good to
+ * 1e-8. 1e-4 of a tensor's largest entry separates the two from any mistake. */
+static void check_differences(struct loss *l, double *w, const float *grad)
+{
+    size_t tensors;
+    const struct rlhf_parameter *table = rlhf_model_table(l->plain.m, &tensors);
+
+    for (size_t i = 0; i < tensors; i++) {
+        double largest = 0;
+
+        for (size_t j = table[i].offset; j < table[i].offset + table[i].count; j++)
+            largest = fmax(largest, fabs((double)grad[j]));
+        ck_assert_msg(largest > 1e-3, "%s: its gradient is nothing", table[i].name);
+        for (size_t j = table[i].offset; j < table[i].offset + table[i].count; j++) {
+            const double step = 1e-5, middle = w[j];
+            double up, down;
+
+            w[j] = middle + step;
+            up = plain_loss(l);
+            w[j] = middle - step;
+            down = plain_loss(l);
+            w[j] = middle;
+            ck_assert_msg(fabs((up - down) / (2 * step) - (double)grad[j]) <= 1e-4 * largest + 1e-6,
+                          "%s[%zu]: %.8g, by differences %.8g", table[i].name, j - table[i].offset, (double)grad[j],
+                          (up - down) / (2 * step));
+        }
+    }
+}
+
+static void check_gradients(enum variant variant, enum rlhf_head head, float temperature, bool with_entropy)
+{
+    struct rlhf_model *m = tiny_model(variant, head);
+    struct ragged r = ragged(lengths, rlhf_model_get_config(m)->vocabulary, 5);
+    struct loss l = { .plain.m = m, .r = &r, .temperature = temperature, .with_entropy = with_entropy };
+    struct rlhf_error err = { 0 };
+    struct rlhf_pool *pool = rlhf_pool_new(2, &err);
+    struct rlhf_pass *p = rlhf_pass_new(rlhf_model_get_config(m), pool, 1, &err);
+    struct rlhf_random random;
+    size_t count;
+    const float *parameters = rlhf_model_parameters(m, &count);
+    float *grad = calloc(count, sizeof *grad), *value = calloc(r.t, sizeof *value);
+    float *entropy = calloc(r.t, sizeof *entropy);
+    double *w = calloc(count, sizeof *w);
+
+    expect_some(p, err);
+    l.plain.w = w;
+    l.by_value = calloc(r.t, sizeof *l.by_value);
+    l.by_entropy = calloc(r.t, sizeof *l.by_entropy);
+    l.value = calloc(r.t, sizeof *l.value);
+    l.entropy = calloc(r.t, sizeof *l.entropy);
+    for (size_t i = 0; i < count; i++)
+        w[i] = (double)parameters[i];
+    rlhf_random_init(&random, 3, RLHF_PURPOSE_FAULT, 3, 3);
+    for (size_t t = 0; t < r.t; t++) {
+        l.by_value[t] = rlhf_random_normal(&random);
+        l.by_entropy[t] = rlhf_random_normal(&random);
+    }
+    run_pass(&l, p, value, entropy, grad);
+    check_values(&l, value, entropy);
+    check_differences(&l, w, grad);
+    free(l.by_value);
+    free(l.by_entropy);
+    free(l.value);
+    free(l.entropy);
+    free(grad);
+    free(value);
+    free(entropy);
+    free(w);
+    rlhf_pass_free(p);
+    rlhf_pool_free(pool);
+    free_ragged(&r);
+    rlhf_model_free(m);
+}
+
+START_TEST(every_gradient_of_gpt2_style_is_its_finite_difference)
+{
+    check_gradients(GPT2, RLHF_HEAD_LM, 1, false);
+    check_gradients(GPT2_UNTIED, RLHF_HEAD_LM, 0.7F, true);
+}
+END_TEST
+
+START_TEST(every_gradient_of_llama_style_is_its_finite_difference)
+{
+    check_gradients(LLAMA, RLHF_HEAD_LM, 1, true);
+    check_gradients(LLAMA_TIED, RLHF_HEAD_LM, 1.6F, false);
+}
+END_TEST
+
+START_TEST(every_gradient_of_a_scalar_head_is_its_finite_difference)
+{
+    check_gradients(GPT2, RLHF_HEAD_SCALAR, 1, false);
+    check_gradients(LLAMA, RLHF_HEAD_SCALAR, 1, false);
+}
+END_TEST
+
+/* Gradients add up: a batch in two parts gives the sum, to rounding; and grad is added to, never overwritten. */
+START_TEST(gradients_of_micro_batches_add_up)
+{
+    static const size_t halves[2][4] = { { 7, 1, 4, 0 }, { 12, 2, 0, 0 } };
+    struct rlhf_model *m = tiny_model(GPT2, RLHF_HEAD_LM);
+    struct ragged whole = ragged(lengths, rlhf_model_get_config(m)->vocabulary, 5);
+    struct rlhf_error err = { 0 };
+    struct rlhf_pass *p = rlhf_pass_new(rlhf_model_get_config(m), NULL, 1, &err);
+    float *at_once, *in_parts, d[26], value[26];
+    size_t count;
+
+    rlhf_model_parameters(m, &count);
+    at_once = calloc(count, sizeof *at_once);
+    in_parts = calloc(count, sizeof *in_parts);
+    for (size_t t = 0; t < whole.t; t++)
+        d[t] = 0.1F * (float)(t + 1);
+    expect_ok(rlhf_pass_forward(p, m, &whole.batch, &err), err);
+    expect_ok(rlhf_pass_logprobs(p, m, whole.target, 1, value, NULL, &err), err);
+    expect_ok(rlhf_pass_backward_logprobs(p, m, d, NULL, at_once, &err), err);
+    for (size_t part = 0, at = 0; part < 2; part++) {
+        struct ragged r = ragged(halves[part], rlhf_model_get_config(m)->vocabulary, 0);
+
+        memcpy(r.tokens, whole.tokens + at, r.t * sizeof *r.tokens);
+        expect_ok(rlhf_pass_forward(p, m, &r.batch, &err), err);
+        expect_ok(rlhf_pass_logprobs(p, m, whole.target + at, 1, value, NULL, &err), err);
+        expect_ok(rlhf_pass_backward_logprobs(p, m, d + at, NULL, in_parts, &err), err);
+        at += r.t;
+        free_ragged(&r);
+    }
+    for (size_t i = 0; i < count; i++)
+        ck_assert_msg(fabsf(at_once[i] - in_parts[i]) <= 1e-5F * (1 + fabsf(at_once[i])), "%zu: %g, %g", i,
+                      (double)at_once[i], (double)in_parts[i]);
+    free(at_once);
+    free(in_parts);
+    rlhf_pass_free(p);
+    free_ragged(&whole);
+    rlhf_model_free(m);
+}
+END_TEST
+
+/* After new weights (touch), backward must not use the old ones' packed copies. */
+START_TEST(gradients_follow_the_weights)
+{
+    struct rlhf_model *m = tiny_model(LLAMA, RLHF_HEAD_LM), *other;
+    struct ragged r = ragged(lengths, rlhf_model_get_config(m)->vocabulary, 5);
+    struct rlhf_error err = { 0 };
+    struct rlhf_pass *used = rlhf_pass_new(rlhf_model_get_config(m), NULL, 1, &err);
+    struct rlhf_pass *fresh = rlhf_pass_new(rlhf_model_get_config(m), NULL, 1, &err);
+    float *grad[2], d[26], value[26], *w;
+    size_t count;
+
+    w = rlhf_model_parameters(m, &count);
+    other = rlhf_model_clone(m, RLHF_HEAD_LM, 0, &err);
+    for (size_t t = 0; t < r.t; t++)
+        d[t] = 1;
+    for (int i = 0; i < 2; i++)
+        grad[i] = calloc(count, sizeof **grad);
+    expect_ok(rlhf_pass_forward(used, m, &r.batch, &err), err);
+    expect_ok(rlhf_pass_logprobs(used, m, r.target, 1, value, NULL, &err), err);
+    expect_ok(rlhf_pass_backward_logprobs(used, m, d, NULL, grad[0], &err), err);
+    for (size_t i = 0; i < count; i++)
+        w[i] *= 1.25F;
+    rlhf_model_touch(m, NULL);
+    for (int i = 0; i < 2; i++) {
+        struct rlhf_pass *p = i ? fresh : used;
+
+        memset(grad[i], 0, count * sizeof **grad);
+        expect_ok(rlhf_pass_forward(p, m, &r.batch, &err), err);
+        expect_ok(rlhf_pass_logprobs(p, m, r.target, 1, value, NULL, &err), err);
+        expect_ok(rlhf_pass_backward_logprobs(p, m, d, NULL, grad[i], &err), err);
+    }
+    ck_assert_mem_eq(grad[0], grad[1], count * sizeof **grad);
+    for (int i = 0; i < 2; i++) { /* another model of the same shape, through the same pass */
+        struct rlhf_pass *p = i ? fresh : used;
+
+        memset(grad[i], 0, count * sizeof **grad);
+        if (i == 0)
+            w = rlhf_model_parameters(other, &count);
+        expect_ok(rlhf_pass_forward(p, other, &r.batch, &err), err);
+        expect_ok(rlhf_pass_logprobs(p, other, r.target, 1, value, NULL, &err), err);
+        expect_ok(rlhf_pass_backward_logprobs(p, other, d, NULL, grad[i], &err), err);
+        rlhf_pass_free(p);
+    }
+    ck_assert_mem_eq(grad[0], grad[1], count * sizeof **grad);
+    for (int i = 0; i < 2; i++)
+        free(grad[i]);
+    rlhf_model_free(other);
+    rlhf_model_free(m);
+    free_ragged(&r);
+}
+END_TEST
+
+int main(void)
+{
+    return RUN_SUITE("model/gradient", every_gradient_of_gpt2_style_is_its_finite_difference,
+                     every_gradient_of_llama_style_is_its_finite_difference,
+                     every_gradient_of_a_scalar_head_is_its_finite_difference, gradients_of_micro_batches_add_up,
+                     gradients_follow_the_weights);
+}
