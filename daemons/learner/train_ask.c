@@ -1,0 +1,176 @@
+/* train_ask.c - what the training side asks of the fleet, and the checks on what comes back. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "learner/train_parts.h"
+#include "rl/statistics.h"
+#include "telemetry/log.h"
+
+static int ask(struct learner_work *w, struct learner_action *a, struct learner_answer *out, struct rlhf_error *err)
+{
+    *out = (struct learner_answer){0};
+    a->stage = w->index;
+    a->seed = (uint64_t)w->t->run->run.seed;
+    return w->t->port->ask(w->t->port, a, out, err);
+}
+
+/* What `name` held before, when no name holds it any more. */
+static size_t outdated(struct learner_trainer *t, struct learner_published *slot, struct rlhf_digest now,
+                       struct rlhf_digest *drop)
+{
+    struct rlhf_digest before = slot->digest;
+
+    slot->digest = now;
+    if (rlhf_digest_is_zero(&before))
+        return 0;
+    for (size_t i = 0; i < LEARNER_NAMES; i++)
+        if (rlhf_digest_equal(&t->published[i].digest, &before))
+            return 0;
+    *drop = before;
+    return 1;
+}
+
+int learner_publish(struct learner_work *w, enum learner_name name, uint64_t version, const struct rlhf_model *m,
+                    struct rlhf_digest *out, struct rlhf_error *err)
+{
+    static const char *const names[LEARNER_NAMES] = {"policy", "reference", "reward_model"};
+    struct learner_published *slot = &w->t->published[name];
+    struct rlhf_bytes config = {0}, tensors = {0};
+    struct learner_action a = {.kind = LEARNER_PUBLISH, .name = names[name], .version = version, .config = &config,
+                               .tensors = &tensors, .drop = &slot->outdated, .drop_count = slot->drop};
+    struct learner_answer answer = {0};
+    int rc = rlhf_model_write(m, &config, &tensors, err) < 0 || ask(w, &a, &answer, err) < 0 ? -1 : 0;
+
+    if (rc == 0) {
+        *out = answer.digest;
+        slot->drop = outdated(w->t, slot, answer.digest, &slot->outdated);
+    }
+    learner_answer_free(&answer);
+    rlhf_bytes_free(&config);
+    rlhf_bytes_free(&tensors);
+    return rc;
+}
+
+struct rlhf_sampling learner_sampling(const struct rlhf_run_sampling *s)
+{
+    return (struct rlhf_sampling){.temperature = (float)s->temperature, .top_k = (uint32_t)s->top_k,
+                                  .top_p = (float)s->top_p, .max_new_tokens = (uint32_t)s->max_new_tokens};
+}
+
+bool learner_sampling_whole(const struct rlhf_sampling *s)
+{
+    return s->temperature > 0 && s->top_k == 0 && s->top_p >= 1;
+}
+
+int learner_generate(struct learner_work *w, const struct learner_generate_job *jobs, size_t count,
+                     const struct rlhf_sampling *sampling, enum rlhf_purpose purpose, struct learner_answer *out,
+                     struct rlhf_error *err)
+{
+    struct learner_action a = {.kind = LEARNER_GENERATE, .generate = jobs, .generate_count = count, .sampling = *sampling,
+                               .end_token = rlhf_tokenizer_end(w->t->tokenizer), .purpose = purpose};
+
+    if (ask(w, &a, out, err) < 0)
+        return -1;
+    for (size_t i = 0; i < count; i++)
+        if (out->count != count || out->rollouts[i].count == 0
+            || !rlhf_all_finite(out->rollouts[i].logprob, out->rollouts[i].count)
+            || !rlhf_all_finite(out->rollouts[i].logprob_raw, out->rollouts[i].count)) {
+            learner_answer_free(out);
+            return rlhf_fail(err, RLHF_FATAL, "completion %zu of %zu came back empty or with log-probs that are not finite", i,
+                             count);
+        }
+    return 0;
+}
+
+int learner_score(struct learner_work *w, const struct learner_score_job *jobs, size_t count, struct rlhf_digest reward_model,
+                  struct rlhf_digest reference, float temperature, struct learner_answer *out, struct rlhf_error *err)
+{
+    struct learner_action a = {.kind = LEARNER_SCORE, .score = jobs, .score_count = count, .reward_model = reward_model,
+                               .reference = reference, .temperature = temperature};
+
+    if (ask(w, &a, out, err) < 0)
+        return -1;
+    for (size_t i = 0; i < count; i++)
+        if (out->count != count || (!rlhf_digest_is_zero(&reference) && !out->scores[i].logprob_ref)) {
+            learner_answer_free(out);
+            return rlhf_fail(err, RLHF_FATAL, "score %zu of %zu came back without its reference log-probs", i, count);
+        }
+    return 0;
+}
+
+int learner_read_prompts(struct learner_work *w, const char *path, uint32_t context, int64_t max_new_tokens, int64_t count,
+                         struct rlhf_demonstrations *out, size_t *used, struct rlhf_error *err)
+{
+    *out = (struct rlhf_demonstrations){0};
+    if (max_new_tokens >= context)
+        return rlhf_fail(err, RLHF_REJECT, "sampling.max_new_tokens %lld leaves no room for a prompt in a context of %u",
+                         (long long)max_new_tokens, context);
+    if (rlhf_read_prompts(path, w->t->tokenizer, (size_t)(context - max_new_tokens), out, err) < 0)
+        return -1;
+    if (out->skipped)
+        rlhf_log(RLHF_LEVEL_WARNING, "prompts-too-long path=%s left_out=%zu", path, out->skipped);
+    *used = out->sequences.count;
+    if (count > 0 && *used > (size_t)count)
+        *used = (size_t)count;
+    if (*used > 0)
+        return 0;
+    rlhf_demonstrations_free(out);
+    return rlhf_fail(err, RLHF_REJECT, "%s: no prompt that fits %lld tokens", path, (long long)(context - max_new_tokens));
+}
+
+/* Length of the valid UTF-8 character at s (of at most n bytes), 0 when there is none. */
+static size_t utf8_character(const unsigned char *s, size_t n)
+{
+    size_t size = s[0] < 0x80 ? 1 : s[0] >= 0xC2 && s[0] < 0xE0 ? 2 : s[0] >= 0xE0 && s[0] < 0xF0 ? 3
+                                : s[0] >= 0xF0 && s[0] < 0xF5   ? 4
+                                                                : 0;
+
+    if (size == 0 || size > n || s[0] == 0)
+        return 0;
+    for (size_t i = 1; i < size; i++)
+        if ((s[i] & 0xC0) != 0x80)
+            return 0;
+    if ((s[0] == 0xE0 && s[1] < 0xA0) || (s[0] == 0xED && s[1] > 0x9F) /* overlong; surrogate */
+        || (s[0] == 0xF0 && s[1] < 0x90) || (s[0] == 0xF4 && s[1] > 0x8F)) /* overlong; above U+10FFFF */
+        return 0;
+    return size;
+}
+
+int learner_decode(const struct learner_trainer *t, const int32_t *ids, size_t count, struct rlhf_bytes *out,
+                   struct rlhf_error *err)
+{
+    struct rlhf_bytes raw = {0};
+    int rc = rlhf_tokenizer_decode(t->tokenizer, ids, count, 0, &raw, err);
+
+    for (size_t i = 0; rc == 0 && i < raw.size;) {
+        size_t size = utf8_character((const unsigned char *)raw.data + i, raw.size - i);
+        rc = size ? rlhf_bytes_append(out, raw.data + i, size, err) : rlhf_bytes_append(out, "\xEF\xBF\xBD", 3, err);
+        i += size ? size : 1;
+    }
+    rlhf_bytes_free(&raw);
+    return rc;
+}
+
+json_t *learner_ids_json(const int32_t *ids, size_t count)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < count; i++)
+        json_array_append_new(list, json_integer(ids[i]));
+    return list;
+}
+
+json_t *learner_encode(const struct learner_trainer *t, const char *text, int32_t before, int32_t behind,
+                       struct rlhf_error *err)
+{
+    struct rlhf_tokens ids = {0};
+    json_t *list = NULL;
+
+    if ((before < 0 || rlhf_tokens_append(&ids, &before, 1, err) == 0)
+        && rlhf_tokenizer_encode(t->tokenizer, text, strlen(text), &ids, err) == 0
+        && (behind < 0 || rlhf_tokens_append(&ids, &behind, 1, err) == 0))
+        list = learner_ids_json(ids.data, ids.size);
+    rlhf_tokens_free(&ids);
+    return list;
+}

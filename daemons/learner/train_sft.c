@@ -1,0 +1,124 @@
+/* train_sft.c - supervised fine-tuning: loss on the completions of demonstrations, pretraining text mixed in. */
+#include <stdlib.h>
+
+#include "learner/train_parts.h"
+#include "telemetry/log.h"
+
+enum { MIX_SALT = 0x6d697800 };
+
+struct sft {
+    const struct rlhf_stage_sft *settings;
+    struct learner_item *items; /* [count] all demonstrations */
+    size_t count;
+    struct rlhf_demonstrations *files; /* [settings->data.count] what items borrow from */
+    struct learner_order order;
+    struct learner_item *batch; /* [settings->batch] */
+    struct learner_windows mix;
+};
+
+static void sft_free(struct sft *s)
+{
+    for (size_t i = 0; s->files && i < s->settings->data.count; i++)
+        rlhf_demonstrations_free(&s->files[i]);
+    free(s->files);
+    free(s->items);
+    free(s->batch);
+    learner_order_free(&s->order);
+    learner_windows_free(&s->mix);
+}
+
+static int read_demonstrations(struct sft *s, struct learner_work *w, uint32_t context, struct rlhf_error *err)
+{
+    const struct rlhf_config_strings *paths = &s->settings->data;
+    size_t limit = s->settings->max_tokens && s->settings->max_tokens < context ? (size_t)s->settings->max_tokens : context;
+    size_t skipped = 0;
+
+    if (!(s->files = calloc(paths->count, sizeof *s->files)))
+        return rlhf_fail(err, RLHF_FULL, "out of memory for demonstrations");
+    for (size_t i = 0; i < paths->count; i++) {
+        if (rlhf_read_demonstrations(paths->items[i], w->t->tokenizer, limit, &s->files[i], err) < 0)
+            return -1;
+        s->count += s->files[i].sequences.count;
+        skipped += s->files[i].skipped;
+    }
+    if (skipped)
+        rlhf_log(RLHF_LEVEL_WARNING, "demonstrations-too-long stage=%s left_out=%zu limit=%zu", w->name, skipped, limit);
+    if (s->count == 0)
+        return rlhf_fail(err, RLHF_REJECT, "%s: no demonstration of at most %zu tokens", paths->items[0], limit);
+    if (!(s->items = calloc(s->count, sizeof *s->items)))
+        return rlhf_fail(err, RLHF_FULL, "out of memory for %zu demonstrations", s->count);
+    for (size_t i = 0, n = 0; i < paths->count; i++)
+        for (size_t j = 0; j < s->files[i].sequences.count; j++) {
+            const struct rlhf_sequences *q = &s->files[i].sequences;
+            s->items[n++] = (struct learner_item){.ids = q->tokens.data + q->start[j],
+                                                  .count = q->start[j + 1] - q->start[j],
+                                                  .first = s->files[i].prompt_size[j]};
+        }
+    return 0;
+}
+
+static int sft_init(struct sft *s, struct learner_work *w, uint32_t context, struct rlhf_error *err)
+{
+    const struct rlhf_run_mix *mix = &s->settings->mix;
+
+    if (read_demonstrations(s, w, context, err) < 0
+        || learner_order_init(&s->order, (uint64_t)w->t->run->run.seed, w->key, s->count, err) < 0)
+        return -1;
+    if (!(s->batch = calloc((size_t)s->settings->batch, sizeof *s->batch)))
+        return rlhf_fail(err, RLHF_FULL, "out of memory for a batch of %lld", (long long)s->settings->batch);
+    return mix->weight > 0 ? learner_windows_init(&s->mix, w, &mix->data, mix->window, mix->windows, MIX_SALT, err) : 0;
+}
+
+static int step(struct learner_training *tr, void *ctx, uint64_t index, double *loss, uint64_t *tokens, json_t *metrics,
+                struct rlhf_error *err)
+{
+    struct sft *s = ctx;
+    size_t batch = (size_t)s->settings->batch;
+    double mix_loss = 0, weight = s->settings->mix.weight;
+
+    for (size_t i = 0; i < batch; i++) {
+        s->batch[i] = s->items[learner_order_at(&s->order, index * batch + i)];
+        *tokens += s->batch[i].count;
+    }
+    if (learner_lm_gradient(&tr->compute, tr->model, s->batch, batch, 1, tr->optimizer.grad, loss, err) < 0)
+        return -1;
+    if (weight <= 0)
+        return 0;
+    const struct learner_item *windows = learner_windows_at(&s->mix, index);
+    for (size_t i = 0; i < s->mix.per_step; i++)
+        *tokens += windows[i].count;
+    if (learner_lm_gradient(&tr->compute, tr->model, windows, s->mix.per_step, weight, tr->optimizer.grad, &mix_loss, err)
+        < 0)
+        return -1;
+    learner_metric(metrics, "loss_demonstrations", *loss);
+    learner_metric(metrics, "loss_mix", mix_loss);
+    *loss += weight * mix_loss;
+    return 0;
+}
+
+int learner_sft(struct learner_work *w, struct rlhf_error *err)
+{
+    const struct rlhf_stage_sft *settings = w->stage->sft;
+    struct rlhf_model *model = learner_load_model(w, rlhf_stage_from(w->t->run, w->index), RLHF_HEAD_LM, err);
+    struct sft s = {.settings = settings};
+    struct learner_training tr = {0};
+    uint64_t steps;
+    int rc = -1;
+
+    if (!model)
+        return -1;
+    if (sft_init(&s, w, rlhf_model_get_config(model)->context, err) < 0) {
+        rlhf_model_free(model);
+        goto out;
+    }
+    steps = settings->steps ? (uint64_t)settings->steps : (uint64_t)settings->epochs * s.count / (uint64_t)settings->batch;
+    if (learner_training_init(&tr, w, model, &settings->optimizer, steps ? steps : 1, err) < 0)
+        goto out;
+    tr.step = step;
+    tr.ctx = &s;
+    rc = learner_training_run(&tr, err) < 0 || learner_save_model(w, tr.model, err) < 0 ? -1 : 0;
+    learner_training_free(&tr);
+out:
+    sft_free(&s);
+    return rc;
+}
