@@ -1,2 +1,5 @@
 rlhf_suites(unit model USES model tensor base)
 rlhf_suites(parity model USES model tensor base)
+rlhf_fuzz(safetensors USES model)
+rlhf_fuzz(config_json USES model)
+rlhf_fuzz(checkpoint USES model)
