@@ -539,8 +539,10 @@ static int __attribute__((format(printf, 3, 4))) fill(char **field, struct rlhf_
     return 0;
 }
 
-static int finish(struct rlhf_run *run, const char *where, struct rlhf_error *err)
+int rlhf_run_finish(void *config, const char *where, struct rlhf_error *err)
 {
+    struct rlhf_run *run = config;
+
     if (fill(&run->run.dir, err, "runs/%s", run->run.name) < 0
         || fill(&run->learner.listen, err, "ipc://%s/learner.sock", run->run.dir) < 0
         || fill(&run->labels, err, "ipc://%s/labels.sock", run->run.dir) < 0
@@ -554,12 +556,12 @@ static int finish(struct rlhf_run *run, const char *where, struct rlhf_error *er
 
 int rlhf_run_read(struct rlhf_run *run, const char *path, struct rlhf_error *err)
 {
-    return rlhf_config_read(&rlhf_run_schema, path, run, err) < 0 ? -1 : finish(run, path, err);
+    return rlhf_config_read(&rlhf_run_schema, path, run, err) < 0 ? -1 : rlhf_run_finish(run, path, err);
 }
 
 int rlhf_run_parse(struct rlhf_run *run, const char *text, size_t size, const char *where, struct rlhf_error *err)
 {
-    return rlhf_config_parse(&rlhf_run_schema, text, size, where, run, err) < 0 ? -1 : finish(run, where, err);
+    return rlhf_config_parse(&rlhf_run_schema, text, size, where, run, err) < 0 ? -1 : rlhf_run_finish(run, where, err);
 }
 
 void rlhf_run_free(struct rlhf_run *run)

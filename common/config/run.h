@@ -240,6 +240,9 @@ extern const struct rlhf_config_schema rlhf_run_schema;
  * refers to earlier stages of the right kind, and so on. The error names file, stage and key. */
 int rlhf_run_read(struct rlhf_run *run, const char *path, struct rlhf_error *err);
 int rlhf_run_parse(struct rlhf_run *run, const char *text, size_t size, const char *where, struct rlhf_error *err);
+/* What both of them do after the table's part, for who reads by the table (struct rlhf_run *config). On failure *config is
+ * freed. */
+int rlhf_run_finish(void *config, const char *where, struct rlhf_error *err);
 void rlhf_run_free(struct rlhf_run *run); /* leaves it zeroed */
 
 size_t rlhf_run_stages(const struct rlhf_run *run);

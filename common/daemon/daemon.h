@@ -19,7 +19,7 @@ struct rlhf_daemon_info {
     const struct rlhf_config_schema *schema;
     size_t config_size;                   /* of the struct that the schema fills */
     /* Called after the configuration was read (also for --check): defaults that depend on other keys, and what a table
-     * cannot check. where is the file's name, for the error. May be NULL. */
+     * cannot check. where is the file's name, for the error; on failure config is freed. May be NULL. */
     int (*finish)(void *config, const char *where, struct rlhf_error *err);
 };
 

@@ -33,9 +33,15 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     }
 }
 
-static int read_config(const struct rlhf_config_schema *s, const char *path, void *config, struct rlhf_error *err)
+static int read_config(const struct rlhf_daemon_info *info, const char *path, void *config, struct rlhf_error *err)
 {
-    return path ? rlhf_config_read(s, path, config, err) : rlhf_config_parse(s, "", 0, "defaults", config, err);
+    const char *where = path ? path : "defaults (no --config)";
+
+    if ((path ? rlhf_config_read(info->schema, path, config, err)
+              : rlhf_config_parse(info->schema, "", 0, where, config, err))
+        < 0)
+        return -1;
+    return info->finish ? info->finish(config, where, err) : 0;
 }
 
 /* For the switches that print and exit. */
@@ -44,9 +50,10 @@ _Noreturn static void finish(const struct rlhf_daemon_info *info, const struct o
 {
     struct rlhf_bytes text = { 0 };
     int status = EXIT_FAILURE;
+    bool defaults = o->print_config && !o->config; /* even where a setting is required */
 
-    if (read_config(info->schema, o->config, config, err) < 0
-        || (o->print_config && rlhf_config_print(info->schema, config, &text, err) < 0)) {
+    if ((!defaults && read_config(info, o->config, config, err) < 0)
+        || (o->print_config && rlhf_config_print(info->schema, defaults ? NULL : config, &text, err) < 0)) {
         fprintf(stderr, "%s: %s\n", info->name, err->text);
     } else {
         if (o->print_config)
@@ -78,5 +85,5 @@ int rlhf_options_read(const struct rlhf_daemon_info *info, int argc, char **argv
     argp_parse(&argp, argc, argv, 0, NULL, &o);
     if (o.check || o.print_config)
         finish(info, &o, config, err);
-    return read_config(info->schema, o.config, config, err);
+    return read_config(info, o.config, config, err);
 }
