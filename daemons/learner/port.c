@@ -1,0 +1,237 @@
+#include "learner/port.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "learner/train.h"
+#include "net/weights.h"
+#include "telemetry/log.h"
+
+struct learner_bridge {
+    struct learner_port port; /* first: the trainer's handle */
+    struct rlhf_daemon *daemon;
+    struct learner *learner;
+    const struct rlhf_run *run;
+    const char *weights_dir;
+
+    pthread_mutex_t lock; /* guards all below */
+    pthread_cond_t changed;
+    bool stopping;
+    const struct learner_action *action; /* asked for, not begun */
+    bool answered;
+    struct learner_answer answer;
+    struct rlhf_error answer_error;
+    struct {
+        uint32_t stage;
+        uint64_t step, steps, tokens;
+        char detail[160];
+        bool posted; /* a call that will show it is on its way */
+    } progress;
+
+    struct rlhf_error result; /* of the trainer: compute thread, then reactor thread once it is done */
+};
+
+/* ---- reactor thread -------------------------------------------------------------------------------- */
+
+static void on_answered(void *ctx, struct learner_answer *answer, const struct rlhf_error *err)
+{
+    struct learner_bridge *b = ctx;
+
+    pthread_mutex_lock(&b->lock);
+    b->answer = *answer;
+    b->answer_error = err ? *err : (struct rlhf_error){ 0 };
+    b->answered = true;
+    pthread_cond_signal(&b->changed);
+    pthread_mutex_unlock(&b->lock);
+}
+
+static void begin(void *ctx)
+{
+    struct learner_bridge *b = ctx;
+    const struct learner_action *action;
+    struct rlhf_error err = { 0 };
+    bool stopping;
+
+    pthread_mutex_lock(&b->lock);
+    action = b->action;
+    stopping = b->stopping;
+    b->action = NULL;
+    pthread_mutex_unlock(&b->lock);
+    if (!stopping && action && learner_act(b->learner, action, on_answered, b, &err) < 0)
+        on_answered(b, &(struct learner_answer){ 0 }, &err);
+}
+
+/* Drain, or the end of the loop: whatever the trainer waits for will not come. */
+static void stop(void *ctx)
+{
+    struct learner_bridge *b = ctx;
+
+    pthread_mutex_lock(&b->lock);
+    b->stopping = true;
+    learner_abandon(b->learner);
+    pthread_cond_signal(&b->changed);
+    pthread_mutex_unlock(&b->lock);
+}
+
+static void drain(void *ctx)
+{
+    struct learner_bridge *b = ctx;
+
+    learner_set_state(b->learner, "draining", NULL);
+    stop(b);
+}
+
+static void show_progress(void *ctx)
+{
+    struct learner_bridge *b = ctx;
+
+    pthread_mutex_lock(&b->lock);
+    b->progress.posted = false;
+    learner_set_progress(b->learner, b->progress.stage, b->progress.step, b->progress.steps, b->progress.tokens,
+                         b->progress.detail);
+    pthread_mutex_unlock(&b->lock);
+}
+
+static void on_trained(void *ctx)
+{
+    struct learner_bridge *b = ctx;
+
+    if (b->result.code == RLHF_OK || b->result.code == RLHF_AGAIN) {
+        learner_set_state(b->learner, b->result.code == RLHF_OK ? "done" : "draining", NULL);
+        rlhf_daemon_stop(b->daemon);
+    } else {
+        learner_set_state(b->learner, "failed", b->result.text);
+        rlhf_daemon_fail(b->daemon, &b->result);
+    }
+}
+
+/* ---- compute thread -------------------------------------------------------------------------------- */
+
+static struct learner_bridge *bridge(struct learner_port *p)
+{
+    return (struct learner_bridge *)p;
+}
+
+static int ask(struct learner_port *p, const struct learner_action *wanted, struct learner_answer *out,
+               struct rlhf_error *err)
+{
+    struct learner_bridge *b = bridge(p);
+    struct learner_action action = *wanted;
+    int rc = 0;
+
+    *out = (struct learner_answer){ 0 };
+    if (action.kind == LEARNER_PUBLISH
+        && !(action.weights = rlhf_weights_new(
+                 &(struct rlhf_weights_spec){ .name = action.name,
+                                              .version = action.version,
+                                              .config = action.config->data,
+                                              .payload = action.tensors->data,
+                                              .size = action.tensors->size,
+                                              .shared_dir = b->weights_dir },
+                 err)))
+        return -1;
+    pthread_mutex_lock(&b->lock);
+    b->answered = false;
+    b->action = &action;
+    if (!b->stopping && rlhf_daemon_post(b->daemon, begin, b, err) < 0)
+        rc = -1;
+    while (rc == 0 && !b->answered && !b->stopping)
+        pthread_cond_wait(&b->changed, &b->lock);
+    if (rc < 0 || !b->answered) {
+        if (b->action) /* never begun, so still ours */
+            rlhf_weights_free(action.weights);
+        b->action = NULL;
+        if (rc == 0)
+            rc = rlhf_fail(err, RLHF_AGAIN, "the learner is asked to stop");
+    } else if (b->answer_error.code != RLHF_OK) {
+        *err = b->answer_error;
+        rc = -1;
+    } else {
+        *out = b->answer;
+    }
+    b->answer = (struct learner_answer){ 0 };
+    pthread_mutex_unlock(&b->lock);
+    return rc;
+}
+
+static void progress(struct learner_port *p, uint32_t stage, uint64_t step, uint64_t steps, uint64_t tokens,
+                     const char *detail)
+{
+    struct learner_bridge *b = bridge(p);
+    size_t size = detail ? strnlen(detail, sizeof b->progress.detail - 1) : 0;
+
+    rlhf_daemon_progress(b->daemon);
+    pthread_mutex_lock(&b->lock);
+    b->progress.stage = stage;
+    b->progress.step = step;
+    b->progress.steps = steps;
+    b->progress.tokens = tokens;
+    memcpy(b->progress.detail, detail ? detail : "", size);
+    b->progress.detail[size] = '\0';
+    if (!b->progress.posted && !b->stopping)
+        b->progress.posted = rlhf_daemon_post(b->daemon, show_progress, b, NULL) == 0;
+    pthread_mutex_unlock(&b->lock);
+}
+
+static bool stopping(struct learner_port *p)
+{
+    struct learner_bridge *b = bridge(p);
+    bool yes;
+
+    pthread_mutex_lock(&b->lock);
+    yes = b->stopping;
+    pthread_mutex_unlock(&b->lock);
+    return yes;
+}
+
+static void train(void *ctx)
+{
+    struct learner_bridge *b = ctx;
+    const struct rlhf_env *env = rlhf_daemon_env(b->daemon);
+    struct learner_trainer *t = learner_trainer_new(b->run, env->io, env->clock, &b->result);
+
+    if (t)
+        learner_trainer_run(t, &b->port, &b->result);
+    learner_trainer_free(t);
+}
+
+/* ---- life ------------------------------------------------------------------------------------------ */
+
+struct learner_bridge *learner_bridge_new(struct rlhf_daemon *d, struct learner *l, const char *weights_dir,
+                                          struct rlhf_error *err)
+{
+    struct learner_bridge *b = calloc(1, sizeof *b);
+
+    if (!b) {
+        rlhf_fail(err, RLHF_FULL, "no memory for the trainer's port");
+        return NULL;
+    }
+    b->port = (struct learner_port){ .ask = ask, .progress = progress, .stopping = stopping };
+    b->daemon = d;
+    b->learner = l;
+    b->weights_dir = weights_dir;
+    pthread_mutex_init(&b->lock, NULL);
+    pthread_cond_init(&b->changed, NULL);
+    rlhf_daemon_on_drain(d, drain, b);
+    rlhf_daemon_on_stop(d, stop, b);
+    learner_on_drain(l, drain, b);
+    return b;
+}
+
+int learner_bridge_start(struct learner_bridge *b, const struct rlhf_run *run, struct rlhf_error *err)
+{
+    b->run = run;
+    learner_set_state(b->learner, "running", NULL);
+    return rlhf_daemon_compute(b->daemon, train, on_trained, b, err);
+}
+
+void learner_bridge_free(struct learner_bridge *b)
+{
+    if (!b)
+        return;
+    learner_answer_free(&b->answer);
+    pthread_cond_destroy(&b->changed);
+    pthread_mutex_destroy(&b->lock);
+    free(b);
+}

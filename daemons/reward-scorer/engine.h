@@ -1,0 +1,21 @@
+/* engine.h - the marker on the daemon's compute thread. */
+#ifndef REWARD_SCORER_ENGINE_H
+#define REWARD_SCORER_ENGINE_H
+
+#include "daemon/daemon.h"
+#include "reward-scorer/scorer.h"
+
+struct engine;
+
+struct engine_options {
+    size_t max_tokens; /* of a batch */
+    unsigned threads; /* 0: one a core */
+};
+/* Borrows d. */
+struct engine *engine_new(struct rlhf_daemon *d, const struct engine_options *o, struct rlhf_error *err);
+struct scorer_engine *engine_interface(struct engine *e);
+void engine_join(struct engine *e, struct scorer *s); /* where results go; borrows */
+void engine_stop(struct engine *e);
+void engine_free(struct engine *e); /* after the daemon's loop has ended; NULL is fine */
+
+#endif
