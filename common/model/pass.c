@@ -203,40 +203,41 @@ int rlhf_pass_forward(struct rlhf_pass *p, const struct rlhf_model *m, const str
 
 /* ---- heads ----------------------------------------------------------------------------------------- */
 
-/* Copies n rows of C floats: to[i] = from[row[i]]. */
-static void gather(const float *from, const uint32_t *row, size_t n, size_t c, float *to)
+/* Puts the rows whose target is not negative side by side. */
+static int gather_rows(struct rlhf_pass *p, const int32_t *target)
 {
-    for (size_t i = 0; i < n; i++)
-        memcpy(to + i * c, from + row[i] * c, c * sizeof *to);
+    const size_t c = p->config.channels;
+    struct head_rows *h = &p->head;
+    float *x = rlhf_arena_get(p->arena, h->count, c * sizeof *x);
+    size_t n = 0;
+
+    h->row = rlhf_arena_get(p->arena, h->count, sizeof *h->row);
+    if (!x || !h->row)
+        return -1;
+    for (size_t i = 0; i < p->t; i++)
+        if (target[i] >= 0) {
+            memcpy(x + n * c, p->x + i * c, c * sizeof *x);
+            h->row[n++] = (uint32_t)i;
+        }
+    h->x = x;
+    return 0;
 }
 
 /* The final norm of the rows whose target is not negative, or of all when target is NULL. */
 static int norm_rows(struct rlhf_pass *p, const struct rlhf_model *m, const int32_t *target, struct rlhf_error *err)
 {
-    const size_t c = p->config.channels;
     struct head_rows *h = &p->head;
-    float *gathered = NULL;
 
     RLHF_ASSERT(p->t > 0);
     rlhf_arena_reset(p->arena, p->after_forward);
     *h = (struct head_rows){ .x = p->x };
     for (size_t i = 0; i < p->t; i++)
         h->count += !target || target[i] >= 0;
-    if (h->count < p->t
-        && (!(h->row = rlhf_arena_get(p->arena, h->count, sizeof *h->row))
-            || !(gathered = rlhf_arena_get(p->arena, h->count, c * sizeof *gathered))))
-        return no_memory(p, err);
-    if (!(h->hidden = rlhf_arena_get(p->arena, h->count, c * sizeof *h->hidden))
+    if ((target && h->count < p->t && gather_rows(p, target) < 0)
+        || !(h->hidden = rlhf_arena_get(p->arena, h->count, p->config.channels * sizeof *h->hidden))
         || !(h->mean = rlhf_arena_get(p->arena, h->count, sizeof *h->mean))
         || !(h->rstd = rlhf_arena_get(p->arena, h->count, sizeof *h->rstd)))
         return no_memory(p, err);
-    if (h->row) {
-        for (size_t i = 0, n = 0; i < p->t; i++)
-            if (target[i] >= 0)
-                h->row[n++] = (uint32_t)i;
-        gather(p->x, h->row, h->count, c, gathered);
-        h->x = gathered;
-    }
     rlhf_norm_forward(m, &m->norm, h->x, h->count, h->hidden, h->mean, h->rstd, p->pool);
     return 0;
 }
