@@ -536,6 +536,65 @@ START_TEST(reward_gradients_are_those_of_transformers)
 }
 END_TEST
 
+/* ---- writing --------------------------------------------------------------------------------------- */
+
+static void expect_same_config(const struct rlhf_model_config *a, const struct rlhf_model_config *b)
+{
+#define SAME(field) ck_assert_msg(a->field == b->field, #field " is lost in writing")
+    SAME(norm); SAME(position); SAME(mlp); SAME(head);
+    SAME(layers); SAME(heads); SAME(kv_heads); SAME(head_size); SAME(channels); SAME(mlp_size);
+    SAME(vocabulary); SAME(context);
+    SAME(norm_epsilon); SAME(rope_theta);
+    SAME(tied); SAME(bias);
+    SAME(begin_id); SAME(end_id); SAME(pad_id);
+#undef SAME
+}
+
+/* Byte for byte what transformers wrote: names, shapes, values. A checkpoint that is sharded, narrow, or names its
+ * tensors in the bare way is written otherwise, and is left out. */
+static void check_written(struct fixture *f)
+{
+    char path[PATH_MAX + 300];
+    struct rlhf_mapping map;
+    struct rlhf_bytes config = { 0 }, tensors = { 0 };
+    struct rlhf_safetensors ours, theirs;
+    struct rlhf_model *back;
+    struct rlhf_error err = { 0 };
+    size_t count_of_ours;
+
+    snprintf(path, sizeof path, "%s/%s/model.safetensors", folder, f->name);
+    if (rlhf_map_file(&map, path, &err) < 0)
+        return;
+    expect_ok(rlhf_model_write(f->model, &config, &tensors, &err), err);
+    back = rlhf_model_read(config.data, config.size, tensors.data, tensors.size, &err);
+    expect_some(back, err);
+    expect_same_config(rlhf_model_get_config(back), rlhf_model_get_config(f->model));
+    expect_ok(rlhf_safetensors_parse(&ours, tensors.data, tensors.size, &err), err);
+    expect_ok(rlhf_safetensors_parse(&theirs, map.data, map.size, &err), err);
+    rlhf_model_table(f->model, &count_of_ours);
+    if (theirs.count == count_of_ours && theirs.tensors[0].dtype == RLHF_DTYPE_F32)
+        for (size_t i = 0; i < theirs.count; i++) {
+            const struct rlhf_safetensor *t = &theirs.tensors[i], *u = rlhf_safetensors_find(&ours, t->name);
+
+            ck_assert_msg(u && u->dims == t->dims && u->size == t->size
+                          && memcmp(u->shape, t->shape, t->dims * sizeof *t->shape) == 0
+                          && memcmp(u->data, t->data, t->size) == 0, "%s: %s is written otherwise", f->name, t->name);
+        }
+    rlhf_safetensors_free(&ours);
+    rlhf_safetensors_free(&theirs);
+    rlhf_unmap(&map);
+    rlhf_bytes_free(&config);
+    rlhf_bytes_free(&tensors);
+    rlhf_model_free(back);
+}
+
+START_TEST(what_is_written_is_what_transformers_wrote)
+{
+    each(false, check_written);
+    each(true, check_written);
+}
+END_TEST
+
 /* ---- what is not supported ------------------------------------------------------------------------- */
 
 START_TEST(what_is_not_supported_is_refused_by_the_name_of_its_key)
@@ -597,5 +656,6 @@ int main(void)
                      logprobs_and_entropies_are_those_of_transformers, losses_are_those_of_transformers,
                      gradients_are_those_of_transformers, greedy_generation_is_that_of_transformers,
                      rewards_are_those_of_transformers, reward_gradients_are_those_of_transformers,
+                     what_is_written_is_what_transformers_wrote,
                      what_is_not_supported_is_refused_by_the_name_of_its_key);
 }
