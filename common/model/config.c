@@ -161,6 +161,7 @@ static const struct setting common_settings[] = {
     { "dtype", IS_WORD, 0, " float32 float16 bfloat16 ", false },
     { "torch_dtype", IS_WORD, 0, " float32 float16 bfloat16 ", false },
     { "num_labels", LABELS, 0, NULL, false },
+    { "_num_labels", LABELS, 0, NULL, false }, /* its older name */
     { "id2label", LABELS, 0, NULL, false },
     { "label2id", LABELS, 0, NULL, false },
     { "rlhf_reward_bias", BIAS, 0, NULL, false },

@@ -169,6 +169,22 @@ static int fill(struct rlhf_model *m, const struct shards *s, struct rlhf_error 
     return 0;
 }
 
+/* NaN and infinity are never weights: neither read nor written (promise D9). */
+static int check_finite(const struct rlhf_model *m, enum rlhf_code code, struct rlhf_error *err)
+{
+    for (size_t i = 0; i < m->tensors; i++) {
+        const struct rlhf_parameter *p = &m->table[i];
+
+        for (size_t j = 0; j < p->count; j++)
+            if (!isfinite(m->block[p->offset + j]))
+                return rlhf_fail(err, code, "%s: element %zu is %g, no weight", p->name, j,
+                                 (double)m->block[p->offset + j]);
+    }
+    if (!isfinite(m->bias))
+        return rlhf_fail(err, code, "the scalar head's bias is %g", (double)m->bias);
+    return 0;
+}
+
 /* Checks first, allocates then: a hostile config.json costs no more memory than the tensors brought. */
 static struct rlhf_model *build(const struct rlhf_model_config *c, float bias, const struct shards *s,
                                 struct rlhf_error *err)
@@ -179,7 +195,7 @@ static struct rlhf_model *build(const struct rlhf_model_config *c, float bias, c
         return NULL;
     m->bias = bias;
     if (check_tensors(m, s, err) == 0 && check_tied(m, s, err) == 0 && rlhf_model_allocate(m, err) == 0
-        && fill(m, s, err) == 0 && rlhf_model_pack(m, NULL, err) == 0)
+        && fill(m, s, err) == 0 && check_finite(m, RLHF_CORRUPT, err) == 0 && rlhf_model_pack(m, NULL, err) == 0)
         return m;
     rlhf_model_free(m);
     return NULL;
@@ -348,8 +364,8 @@ int rlhf_model_write(const struct rlhf_model *m, struct rlhf_bytes *config, stru
     struct rlhf_safetensor *list;
     int rc;
 
-    if (!isfinite(m->bias))
-        return rlhf_fail(err, RLHF_FATAL, "the scalar head's bias is not finite; the model is not written");
+    if (check_finite(m, RLHF_FATAL, err) < 0)
+        return rlhf_fail_prefix(err, "the model is not written");
     if (!(list = calloc(m->tensors, sizeof *list)))
         return rlhf_fail(err, RLHF_FULL, "no memory for a table of %zu tensors", m->tensors);
     for (size_t i = 0; i < m->tensors; i++) {

@@ -22,15 +22,18 @@ struct rlhf_model;
  * one, biases zero; a scalar head is normal with sd 1/sqrt(C+1). A function of (config, seed) alone. */
 struct rlhf_model *rlhf_model_new(const struct rlhf_model_config *c, uint64_t seed, struct rlhf_error *err);
 
-/* A Hugging Face directory: config.json and model.safetensors (fp32). Missing, unexpected and misshapen
+/* A Hugging Face directory: config.json and model.safetensors (or its shards and their index), in fp32, fp16
+ * or bf16. Missing, unexpected and misshapen
  * tensors are listed in the error. */
 struct rlhf_model *rlhf_model_load(const char *dir, struct rlhf_error *err);
 
-/* The same from memory: config.json's text and the bytes of model.safetensors. Copies. */
+/* The same from memory: config.json's text and the bytes of model.safetensors. Copies. Either way weights that
+ * are not finite are refused, RLHF_CORRUPT. */
 struct rlhf_model *rlhf_model_read(const char *config, size_t config_size, const void *tensors,
                                    size_t tensors_size, struct rlhf_error *err);
 
-/* The bytes of config.json and model.safetensors, equal for equal weights (tensors in table order). */
+/* The bytes of config.json and model.safetensors, equal for equal weights (tensors in table order). Weights
+ * that are not finite are not written, RLHF_FATAL. */
 int rlhf_model_write(const struct rlhf_model *m, struct rlhf_bytes *config, struct rlhf_bytes *tensors,
                      struct rlhf_error *err);
 

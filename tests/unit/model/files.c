@@ -515,17 +515,30 @@ START_TEST(a_clone_keeps_the_body_and_has_the_wanted_head)
 }
 END_TEST
 
-START_TEST(a_bias_that_is_not_finite_is_not_written)
+START_TEST(what_is_not_finite_is_neither_read_nor_written)
 {
     struct rlhf_model *m = tiny_model(GPT2, RLHF_HEAD_SCALAR);
+    struct files f = files_of(m);
     struct rlhf_bytes config = { 0 }, tensors = { 0 };
     struct rlhf_error err = { 0 };
+    const float infinite = INFINITY;
+    size_t count;
+    float *w = rlhf_model_parameters(m, &count);
 
+    memcpy(f.tensors.data + f.tensors.size - 4, &infinite, sizeof infinite);
+    ck_assert_ptr_null(read_files(&f, &err));
+    expect_code(err, RLHF_CORRUPT);
+    expect_contains(err.text, "score.weight: element 9 is inf");
+    w[12] = NAN;
+    ck_assert_int_eq(rlhf_model_write(m, &config, &tensors, &err), -1);
+    expect_code(err, RLHF_FATAL);
+    expect_contains(err.text, "transformer.wte.weight: element 12");
+    w[12] = 0;
     rlhf_model_set_bias(m, NAN);
     ck_assert_int_eq(rlhf_model_write(m, &config, &tensors, &err), -1);
     expect_code(err, RLHF_FATAL);
-    rlhf_bytes_free(&config);
-    rlhf_bytes_free(&tensors);
+    ck_assert_uint_eq(config.size + tensors.size, 0);
+    free_files(&f);
     rlhf_model_free(m);
 }
 END_TEST
@@ -539,5 +552,5 @@ int main(void)
                      a_config_of_a_giant_costs_no_memory_before_its_tensors_are_there,
                      a_damaged_checkpoint_is_refused_or_read_whole, what_is_not_there_is_named,
                      new_weights_are_a_function_of_config_and_seed, a_clone_keeps_the_body_and_has_the_wanted_head,
-                     a_bias_that_is_not_finite_is_not_written);
+                     what_is_not_finite_is_neither_read_nor_written);
 }
