@@ -1,0 +1,1 @@
+rlhf_suites(unit quickstart USES kingdom base)
