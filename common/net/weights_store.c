@@ -393,9 +393,12 @@ int64_t rlhf_weights_store_deadline(const struct rlhf_weights_store *s)
 
     if (s->due)
         return s->service || s->count ? 0 : INT64_MAX;
-    for (size_t i = 0; i < s->count && s->service; i++)
-        if (s->transfers[i].state != VERIFYING && s->transfers[i].retry_us < at)
-            at = s->transfers[i].retry_us;
+    for (size_t i = 0; i < s->count && s->service; i++) {
+        const struct transfer *t = &s->transfers[i];
+
+        if ((t->state == ASKING || t->asked) && t->retry_us < at) /* others wait for their turn */
+            at = t->retry_us;
+    }
     return at;
 }
 
