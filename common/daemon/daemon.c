@@ -1,6 +1,5 @@
 #include "daemon/daemon.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -13,6 +12,7 @@
 #include <unistd.h>
 #include <zmq.h>
 
+#include "base/check.h"
 #include "daemon/compute.h"
 #include "daemon/options.h"
 #include "daemon/sockets.h"
@@ -105,7 +105,7 @@ struct rlhf_daemon *rlhf_daemon_new(const struct rlhf_daemon_info *info, int arg
     struct rlhf_daemon *d = calloc(1, sizeof *d);
 
     rlhf_log_open(info->name);
-    assert(info->config_size == info->schema->size);
+    RLHF_ASSERT(info->config_size == info->schema->size);
     if (!d) {
         rlhf_fail(err, RLHF_FULL, "no memory for a daemon");
         return NULL;
@@ -150,7 +150,7 @@ struct rlhf_node *rlhf_daemon_node(struct rlhf_daemon *d, const struct rlhf_mach
     };
     size_t largest = MIN_FRAME;
 
-    assert(!d->node);
+    RLHF_ASSERT(!d->node);
     for (const struct rlhf_handler *row = machine->handlers; row->type != 0; row++) {
         largest = row->max_bytes > largest ? row->max_bytes : largest;
         largest = row->max_blob_bytes > largest ? row->max_blob_bytes : largest;
@@ -161,7 +161,7 @@ struct rlhf_node *rlhf_daemon_node(struct rlhf_daemon *d, const struct rlhf_mach
 
 int rlhf_daemon_serve(struct rlhf_daemon *d, const char *endpoint, bool insecure, struct rlhf_error *err)
 {
-    assert(d->node);
+    RLHF_ASSERT(d->node);
     if (rlhf_sockets_serve(d->sockets, endpoint, insecure, err) < 0)
         return -1;
     rlhf_log(RLHF_LEVEL_INFO, "listening endpoint=%s insecure=%d", rlhf_sockets_endpoint(d->sockets), insecure);
@@ -177,7 +177,7 @@ int rlhf_daemon_link(struct rlhf_daemon *d, const char *endpoint, Rlhf__V1__Role
 {
     uint64_t route;
 
-    assert(d->node);
+    RLHF_ASSERT(d->node);
     if (rlhf_sockets_link(d->sockets, endpoint, &route, err) < 0)
         return -1;
     rlhf_log(RLHF_LEVEL_INFO, "connecting endpoint=%s", endpoint);

@@ -1,9 +1,9 @@
 #include "net/node.h"
 
-#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/check.h"
 #include "net/checks.h"
 #include "net/codec.h"
 #include "telemetry/log.h"
@@ -221,7 +221,7 @@ static int send_to(struct rlhf_node *n, struct peer *p, const struct rlhf_messag
 int rlhf_node_send(struct rlhf_node *n, struct rlhf_peer *peer, const struct rlhf_message *m,
                    struct rlhf_error *err)
 {
-    assert(m->blob_count <= RLHF_MAX_BLOBS);
+    RLHF_ASSERT(m->blob_count <= RLHF_MAX_BLOBS);
     return send_to(n, (struct peer *)peer, m, err);
 }
 
@@ -689,7 +689,7 @@ struct rlhf_node *rlhf_node_new(const struct rlhf_node_config *c, const struct r
     n->due_us = INT64_MAX;
     n->epoch = random_u64(n) | 1;
     for (const struct rlhf_handler *row = machine->handlers; row->type != 0; row++) {
-        assert(row->max_blobs <= RLHF_MAX_BLOBS && row->handle && row->schema);
+        RLHF_ASSERT(row->max_blobs <= RLHF_MAX_BLOBS && row->handle && row->schema);
         n->roles |= row->roles;
     }
     if (!(n->budget = rlhf_budget_new(err))) {

@@ -1,0 +1,1 @@
+rlhf_suites(unit net USES simulation net proto base)
