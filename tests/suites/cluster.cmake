@@ -1,0 +1,5 @@
+# All four daemons' state machines in one process, on a seed.
+add_library(rlhf_cluster INTERFACE)
+target_link_libraries(rlhf_cluster INTERFACE learner-objects rollout-worker-objects reward-scorer-objects
+                      label-collector-objects rlhf_simulation)
+rlhf_suites(unit cluster USES cluster)
