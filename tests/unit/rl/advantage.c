@@ -1,9 +1,8 @@
-#include <check.h>
 #include <math.h>
-#include <stdlib.h>
 
 #include "rl/advantage.h"
 #include "rl/kl.h"
+#include "support/suite.h"
 
 START_TEST(gae_of_three_tokens_is_what_one_computes_by_hand)
 {
@@ -85,19 +84,9 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("advantage");
-    TCase *tc = tcase_create("advantage");
-    SRunner *runner = srunner_create(suite);
-    int failed;
-
-    tcase_add_test(tc, gae_of_three_tokens_is_what_one_computes_by_hand);
-    tcase_add_test(tc, without_discount_and_with_lambda_one_the_return_is_the_sum_of_rewards_to_come);
-    tcase_add_test(tc, whitening_gives_mean_zero_and_variance_one_or_keeps_the_mean);
-    tcase_add_test(tc, the_kl_penalty_is_on_every_token_and_the_score_on_the_last);
-    tcase_add_test(tc, the_slopes_of_the_kl_estimators_are_their_finite_differences);
-    suite_add_tcase(suite, tc);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return RUN_SUITE("rl/advantage", gae_of_three_tokens_is_what_one_computes_by_hand,
+                     without_discount_and_with_lambda_one_the_return_is_the_sum_of_rewards_to_come,
+                     whitening_gives_mean_zero_and_variance_one_or_keeps_the_mean,
+                     the_kl_penalty_is_on_every_token_and_the_score_on_the_last,
+                     the_slopes_of_the_kl_estimators_are_their_finite_differences);
 }

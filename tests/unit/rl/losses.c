@@ -1,11 +1,10 @@
 /* Each loss against hand-computed values, and its derivative against finite differences of a plain double twin. */
-#include <check.h>
 #include <math.h>
-#include <stdlib.h>
 
 #include "rl/ppo.h"
 #include "rl/preference.h"
 #include "rl/statistics.h"
+#include "support/suite.h"
 
 static double plain_policy(double d, double a, double clip)
 {
@@ -203,25 +202,15 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("losses");
-    TCase *tc = tcase_create("losses");
-    SRunner *runner = srunner_create(suite);
-    int failed;
-
-    tcase_add_test(tc, the_policy_loss_and_its_derivative_are_right_on_both_sides_of_the_clip_range);
-    tcase_add_test(tc, only_a_ratio_that_already_gained_is_clipped);
-    tcase_add_test(tc, minibatches_worked_off_in_pieces_add_up_to_the_whole);
-    tcase_add_test(tc, the_value_loss_has_its_half_and_its_derivative_clipped_and_not);
-    tcase_add_test(tc, the_k_way_loss_is_the_mean_over_ordered_pairs_and_drops_ties);
-    tcase_add_test(tc, the_derivative_of_the_k_way_loss_is_its_finite_difference_and_adds);
-    tcase_add_test(tc, the_pair_loss_keeps_its_linear_tail_and_its_derivatives);
-    tcase_add_test(tc, agreement_counts_equal_scores_half_and_keeps_ties_apart);
-    tcase_add_test(tc, wilsons_interval_is_the_published_one);
-    tcase_add_test(tc, explained_variance_is_one_for_a_perfect_critic_and_zero_for_the_mean);
-    tcase_add_test(tc, nan_and_infinity_are_seen);
-    suite_add_tcase(suite, tc);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return RUN_SUITE("rl/losses", the_policy_loss_and_its_derivative_are_right_on_both_sides_of_the_clip_range,
+                     only_a_ratio_that_already_gained_is_clipped,
+                     minibatches_worked_off_in_pieces_add_up_to_the_whole,
+                     the_value_loss_has_its_half_and_its_derivative_clipped_and_not,
+                     the_k_way_loss_is_the_mean_over_ordered_pairs_and_drops_ties,
+                     the_derivative_of_the_k_way_loss_is_its_finite_difference_and_adds,
+                     the_pair_loss_keeps_its_linear_tail_and_its_derivatives,
+                     agreement_counts_equal_scores_half_and_keeps_ties_apart,
+                     wilsons_interval_is_the_published_one,
+                     explained_variance_is_one_for_a_perfect_critic_and_zero_for_the_mean,
+                     nan_and_infinity_are_seen);
 }

@@ -1,7 +1,5 @@
-#include <check.h>
-#include <stdlib.h>
-
 #include "rl/schedule.h"
+#include "support/suite.h"
 
 START_TEST(a_warm_up_rises_from_its_first_multiplier_to_one)
 {
@@ -31,16 +29,6 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("schedule");
-    TCase *tc = tcase_create("schedule");
-    SRunner *runner = srunner_create(suite);
-    int failed;
-
-    tcase_add_test(tc, a_warm_up_rises_from_its_first_multiplier_to_one);
-    tcase_add_test(tc, linear_and_cosine_fall_to_the_final_multiplier_and_stay_there);
-    suite_add_tcase(suite, tc);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return RUN_SUITE("rl/schedule", a_warm_up_rises_from_its_first_multiplier_to_one,
+                     linear_and_cosine_fall_to_the_final_multiplier_and_stay_there);
 }
