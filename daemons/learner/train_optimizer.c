@@ -18,7 +18,7 @@ int learner_optimizer_init(struct learner_optimizer *o, struct rlhf_model *model
                            struct rlhf_error *err)
 {
     *o = (struct learner_optimizer){.settings = settings, .model = model, .pool = pool, .steps = steps};
-    rlhf_model_parameters(model, &o->count);
+    o->param = rlhf_model_parameters(model, &o->count);
     o->grad = rlhf_aligned_new(o->count, sizeof *o->grad, err);
     o->m = rlhf_aligned_new(o->count, sizeof *o->m, err);
     o->v = rlhf_aligned_new(o->count, sizeof *o->v, err);
@@ -43,7 +43,7 @@ static void update(struct learner_optimizer *o, float scale)
     struct rlhf_adamw a = {.lr = (float)o->rate, .beta1 = (float)s->beta1, .beta2 = (float)s->beta2,
                            .epsilon = (float)s->epsilon, .weight_decay = (float)s->weight_decay, .step = o->updates,
                            .epsilon_inside_tf1 = s->epsilon_inside};
-    float *param = rlhf_model_parameters(o->model, NULL);
+    float *param = o->param;
     const struct rlhf_parameter *table;
     size_t count;
 
@@ -146,7 +146,7 @@ int learner_training_run(struct learner_training *tr, struct rlhf_error *err)
     struct learner_work *w = tr->work;
     struct learner_optimizer *o = &tr->optimizer;
     const struct learner_block blocks[] = {
-        {"weights", rlhf_model_parameters(tr->model, NULL), o->count * sizeof(float)},
+        {"weights", o->param, o->count * sizeof(float)},
         {"moment1", o->m, o->count * sizeof(float)},
         {"moment2", o->v, o->count * sizeof(float)},
         {"updates", &o->updates, sizeof o->updates},

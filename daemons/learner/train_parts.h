@@ -203,6 +203,7 @@ struct learner_optimizer {
     const struct rlhf_run_optimizer *settings;
     struct rlhf_model *model;   /* borrowed */
     struct rlhf_pool *pool;
+    float *param;               /* [count] the model's, borrowed */
     float *grad, *m, *v;        /* [count] */
     size_t count;
     uint64_t updates;           /* made: bias correction */

@@ -589,11 +589,11 @@ static int run(struct ppo *p, struct rlhf_error *err)
     struct learner_work *w = p->w;
     struct learner_optimizer *a = &p->policy_optimizer, *c = &p->critic_optimizer;
     const struct learner_block blocks[] = {
-        {"policy.weights", rlhf_model_parameters(p->policy, NULL), a->count * sizeof(float)},
+        {"policy.weights", a->param, a->count * sizeof(float)},
         {"policy.moment1", a->m, a->count * sizeof(float)},
         {"policy.moment2", a->v, a->count * sizeof(float)},
         {"policy.updates", &a->updates, sizeof a->updates},
-        {"critic.weights", rlhf_model_parameters(p->critic, NULL), c->count * sizeof(float)},
+        {"critic.weights", c->param, c->count * sizeof(float)},
         {"critic.moment1", c->m, c->count * sizeof(float)},
         {"critic.moment2", c->v, c->count * sizeof(float)},
         {"critic.updates", &c->updates, sizeof c->updates},

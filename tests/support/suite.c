@@ -9,7 +9,7 @@
 
 enum { SECONDS = 240, SKIPPED = 77 };
 
-int run_suite(const char *name, const TTest *const *tests)
+int run_suite(const char *name, void (*before)(void), const TTest *const *tests)
 {
     Suite *s = suite_create(name);
     TCase *t = tcase_create(name);
@@ -17,6 +17,8 @@ int run_suite(const char *name, const TTest *const *tests)
     int failed;
 
     tcase_set_timeout(t, SECONDS);
+    if (before)
+        tcase_add_unchecked_fixture(t, before, NULL);
     for (; *tests; tests++)
         tcase_add_test(t, *tests);
     suite_add_tcase(s, t);

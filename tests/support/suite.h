@@ -13,10 +13,13 @@
 
 #include "base/error.h"
 
-#define RUN_SUITE(name, ...) run_suite((name), (const TTest *const[]){ __VA_ARGS__, NULL })
+#define RUN_SUITE(name, ...) run_suite((name), NULL, (const TTest *const[]){ __VA_ARGS__, NULL })
+/* before() runs once, in the parent of all tests: what it makes, every test sees as it was made. */
+#define RUN_SUITE_AFTER(before, name, ...)                                                                   \
+    run_suite((name), (before), (const TTest *const[]){ __VA_ARGS__, NULL })
 
 /* The exit status of main(). */
-int run_suite(const char *name, const TTest *const *tests);
+int run_suite(const char *name, void (*before)(void), const TTest *const *tests);
 
 /* A failure with this code, its text in what is shown. */
 #define expect_code(err, expected)                                                                           \

@@ -1,0 +1,345 @@
+/* Every stage of a tiny run, end to end, against an answerer in this process. */
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+
+#include "support/learner/tiny_run.h"
+
+static json_t *read_json(const char *dir, const char *name)
+{
+    json_error_t e;
+    json_t *o = json_load_file(in_directory(dir, name), 0, &e);
+
+    ck_assert_msg(o != NULL, "%s/%s: %s", dir, name, e.text);
+    return o;
+}
+
+/* metrics.jsonl: the mean of key over lines [from, to) of a stage; to 0: all. Lines are counted in *lines. */
+static double metric(const char *dir, const char *stage, const char *key, int from, int to, int *lines)
+{
+    FILE *f = fopen(in_directory(dir, "metrics.jsonl"), "r");
+    char line[4096];
+    double sum = 0;
+    int n = 0, used = 0;
+
+    ck_assert_ptr_nonnull(f);
+    while (fgets(line, sizeof line, f)) {
+        json_t *o = json_loads(line, 0, NULL);
+        ck_assert_msg(o != NULL, "not JSON: %s", line);
+        if (strcmp(json_string_value(json_object_get(o, "stage")), stage) == 0) {
+            if (n >= from && (to == 0 || n < to)) {
+                sum += json_number_value(json_object_get(o, key));
+                used++;
+            }
+            n++;
+            ck_assert_int_eq(json_integer_value(json_object_get(o, "step")), n);
+        }
+        json_decref(o);
+    }
+    fclose(f);
+    if (lines)
+        *lines = n;
+    return used ? sum / used : NAN;
+}
+
+static double at(json_t *o, const char *a, const char *b, const char *c, const char *d)
+{
+    o = json_object_get(o, a);
+    o = b ? json_object_get(o, b) : o;
+    o = c ? json_object_get(o, c) : o;
+    o = d ? json_object_get(o, d) : o;
+    ck_assert_msg(json_is_number(o), "no number at %s %s %s %s", a, b ? b : "", c ? c : "", d ? d : "");
+    return json_number_value(o);
+}
+
+static struct local_port port;
+static const char *world, *dir; /* of the run done before, for the tests that only look at it */
+
+static void done_run(void)
+{
+    struct rlhf_error err = {0};
+
+    tiny_place(&world, &dir);
+    local_port_init(&port, tiny_utility);
+    expect_ok(tiny_go(TINY_RUN, dir, world, &rlhf_system_io, &port, 1000, &err), err);
+}
+
+/* For a test that does a run of its own. */
+static void fresh(void)
+{
+    tiny_place(&world, &dir);
+    local_port_init(&port, tiny_utility);
+}
+
+START_TEST(pretraining_and_fine_tuning_learn_what_they_are_given)
+{
+    int lines;
+
+    ck_assert_double_lt(metric(dir, "pre", "loss", 10, 12, &lines), metric(dir, "pre", "loss", 0, 2, NULL) - 0.5);
+    ck_assert_int_eq(lines, 12);
+    /* Two answers, equally often: the best loss is ln 2 on the first token of three (answer, stop, end). */
+    ck_assert_double_lt(metric(dir, "sft", "loss_demonstrations", 50, 60, &lines), 0.40);
+    ck_assert_int_eq(lines, 60);
+}
+END_TEST
+
+START_TEST(completions_that_people_compare_are_different_and_keep_their_token_ids)
+{
+    FILE *f = fopen(in_directory(dir, "comparisons/round-1.jsonl"), "r");
+    char line[1 << 16];
+    int n = 0;
+
+    ck_assert_ptr_nonnull(f);
+    while (fgets(line, sizeof line, f)) {
+        json_t *o = json_loads(line, 0, NULL), *list = json_object_get(o, "completions"), *tasks;
+        const char *id = json_string_value(json_object_get(o, "task"));
+        ck_assert_uint_ge(json_array_size(list), 2);
+        for (size_t i = 0; i < json_array_size(list); i++) {
+            json_t *a = json_array_get(list, i);
+            int found = 0;
+            for (size_t j = 0; j < i; j++)
+                ck_assert_str_ne(json_string_value(json_object_get(a, "text")),
+                                 json_string_value(json_object_get(json_array_get(list, j), "text")));
+            /* the ids are those that were sampled for this task */
+            FILE *t = fopen(in_directory(dir, "comparisons/round-1.tasks.jsonl"), "r");
+            char task_line[1 << 16];
+            while (fgets(task_line, sizeof task_line, t)) {
+                size_t k;
+                json_t *entry, *task = json_loads(task_line, 0, NULL);
+                if (strcmp(json_string_value(json_object_get(task, "id")), id) == 0) {
+                    tasks = json_object_get(task, "completions");
+                    json_array_foreach(tasks, k, entry) found |= json_equal(json_object_get(entry, "ids"), json_object_get(a, "ids"));
+                }
+                json_decref(task);
+            }
+            fclose(t);
+            ck_assert_msg(found, "completion %zu of %s has other ids", i, id);
+        }
+        json_decref(o);
+        n++;
+    }
+    fclose(f);
+    ck_assert_int_gt(n, 5);
+    ck_assert_uint_eq((unsigned)n, port.submitted);
+}
+END_TEST
+
+START_TEST(the_reward_model_orders_held_out_pairs_and_demonstrations_average_zero)
+{
+    json_t *o = read_json(dir, "evaluations/rm/metrics.json");
+
+    ck_assert_double_gt(at(o, "pairs", NULL, NULL, NULL), 3);
+    ck_assert_double_ge(at(o, "accuracy", NULL, NULL, NULL), 0.75);
+    ck_assert_double_le(at(o, "low", NULL, NULL, NULL), at(o, "accuracy", NULL, NULL, NULL));
+    ck_assert_double_ge(at(o, "high", NULL, NULL, NULL), at(o, "accuracy", NULL, NULL, NULL));
+    ck_assert_double_gt(at(o, "demonstrations_sd", NULL, NULL, NULL), 0.1);
+    json_decref(o);
+}
+END_TEST
+
+START_TEST(ppo_raises_the_reward_and_moves_away_from_its_reference)
+{
+    json_t *o = read_json(dir, "evaluations/report/metrics.json");
+    int lines;
+
+    metric(dir, "ppo", "reward", 0, 0, &lines);
+    ck_assert_int_eq(lines, 10);
+    ck_assert_double_gt(at(o, "models", "ppo", "reward", NULL), at(o, "models", "sft", "reward", NULL) + 0.1);
+    ck_assert_double_gt(at(o, "models", "ppo", "kl", NULL), 0.01);
+    ck_assert_double_eq_tol(metric(dir, "ppo", "ratio", 0, 1, NULL), 1, 0.2);
+    ck_assert_double_eq_tol(metric(dir, "ppo", "kl", 0, 1, NULL), 0, 1e-6);
+    json_decref(o);
+}
+END_TEST
+
+START_TEST(an_evaluation_measures_every_policy_with_the_same_draws)
+{
+    json_t *o = read_json(dir, "evaluations/report/metrics.json");
+    struct rlhf_digest a, b;
+
+    /* A policy that is its own reference has no KL, to the bit: scored log-probs are the sampled ones. */
+    ck_assert_double_eq(at(o, "models", "sft", "kl", NULL), 0);
+    ck_assert_double_gt(at(o, "models", "sft", "perplexity", "text"), 1);
+    ck_assert_double_eq_tol(at(o, "models", "sft", "perplexity", "text"), at(o, "models", "sft", "perplexity_overall", NULL),
+                            1e-9);
+    ck_assert_double_ge(at(o, "models", "ppo", "exact", "yes"), 0.5);
+    ck_assert_uint_eq(json_object_size(json_object_get(json_object_get(json_object_get(o, "models"), "sft"), "sets")), 2);
+    a = tiny_digest(dir, "evaluations/report/sft.jsonl");
+    b = tiny_digest(dir, "evaluations/report/ppo.jsonl");
+    ck_assert(!rlhf_digest_equal(&a, &b));
+    json_decref(o);
+}
+END_TEST
+
+START_TEST(finished_stages_are_hugging_face_directories_with_their_provenance)
+{
+    const char *const files[] = {"config.json", "model.safetensors", "tokenizer.json", "provenance.json", "MANIFEST"};
+    json_t *o = read_json(dir, "checkpoints/ppo/provenance.json"), *stages = read_json(dir, "stages.json");
+    char path[200];
+
+    for (size_t i = 0; i < 5; i++) {
+        snprintf(path, sizeof path, "checkpoints/ppo/%s", files[i]);
+        ck_assert_msg(rlhf_exists(&rlhf_system_io, in_directory(dir, path)), "no %s", path);
+    }
+    ck_assert_ptr_nonnull(json_object_get(json_object_get(o, "parents"), "sft"));
+    ck_assert_ptr_nonnull(json_object_get(json_object_get(o, "parents"), "rm"));
+    ck_assert_uint_eq(json_array_size(stages), 6);
+    json_decref(o);
+    json_decref(stages);
+}
+END_TEST
+
+START_TEST(weights_that_no_job_will_name_again_are_dropped)
+{
+    ck_assert_uint_gt(port.dropped, 3);
+}
+END_TEST
+
+/* ---- what must stop a run ---------------------------------------------------------------------------- */
+
+static void change_a_bit(struct local_port *p, const struct learner_action *a, struct learner_answer *answer)
+{
+    (void)p;
+    if (a->kind == LEARNER_GENERATE && a->purpose == RLHF_PURPOSE_SAMPLE && a->generate[0].step == 1)
+        for (size_t i = 0; i < answer->count; i++)
+            answer->rollouts[i].logprob_raw[0] = nextafterf(answer->rollouts[i].logprob_raw[0], 0);
+}
+
+START_TEST(a_log_prob_that_differs_by_a_bit_stops_the_run)
+{
+    struct rlhf_error err = {0};
+
+    fresh();
+    port.spoil = change_a_bit;
+    ck_assert_int_lt(tiny_go(TINY_RUN, dir, world, &rlhf_system_io, &port, 1000, &err), 0);
+    expect_code(err, RLHF_FATAL);
+    expect_contains(err.text, "iteration 2");
+    expect_contains(err.text, "log-prob");
+}
+END_TEST
+
+static void one_reward_is_nan(struct local_port *p, const struct learner_action *a, struct learner_answer *answer)
+{
+    static int iteration;
+
+    (void)p;
+    if (a->kind == LEARNER_SCORE && a->score_count == 24 && iteration++ == 2)
+        answer->scores[3].reward = NAN;
+}
+
+START_TEST(a_reward_that_is_not_finite_costs_its_step_and_no_weights)
+{
+    struct rlhf_error err = {0};
+
+    fresh();
+    port.spoil = one_reward_is_nan;
+    expect_ok(tiny_go(TINY_RUN, dir, world, &rlhf_system_io, &port, 1000, &err), err);
+    ck_assert_double_eq(metric(dir, "ppo", "skipped", 1, 2, NULL), 0);
+    ck_assert_double_eq(metric(dir, "ppo", "skipped", 9, 10, NULL), 1);
+}
+END_TEST
+
+static void every_reward_is_nan(struct local_port *p, const struct learner_action *a, struct learner_answer *answer)
+{
+    (void)p;
+    for (size_t i = 0; a->kind == LEARNER_SCORE && i < answer->count; i++)
+        answer->scores[i].reward = NAN;
+}
+
+START_TEST(ten_steps_in_a_row_that_are_not_finite_stop_the_run)
+{
+    static const char text[] = TINY_HEAD TINY_PRETRAIN TINY_SFT TINY_COLLECT TINY_REWARD
+        "  - policy: {name: p, from: sft, reward_model: rm, prompts: %s/prompts.jsonl, iterations: 50, "
+        "prompts_per_iteration: 2, sampling: {max_new_tokens: 4}}\n";
+    struct rlhf_error err = {0};
+
+    fresh();
+    port.spoil = every_reward_is_nan;
+    ck_assert_int_lt(tiny_go(text, dir, world, &rlhf_system_io, &port, 1000, &err), 0);
+    expect_code(err, RLHF_FATAL);
+    expect_contains(err.text, "10 steps in a row");
+    expect_contains(err.text, "stage p");
+}
+END_TEST
+
+START_TEST(a_policy_that_runs_away_is_stopped_and_told_why)
+{
+    static const char text[] = TINY_HEAD TINY_PRETRAIN TINY_SFT TINY_COLLECT TINY_REWARD
+        "  - policy: {name: p, from: sft, reward_model: rm, prompts: %s/prompts.jsonl, iterations: 50, "
+        "prompts_per_iteration: 8, kl_coefficient: 0, stop_at_kl: 0.3, optimizer: {learning_rate: 0.1}, "
+        "sampling: {max_new_tokens: 8}}\n";
+    struct rlhf_error err = {0};
+
+    fresh();
+    ck_assert_int_lt(tiny_go(text, dir, world, &rlhf_system_io, &port, 1000, &err), 0);
+    expect_code(err, RLHF_FATAL);
+    expect_contains(err.text, "stop_at_kl");
+}
+END_TEST
+
+START_TEST(a_missing_file_is_named)
+{
+    static const char text[] = TINY_HEAD "  - pretrain: {name: pre, data: [%s/nowhere.txt], steps: 1}\n";
+    struct rlhf_error err = {0};
+
+    fresh();
+    ck_assert_int_lt(tiny_go(text, dir, world, &rlhf_system_io, &port, 1000, &err), 0);
+    expect_contains(err.text, "nowhere.txt");
+    expect_contains(err.text, "stage pre");
+}
+END_TEST
+
+START_TEST(imported_comparisons_are_tokenised_from_their_text)
+{
+    /* The round's comparisons have no task of this run. */
+    static const char text[] = TINY_HEAD TINY_PRETRAIN
+        "  - collect: {name: imported, want: 2}\n"
+        "  - reward: {name: rm, rounds: [imported], held_out: 0, epochs: 2, batch: 1}\n";
+    const char *completions[] = {" yes.", " no."};
+    struct rlhf_error err = {0};
+    char line[1 << 14];
+    int lines = 0;
+    FILE *f;
+
+    fresh();
+    for (int i = 0; i < 2; i++) {
+        struct local_task *t = &port.tasks[port.task_count++];
+        char id[20];
+        snprintf(id, sizeof id, "elsewhere-%d", i);
+        *t = (struct local_task){strdup(id), strdup("Q: is rye good?\nA:"), strdup("imported"), calloc(2, sizeof(char *)), 2};
+        for (int k = 0; k < 2; k++)
+            t->completions[k] = strdup(completions[k]);
+    }
+    expect_ok(tiny_go(text, dir, world, &rlhf_system_io, &port, 1000, &err), err);
+    f = fopen(in_directory(dir, "comparisons/imported.jsonl"), "r");
+    ck_assert_ptr_nonnull(f);
+    while (fgets(line, sizeof line, f)) {
+        json_t *o = json_loads(line, 0, NULL), *ids = json_object_get(o, "prompt_ids"), *entry;
+        size_t i;
+        ck_assert_int_eq(json_integer_value(json_array_get(ids, 0)), 0); /* begin */
+        json_array_foreach(json_object_get(o, "completions"), i, entry)
+        {
+            ids = json_object_get(entry, "ids");
+            ck_assert_int_eq(json_integer_value(json_array_get(ids, json_array_size(ids) - 1)), 1); /* end */
+        }
+        json_decref(o);
+        lines++;
+    }
+    fclose(f);
+    ck_assert_int_eq(lines, 2);
+}
+END_TEST
+
+int main(void)
+{
+    return RUN_SUITE_AFTER(done_run, "learner/stages", pretraining_and_fine_tuning_learn_what_they_are_given,
+                     completions_that_people_compare_are_different_and_keep_their_token_ids,
+                     the_reward_model_orders_held_out_pairs_and_demonstrations_average_zero,
+                     ppo_raises_the_reward_and_moves_away_from_its_reference,
+                     an_evaluation_measures_every_policy_with_the_same_draws,
+                     finished_stages_are_hugging_face_directories_with_their_provenance,
+                     weights_that_no_job_will_name_again_are_dropped, a_log_prob_that_differs_by_a_bit_stops_the_run,
+                     a_reward_that_is_not_finite_costs_its_step_and_no_weights,
+                     ten_steps_in_a_row_that_are_not_finite_stop_the_run, a_policy_that_runs_away_is_stopped_and_told_why,
+                     a_missing_file_is_named, imported_comparisons_are_tokenised_from_their_text);
+}
