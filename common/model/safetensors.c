@@ -1,9 +1,10 @@
 #include "model/safetensors.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <jansson.h>
+#include "base/text.h"
 
 static const struct {
     const char *name;
@@ -45,57 +46,204 @@ size_t rlhf_safetensor_elements(const struct rlhf_safetensor *t)
 
 /* ---- reading --------------------------------------------------------------------------------------- */
 
-static int read_size(const json_t *value, size_t *out)
+/* The header, read by hand: a parser of all JSON makes 75 times its size of a hostile one, and only this much of
+ * JSON may stand there: {"name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}, ...}, and
+ * "__metadata__" with strings. */
+struct reader {
+    const char *begin, *at, *end;
+    char *names; /* where the next name is stored; all of them are shorter than the header */
+    struct rlhf_error *err;
+};
+
+static int expected(const struct reader *r, const char *what)
 {
-    if (!json_is_integer(value) || json_integer_value(value) < 0)
-        return -1;
-    *out = (size_t)json_integer_value(value);
+    return rlhf_fail(r->err, RLHF_CORRUPT, "byte %zu of the header: expected %s", (size_t)(r->at - r->begin), what);
+}
+
+static void skip_space(struct reader *r)
+{
+    while (r->at < r->end && (*r->at == ' ' || *r->at == '\t' || *r->at == '\n' || *r->at == '\r'))
+        r->at++;
+}
+
+/* Takes c when it comes next. */
+static bool take(struct reader *r, char c)
+{
+    skip_space(r);
+    if (r->at == r->end || *r->at != c)
+        return false;
+    r->at++;
+    return true;
+}
+
+/* A string without its quotes, escapes as they stand. */
+static int read_string(struct reader *r, const char **text, size_t *size)
+{
+    if (!take(r, '"'))
+        return expected(r, "a string");
+    *text = r->at;
+    while (r->at < r->end && *r->at != '"' && (unsigned char)*r->at >= ' ')
+        r->at += *r->at == '\\' && r->end - r->at > 1 ? 2 : 1;
+    if (r->at >= r->end || *r->at != '"')
+        return expected(r, "the end of a string");
+    *size = (size_t)(r->at++ - *text);
     return 0;
 }
 
-static int read_dtype(struct rlhf_safetensor *t, const json_t *value, struct rlhf_error *err)
+/* A size: digits alone, as many as fit. */
+static int read_size(struct reader *r, size_t *out)
 {
-    const char *name = json_string_value(value);
+    const char *first;
 
-    for (int i = 0; name && i < DTYPES; i++)
-        if (strcmp(name, dtypes[i].name) == 0) {
-            t->dtype = (enum rlhf_dtype)i;
-            return 0;
-        }
-    return rlhf_fail(err, RLHF_CORRUPT, "tensor %.80s: dtype %.20s is not one of F32, F16, BF16, F64, I64, I32, "
-                     "I16, I8, U8, BOOL", t->name, name ? name : "(missing)");
+    skip_space(r);
+    first = r->at;
+    *out = 0;
+    while (r->at < r->end && *r->at >= '0' && *r->at <= '9') {
+        if (!rlhf_mul_size(*out, 10, out) || !rlhf_add_size(*out, (size_t)(*r->at - '0'), out))
+            return expected(r, "a smaller number");
+        r->at++;
+    }
+    if (r->at == first || (*first == '0' && r->at - first > 1))
+        return expected(r, "a size");
+    return 0;
 }
 
-/* Shape, element type and place of one tensor; data is the `size` bytes behind the header. */
-static int read_tensor(struct rlhf_safetensor *t, const json_t *entry, const uint8_t *data, size_t size,
-                       struct rlhf_error *err)
+/* [size, ...] of at most `most`. */
+static int read_sizes(struct reader *r, size_t *sizes, size_t most, size_t *count)
 {
-    const json_t *shape = json_object_get(entry, "shape"), *place = json_object_get(entry, "data_offsets");
-    size_t bytes, begin, end;
+    *count = 0;
+    if (!take(r, '['))
+        return expected(r, "a list of sizes");
+    if (take(r, ']'))
+        return 0;
+    do {
+        if (*count == most)
+            return rlhf_fail(r->err, RLHF_CORRUPT, "byte %zu of the header: a list has more than %zu sizes",
+                             (size_t)(r->at - r->begin), most);
+        if (read_size(r, &sizes[(*count)++]) < 0)
+            return -1;
+    } while (take(r, ','));
+    return take(r, ']') ? 0 : expected(r, ", or ]");
+}
 
-    if (!json_is_object(entry) || json_object_size(entry) != 3 || !json_is_array(shape) || !json_is_array(place))
-        return rlhf_fail(err, RLHF_CORRUPT, "tensor %.80s: needs exactly dtype, shape and data_offsets", t->name);
-    if (read_dtype(t, json_object_get(entry, "dtype"), err) < 0)
+static int read_dtype(struct reader *r, enum rlhf_dtype *dtype)
+{
+    const char *text;
+    size_t size;
+
+    if (read_string(r, &text, &size) < 0)
         return -1;
-    t->dims = json_array_size(shape);
-    if (t->dims > RLHF_SAFETENSORS_DIMS)
-        return rlhf_fail(err, RLHF_CORRUPT, "tensor %.80s: %zu dimensions, at most %d are supported", t->name,
-                         t->dims, RLHF_SAFETENSORS_DIMS);
-    bytes = rlhf_dtype_size(t->dtype);
+    for (int i = 0; i < DTYPES; i++)
+        if (strlen(dtypes[i].name) == size && memcmp(text, dtypes[i].name, size) == 0) {
+            *dtype = (enum rlhf_dtype)i;
+            return 0;
+        }
+    return rlhf_fail(r->err, RLHF_CORRUPT, "dtype %.*s is not one of F32, F16, BF16, F64, I64, I32, I16, I8, U8, BOOL",
+                     (int)(size < 20 ? size : 20), text);
+}
+
+/* The three members of a tensor, each once, in any order. place[2] are its data_offsets. */
+static int read_members(struct reader *r, struct rlhf_safetensor *t, size_t place[2])
+{
+    static const char *const names[] = { "dtype", "shape", "data_offsets" };
+    unsigned seen = 0;
+
+    if (!take(r, '{'))
+        return expected(r, "{");
+    do {
+        const char *text;
+        size_t size, count = 2, which = 0;
+        int rc;
+
+        if (read_string(r, &text, &size) < 0)
+            return -1;
+        while (which < 3 && (strlen(names[which]) != size || memcmp(text, names[which], size) != 0))
+            which++;
+        if (which == 3 || seen & 1u << which || !take(r, ':'))
+            return expected(r, "dtype, shape and data_offsets, each once");
+        seen |= 1u << which;
+        rc = which == 0 ? read_dtype(r, &t->dtype)
+             : which == 1 ? read_sizes(r, t->shape, RLHF_SAFETENSORS_DIMS, &t->dims) : read_sizes(r, place, 2, &count);
+        if (rc < 0)
+            return -1;
+        if (count != 2)
+            return expected(r, "two data_offsets");
+    } while (take(r, ','));
+    if (!take(r, '}') || seen != 7)
+        return expected(r, "dtype, shape and data_offsets, and then }");
+    return 0;
+}
+
+/* Puts the tensor into the `size` bytes of data behind the header. */
+static int place_tensor(struct rlhf_safetensor *t, const size_t place[2], const uint8_t *data, size_t size,
+                        struct rlhf_error *err)
+{
+    size_t bytes = rlhf_dtype_size(t->dtype);
+
     for (size_t i = 0; i < t->dims; i++)
-        if (read_size(json_array_get(shape, i), &t->shape[i]) < 0
-            || !rlhf_mul_size(bytes, t->shape[i], &bytes))
-            return rlhf_fail(err, RLHF_CORRUPT, "tensor %.80s: dimension %zu of its shape is not a size, or the "
-                             "product of them is too large", t->name, i);
-    if (json_array_size(place) != 2 || read_size(json_array_get(place, 0), &begin) < 0
-        || read_size(json_array_get(place, 1), &end) < 0 || begin > end || end > size)
-        return rlhf_fail(err, RLHF_CORRUPT, "tensor %.80s: data_offsets are not a range within the file's %zu bytes "
-                         "of data (is it truncated?)", t->name, size);
-    if (end - begin != bytes)
-        return rlhf_fail(err, RLHF_CORRUPT, "tensor %.80s: dtype and shape need %zu bytes, data_offsets give %zu",
-                         t->name, bytes, end - begin);
-    t->data = data + begin;
+        if (!rlhf_mul_size(bytes, t->shape[i], &bytes))
+            return rlhf_fail(err, RLHF_CORRUPT, "the product of its shape is too large");
+    if (place[0] > place[1] || place[1] > size)
+        return rlhf_fail(err, RLHF_CORRUPT, "data_offsets [%zu, %zu] are not a range within the file's %zu bytes of "
+                         "data (is it truncated?)", place[0], place[1], size);
+    if (place[1] - place[0] != bytes)
+        return rlhf_fail(err, RLHF_CORRUPT, "dtype and shape need %zu bytes, data_offsets give %zu", bytes,
+                         place[1] - place[0]);
+    t->data = data + place[0];
     t->size = bytes;
+    return 0;
+}
+
+static int read_metadata(struct reader *r)
+{
+    const char *text;
+    size_t size;
+
+    if (!take(r, '{'))
+        return expected(r, "{");
+    if (take(r, '}'))
+        return 0;
+    do {
+        if (read_string(r, &text, &size) < 0)
+            return -1;
+        if (!take(r, ':'))
+            return expected(r, ":");
+        if (read_string(r, &text, &size) < 0)
+            return -1;
+    } while (take(r, ','));
+    return take(r, '}') ? 0 : expected(r, ", or }");
+}
+
+/* A name of printable characters without escapes: any other is in no model. */
+static int read_name(struct reader *r, const char **name)
+{
+    const char *text;
+    size_t size;
+
+    if (read_string(r, &text, &size) < 0)
+        return -1;
+    if (memchr(text, '\\', size) || !rlhf_utf8_valid(text, size))
+        return expected(r, "a name of UTF-8 without escapes");
+    *name = memcpy(r->names, text, size);
+    r->names[size] = '\0';
+    r->names += size + 1;
+    return 0;
+}
+
+static int read_member(struct rlhf_safetensors *s, struct reader *r, const uint8_t *data, size_t size)
+{
+    struct rlhf_safetensor *t = &s->tensors[s->count];
+    size_t place[2] = { 0, 0 };
+
+    if (read_name(r, &t->name) < 0)
+        return -1;
+    if (!take(r, ':'))
+        return expected(r, ":");
+    if (strcmp(t->name, "__metadata__") == 0)
+        return read_metadata(r);
+    if (read_members(r, t, place) < 0 || place_tensor(t, place, data, size, r->err) < 0)
+        return rlhf_fail_prefix(r->err, "tensor %.80s", t->name);
+    s->count++;
     return 0;
 }
 
@@ -130,37 +278,41 @@ static int check_tiling(struct rlhf_safetensors *s, const uint8_t *data, size_t 
     if (at != data + size)
         return rlhf_fail(err, RLHF_CORRUPT, "%zu bytes at the end belong to no tensor", (size_t)(data + size - at));
     qsort(s->tensors, s->count, sizeof *s->tensors, by_name);
+    for (size_t i = 1; i < s->count; i++)
+        if (strcmp(s->tensors[i - 1].name, s->tensors[i].name) == 0)
+            return rlhf_fail(err, RLHF_CORRUPT, "tensor %.80s: stands there twice", s->tensors[i].name);
     return 0;
 }
 
-static int read_header(struct rlhf_safetensors *s, json_t *root, const uint8_t *data, size_t size,
-                       struct rlhf_error *err)
+enum { LEAST_MEMBER = 40 }; /* bytes: "":{"dtype":"U8","shape":[],"data_offsets":[0,1]} has 50 */
+
+static int read_header(struct rlhf_safetensors *s, const char *header, size_t header_size, const uint8_t *data,
+                       size_t size, struct rlhf_error *err)
 {
-    const char *name;
-    json_t *entry;
+    struct reader r = { .begin = header, .at = header, .end = header + header_size, .err = err };
 
-    s->tensors = calloc(json_object_size(root) + 1, sizeof *s->tensors);
-    if (!s->tensors)
-        return rlhf_fail(err, RLHF_FULL, "no memory for the table of %zu tensors", json_object_size(root));
-    json_object_foreach(root, name, entry) {
-        struct rlhf_safetensor *t = &s->tensors[s->count];
-
-        if (strcmp(name, "__metadata__") == 0)
-            continue;
-        t->name = name;
-        if (read_tensor(t, entry, data, size, err) < 0)
-            return -1;
-        s->count++;
+    s->names = r.names = malloc(header_size + 1);
+    s->tensors = calloc(header_size / LEAST_MEMBER + 2, sizeof *s->tensors);
+    if (!s->names || !s->tensors)
+        return rlhf_fail(err, RLHF_FULL, "no memory for the table of a header of %zu bytes", header_size);
+    if (!take(&r, '{'))
+        return expected(&r, "{ (is this a safetensors file?)");
+    if (!take(&r, '}')) {
+        do
+            if (read_member(s, &r, data, size) < 0)
+                return -1;
+        while (take(&r, ','));
+        if (!take(&r, '}'))
+            return expected(&r, ", or }");
     }
-    return check_tiling(s, data, size, err);
+    skip_space(&r);
+    return r.at == r.end ? check_tiling(s, data, size, err) : expected(&r, "nothing more");
 }
 
 int rlhf_safetensors_parse(struct rlhf_safetensors *s, const void *data, size_t size, struct rlhf_error *err)
 {
     const uint8_t *bytes = data;
     uint64_t header;
-    json_error_t wrong;
-    json_t *root;
 
     *s = (struct rlhf_safetensors){ 0 };
     if (size < sizeof header)
@@ -172,13 +324,8 @@ int rlhf_safetensors_parse(struct rlhf_safetensors *s, const void *data, size_t 
     if (header > RLHF_SAFETENSORS_HEADER)
         return rlhf_fail(err, RLHF_CORRUPT, "the header has %llu bytes, at most %d are accepted",
                          (unsigned long long)header, RLHF_SAFETENSORS_HEADER);
-    root = json_loadb((const char *)bytes + sizeof header, header, JSON_REJECT_DUPLICATES, &wrong);
-    if (!root)
-        return rlhf_fail(err, RLHF_CORRUPT, "the header is not JSON: %s at byte %d", wrong.text, wrong.position);
-    s->names = root; /* the names are the keys of the parsed header */
-    if (!json_is_object(root))
-        rlhf_fail(err, RLHF_CORRUPT, "the header is not a JSON object");
-    else if (read_header(s, root, bytes + sizeof header + header, size - sizeof header - header, err) == 0)
+    bytes += sizeof header;
+    if (read_header(s, (const char *)bytes, header, bytes + header, size - sizeof header - header, err) == 0)
         return 0;
     rlhf_safetensors_free(s);
     return -1;
@@ -194,7 +341,7 @@ const struct rlhf_safetensor *rlhf_safetensors_find(const struct rlhf_safetensor
 void rlhf_safetensors_free(struct rlhf_safetensors *s)
 {
     free(s->tensors);
-    json_decref(s->names);
+    free(s->names);
     *s = (struct rlhf_safetensors){ 0 };
 }
 

@@ -1,8 +1,8 @@
 /* safetensors.h - the file format of Hugging Face weights: an 8-byte header size, a JSON header, the data.
  *
  * The reader trusts nothing: sizes, overlaps, holes, products that overflow, unknown element types, names
- * given twice are errors that name the tensor. It copies no data, and its memory is bounded by
- * RLHF_SAFETENSORS_HEADER. Everything is little-endian, as are the machines rlhfd runs on. */
+ * given twice are errors that name the tensor. It copies no data, and takes at most five times the header's
+ * size of memory, which is at most RLHF_SAFETENSORS_HEADER. Everything is little-endian, as are the machines rlhfd runs on. */
 #ifndef RLHF_MODEL_SAFETENSORS_H
 #define RLHF_MODEL_SAFETENSORS_H
 
@@ -35,7 +35,7 @@ struct rlhf_safetensor {
 struct rlhf_safetensors {
     struct rlhf_safetensor *tensors; /* sorted by name */
     size_t count;
-    void *names; /* storage of the names */
+    char *names; /* storage of the names */
 };
 
 /* Borrows data for as long as s lives. RLHF_CORRUPT on anything wrong. */
