@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs into an empty directory, and uses what is there as a stranger would: programs, manual pages, messages.
 set -euo pipefail
+shopt -s nullglob
 
 stage=$(mktemp -d)
 trap 'rm -rf "$stage"' EXIT
