@@ -139,23 +139,25 @@ static int64_t deadline(const struct loopback_side *side)
     return side->node ? rlhf_node_deadline(side->node) : INT64_MAX;
 }
 
+bool loopback_step(struct loopback *l)
+{
+    struct loopback_side *sides[] = { &l->service, &l->client };
+
+    for (size_t i = 0; i < 2; i++)
+        if (deadline(sides[i]) <= l->clock.now_us) {
+            rlhf_node_tick(sides[i]->node);
+            return true;
+        }
+    if (!l->first)
+        return false;
+    deliver(l);
+    return true;
+}
+
 void loopback_settle(struct loopback *l)
 {
-    bool more = true;
-
-    while (more) {
-        more = l->first != NULL;
-        if (more)
-            deliver(l);
-        for (struct loopback_side *side = &l->service;; side = &l->client) {
-            if (deadline(side) <= l->clock.now_us) {
-                rlhf_node_tick(side->node);
-                more = true;
-            }
-            if (side == &l->client)
-                break;
-        }
-    }
+    while (loopback_step(l))
+        ;
 }
 
 void loopback_run(struct loopback *l, int64_t us)

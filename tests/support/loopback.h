@@ -49,6 +49,8 @@ struct rlhf_node *loopback_client(struct loopback *l, Rlhf__V1__Role role, Rlhf_
                                   const struct rlhf_machine *machine);
 /* Lets the nodes act and messages travel until nothing more happens; time stands still. */
 void loopback_settle(struct loopback *l);
+/* Delivers one message, or lets one node act; false when there is nothing to do now. */
+bool loopback_step(struct loopback *l);
 /* The same while so much time passes. */
 void loopback_run(struct loopback *l, int64_t us);
 /* The service dies (kill -9): its node is freed, the connection ends. Start another with loopback_service(). */
