@@ -29,10 +29,10 @@ for main in "$RLHF_SOURCE"/daemons/*/main.c; do
 done
 
 protodir=$(PKG_CONFIG_PATH=$usr/share/pkgconfig pkg-config --variable=protodir rlhfd)
-[ "$protodir" = /usr/share/rlhfd/proto ] || fail "rlhfd.pc names $protodir"
-[ -e "$stage$protodir/PROTOCOL.md" ] || fail "PROTOCOL.md is not installed"
+[ "$(realpath "$protodir")" = "$(realpath "$usr")/share/rlhfd/proto" ] || fail "rlhfd.pc names $protodir"
+[ -e "$protodir/PROTOCOL.md" ] || fail "PROTOCOL.md is not installed"
 mkdir "$stage/c"
-protoc-c --proto_path="$stage$protodir" --c_out="$stage/c" "$stage$protodir"/*.proto || fail "the installed messages do not compile"
+protoc-c --proto_path="$protodir" --c_out="$stage/c" "$protodir"/*.proto || fail "the installed messages do not compile"
 
 for example in "$RLHF_SOURCE"/deploy/examples/*; do
     [ ! -f "$example" ] || [ -e "$usr/share/rlhfd/examples/$(basename "$example")" ] || fail "$(basename "$example") is not installed"
