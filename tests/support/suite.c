@@ -9,16 +9,13 @@
 
 enum { SECONDS = 240, SKIPPED = 77 };
 
-int run_suite(const char *name, void (*before)(void), const TTest *const *tests)
+static int run_case(const char *name, TCase *t, const TTest *const *tests)
 {
     Suite *s = suite_create(name);
-    TCase *t = tcase_create(name);
     SRunner *r = srunner_create(s);
     int failed;
 
     tcase_set_timeout(t, SECONDS);
-    if (before)
-        tcase_add_unchecked_fixture(t, before, NULL);
     for (; *tests; tests++)
         tcase_add_test(t, *tests);
     suite_add_tcase(s, t);
@@ -26,6 +23,23 @@ int run_suite(const char *name, void (*before)(void), const TTest *const *tests)
     failed = srunner_ntests_failed(r);
     srunner_free(r);
     return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+int run_suite(const char *name, void (*before)(void), const TTest *const *tests)
+{
+    TCase *t = tcase_create(name);
+
+    if (before)
+        tcase_add_unchecked_fixture(t, before, NULL);
+    return run_case(name, t, tests);
+}
+
+int run_suite_with(const char *name, void (*setup)(void), void (*teardown)(void), const TTest *const *tests)
+{
+    TCase *t = tcase_create(name);
+
+    tcase_add_checked_fixture(t, setup, teardown);
+    return run_case(name, t, tests);
 }
 
 static char directory[256];

@@ -17,9 +17,13 @@
 /* before() runs once, in the parent of all tests: what it makes, every test sees as it was made. */
 #define RUN_SUITE_AFTER(before, name, ...)                                                                   \
     run_suite((name), (before), (const TTest *const[]){ __VA_ARGS__, NULL })
+/* setup() before and teardown() after every test, in the test's own process. */
+#define RUN_SUITE_WITH(name, setup, teardown, ...)                                                           \
+    run_suite_with((name), (setup), (teardown), (const TTest *const[]){ __VA_ARGS__, NULL })
 
 /* The exit status of main(). */
 int run_suite(const char *name, void (*before)(void), const TTest *const *tests);
+int run_suite_with(const char *name, void (*setup)(void), void (*teardown)(void), const TTest *const *tests);
 
 /* A failure with this code, its text in what is shown. */
 #define expect_code(err, expected)                                                                           \
