@@ -243,7 +243,8 @@ static enum MHD_Result answer(struct visit *v)
         { "Cache-Control", "no-store" },
         { "Content-Security-Policy",
           "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
-          " base-uri 'none'; form-action 'none'; frame-ancestors 'none'" },
+          " base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script';"
+          " trusted-types 'none'" },
         { "Cross-Origin-Opener-Policy", "same-origin" },
         { "Cross-Origin-Resource-Policy", "same-origin" },
         { "Referrer-Policy", "no-referrer" },

@@ -14,11 +14,16 @@ enum {
 
 /* ---- import --------------------------------------------------------------------------------------------- */
 
-/* Fills the label from one line. Its text is borrowed from *comparison and json. */
+/* Fills the label from one line. Its text is borrowed from *comparison, json and name. */
 static int read_line(struct collector_label *l, struct rlhf_comparison *comparison, const json_t *json,
-                     const char *line, size_t size, const struct collector_import *i, struct rlhf_error *err)
+                     const char *line, size_t size, const struct collector_import *i, char name[RLHF_DIGEST_TEXT],
+                     struct rlhf_error *err)
 {
-    if (rlhf_comparison_parse(comparison, line, size, "this line", err) < 0
+    struct rlhf_digest content, digest;
+    char where[32];
+
+    snprintf(where, sizeof(where), "line %zu", i->lines);
+    if (rlhf_comparison_parse(comparison, line, size, where, err) < 0
         || collector_label_borrow(l, comparison, err) < 0)
         return -1;
     l->round = i->round;
@@ -27,16 +32,13 @@ static int read_line(struct collector_label *l, struct rlhf_comparison *comparis
     l->revision = 0; /* of the store it came from */
     l->source = l->source ? l->source : i->source;
     l->labeler = l->labeler ? l->labeler : i->labeler;
-    return 0;
-}
-
-/* The name of a line that has none: its content, so that the same line again is a retry. */
-static int name_line(struct collector_label *l, char name[RLHF_DIGEST_TEXT], struct rlhf_error *err)
-{
-    struct rlhf_digest content, digest;
-
-    if (l->id)
+    bool named = l->id != NULL;
+    l->id = named ? l->id : "line";
+    if (collector_label_check(l, err) < 0)
+        return -1;
+    if (named)
         return 0;
+    /* A line without a name is named by its content, so that the same line again is a retry. */
     if (collector_content_digest(&l->content, &content, err) < 0
         || collector_label_digest(l, &content, &digest, err) < 0)
         return -1;
@@ -51,21 +53,17 @@ static int import_line(struct collector_store *s, const char *line, size_t size,
 {
     struct rlhf_comparison comparison = { 0 };
     struct collector_label l = { 0 };
-    struct collector_receipt receipt = { .outcome = COLLECTOR_INVALID };
-    struct rlhf_error why = { 0 };
+    struct collector_receipt receipt;
+    struct rlhf_error why = { .code = RLHF_OK };
     char name[RLHF_DIGEST_TEXT];
     json_error_t where;
     json_t *json = json_loadb(line, size, JSON_REJECT_DUPLICATES, &where);
     int rc = -1;
 
-    if (!json_is_object(json)) {
-        rlhf_fail(&why, RLHF_REJECT, "%s", json ? "not an object" : where.text);
-    } else if (read_line(&l, &comparison, json, line, size, i, &why) == 0 && collector_label_check(&l, &why) == 0
-               && name_line(&l, name, &why) == 0) {
+    if (!json_is_object(json))
+        rlhf_fail(&why, RLHF_REJECT, "line %zu: %s", i->lines, json ? "not a JSON object" : where.text);
+    else if (read_line(&l, &comparison, json, line, size, i, name, &why) == 0)
         rc = collector_store_put_label(s, &l, &receipt, &why);
-    } else if (!l.id && why.code == RLHF_OK) {
-        rlhf_fail(&why, RLHF_FULL, "out of memory");
-    }
     if (rc == 0) {
         ++*(receipt.outcome == COLLECTOR_STORED    ? &i->stored
             : receipt.outcome == COLLECTOR_REVISED ? &i->revised

@@ -1,1 +1,590 @@
+/* The labeling page. Completions are untrusted: they only ever become text nodes.
+ *
+ * An answer goes into the outbox (localStorage) before anything else, and leaves it when the server has stored it. Its label
+ * id is its own, so sending it twice stores it once. */
+'use strict';
 
+const $ = (id) => document.getElementById(id);
+const parameters = new URLSearchParams(location.search);
+const round = parameters.get('round') || '';
+const KEEP = 20;          /* judged tasks that can be changed */
+const AHEAD = 3;          /* tasks fetched before they are needed */
+const POLL_MS = 4000;
+
+/* ---- what survives a reload --------------------------------------------------------------------- */
+
+function load(key, fallback) {
+  try {
+    const value = JSON.parse(localStorage.getItem('rlhfd.' + key));
+    return value === null ? fallback : value;
+  } catch {
+    return fallback;
+  }
+}
+function save(key, value) {
+  try {
+    localStorage.setItem('rlhfd.' + key, JSON.stringify(value));
+  } catch { /* private mode: the page works, but a reload forgets */ }
+}
+
+const state = {
+  labeler: parameters.get('labeler') || load('labeler', ''),
+  outbox: load('outbox', []),     /* [{path, body}] oldest first */
+  history: load('history', []),   /* [{task, ranks | null, revision}] oldest first */
+  queue: [],                      /* tasks to come */
+  task: null,                     /* on screen */
+  again: null,                    /* its entry in history, when it is shown again */
+  progress: null,
+  ranks: [],                      /* of a ranking in the making, by completion */
+  picked: [],                     /* its completions, in the order picked */
+  tie: false,
+  spent: 0,                       /* ms this task was on a visible screen */
+  since: 0,
+  recent: new Map(),              /* id -> when it was judged: an answer on its way may still offer it */
+  sending: false,
+  trouble: '',
+  fetching: false,
+};
+
+/* ---- the server ----------------------------------------------------------------------------------- */
+
+async function call(path, body) {
+  const options = body === undefined
+    ? { cache: 'no-store' }
+    : { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(body) };
+  const response = await fetch(path, options);
+  let answer = {};
+  try {
+    answer = await response.json();
+  } catch { /* cut short: the status says what it needs to */ }
+  return { status: response.status, answer };
+}
+
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+/* Sends the outbox, oldest first, until it is empty. Whatever goes wrong on the way is tried again. */
+async function flush() {
+  if (state.sending)
+    return;
+  state.sending = true;
+  let wait = 500;
+  while (state.outbox.length > 0) {
+    showSaving();
+    const { path, body } = state.outbox[0];
+    try {
+      const { status, answer } = await call(path, body);
+      if (status >= 500 || status === 429)
+        throw new Error(answer.error ? answer.error.message : 'the server answered ' + status);
+      if (status >= 400)
+        toast('Not stored: ' + (answer.error ? answer.error.message : status), 8000);
+      state.outbox.shift();
+      save('outbox', state.outbox);
+      state.trouble = '';
+      wait = 500;
+    } catch (error) {
+      state.trouble = error.message;
+      showSaving();
+      await pause(wait);
+      wait = Math.min(wait * 2, 10000);
+    }
+  }
+  state.sending = false;
+  showSaving();
+  refill();
+}
+
+/* Tasks that are on screen, in the queue or in the outbox are not taken a second time. */
+function isHere(id) {
+  return (state.task && state.task.id === id) || state.queue.some((t) => t.id === id)
+    || state.outbox.some((m) => m.task === id) || performance.now() - (state.recent.get(id) ?? -Infinity) < 10000;
+}
+
+async function refill() {
+  if (state.fetching || !state.labeler || state.queue.length >= AHEAD)
+    return;
+  state.fetching = true;
+  try {
+    const query = new URLSearchParams({ labeler: state.labeler, count: String(AHEAD + 2 + state.outbox.length) });
+    if (round)
+      query.set('round', round);
+    const { status, answer } = await call('/api/v1/tasks/next?' + query);
+    if (status !== 200)
+      throw new Error(answer.error ? answer.error.message : 'the server answered ' + status);
+    for (const task of answer.tasks)
+      if (!isHere(task.id))
+        state.queue.push(task);
+    state.progress = answer.progress;
+    if (state.outbox.length === 0)
+      state.trouble = '';
+  } catch (error) {
+    state.trouble = error.message;
+  }
+  state.fetching = false;
+  showProgress();
+  showSaving();
+  if (!state.task)
+    advance();
+}
+
+/* ---- judging -------------------------------------------------------------------------------------- */
+
+function seconds() {
+  const now = state.since ? performance.now() - state.since : 0;
+  return Math.round((state.spent + now) / 10) / 100;
+}
+
+function send(task, path, body, ranks) {
+  let entry = state.again;
+  if (entry) {
+    state.history = state.history.filter((e) => e !== entry);
+  } else {
+    entry = { task, revision: 0 };
+  }
+  if (ranks)
+    body.revision = ++entry.revision;
+  entry.ranks = ranks;
+  state.history.push(entry);
+  state.history = state.history.slice(-KEEP);
+  save('history', state.history);
+  state.outbox.push({ task: task.id, path, body });
+  state.recent.set(task.id, performance.now());
+  save('outbox', state.outbox);
+  save('draft', null);
+  flush();
+}
+
+/* ranks: by completion in the task's own order. */
+function judge(ranks, words) {
+  const task = state.task;
+  if (!task)
+    return;
+  const body = { labeler: state.labeler, source: 'page', ranks, presented: task.presented, seconds: seconds() };
+  const note = $('note').value.trim();
+  if (note)
+    body.note = note;
+  send(task, '/api/v1/tasks/' + encodeURIComponent(task.id) + '/label', body, ranks);
+  toast(words);
+  flash(ranks);
+}
+
+/* position: 0 left, 1 right, -1 tie */
+function judgePair(position) {
+  if (!state.task || state.task.completions.length !== 2)
+    return;
+  const ranks = [1, 1];
+  if (position >= 0)
+    ranks[state.task.presented[1 - position]] = 2;
+  judge(ranks, position < 0 ? 'Tie' : (position === 0 ? 'A' : 'B') + ' is better');
+}
+
+function judgeRanking() {
+  if (!state.task || state.picked.length !== state.task.completions.length)
+    return;
+  judge(state.ranks.slice(), 'Ranking stored');
+}
+
+function skip() {
+  const task = state.task;
+  if (!task)
+    return;
+  if (state.again) { /* it has an answer, or is skipped already */
+    state.again = null;
+    advance();
+    return;
+  }
+  const reason = $('note').value.trim().slice(0, 100);
+  send(task, '/api/v1/tasks/' + encodeURIComponent(task.id) + '/skip', { labeler: state.labeler, reason }, null);
+  toast('Skipped');
+  advance();
+}
+
+function undo() {
+  const at = state.again ? state.history.indexOf(state.again) - 1 : state.history.length - 1;
+  const entry = state.history[at];
+  if (!entry) {
+    toast('Nothing to undo');
+    return;
+  }
+  if (state.task && !state.again)
+    state.queue.unshift(state.task);
+  state.again = entry;
+  show(entry.task);
+}
+
+/* The chosen answer lights up for a moment, then the next task comes. */
+function flash(ranks) {
+  const cards = document.querySelectorAll('.answer');
+  state.task.presented.forEach((completion, position) => {
+    cards[position].classList.toggle('chosen', ranks[completion] === 1);
+    cards[position].classList.remove('before');
+  });
+  state.again = null;
+  state.task = null;
+  setChoices([]);
+  setTimeout(advance, matchMedia('(prefers-reduced-motion: reduce)').matches ? 0 : 160);
+}
+
+function advance() {
+  state.again = null;
+  const task = state.queue.shift();
+  if (task)
+    show(task);
+  else
+    showRest();
+  refill();
+}
+
+/* ---- showing -------------------------------------------------------------------------------------- */
+
+/* Control characters get their pictures, so that nothing is hidden from the one who judges. */
+function visible(text) {
+  return text.replace(/[\u0001-\u0008\u000b-\u001f]/g, (c) => String.fromCharCode(0x2400 + c.charCodeAt(0)))
+    .replace(/\u007f/g, '\u2421');
+}
+
+function element(name, classes, text) {
+  const e = document.createElement(name);
+  if (classes)
+    e.className = classes;
+  if (text !== undefined)
+    e.textContent = text;
+  return e;
+}
+
+function textBlock(text) {
+  const block = element('div', 'text', visible(text));
+  block.dir = 'auto';
+  if (!text.trim()) {
+    block.textContent = '(empty)';
+    block.classList.add('empty');
+  }
+  return block;
+}
+
+/* A transcript ("\n\nHuman: … \n\nAssistant: …") becomes turns; everything else is shown as it is. */
+function promptParts(prompt) {
+  if (!prompt.startsWith('\n\nHuman:'))
+    return [textBlock(prompt.trim() ? prompt : '')];
+  const parts = [];
+  for (const piece of prompt.split(/\n\n(?=(?:Human|Assistant):)/)) {
+    const match = /^(Human|Assistant):\s*([^]*)$/.exec(piece);
+    if (!match || !match[2].trim())
+      continue;
+    const turn = element('div', 'turn ' + (match[1] === 'Human' ? 'human' : 'assistant'));
+    turn.append(element('span', 'who', match[1]), textBlock(match[2].trim()));
+    parts.push(turn);
+  }
+  return parts;
+}
+
+function showAnswers(task) {
+  const pair = task.completions.length === 2;
+  const answers = $('answers');
+  answers.replaceChildren();
+  answers.classList.toggle('pair', pair);
+  task.presented.forEach((completion, position) => {
+    const name = pair ? 'AB'[position] : String(position + 1);
+    const card = element('article', 'answer');
+    const heading = element('h2');
+    heading.id = 'answer-' + position;
+    card.setAttribute('aria-labelledby', heading.id);
+    const letter = element('span', 'letter', name);
+    const words = element('span', 'words', pair ? 'Answer ' + name : 'not ranked yet');
+    heading.append(letter, words);
+    const text = textBlock(task.completions[completion].trim() ? task.completions[completion].replace(/^\s+/, '') : '');
+    text.tabIndex = 0;
+    card.append(heading, text);
+    if (!pair) {
+      const pick = element('button', 'rank', 'Next best');
+      pick.type = 'button';
+      pick.addEventListener('click', () => pickNext(position));
+      card.append(pick);
+    } else if (state.again && state.again.ranks && state.again.ranks[completion] === 1) {
+      card.classList.add('before');
+    }
+    answers.append(card);
+  });
+}
+
+function choice(words, key, act, options = {}) {
+  const button = element('button', options.primary ? 'primary' : '');
+  button.type = 'button';
+  button.id = options.id || '';
+  button.disabled = !!options.disabled;
+  if (options.pressed !== undefined)
+    button.setAttribute('aria-pressed', String(options.pressed));
+  button.append(words + ' ');
+  if (key)
+    button.append(element('kbd', '', key));
+  button.addEventListener('click', act);
+  return button;
+}
+
+function setChoices(buttons) {
+  $('choices').replaceChildren(...buttons);
+}
+
+function show(task) {
+  const pair = task.completions.length === 2;
+  state.task = task;
+  state.spent = 0;
+  state.since = document.hidden ? 0 : performance.now();
+  state.picked = [];
+  state.ranks = new Array(task.completions.length).fill(0);
+  state.tie = false;
+  $('rest').hidden = true;
+  $('actions').hidden = false;
+  $('note-box').hidden = false;
+  $('question').hidden = false;
+  $('question').textContent = pair ? 'Which answer is better?' : 'Rank the answers, best first';
+  $('prompt').replaceChildren(...promptParts(task.prompt));
+  $('prompt').scrollTop = $('prompt').scrollHeight;
+  showAnswers(task);
+  if (pair)
+    setChoices([
+      choice('A is better', '←', () => judgePair(0), { id: 'choose-a' }),
+      choice('Tie', 'T', () => judgePair(-1), { id: 'choose-tie' }),
+      choice('B is better', '→', () => judgePair(1), { id: 'choose-b' }),
+    ]);
+  else
+    showRanking();
+  const again = $('again');
+  again.hidden = !state.again;
+  if (state.again)
+    again.textContent = state.again.ranks
+      ? 'You have judged this one' + (pair ? ' (dashed: your choice)' : '') + '. Choose again to change it, or press S to keep it.'
+      : 'You skipped this one. Choose now, or press S to leave it.';
+  restoreDraft(task);
+  $('undo').disabled = state.history.length === 0;
+  window.scrollTo(0, 0);
+  $('question').focus({ preventScroll: true });
+}
+
+function showRest() {
+  state.task = null;
+  $('prompt').replaceChildren();
+  $('answers').replaceChildren();
+  $('again').hidden = true;
+  $('note-box').hidden = true;
+  $('question').hidden = true;
+  $('actions').hidden = true;
+  $('rest').hidden = false;
+  const p = state.progress;
+  $('rest-title').textContent = p && p.tasks > 0 && p.open === 0 ? 'All judged' : 'Nothing to judge right now';
+  $('rest-undo').hidden = state.history.length === 0;
+}
+
+/* ---- rankings: pick the best, then the next best ... ------------------------------------------------ */
+
+function pickNext(position) {
+  const task = state.task;
+  if (!task || task.completions.length === 2 || position >= task.completions.length)
+    return;
+  const completion = task.presented[position];
+  if (state.ranks[completion]) { /* taken back, with all that came after it */
+    state.picked = state.picked.slice(0, state.picked.indexOf(completion));
+    state.ranks = state.ranks.map((rank, c) => (state.picked.includes(c) ? rank : 0));
+    state.tie = false;
+  } else {
+    const last = state.picked[state.picked.length - 1];
+    state.ranks[completion] = state.tie && last !== undefined ? state.ranks[last] : state.picked.length + 1;
+    state.picked.push(completion);
+    state.tie = false;
+  }
+  saveDraft();
+  showRanking();
+}
+
+function unpick() {
+  const last = state.picked.pop();
+  if (last !== undefined)
+    state.ranks[last] = 0;
+  state.tie = false;
+  saveDraft();
+  showRanking();
+}
+
+function toggleTie() {
+  if (state.picked.length > 0 && state.picked.length < state.ranks.length) {
+    state.tie = !state.tie;
+    showRanking();
+  }
+}
+
+function showRanking() {
+  const task = state.task;
+  const complete = state.picked.length === task.completions.length;
+  document.querySelectorAll('.answer').forEach((card, position) => {
+    const rank = state.ranks[task.presented[position]];
+    const shared = rank && state.ranks.filter((r) => r === rank).length > 1;
+    card.classList.toggle('ranked', rank > 0);
+    card.querySelector('.words').textContent = rank ? 'rank ' + rank + (shared ? ', tie' : '') : 'not ranked yet';
+    card.querySelector('button.rank').textContent = rank ? 'Take back' : state.tie ? 'Same as the last' : 'Next best';
+  });
+  setChoices([
+    choice('Tie with the last', 'T', toggleTie, { id: 'choose-tie', pressed: state.tie, disabled: complete || state.picked.length === 0 }),
+    choice('Take back', '⌫', unpick, { id: 'take-back', disabled: state.picked.length === 0 }),
+    choice(complete ? 'Submit ranking' : state.picked.length + ' of ' + task.completions.length + ' ranked', 'Enter', judgeRanking,
+      { id: 'submit', primary: true, disabled: !complete }),
+  ]);
+}
+
+/* ---- drafts: a reload loses nothing ------------------------------------------------------------------ */
+
+function saveDraft() {
+  if (state.task)
+    save('draft', { task: state.task.id, ranks: state.ranks, picked: state.picked, note: $('note').value });
+}
+
+function restoreDraft(task) {
+  const draft = load('draft', null);
+  const mine = draft && draft.task === task.id;
+  $('note').value = mine ? draft.note : '';
+  $('note-box').open = !!(mine && draft.note);
+  if (mine && task.completions.length > 2 && draft.ranks.length === task.completions.length) {
+    state.ranks = draft.ranks;
+    state.picked = draft.picked;
+    showRanking();
+  }
+}
+
+/* ---- the frame ---------------------------------------------------------------------------------------- */
+
+function showProgress() {
+  const p = state.progress;
+  if (!p)
+    return;
+  const done = p.tasks - p.open;
+  $('progress').max = Math.max(p.tasks, 1);
+  $('progress').value = done;
+  $('progress-text').textContent = p.tasks
+    ? done.toLocaleString() + ' of ' + p.tasks.toLocaleString() + ' judged · ' + p.mine.toLocaleString() + ' by you'
+    : 'No tasks yet' + (round ? ' in round ' + round : '');
+}
+
+function showSaving() {
+  const waiting = state.outbox.length;
+  const box = $('saving');
+  box.classList.toggle('trouble', !!state.trouble);
+  box.textContent = state.trouble
+    ? (waiting ? waiting + ' kept here, retrying…' : 'No connection…')
+    : waiting ? 'Saving…' : state.history.length ? 'Saved' : '';
+  box.title = state.trouble;
+}
+
+let toastTimer;
+function toast(text, ms = 1800) {
+  $('toast').textContent = text;
+  $('toast').classList.add('shown');
+  clearTimeout(toastTimer);
+  toastTimer = setTimeout(() => $('toast').classList.remove('shown'), ms);
+}
+
+function showName() {
+  $('who').textContent = state.labeler || 'Your name';
+}
+
+function askName() {
+  $('name').value = state.labeler;
+  $('name-dialog').showModal();
+}
+
+function setName(name) {
+  const changed = name !== state.labeler;
+  state.labeler = name;
+  save('labeler', name);
+  showName();
+  if (changed) { /* tasks are reserved for a person, and so is the history */
+    state.queue = [];
+    state.task = null;
+    state.again = null;
+    state.history = [];
+    save('history', []);
+  }
+  refill();
+}
+
+function onKey(event) {
+  if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector('dialog[open]'))
+    return;
+  if (event.target.closest && event.target.closest('textarea, input')) {
+    if (event.key === 'Escape')
+      event.target.blur();
+    return;
+  }
+  if (event.repeat) /* a key held down is not a judgement */
+    return;
+  const pair = state.task && state.task.completions.length === 2;
+  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+  const digit = /^(?:Digit|Numpad)([1-9])$/.exec(event.code);
+  if (key === 'Enter' && event.target.closest('button, summary, a'))
+    return; /* it presses what has the focus */
+  if (pair && (key === 'a' || key === 'ArrowLeft'))
+    judgePair(0);
+  else if (pair && (key === 'b' || key === 'ArrowRight'))
+    judgePair(1);
+  else if (pair && key === 't')
+    judgePair(-1);
+  else if (!pair && state.task && key === 't')
+    toggleTie();
+  else if (!pair && state.task && digit)
+    pickNext(Number(digit[1]) - 1);
+  else if (!pair && state.task && key === 'Backspace')
+    unpick();
+  else if (!pair && state.task && key === 'Enter')
+    judgeRanking();
+  else if (key === 's')
+    skip();
+  else if (key === 'u')
+    undo();
+  else if (key === '?')
+    $('help').showModal();
+  else if (key === 'n' && state.task) {
+    $('note-box').open = true;
+    $('note').focus();
+  } else
+    return;
+  event.preventDefault();
+}
+
+$('name-form').addEventListener('submit', (event) => {
+  const name = $('name').value.trim();
+  if (name)
+    setName(name);
+  else
+    event.preventDefault();
+});
+$('name-dialog').addEventListener('cancel', (event) => {
+  if (!state.labeler)
+    event.preventDefault();
+});
+$('who').addEventListener('click', askName);
+$('help-open').addEventListener('click', () => $('help').showModal());
+$('undo').addEventListener('click', undo);
+$('rest-undo').addEventListener('click', undo);
+$('skip').addEventListener('click', skip);
+$('note').addEventListener('input', saveDraft);
+document.addEventListener('keydown', onKey);
+document.addEventListener('visibilitychange', () => {
+  if (document.hidden) {
+    state.spent += state.since ? performance.now() - state.since : 0;
+    state.since = 0;
+  } else {
+    state.since = performance.now();
+    refill();
+  }
+});
+window.addEventListener('online', flush);
+setInterval(() => {
+  if (!document.hidden && !state.task)
+    refill();
+}, POLL_MS);
+
+showName();
+if (state.labeler) {
+  save('labeler', state.labeler);
+  refill();
+} else {
+  askName();
+}
+flush();
