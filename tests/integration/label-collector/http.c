@@ -1,0 +1,565 @@
+/* The real daemon over real sockets: what every route says to good and to hostile requests, and that it lives on. */
+#include <errno.h>
+#include <jansson.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/random.h"
+#include "support/http.h"
+#include "support/process.h"
+#include "support/suite.h"
+
+static char dir[300];
+static char address[128];
+static pid_t pid;
+
+static void start(const char *more)
+{
+    const char *config = in_directory(dir, "collector.yaml"), *file = in_directory(dir, "address");
+    const char *log = in_directory(dir, "log");
+
+    write_file(config,
+               "listen: ipc://%s/socket\nhttp: 127.0.0.1:0\nhttp_address_file: %s\ndatabase: %s/labels.db\n%s", dir,
+               file, dir, more);
+    unlink(file);
+    pid = start_daemon("label-collector", config, log);
+    wait_for_file(file, address, sizeof(address), pid, log);
+}
+
+static void setup(void)
+{
+    strcpy(dir, a_directory());
+    start("");
+}
+
+static void stop(pid_t process)
+{
+    int status = end_process(process, SIGTERM);
+
+    ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the daemon ended with status %d", status);
+}
+
+/* Every test ends so: the daemon has to be alive, and to stop cleanly (under ASan: without leaks). */
+static void teardown(void)
+{
+    struct http_answer a = http_get(address, "/healthz");
+
+    ck_assert_int_eq(a.status, 200);
+    http_answer_free(&a);
+    stop(pid);
+}
+
+/* The answer has this status and, when it is an error, tells so as JSON. Frees it. */
+static void expect_answer(struct http_answer a, int status, const char *what)
+{
+    json_t *json = a.body ? json_loadb(a.body, a.body_size, JSON_DISABLE_EOF_CHECK, NULL) : NULL;
+
+    ck_assert_msg(a.status == status, "%s: %d expected, got %d %s", what, status, a.status, a.body ? a.body : "");
+    if (status >= 400) {
+        json_t *error = json_object_get(json, "error");
+        ck_assert_msg(json_string_value(json_object_get(error, "code")) != NULL
+                          && json_string_value(json_object_get(error, "message")) != NULL,
+                      "%s: not an error object: %s", what, a.body);
+    }
+    json_decref(json);
+    http_answer_free(&a);
+}
+
+static void post(const char *target, const char *json, int status)
+{
+    expect_answer(http_post(address, target, json), status, json);
+}
+
+static void import(const char *target, const char *lines, int status, const char *part)
+{
+    struct http_answer a = http_request(address, "POST", target, "", "application/x-ndjson", lines, strlen(lines));
+
+    expect_contains(a.body, part);
+    expect_answer(a, status, target);
+}
+
+static void get(const char *target, int status)
+{
+    expect_answer(http_get(address, target), status, target);
+}
+
+/* A number out of GET target, by key. */
+static json_int_t number(const char *target, const char *key)
+{
+    struct http_answer a = http_get(address, target);
+    json_t *json = a.body ? json_loads(a.body, 0, NULL) : NULL;
+    json_int_t n = json_integer_value(json_object_get(json, key));
+
+    ck_assert_int_eq(a.status, 200);
+    json_decref(json);
+    http_answer_free(&a);
+    return n;
+}
+
+static const char pair_task[] = "{\"id\":\"r/1\",\"round\":\"r\",\"prompt\":\"p\",\"completions\":[\"x\",\"y\"]}";
+
+START_TEST(a_judgement_goes_from_task_to_list)
+{
+    post("/api/v1/tasks", pair_task, 200);
+    post("/api/v1/tasks", pair_task, 200);
+    get("/api/v1/tasks/next?labeler=ada&round=r&count=3", 200);
+    post("/api/v1/tasks/r%2F1/label",
+         "{\"labeler\":\"ada\",\"ranks\":[2,1],\"seconds\":1.5,\"flags\":{\"x\":true}}", 200);
+    ck_assert_int_eq(number("/api/v1/stats", "labels"), 1);
+    struct http_answer a = http_get(address, "/api/v1/comparisons?round=r");
+    expect_contains(a.body, "\"ranks\":[2,1]");
+    expect_contains(a.body, "\"id\":\"ada@r/1\"");
+    expect_contains(a.body, "\"presented\":[");
+    expect_contains(a.body, "\"flags\":{\"x\":true}");
+    http_answer_free(&a);
+}
+END_TEST
+
+START_TEST(every_route_refuses_what_is_not_its_own)
+{
+    static const char *const gets[] = { "/", "/page.js", "/page.css", "/icon.svg", "/healthz", "/api/v1/stats",
+                                        "/api/v1/comparisons", "/api/v1/tasks/next?labeler=a", "/api/v1/export" };
+    static const char *const posts[] = { "/api/v1/tasks", "/api/v1/comparisons", "/api/v1/rankings",
+                                         "/api/v1/import", "/api/v1/tasks/t/label", "/api/v1/tasks/t/skip" };
+    static const char *const methods[] = { "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "BREW" };
+    static const char *const not_json[] = { "", "{", "{\"id\":\"\\u0000\"}", "{\"id\":\"a\",\"id\":\"b\"}", "\"\xff\xfe\"",
+                                            "1e999", "null", "{} {}" };
+
+    for (size_t i = 0; i < sizeof(gets) / sizeof(gets[0]); ++i) {
+        get(gets[i], 200);
+        for (size_t m = 0; m < 6; ++m)
+            if (strcmp(gets[i], "/api/v1/comparisons") != 0)
+                expect_answer(http_request(address, methods[m], gets[i], "", NULL, NULL, 0), 405, gets[i]);
+    }
+    for (size_t i = 0; i < sizeof(posts) / sizeof(posts[0]); ++i) {
+        for (size_t m = 0; m < 6; ++m)
+            expect_answer(http_request(address, methods[m], posts[i], "", NULL, NULL, 0), 405, posts[i]);
+        expect_answer(http_request(address, "POST", posts[i], "", "text/plain", "{}", 2), 415, posts[i]);
+        expect_answer(http_request(address, "POST", posts[i], "", NULL, "{}", 2), 415, posts[i]);
+        if (strcmp(posts[i], "/api/v1/import") == 0)
+            continue;
+        for (size_t k = 0; k < sizeof(not_json) / sizeof(not_json[0]); ++k)
+            post(posts[i], not_json[k], 400);
+        post(posts[i], "[]", 422);
+        post(posts[i], "[1,2]", 422);
+        post(posts[i], "{}", 422);
+    }
+    get("/nothing", 404);
+    get("/api/v1/tasks//label", 404);
+    get("/../../etc/passwd", 404);
+    get("/%2e%2e/etc/passwd", 404);
+}
+END_TEST
+
+START_TEST(values_are_checked_field_by_field)
+{
+    static const char task[] = "/api/v1/tasks", label[] = "/api/v1/tasks/r%2F1/label";
+    static const char comparisons[] = "/api/v1/comparisons", rankings[] = "/api/v1/rankings";
+    static const struct {
+        int status;
+        const char *target, *body;
+    } cases[] = {
+        { 422, task, "{\"prompt\":\"p\",\"completions\":[\"x\",\"y\"]}" },
+        { 422, task, "{\"id\":7,\"prompt\":\"p\",\"completions\":[\"x\",\"y\"]}" },
+        { 422, task, "{\"id\":\"a\\nb\",\"prompt\":\"p\",\"completions\":[\"x\",\"y\"]}" },
+        { 422, task, "{\"id\":\"t\",\"completions\":[\"x\",\"y\"]}" },
+        { 422, task, "{\"id\":\"t\",\"prompt\":\"p\",\"completions\":[\"x\"]}" },
+        { 422, task, "{\"id\":\"t\",\"prompt\":\"p\",\"completions\":[\"x\",5]}" },
+        { 422, task, "{\"id\":\"t\",\"prompt\":\"p\",\"completions\":{}}" },
+        { 409, task, "{\"id\":\"r/1\",\"round\":\"r\",\"prompt\":\"other\",\"completions\":[\"x\",\"y\"]}" },
+        { 422, label, "{\"ranks\":[1,2]}" },
+        { 422, label, "{\"labeler\":\"a\"}" },
+        { 422, label, "{\"labeler\":\"a\",\"ranks\":[1]}" },
+        { 422, label, "{\"labeler\":\"a\",\"ranks\":[0,1]}" },
+        { 422, label, "{\"labeler\":\"a\",\"ranks\":[1,3]}" },
+        { 422, label, "{\"labeler\":\"a\",\"ranks\":[1.5,1]}" },
+        { 422, label, "{\"labeler\":\"a\",\"ranks\":[1,2,3]}" },
+        { 422, label, "{\"labeler\":\"a\",\"ranks\":[1,2],\"presented\":[0,0]}" },
+        { 422, label, "{\"labeler\":\"a\",\"ranks\":[1,2],\"presented\":[0,-1]}" },
+        { 422, label, "{\"labeler\":\"a\",\"ranks\":[1,2],\"seconds\":-1}" },
+        { 422, label, "{\"labeler\":\"a\",\"ranks\":[1,2],\"seconds\":\"5\"}" },
+        { 422, label, "{\"labeler\":\"a\",\"ranks\":[1,2],\"strength\":101}" },
+        { 422, label, "{\"labeler\":\"a\",\"ranks\":[1,2],\"flags\":[]}" },
+        { 422, label, "{\"labeler\":\"a\",\"ranks\":[1,2],\"source\":\"a b\"}" },
+        { 422, label, "{\"labeler\":\"a\",\"ranks\":[1,2],\"task\":\"else\"}" },
+        { 409, label, "{\"labeler\":\"a\",\"ranks\":[1,2],\"revision\":2}" },
+        { 404, "/api/v1/tasks/none/label", "{\"labeler\":\"a\",\"ranks\":[1,2]}" },
+        { 404, "/api/v1/tasks/none/skip", "{\"labeler\":\"a\"}" },
+        { 422, "/api/v1/tasks/r%2F1/skip", "{\"labeler\":\"\"}" },
+        { 422, comparisons, "{\"labeler\":\"a\",\"prompt\":\"p\",\"chosen\":\"x\",\"rejected\":\"y\"}" },
+        { 422, comparisons, "{\"id\":\"i\",\"labeler\":\"a\",\"prompt\":\"p\",\"chosen\":\"x\"}" },
+        { 422, comparisons, "{\"id\":\"i\",\"labeler\":\"a\",\"prompt\":\"p\",\"chosen\":\"x\",\"rejected\":\"x\"}" },
+        { 422, comparisons, "{\"id\":\"i\",\"labeler\":\"a\",\"chosen\":\"x\",\"rejected\":\"y\"}" },
+        { 422, rankings, "{\"task\":\"r/1\",\"labeler\":\"a\",\"ranking\":[0,0]}" },
+        { 422, rankings, "{\"task\":\"r/1\",\"labeler\":\"a\",\"ranking\":[1]}" },
+        { 422, rankings, "{\"task\":\"r/1\",\"labeler\":\"a\",\"ranking\":[[0,[1]]]}" },
+        { 422, rankings, "{\"task\":\"r/1\",\"labeler\":\"a\",\"ranking\":[0,99999999999]}" },
+    };
+
+    post("/api/v1/tasks", pair_task, 200);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); ++i)
+        post(cases[i].target, cases[i].body, cases[i].status);
+    get("/api/v1/tasks/next", 400);
+    get("/api/v1/tasks/next?labeler=a&count=501", 400);
+    get("/api/v1/tasks/next?labeler=a&count=-1", 400);
+    get("/api/v1/tasks/next?labeler=%ff", 400);
+    get("/api/v1/comparisons?cursor=99999999999999999999", 400);
+    get("/api/v1/comparisons?limit=many", 400);
+    get("/api/v1/export?format=csv", 400);
+    ck_assert_int_eq(number("/api/v1/stats", "labels"), 0);
+}
+END_TEST
+
+START_TEST(an_array_is_stored_as_a_whole_or_not_at_all)
+{
+    static const char two[]
+        = "[{\"labeler\":\"a\",\"prompt\":\"p\",\"chosen\":\"x\",\"rejected\":\"y\"},"
+          "{\"labeler\":\"a\",\"prompt\":\"p\",\"completions\":[\"1\",\"2\",\"3\"],\"ranks\":[1,1,2]}]";
+
+    post("/api/v1/comparisons",
+         "[{\"id\":\"1\",\"labeler\":\"a\",\"prompt\":\"p\",\"chosen\":\"x\",\"rejected\":\"y\"},"
+         "{\"id\":\"2\",\"labeler\":\"a\",\"prompt\":\"p\",\"chosen\":\"x\"},"
+         "{\"id\":\"3\",\"labeler\":\"a\",\"task\":\"none\",\"ranks\":[1,2]}]",
+         422);
+    ck_assert_int_eq(number("/api/v1/stats", "labels"), 0);
+    struct http_answer a = http_request(address, "POST", "/api/v1/comparisons", "Idempotency-Key: k\r\n",
+                                        "application/json", two, strlen(two));
+    expect_contains(a.body, "\"id\":\"k/1\"");
+    expect_answer(a, 200, "idempotency key");
+    a = http_get(address, "/api/v1/comparisons");
+    expect_contains(a.body, "\"ranks\":[1,1,3]"); /* one spelling of ties */
+    http_answer_free(&a);
+}
+END_TEST
+
+START_TEST(other_sites_are_refused)
+{
+    static const struct {
+        int status;
+        const char *headers;
+    } cases[] = {
+        { 200, "" },
+        { 403, "Origin: http://evil.example\r\n" },
+        { 403, "Origin: null\r\n" },
+        { 403, "Sec-Fetch-Site: cross-site\r\n" },
+        { 403, "Sec-Fetch-Site: same-site\r\n" },
+        { 200, "Sec-Fetch-Site: same-origin\r\n" },
+    };
+    static const char link[] = "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\n";
+    char own[256];
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); ++i) {
+        expect_answer(http_request(address, "POST", "/api/v1/tasks", cases[i].headers, "application/json", pair_task,
+                                   strlen(pair_task)),
+                      cases[i].status, cases[i].headers);
+        expect_answer(http_request(address, "GET", "/api/v1/stats", cases[i].headers, NULL, NULL, 0),
+                      cases[i].status, cases[i].headers);
+    }
+    snprintf(own, sizeof(own), "Origin: %s\r\n", address);
+    expect_answer(
+        http_request(address, "POST", "/api/v1/tasks", own, "application/json", pair_task, strlen(pair_task)), 200,
+        own);
+    /* A link from elsewhere may lead to the page, and to nothing else. */
+    expect_answer(http_request(address, "GET", "/", link, NULL, NULL, 0), 200, "link");
+    expect_answer(http_request(address, "GET", "/api/v1/export", link, NULL, NULL, 0), 403, "link");
+}
+END_TEST
+
+/* Sends raw bytes; the status of what comes, 0 when nothing does. */
+static int raw(const char *bytes, size_t size)
+{
+    int fd = http_connect(address);
+
+    ck_assert_int_ge(fd, 0);
+    http_send(fd, bytes, size);
+    struct http_answer a = http_read(fd);
+    int status = a.status;
+    http_answer_free(&a);
+    close(fd);
+    return status;
+}
+
+START_TEST(a_foreign_host_name_is_refused)
+{
+    static const char *const refused[]
+        = { "evil.example", "127.0.0.1.evil.example", "localhost:80:90", "[::1].evil", "[" };
+    char request[256];
+    int n;
+
+    for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); ++i) {
+        n = snprintf(request, sizeof(request),
+                     "GET /api/v1/stats HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", refused[i]);
+        ck_assert_int_eq(raw(request, (size_t)n), 403);
+    }
+    n = snprintf(request, sizeof(request),
+                 "GET /api/v1/stats HTTP/1.1\r\nHost: LocalHost:1\r\nConnection: close\r\n\r\n");
+    ck_assert_int_eq(raw(request, (size_t)n), 200);
+}
+END_TEST
+
+START_TEST(the_page_may_not_be_framed_or_extended)
+{
+    struct http_answer a = http_get(address, "/");
+
+    expect_contains(a.head, "default-src 'none'");
+    expect_contains(a.head, "frame-ancestors 'none'");
+    expect_contains(a.head, "X-Frame-Options: DENY");
+    expect_contains(a.head, "nosniff");
+    expect_contains(a.head, "text/html");
+    ck_assert_ptr_null(strstr(a.body, "http://")); /* nothing from elsewhere */
+    ck_assert_ptr_null(strstr(a.body, "https://"));
+    http_answer_free(&a);
+}
+END_TEST
+
+START_TEST(bodies_over_the_limit_get_413)
+{
+    static const char announced[] = "POST /api/v1/comparisons HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n"
+                                    "Content-Type: application/json\r\nContent-Length: 99999999999\r\n\r\n";
+    static const char chunked[] = "POST /api/v1/tasks/t/label HTTP/1.1\r\nHost: localhost\r\n"
+                                  "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
+    static char body[100001];
+    bool open = true;
+
+    memset(body, ' ', sizeof(body) - 1);
+    ck_assert_int_eq(raw(announced, strlen(announced)), 413); /* before a byte of it */
+    post("/api/v1/tasks/t/label", body, 413);
+    int fd = http_connect(address); /* without an announced size: heard out for a while, then cut off */
+    http_send(fd, chunked, strlen(chunked));
+    for (int i = 0; open && i < 1024; ++i)
+        open = http_send(fd, "10000\r\n", 7) && http_send(fd, body, 65536) && http_send(fd, "\r\n", 2);
+    ck_assert(!open);
+    close(fd);
+}
+END_TEST
+
+START_TEST(deep_and_wide_json_is_harmless)
+{
+    size_t size = 4u << 20;
+    char *body = malloc(size + 1);
+
+    memset(body, '[', size);
+    body[size] = '\0';
+    post("/api/v1/comparisons", body, 400);
+    for (size_t i = 0; i + 5 <= size; i += 5)
+        memcpy(body + i, "{\"a\":", 5);
+    post("/api/v1/tasks", body, 400);
+    for (size_t i = 0; i + 2 <= size; i += 2)
+        memcpy(body + i, i ? "0," : "[ ", 2);
+    memcpy(body + size - 2, "0]", 2);
+    post("/api/v1/tasks", body, 422);
+    free(body);
+}
+END_TEST
+
+START_TEST(requests_cut_short_cost_only_their_sender)
+{
+    static const char whole[] = "POST /api/v1/tasks HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                                "Transfer-Encoding: chunked\r\n\r\n5\r\n[{\"id\r\n3\r\n\":1\r\n0\r\n\r\n";
+    static const char broken[] = "POST /api/v1/tasks HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                                 "Transfer-Encoding: chunked\r\n\r\nzz\r\n";
+
+    for (size_t size = 0; size < sizeof(whole) - 1; ++size) {
+        int fd = http_connect(address);
+        ck_assert_int_ge(fd, 0);
+        http_send(fd, whole, size);
+        close(fd);
+    }
+    int status = raw(broken, strlen(broken));
+    ck_assert_msg(status == 0 || status == 400, "status %d", status);
+    ck_assert_int_eq(number("/api/v1/stats", "tasks"), 0);
+}
+END_TEST
+
+START_TEST(random_bytes_are_harmless)
+{
+    struct rlhf_random random;
+    char noise[4096], head[40000], body[sizeof(pair_task)];
+
+    rlhf_random_init(&random, 7, RLHF_PURPOSE_FAULT, 0, 0);
+    for (int i = 0; i < 300; ++i) {
+        size_t size = rlhf_random_below(&random, sizeof(noise));
+        for (size_t k = 0; k < size; ++k)
+            noise[k] = (char)rlhf_random_u32(&random);
+        int fd = http_connect(address);
+        ck_assert_int_ge(fd, 0);
+        http_send(fd, noise, size);
+        close(fd);
+    }
+    for (int i = 0; i < 300; ++i) { /* well-formed requests with some bytes of the body changed */
+        memcpy(body, pair_task, sizeof(body));
+        for (int k = 0; k < 3; ++k)
+            body[rlhf_random_below(&random, sizeof(body) - 1)] = (char)rlhf_random_u32(&random);
+        struct http_answer a
+            = http_request(address, "POST", "/api/v1/tasks", "", "application/json", body, sizeof(body) - 1);
+        ck_assert_msg(a.status == 200 || a.status == 400 || a.status == 409 || a.status == 422, "status %d", a.status);
+        http_answer_free(&a);
+    }
+    memset(head, 'x', sizeof(head));
+    memcpy(head, "GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: ", 43);
+    int status = raw(head, sizeof(head));
+    ck_assert_msg(status == 0 || status >= 400, "endless header: %d", status);
+}
+END_TEST
+
+START_TEST(imports_report_bad_lines_and_store_good_ones)
+{
+    static const char lines[]
+        = "{\"chosen\":\"\\n\\nHuman: a\\n\\nAssistant: yes\",\"rejected\":\"\\n\\nHuman: a\\n\\nAssistant: no\"}\n"
+          "not json\n"
+          "\n"
+          "{\"prompt\":\"p\",\"chosen\":\"x\",\"rejected\":\"y\",\"labeler\":\"eve\",\"id\":\"mine\"}\r\n"
+          "{\"prompt\":\"p\",\"chosen\":\"x\"}\n"
+          "{\"prompt\":\"p\",\"responses\":[\"a\",\"b\",\"c\"],\"ranks\":[1,1,3]}"; /* no newline at the end */
+
+    import("/api/v1/import?round=r", lines, 200, "\"lines\":6,\"stored\":3,\"known\":0,\"revised\":0,\"rejected\":2");
+    import("/api/v1/import?round=r", lines, 200, "\"lines\":6,\"stored\":0,\"known\":3,\"revised\":0,\"rejected\":2");
+    import("/api/v1/import?round=r", lines, 200, "{\"line\":2,");
+    import("/api/v1/import?round=r", lines, 200, "{\"line\":5,");
+    ck_assert_int_eq(number("/api/v1/stats?round=r", "labels"), 3);
+    import("/api/v1/import", "nothing good", 422, "\"line\":1");
+    import("/api/v1/import", "", 422, "no line");
+}
+END_TEST
+
+/* Everything exported from one collector and imported into another exports the same. */
+START_TEST(an_export_imports_back_without_loss)
+{
+    post("/api/v1/tasks", pair_task, 200);
+    get("/api/v1/tasks/next?labeler=ada", 200);
+    post("/api/v1/tasks/r%2F1/label",
+         "{\"labeler\":\"ada\",\"ranks\":[1,1],\"seconds\":2.25,\"note\":\"n \\u00e9\",\"flags\":{\"a\":1},"
+         "\"strength\":-3}",
+         200);
+    post("/api/v1/comparisons",
+         "{\"id\":\"k\",\"labeler\":\"b\",\"round\":\"s\",\"prompt\":\"p\",\"completions\":[\"a\",\"b\",\"c\"],"
+         "\"ranks\":[3,1,1]}",
+         200);
+    struct http_answer first = http_get(address, "/api/v1/export");
+    ck_assert_int_eq(first.status, 200);
+
+    stop(pid);
+    strcat(dir, "/second");
+    ck_assert_int_eq(mkdir(dir, 0700), 0);
+    start("");
+    import("/api/v1/import", first.body, 200, "\"stored\":2");
+    struct http_answer second = http_get(address, "/api/v1/export");
+    for (char *x = first.body, *y = second.body;
+         (x = strstr(x, "\"stored_at\"")) && (y = strstr(y, "\"stored_at\"")); ++x, ++y)
+        memcpy(x, y, 41); /* the one thing that is new */
+    ck_assert_str_eq(first.body, second.body);
+    http_answer_free(&first);
+    http_answer_free(&second);
+}
+END_TEST
+
+START_TEST(exports_have_three_forms)
+{
+    post("/api/v1/comparisons",
+         "{\"id\":\"k\",\"labeler\":\"b\",\"prompt\":\"p\",\"completions\":[\"a\",\"b\",\"c\"],\"ranks\":[2,1,1]}", 200);
+    struct http_answer a = http_get(address, "/api/v1/export?format=pairs");
+    ck_assert_str_eq(a.body, "{\"prompt\":\"p\",\"chosen\":\"b\",\"rejected\":\"a\",\"id\":\"k/1-0\",\"labeler\":\"b\","
+                             "\"round\":\"\"}\n"
+                             "{\"prompt\":\"p\",\"chosen\":\"c\",\"rejected\":\"a\",\"id\":\"k/2-0\",\"labeler\":\"b\","
+                             "\"round\":\"\"}\n");
+    http_answer_free(&a);
+    a = http_get(address, "/api/v1/export?format=hh");
+    expect_contains(a.body, "{\"chosen\":\"\\n\\nHuman: p\\n\\nAssistant: b\",\"rejected\":\"\\n\\nHuman: p\\n\\nAssistant: a\"}\n");
+    http_answer_free(&a);
+}
+END_TEST
+
+START_TEST(a_long_export_arrives_whole)
+{
+    enum { BATCHES = 8, LABELS = 500 };
+    char *body = malloc(LABELS * 600 + 8), *p;
+    size_t lines = 0;
+
+    for (int b = 0; b < BATCHES; ++b) {
+        p = body + sprintf(body, "[");
+        for (int i = 0; i < LABELS; ++i)
+            p += sprintf(p, "%s{\"id\":\"%d\",\"labeler\":\"a\",\"prompt\":\"%0400d\",\"chosen\":\"x\",\"rejected\":\"y\"}",
+                         i ? "," : "", b * LABELS + i, i);
+        strcpy(p, "]");
+        post("/api/v1/comparisons", body, 200);
+    }
+    struct http_answer a = http_get(address, "/api/v1/export");
+    for (p = a.body; (p = strchr(p, '\n')); ++p)
+        ++lines;
+    ck_assert_uint_eq(lines, BATCHES * LABELS);
+    http_answer_free(&a);
+    free(body);
+}
+END_TEST
+
+START_TEST(idle_and_slow_clients_do_not_shut_others_out)
+{
+    enum { CLIENTS = 600 };
+    int fd[CLIENTS];
+    char byte;
+
+    stop(pid);
+    start("max_connections: 64\nrequest_seconds: 1\n");
+    for (int i = 0; i < CLIENTS; ++i) {
+        fd[i] = http_connect(address);
+        if (fd[i] >= 0 && i % 2)
+            http_send(fd[i], "POST /api/v1/tasks HTTP/1.1\r\nHost: local", 41); /* and no more */
+        if (i % 50 == 0)
+            get("/healthz", 200);
+    }
+    get("/healthz", 200);
+    for (int i = 0; i < CLIENTS; ++i) { /* all of them are let go */
+        ssize_t n = 1;
+        while (fd[i] >= 0 && (n = recv(fd[i], &byte, 1, 0)) > 0)
+            ;
+        ck_assert_msg(n == 0 || errno == ECONNRESET, "client %d was not let go: %s", i, strerror(errno));
+        close(fd[i]);
+    }
+}
+END_TEST
+
+/* What a daemon that cannot start says. */
+static void expect_refusal(const char *settings, const char *part)
+{
+    const char *config = in_directory(dir, "second.yaml"), *log = in_directory(dir, "second.log");
+    char text[4096] = "";
+
+    write_file(config, "listen: ipc://%s/second\ndatabase: %s/second.db\n%s", dir, dir, settings);
+    unlink(log);
+    int status = wait_for_end(start_daemon("label-collector", config, log));
+    ck_assert(WIFEXITED(status) && WEXITSTATUS(status) != 0);
+    FILE *f = fopen(log, "r");
+    text[fread(text, 1, sizeof(text) - 1, f)] = '\0';
+    fclose(f);
+    expect_contains(text, part);
+}
+
+START_TEST(what_cannot_be_bound_is_named)
+{
+    char settings[256];
+
+    snprintf(settings, sizeof(settings), "http: %s\n", address + 7);
+    expect_refusal(settings, "is in use: see who has it");
+    expect_refusal("http: 0.0.0.0:0\n", "insecure: true");
+    expect_refusal("http: nonsense\n", "is not an address");
+    expect_refusal("http: 127.0.0.1:99999\n", "is not an address");
+    expect_refusal("htpp: 127.0.0.1:0\n", "htpp");
+}
+END_TEST
+
+int main(void)
+{
+    return RUN_SUITE_WITH(
+        "label-collector/http", setup, teardown, a_judgement_goes_from_task_to_list,
+        every_route_refuses_what_is_not_its_own, values_are_checked_field_by_field,
+        an_array_is_stored_as_a_whole_or_not_at_all, other_sites_are_refused, a_foreign_host_name_is_refused,
+        the_page_may_not_be_framed_or_extended, bodies_over_the_limit_get_413, deep_and_wide_json_is_harmless,
+        requests_cut_short_cost_only_their_sender, random_bytes_are_harmless,
+        imports_report_bad_lines_and_store_good_ones, an_export_imports_back_without_loss, exports_have_three_forms,
+        a_long_export_arrives_whole, idle_and_slow_clients_do_not_shut_others_out, what_cannot_be_bound_is_named);
+}

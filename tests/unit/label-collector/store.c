@@ -1,0 +1,544 @@
+/* The label database: retries, revisions, cursors, assignment, and what it says of files that are not its own. */
+#include <fcntl.h>
+#include <sqlite3.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "label-collector/store.h"
+#include "support/fake_clock.h"
+#include "support/suite.h"
+
+static struct fake_clock fake;
+static struct rlhf_error err;
+
+static struct collector_store *open_at(const char *path, uint32_t labels_per_task)
+{
+    fake_clock_init(&fake);
+    struct collector_store *s = collector_store_open(
+        &(struct collector_store_config){
+            .path = path, .labels_per_task = labels_per_task, .reservation_us = 60 * 1000000 },
+        &fake.clock, &err);
+    expect_some(s, err);
+    return s;
+}
+
+static struct collector_store *a_store(void)
+{
+    return open_at(":memory:", 1);
+}
+
+static void refuses_to_open(const char *path, enum rlhf_code code, const char *part)
+{
+    struct collector_store *s = collector_store_open(
+        &(struct collector_store_config){ .path = path, .labels_per_task = 1 }, &rlhf_system_clock, &err);
+
+    ck_assert_ptr_null(s);
+    expect_code(err, code);
+    expect_contains(err.text, path);
+    expect_contains(err.text, part);
+}
+
+static struct collector_task a_task(const char *id, const char *round)
+{
+    return (struct collector_task){
+        .id = id, .round = round, .content = { .prompt = id, .completion = { "good", "bad" }, .count = 2 }
+    };
+}
+
+static struct collector_label a_label(const char *id, const char *task, const char *labeler)
+{
+    return (struct collector_label){ .id = id,
+                                     .source = "api",
+                                     .labeler = labeler,
+                                     .task = task,
+                                     .round = "",
+                                     .rank = { 1, 2 },
+                                     .rank_count = 2,
+                                     .seconds = -1 };
+}
+
+static enum collector_outcome put(struct collector_store *s, const struct collector_label *l)
+{
+    struct collector_receipt r;
+
+    expect_ok(collector_store_begin(s, &err), err);
+    collector_store_put_label(s, l, &r, &err);
+    expect_ok(collector_store_commit(s, &err), err);
+    return r.outcome;
+}
+
+static enum collector_outcome put_task(struct collector_store *s, const char *id, const char *round)
+{
+    struct collector_task t = a_task(id, round);
+    struct collector_receipt r;
+
+    expect_ok(collector_store_begin(s, &err), err);
+    collector_store_put_task(s, &t, &r, &err);
+    expect_ok(collector_store_commit(s, &err), err);
+    return r.outcome;
+}
+
+static enum collector_outcome put_skip(struct collector_store *s, const char *task, const char *labeler)
+{
+    struct collector_receipt r;
+
+    expect_ok(collector_store_begin(s, &err), err);
+    collector_store_put_skip(s, task, labeler, "no idea", &r, &err);
+    expect_ok(collector_store_commit(s, &err), err);
+    return r.outcome;
+}
+
+/* Ids of what was offered or listed, joined by blanks. */
+static char seen[4096];
+static uint8_t order[2];
+
+static bool see_offer(void *ctx, const struct collector_offer *o)
+{
+    (void)ctx;
+    strcat(strcat(seen, *seen ? " " : ""), o->task.id);
+    memcpy(order, o->presented, sizeof(order));
+    return true;
+}
+
+static const char *next(struct collector_store *s, const char *labeler, const char *round, size_t count)
+{
+    *seen = '\0';
+    expect_ok(collector_store_next(s, labeler, round, count, see_offer, NULL, &err), err);
+    return seen;
+}
+
+static uint64_t last_sequence;
+
+static bool see_row(void *ctx, const struct collector_row *row)
+{
+    (void)ctx;
+    ck_assert_uint_gt(row->sequence, last_sequence);
+    last_sequence = row->sequence;
+    sprintf(seen + strlen(seen), "%s%s.%u:%u%u", *seen ? " " : "", row->label.id, row->revision, row->label.rank[0],
+            row->label.rank[1]);
+    return true;
+}
+
+static const char *list(struct collector_store *s, const char *round, uint64_t cursor, size_t limit, bool latest)
+{
+    struct collector_range range
+        = { .round = round, .cursor = cursor, .last = UINT64_MAX, .limit = limit, .latest = latest };
+
+    *seen = '\0';
+    last_sequence = cursor;
+    expect_ok(collector_store_list(s, &range, see_row, NULL, &err), err);
+    return seen;
+}
+
+static struct collector_counts counts(struct collector_store *s, const char *round)
+{
+    struct collector_counts c;
+
+    expect_ok(collector_store_counts(s, round, &c, &err), err);
+    return c;
+}
+
+START_TEST(what_was_committed_is_there_after_reopening)
+{
+    const char *path = in_directory(a_directory(), "labels.db");
+    struct collector_store *s = open_at(path, 1);
+
+    put_task(s, "t", "r");
+    struct collector_label l = a_label("l", "t", "ada");
+    l.seconds = 2.5;
+    l.note = "close";
+    ck_assert_int_eq(put(s, &l), COLLECTOR_STORED);
+    collector_store_close(s);
+
+    s = open_at(path, 1);
+    ck_assert_str_eq(list(s, "", 0, 10, false), "l.1:12");
+    ck_assert_uint_eq(counts(s, "r").labels, 1);
+    ck_assert_uint_eq(counts(s, "r").open, 0);
+    ck_assert_int_eq(put(s, &l), COLLECTOR_KNOWN);
+    collector_store_close(s);
+}
+END_TEST
+
+START_TEST(the_same_label_again_changes_nothing)
+{
+    struct collector_store *s = a_store();
+
+    put_task(s, "t", "");
+    struct collector_label l = a_label("l", "t", "ada");
+    ck_assert_int_eq(put(s, &l), COLLECTOR_STORED);
+    l.seconds = 9; /* a retry may have been timed anew */
+    ck_assert_int_eq(put(s, &l), COLLECTOR_KNOWN);
+    ck_assert_str_eq(list(s, "", 0, 10, false), "l.1:12");
+    ck_assert_uint_eq(counts(s, "").labels, 1);
+    collector_store_close(s);
+}
+END_TEST
+
+START_TEST(another_answer_under_the_same_id_is_a_revision_with_history)
+{
+    struct collector_store *s = a_store();
+
+    put_task(s, "t", "");
+    struct collector_label l = a_label("l", "t", "ada");
+    put(s, &l);
+    uint64_t cursor = counts(s, "").sequence;
+    l.rank[0] = 2, l.rank[1] = 1;
+    ck_assert_int_eq(put(s, &l), COLLECTOR_REVISED);
+    ck_assert_str_eq(list(s, "", 0, 10, false), "l.1:12 l.2:21");
+    ck_assert_str_eq(list(s, "", 0, 10, true), "l.2:21");
+    ck_assert_str_eq(list(s, "", cursor, 10, false), "l.2:21");
+    l.rank[0] = 1, l.rank[1] = 2; /* changing one's mind twice counts */
+    ck_assert_int_eq(put(s, &l), COLLECTOR_REVISED);
+    ck_assert_uint_eq(counts(s, "").labels, 1);
+    ck_assert_uint_eq(counts(s, "").revisions, 3);
+    collector_store_close(s);
+}
+END_TEST
+
+START_TEST(a_late_retry_of_an_earlier_revision_is_known_as_one)
+{
+    struct collector_store *s = a_store();
+
+    put_task(s, "t", "");
+    struct collector_label first = a_label("l", "t", "ada"), second = first, wrong;
+    first.revision = 1;
+    second.revision = 2;
+    second.rank[0] = second.rank[1] = 1;
+    ck_assert_int_eq(put(s, &second), COLLECTOR_CONFLICT);
+    ck_assert_int_eq(put(s, &first), COLLECTOR_STORED);
+    ck_assert_int_eq(put(s, &second), COLLECTOR_REVISED);
+    ck_assert_int_eq(put(s, &first), COLLECTOR_KNOWN);
+    ck_assert_int_eq(put(s, &second), COLLECTOR_KNOWN);
+    wrong = second;
+    wrong.revision = 1;
+    ck_assert_int_eq(put(s, &wrong), COLLECTOR_CONFLICT);
+    ck_assert_str_eq(list(s, "", 0, 10, true), "l.2:11");
+    collector_store_close(s);
+}
+END_TEST
+
+START_TEST(ids_are_not_taken_over)
+{
+    struct collector_store *s = a_store();
+    struct collector_task other = a_task("t", "");
+    struct collector_receipt r;
+
+    ck_assert_int_eq(put_task(s, "t", ""), COLLECTOR_STORED);
+    ck_assert_int_eq(put_task(s, "t", ""), COLLECTOR_KNOWN);
+    ck_assert_int_eq(put_task(s, "t", "r"), COLLECTOR_CONFLICT);
+    put_task(s, "u", "");
+    other.content.completion[1] = "worse";
+    expect_ok(collector_store_begin(s, &err), err);
+    ck_assert_int_lt(collector_store_put_task(s, &other, &r, &err), 0);
+    ck_assert_int_eq(r.outcome, COLLECTOR_CONFLICT);
+    expect_contains(err.text, "new tasks new ids");
+    collector_store_rollback(s);
+
+    struct collector_label l = a_label("l", "t", "ada");
+    put(s, &l);
+    l.task = "u";
+    ck_assert_int_eq(put(s, &l), COLLECTOR_CONFLICT);
+    l.task = "t";
+    l.labeler = "bob";
+    ck_assert_int_eq(put(s, &l), COLLECTOR_CONFLICT);
+    l.labeler = "ada";
+    l.source = "page"; /* ids are the submitter's */
+    ck_assert_int_eq(put(s, &l), COLLECTOR_STORED);
+    l.task = "nowhere";
+    ck_assert_int_eq(put(s, &l), COLLECTOR_MISSING);
+    l = a_label("m", "t", "ada");
+    l.rank_count = 3;
+    l.rank[2] = 3;
+    ck_assert_int_eq(put(s, &l), COLLECTOR_INVALID);
+    collector_store_close(s);
+}
+END_TEST
+
+START_TEST(a_cursor_sees_every_revision_once)
+{
+    struct collector_store *s = a_store();
+    char id[16];
+    uint64_t cursor = 0;
+    size_t total = 0;
+
+    for (int i = 0; i < 50; ++i) {
+        sprintf(id, "t%d", i);
+        put_task(s, id, i % 2 ? "odd" : "even");
+        struct collector_label l = a_label(id, id, "ada");
+        put(s, &l);
+    }
+    for (;;) {
+        const char *text = list(s, "", cursor, 7, false);
+        if (!*text)
+            break;
+        for (const char *c = text; c; c = strchr(c + 1, ' '))
+            ++total;
+        cursor = last_sequence;
+    }
+    ck_assert_uint_eq(total, 50);
+    ck_assert_str_eq(list(s, "odd", 94, 10, false), "");
+    ck_assert_str_eq(list(s, "odd", 44, 2, false), "t45.1:12 t47.1:12");
+    ck_assert_str_eq(list(s, "even", 0, 2, false), "t0.1:12 t2.1:12");
+    collector_store_close(s);
+}
+END_TEST
+
+START_TEST(tasks_with_the_fewest_labels_come_first)
+{
+    struct collector_store *s = open_at(":memory:", 3);
+    struct collector_label l = a_label("l", "a", "bob");
+
+    put_task(s, "a", "r");
+    put_task(s, "b", "r");
+    put_task(s, "c", "other");
+    put(s, &l);
+    ck_assert_str_eq(next(s, "ada", "r", 10), "b a");
+    ck_assert_str_eq(next(s, "eve", "", 10), "b c a");
+    ck_assert_str_eq(next(s, "bob", "r", 10), "b"); /* has judged a */
+    ck_assert_str_eq(next(s, "bob", "nowhere", 10), "");
+    collector_store_close(s);
+}
+END_TEST
+
+START_TEST(two_people_do_not_get_the_same_task_at_once)
+{
+    struct collector_store *s = a_store();
+
+    put_task(s, "a", "");
+    put_task(s, "b", "");
+    ck_assert_str_eq(next(s, "ada", "", 1), "a");
+    ck_assert_str_eq(next(s, "bob", "", 1), "b");
+    ck_assert_str_eq(next(s, "eve", "", 1), "");
+    ck_assert_str_eq(next(s, "ada", "", 1), "a"); /* a reload */
+    fake_clock_advance(&fake, 61 * 1000000);
+    ck_assert_str_eq(next(s, "eve", "", 2), "a b"); /* nobody is kept waiting for ever */
+    collector_store_close(s);
+}
+END_TEST
+
+START_TEST(a_task_is_given_to_as_many_people_as_it_wants_labels)
+{
+    struct collector_store *s = open_at(":memory:", 2);
+    struct collector_label l = a_label("l", "a", "ada");
+
+    put_task(s, "a", "");
+    ck_assert_str_eq(next(s, "ada", "", 1), "a");
+    ck_assert_str_eq(next(s, "bob", "", 1), "a");
+    ck_assert_str_eq(next(s, "eve", "", 1), "");
+    put(s, &l);
+    ck_assert_uint_eq(counts(s, "").open, 1);
+    ck_assert_str_eq(next(s, "eve", "", 1), ""); /* one is in, one reserved */
+    l.id = "m";
+    l.labeler = "bob";
+    put(s, &l);
+    ck_assert_uint_eq(counts(s, "").open, 0);
+    collector_store_close(s);
+}
+END_TEST
+
+START_TEST(an_offer_that_is_not_taken_is_not_reserved)
+{
+    struct collector_store *s = a_store();
+
+    put_task(s, "a", "");
+    ck_assert_str_eq(next(s, "ada", "", 0), "");
+    ck_assert_str_eq(next(s, "bob", "", 1), "a");
+    collector_store_close(s);
+}
+END_TEST
+
+START_TEST(a_skipped_task_goes_to_someone_else)
+{
+    struct collector_store *s = a_store();
+    struct collector_label l = a_label("l", "a", "ada");
+    uint64_t mine;
+
+    put_task(s, "a", "");
+    next(s, "ada", "", 1);
+    ck_assert_int_eq(put_skip(s, "a", "ada"), COLLECTOR_STORED);
+    ck_assert_int_eq(put_skip(s, "a", "ada"), COLLECTOR_KNOWN);
+    ck_assert_int_eq(put_skip(s, "b", "ada"), COLLECTOR_MISSING);
+    ck_assert_uint_eq(counts(s, "").skips, 1);
+    ck_assert_str_eq(next(s, "ada", "", 1), "");
+    ck_assert_str_eq(next(s, "bob", "", 1), "a");
+    put(s, &l); /* undone: the label takes the skip's place */
+    ck_assert_uint_eq(counts(s, "").skips, 0);
+    ck_assert_int_eq(put_skip(s, "a", "ada"), COLLECTOR_CONFLICT);
+    expect_ok(collector_store_mine(s, "ada", "", &mine, &err), err);
+    ck_assert_uint_eq(mine, 1);
+    collector_store_close(s);
+}
+END_TEST
+
+/* What was handed out is stored, although the label did not say it. */
+static bool was_shown_so(void *first, const struct collector_row *row)
+{
+    ck_assert(row->label.has_presented);
+    ck_assert_mem_eq(row->label.presented, first, 2);
+    return true;
+}
+
+START_TEST(the_order_shown_is_random_but_fixed_and_stored)
+{
+    struct collector_store *s = open_at(":memory:", 1000);
+    char name[16];
+    uint8_t first[2];
+    int swapped = 0;
+
+    put_task(s, "a", "");
+    for (int i = 0; i < 200; ++i) {
+        sprintf(name, "p%d", i);
+        next(s, name, "", 1);
+        memcpy(first, order, sizeof(first));
+        swapped += order[0] == 1;
+        next(s, name, "", 1);
+        ck_assert_mem_eq(first, order, sizeof(first));
+    }
+    ck_assert_int_gt(swapped, 60); /* 200 fair coins: 6 sigma */
+    ck_assert_int_lt(swapped, 140);
+
+    struct collector_label l = a_label("l", "a", name);
+    put(s, &l);
+    struct collector_range range = { .round = "", .last = UINT64_MAX, .limit = 1 };
+    expect_ok(collector_store_list(s, &range, was_shown_so, first, &err), err);
+    collector_store_close(s);
+}
+END_TEST
+
+START_TEST(a_request_is_undone_alone)
+{
+    struct collector_store *s = a_store();
+    struct collector_label l = a_label("one", NULL, "ada");
+    struct collector_receipt r;
+
+    l.content = a_task("p", "").content;
+    expect_ok(collector_store_begin(s, &err), err);
+    for (int i = 0; i < 3; ++i) {
+        l.id = i == 0 ? "one" : i == 1 ? "two" : "three";
+        expect_ok(collector_store_mark(s, &err), err);
+        expect_ok(collector_store_put_label(s, &l, &r, &err), err);
+        expect_ok(collector_store_unmark(s, i != 1, &err), err);
+    }
+    expect_ok(collector_store_commit(s, &err), err);
+    ck_assert_str_eq(list(s, "", 0, 9, false), "one.1:12 three.1:12");
+
+    expect_ok(collector_store_begin(s, &err), err);
+    l.id = "four";
+    expect_ok(collector_store_put_label(s, &l, &r, &err), err);
+    collector_store_rollback(s);
+    ck_assert_uint_eq(counts(s, "").labels, 2);
+    ck_assert_int_lt(collector_store_put_label(s, &l, &r, &err), 0); /* not outside of a transaction */
+    collector_store_close(s);
+}
+END_TEST
+
+START_TEST(open_tasks_follow_the_labels_wanted)
+{
+    const char *path = in_directory(a_directory(), "labels.db");
+    struct collector_store *s = open_at(path, 1);
+    struct collector_label l = a_label("l", "a", "ada");
+
+    put_task(s, "a", "");
+    put_task(s, "b", "");
+    put(s, &l);
+    ck_assert_uint_eq(counts(s, "").open, 1);
+    collector_store_close(s);
+    s = open_at(path, 2);
+    ck_assert_uint_eq(counts(s, "").open, 2);
+    collector_store_close(s);
+}
+END_TEST
+
+START_TEST(a_label_that_brings_its_content_makes_its_task)
+{
+    struct collector_store *s = a_store();
+    struct collector_label l = a_label("l", "a", "ada");
+
+    l.content = a_task("a", "").content;
+    l.round = "r";
+    ck_assert_int_eq(put(s, &l), COLLECTOR_STORED);
+    ck_assert_uint_eq(counts(s, "r").tasks, 1);
+    ck_assert_uint_eq(counts(s, "r").open, 0);
+    l.content.prompt = "another";
+    ck_assert_int_eq(put(s, &l), COLLECTOR_CONFLICT);
+    collector_store_close(s);
+}
+END_TEST
+
+static void write_text(const char *path, const char *text, size_t size)
+{
+    FILE *f = fopen(path, "w");
+
+    ck_assert_ptr_nonnull(f);
+    ck_assert_uint_eq(fwrite(text, 1, size, f), size);
+    ck_assert_int_eq(fclose(f), 0);
+}
+
+static void run_sql(const char *path, const char *text)
+{
+    sqlite3 *db;
+
+    ck_assert_int_eq(sqlite3_open(path, &db), SQLITE_OK);
+    ck_assert_int_eq(sqlite3_exec(db, text, NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+}
+
+START_TEST(files_that_are_not_its_own_are_refused_by_name)
+{
+    const char *dir = a_directory();
+    const char *path = in_directory(dir, "noise.db");
+    char noise[5000];
+
+    memset(noise, 'x', sizeof(noise));
+    write_text(path, noise, sizeof(noise));
+    refuses_to_open(path, RLHF_CORRUPT, "not an SQLite database");
+    path = in_directory(dir, "other.db");
+    run_sql(path, "CREATE TABLE t (x)");
+    refuses_to_open(path, RLHF_REJECT, "another program's");
+    path = in_directory(dir, "newer.db");
+    collector_store_close(open_at(path, 1));
+    run_sql(path, "PRAGMA user_version=99");
+    refuses_to_open(path, RLHF_REJECT, "newer label-collector (schema 99");
+    refuses_to_open(in_directory(dir, "missing/labels.db"), RLHF_FATAL, "does its directory exist");
+    refuses_to_open(dir, RLHF_FATAL, "cannot be opened");
+}
+END_TEST
+
+START_TEST(a_damaged_file_is_refused_with_the_way_to_rescue_it)
+{
+    const char *path = in_directory(a_directory(), "labels.db");
+    struct collector_store *s = open_at(path, 1);
+    char id[16];
+
+    for (int i = 0; i < 100; ++i) {
+        sprintf(id, "t%d", i);
+        put_task(s, id, "");
+    }
+    collector_store_close(s);
+    int fd = open(path, O_RDWR);
+    ck_assert_int_ge(fd, 0);
+    char noise[512];
+    memset(noise, 0x5A, sizeof(noise));
+    for (off_t page = 2; page < 20; ++page)
+        ck_assert_int_eq(pwrite(fd, noise, sizeof(noise), page * 4096), (int)sizeof(noise));
+    close(fd);
+    refuses_to_open(path, RLHF_CORRUPT, ".recover");
+}
+END_TEST
+
+int main(void)
+{
+    return RUN_SUITE("label-collector/store", what_was_committed_is_there_after_reopening,
+                     the_same_label_again_changes_nothing,
+                     another_answer_under_the_same_id_is_a_revision_with_history,
+                     a_late_retry_of_an_earlier_revision_is_known_as_one, ids_are_not_taken_over,
+                     a_cursor_sees_every_revision_once, tasks_with_the_fewest_labels_come_first,
+                     two_people_do_not_get_the_same_task_at_once,
+                     a_task_is_given_to_as_many_people_as_it_wants_labels,
+                     an_offer_that_is_not_taken_is_not_reserved, a_skipped_task_goes_to_someone_else,
+                     the_order_shown_is_random_but_fixed_and_stored, a_request_is_undone_alone,
+                     open_tasks_follow_the_labels_wanted, a_label_that_brings_its_content_makes_its_task,
+                     files_that_are_not_its_own_are_refused_by_name,
+                     a_damaged_file_is_refused_with_the_way_to_rescue_it);
+}
