@@ -6,19 +6,9 @@
  *
  * Tolerances are the fixtures' advice: about ten times the distance of their own fp32 from fp64. */
 #include <dirent.h>
-#include <limits.h>
-#include <math.h>
-#include <stdlib.h>
-#include <string.h>
 
-#include <jansson.h>
-
-#include "base/io.h"
-#include "model/model.h"
-#include "model/safetensors.h"
+#include "fixture.h"
 #include "model/sampler.h"
-#include "support/suite.h"
-#include "tensor/ops.h"
 
 enum { MODELS = 256, GENERATED = 16 };
 
@@ -35,18 +25,14 @@ static int by_text(const void *a, const void *b)
 
 static void find_models(void)
 {
-    const char *fixtures = getenv("RLHF_FIXTURES"), *shared = getenv("RLHF_SHARED");
     struct dirent *entry;
     DIR *dir;
 
-    if (fixtures)
-        snprintf(folder, sizeof folder, "%s/models", fixtures);
-    else
-        snprintf(folder, sizeof folder, "%s/fixtures/models", shared ? shared : "");
+    fixture_folder("models", folder);
     if (!(dir = opendir(folder)))
-        skip("no fixtures: %s is not there (set RLHF_FIXTURES)", folder);
+        skip("%s is not a folder that can be read", folder);
     while ((entry = readdir(dir)) && count < MODELS) {
-        char path[PATH_MAX + 300];
+        char path[FIXTURE_PATH];
 
         snprintf(path, sizeof path, "%s/%s/meta.json", folder, entry->d_name);
         if (entry->d_name[0] != '.' && rlhf_exists(&rlhf_system_io, path))
@@ -64,48 +50,34 @@ struct fixture {
     struct rlhf_pool *pool;
     struct rlhf_pass *pass;
     json_t *meta, *config;
-    struct rlhf_mapping map;
-    struct rlhf_safetensors expected;
+    struct golden golden;
 };
-
-static json_t *json_in(const char *name, const char *file)
-{
-    char path[PATH_MAX + 300];
-    json_t *root;
-
-    snprintf(path, sizeof path, "%s/%s/%s", folder, name, file);
-    root = json_load_file(path, 0, NULL);
-    ck_assert_msg(root != NULL, "%s is not JSON", path);
-    return root;
-}
 
 /* False when the model's configuration is refused; then err says why. */
 static bool open_fixture(struct fixture *f, const char *name, struct rlhf_error *err)
 {
-    char path[PATH_MAX + 300];
+    char path[FIXTURE_PATH];
 
     *f = (struct fixture){ .name = name };
     snprintf(path, sizeof path, "%s/%s", folder, name);
+    expect_ok(rlhf_path(f->golden.path, sizeof f->golden.path, path, "expected.safetensors", err), *err);
     f->model = rlhf_model_load(path, err);
     if (!f->model) {
         ck_assert_msg(err->code == RLHF_REJECT, "%s: %s", name, err->text);
         return false;
     }
-    f->meta = json_in(name, "meta.json");
-    f->config = json_in(name, "config.json");
+    f->meta = json_at(path, "meta.json");
+    f->config = json_at(path, "config.json");
     f->pool = rlhf_pool_new(2, err);
     f->pass = rlhf_pass_new(rlhf_model_get_config(f->model), f->pool, 1, err);
     expect_some(f->pass, *err);
-    strcat(path, "/expected.safetensors");
-    expect_ok(rlhf_map_file(&f->map, path, err), *err);
-    expect_ok(rlhf_safetensors_parse(&f->expected, f->map.data, f->map.size, err), *err);
+    open_golden(&f->golden);
     return true;
 }
 
 static void close_fixture(struct fixture *f)
 {
-    rlhf_safetensors_free(&f->expected);
-    rlhf_unmap(&f->map);
+    close_golden(&f->golden);
     rlhf_pass_free(f->pass);
     rlhf_pool_free(f->pool);
     rlhf_model_free(f->model);
@@ -118,92 +90,17 @@ static bool is_reward_model(const struct fixture *f)
     return rlhf_model_get_config(f->model)->head == RLHF_HEAD_SCALAR;
 }
 
-static const struct rlhf_safetensor *expected(const struct fixture *f, const char *prefix, const char *what)
-{
-    const struct rlhf_safetensor *t;
-    char name[200];
-
-    snprintf(name, sizeof name, "%s%s", prefix, what);
-    t = rlhf_safetensors_find(&f->expected, name);
-    ck_assert_msg(t != NULL, "%s: expected.safetensors has no %s", f->name, name);
-    return t;
-}
-
-static float f32(const struct rlhf_safetensor *t, size_t i)
-{
-    float value;
-
-    ck_assert(t->dtype == RLHF_DTYPE_F32 && i < rlhf_safetensor_elements(t));
-    memcpy(&value, t->data + i * sizeof value, sizeof value);
-    return value;
-}
-
-static int64_t i64(const struct rlhf_safetensor *t, size_t i)
-{
-    int64_t value;
-
-    ck_assert(t->dtype == RLHF_DTYPE_I64 && i < rlhf_safetensor_elements(t));
-    memcpy(&value, t->data + i * sizeof value, sizeof value);
-    return value;
-}
-
 static double rounding(const struct fixture *f, const char *what)
 {
     return json_number_value(json_object_get(json_object_get(f->meta, "fp32_vs_fp64"), what));
 }
 
-/* Remembers the worst of many comparisons, against the tolerance absolute + relative * |expected|. */
-struct comparison {
-    double worst, at_worst_is, at_worst_wanted; /* worst: distance over tolerance */
-    size_t compared;
-};
-
-static void compare(struct comparison *c, double is, double wanted, double absolute, double relative)
+/* The rows under "right", "left" and so on. */
+static struct packed rows_of(const struct fixture *f, const char *prefix)
 {
-    double distance = fabs(is - wanted) / (absolute + relative * fabs(wanted));
+    const struct rlhf_safetensor *ids = expected(&f->golden, prefix, ".input_ids");
 
-    c->compared++;
-    if (!(distance <= c->worst)) {
-        c->worst = distance;
-        c->at_worst_is = is;
-        c->at_worst_wanted = wanted;
-    }
-}
-
-static void expect_agreement(const struct comparison *c, const char *name, const char *what)
-{
-    ck_assert_msg(c->compared > 0, "%s: nothing of %s was compared", name, what);
-    ck_assert_msg(c->worst <= 1, "%s: %s is %.9g where transformers has %.9g (%.1f times the tolerance)", name, what,
-                  c->at_worst_is, c->at_worst_wanted, c->worst);
-}
-
-/* The ragged rows under "right" or "left", packed. */
-struct packed {
-    size_t rows, width; /* B, S */
-    size_t tokens;      /* T    */
-    int32_t *ids;
-    uint32_t *start;
-    size_t *column; /* [T] where each token stood in its padded row */
-};
-
-static struct packed pack(const struct fixture *f, const char *prefix)
-{
-    const struct rlhf_safetensor *ids = expected(f, prefix, ".input_ids");
-    const struct rlhf_safetensor *mask = expected(f, prefix, ".attention_mask");
-    struct packed p = { .rows = ids->shape[0], .width = ids->shape[1] };
-
-    p.ids = calloc(p.rows * p.width, sizeof *p.ids);
-    p.column = calloc(p.rows * p.width, sizeof *p.column);
-    p.start = calloc(p.rows + 1, sizeof *p.start);
-    for (size_t b = 0; b < p.rows; b++) {
-        for (size_t s = 0; s < p.width; s++)
-            if (i64(mask, b * p.width + s)) {
-                p.column[p.tokens] = s;
-                p.ids[p.tokens++] = (int32_t)i64(ids, b * p.width + s);
-            }
-        p.start[b + 1] = (uint32_t)p.tokens;
-    }
-    return p;
+    return pack(ids, expected(&f->golden, prefix, ".attention_mask"), 0, ids->shape[0]);
 }
 
 static void forward(struct fixture *f, const struct packed *p)
@@ -212,13 +109,6 @@ static void forward(struct fixture *f, const struct packed *p)
     struct rlhf_error err = { 0 };
 
     ck_assert_msg(rlhf_pass_forward(f->pass, f->model, &batch, &err) == 0, "%s: %s", f->name, err.text);
-}
-
-static void free_packed(struct packed *p)
-{
-    free(p->ids);
-    free(p->column);
-    free(p->start);
 }
 
 /* Runs check over every fixture of the wanted kind that is supported. */
@@ -246,8 +136,8 @@ static void check_logits(struct fixture *f)
     const double tolerance = fmax(1e-4, 10 * rounding(f, "logits"));
 
     for (int side = 0; side < 2; side++) {
-        const struct rlhf_safetensor *wanted = expected(f, sides[side], ".logits");
-        struct packed p = pack(f, sides[side]);
+        const struct rlhf_safetensor *wanted = expected(&f->golden, sides[side], ".logits");
+        struct packed p = rows_of(f, sides[side]);
         float *logits = calloc(p.tokens * v, sizeof *logits);
         struct comparison c = { 0 };
         struct rlhf_error err = { 0 };
@@ -273,9 +163,9 @@ END_TEST
 
 static void check_logprobs(struct fixture *f)
 {
-    const struct rlhf_safetensor *logprobs = expected(f, "right", ".logprobs");
-    const struct rlhf_safetensor *entropies = expected(f, "right", ".entropy");
-    struct packed p = pack(f, "right");
+    const struct rlhf_safetensor *logprobs = expected(&f->golden, "right", ".logprobs");
+    const struct rlhf_safetensor *entropies = expected(&f->golden, "right", ".entropy");
+    struct packed p = rows_of(f, "right");
     int32_t *target = calloc(p.tokens, sizeof *target);
     float *logprob = calloc(p.tokens, sizeof *logprob), *entropy = calloc(p.tokens, sizeof *entropy);
     struct comparison c = { 0 };
@@ -309,8 +199,8 @@ END_TEST
 /* Mean over the labels of -logprob, and the gradient of that when grad is not NULL. */
 static double loss_of(struct fixture *f, const char *labels, float *grad)
 {
-    const struct rlhf_safetensor *label = expected(f, "right", labels);
-    struct packed p = pack(f, "right");
+    const struct rlhf_safetensor *label = expected(&f->golden, "right", labels);
+    struct packed p = rows_of(f, "right");
     int32_t *target = calloc(p.tokens, sizeof *target);
     float *logprob = calloc(p.tokens, sizeof *logprob), *d = calloc(p.tokens, sizeof *d);
     struct rlhf_error err = { 0 };
@@ -340,8 +230,8 @@ static void check_losses(struct fixture *f)
 {
     struct comparison c = { 0 };
 
-    compare(&c, loss_of(f, ".labels_all", NULL), (double)f32(expected(f, "loss", ".all"), 0), 1e-5, 1e-5);
-    compare(&c, loss_of(f, ".labels_completion", NULL), (double)f32(expected(f, "loss", ".completion"), 0), 1e-5,
+    compare(&c, loss_of(f, ".labels_all", NULL), (double)f32(expected(&f->golden, "loss", ".all"), 0), 1e-5, 1e-5);
+    compare(&c, loss_of(f, ".labels_completion", NULL), (double)f32(expected(&f->golden, "loss", ".completion"), 0), 1e-5,
             1e-5);
     expect_agreement(&c, f->name, "a loss");
 }
@@ -359,7 +249,7 @@ static void compare_gradients(struct fixture *f, const float *grad)
     const struct rlhf_parameter *table = rlhf_model_table(f->model, &tensors);
 
     for (size_t i = 0; i < tensors; i++) {
-        const struct rlhf_safetensor *wanted = expected(f, "grad.", table[i].name);
+        const struct rlhf_safetensor *wanted = expected(&f->golden, "grad.", table[i].name);
         struct comparison c = { 0 };
 
         ck_assert_uint_eq(rlhf_safetensor_elements(wanted), table[i].count);
@@ -367,8 +257,8 @@ static void compare_gradients(struct fixture *f, const float *grad)
             compare(&c, (double)grad[table[i].offset + j], (double)f32(wanted, j), 1e-5, 1e-4);
         expect_agreement(&c, f->name, wanted->name);
     }
-    for (size_t i = 0; i < f->expected.count; i++)
-        found += strncmp(f->expected.tensors[i].name, "grad.", 5) == 0;
+    for (size_t i = 0; i < f->golden.tensors.count; i++)
+        found += strncmp(f->golden.tensors.tensors[i].name, "grad.", 5) == 0;
     ck_assert_uint_eq(found, tensors);
 }
 
@@ -393,14 +283,14 @@ END_TEST
 /* All rows decoded together, prompts in one prefill. sequences may end early at end_id, then pad 0. */
 static void check_greedy(struct fixture *f)
 {
-    const struct rlhf_safetensor *sequences = expected(f, "gen", ".sequences");
-    const struct rlhf_safetensor *logprobs = expected(f, "gen", ".logprobs");
-    const struct rlhf_safetensor *stopped = expected(f, "gen_eos", ".sequences");
+    const struct rlhf_safetensor *sequences = expected(&f->golden, "gen", ".sequences");
+    const struct rlhf_safetensor *logprobs = expected(&f->golden, "gen", ".logprobs");
+    const struct rlhf_safetensor *stopped = expected(&f->golden, "gen_eos", ".sequences");
     const struct rlhf_sampling greedy = { .temperature = 0, .top_p = 1, .max_new_tokens = GENERATED };
     const struct rlhf_model_config *config = rlhf_model_get_config(f->model);
     const size_t v = config->vocabulary;
     const int64_t end_id = json_integer_value(json_object_get(f->meta, "eos_for_gen_eos"));
-    struct packed p = pack(f, "gen");
+    struct packed p = rows_of(f, "gen");
     struct rlhf_error err = { 0 };
     struct rlhf_cache *cache = rlhf_cache_new(config, p.rows, p.width + GENERATED, f->pool, &err);
     struct rlhf_extend *items = calloc(p.rows, sizeof *items);
@@ -475,8 +365,8 @@ static void check_rewards(struct fixture *f)
     struct comparison c = { 0 };
 
     for (int side = 0; side < 3; side++) {
-        const struct rlhf_safetensor *rewards = expected(f, sides[side], ".rewards");
-        struct packed p = pack(f, sides[side]);
+        const struct rlhf_safetensor *rewards = expected(&f->golden, sides[side], ".rewards");
+        struct packed p = rows_of(f, sides[side]);
         float *scalar = calloc(p.tokens, sizeof *scalar);
 
         scalars_of(f, &p, scalar);
@@ -484,7 +374,7 @@ static void check_rewards(struct fixture *f)
             compare(&c, (double)scalar[reward_at(f, &p, b)], (double)f32(rewards, b), 5e-5, 1e-5);
             for (size_t t = p.start[b]; side == 0 && t < p.start[b + 1]; t++)
                 compare(&c, (double)scalar[t],
-                        (double)f32(expected(f, "right", ".per_token_rewards"), b * p.width + p.column[t]), 5e-5,
+                        (double)f32(expected(&f->golden, "right", ".per_token_rewards"), b * p.width + p.column[t]), 5e-5,
                         1e-5);
         }
         free(scalar);
@@ -502,7 +392,7 @@ END_TEST
 /* Bradley-Terry over the pairs (row i, row i + B/2): -log sigmoid(chosen - rejected), mean. */
 static void check_reward_gradients(struct fixture *f)
 {
-    struct packed p = pack(f, "right");
+    struct packed p = rows_of(f, "right");
     float *scalar = calloc(p.tokens, sizeof *scalar), *d = calloc(p.tokens, sizeof *d), *grad;
     struct rlhf_error err = { 0 };
     struct comparison c = { 0 };
@@ -518,7 +408,7 @@ static void check_reward_gradients(struct fixture *f)
         d[chosen] = (float)(-1 / (1 + exp(margin)) / (double)pairs);
         d[rejected] = -d[chosen];
     }
-    compare(&c, loss, (double)f32(expected(f, "bt_loss", ""), 0), 1e-5, 1e-5);
+    compare(&c, loss, (double)f32(expected(&f->golden, "bt_loss", ""), 0), 1e-5, 1e-5);
     expect_agreement(&c, f->name, "the loss");
     rlhf_model_parameters(f->model, &n);
     grad = calloc(n, sizeof *grad);
@@ -554,7 +444,7 @@ static void expect_same_config(const struct rlhf_model_config *a, const struct r
  * tensors in the bare way is written otherwise, and is left out. */
 static void check_written(struct fixture *f)
 {
-    char path[PATH_MAX + 300];
+    char path[FIXTURE_PATH];
     struct rlhf_mapping map;
     struct rlhf_bytes config = { 0 }, tensors = { 0 };
     struct rlhf_safetensors ours, theirs;
@@ -602,12 +492,15 @@ START_TEST(what_is_not_supported_is_refused_by_the_name_of_its_key)
     size_t computed = 0;
 
     for (size_t i = 0; i < count; i++) {
-        json_t *config = json_in(names[i], "config.json"), *value;
+        char path[FIXTURE_PATH];
+        json_t *config, *value;
         struct rlhf_error err = { 0 };
         struct fixture f;
         bool named = false;
         const char *key;
 
+        snprintf(path, sizeof path, "%s/%s", folder, names[i]);
+        config = json_at(path, "config.json");
         if (open_fixture(&f, names[i], &err)) {
             computed++;
             close_fixture(&f);
@@ -627,7 +520,7 @@ static void report(void)
     size_t skipped = 0;
 
     for (size_t i = 0; i < count; i++) {
-        char path[PATH_MAX + 300];
+        char path[FIXTURE_PATH];
         struct rlhf_error err = { 0 };
         struct rlhf_model *m;
 

@@ -1,43 +1,11 @@
 /* sampling.c - the filters of transformers, over the cases of a folder of fixtures ($RLHF_FIXTURES/sampling, or
  * $RLHF_SHARED/fixtures/sampling). Cases with settings that are not built are named and counted as skipped.
  * The kept set must be exact, probabilities within 1e-5. */
-#include <limits.h>
-#include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <jansson.h>
-
-#include "base/io.h"
-#include "model/safetensors.h"
+#include "fixture.h"
 #include "model/sampler.h"
-#include "support/suite.h"
-#include "tensor/ops.h"
 
-static json_t *cases;
-static struct rlhf_mapping map;
-static struct rlhf_safetensors expected;
-
-static void open_folder(void)
-{
-    const char *fixtures = getenv("RLHF_FIXTURES"), *shared = getenv("RLHF_SHARED");
-    char folder[PATH_MAX], path[PATH_MAX + 40];
-    struct rlhf_error err = { 0 };
-
-    if (fixtures)
-        snprintf(folder, sizeof folder, "%s/sampling", fixtures);
-    else
-        snprintf(folder, sizeof folder, "%s/fixtures/sampling", shared ? shared : "");
-    snprintf(path, sizeof path, "%s/cases.json", folder);
-    if (!(cases = json_load_file(path, 0, NULL)))
-        skip("no fixtures: %s is not there (set RLHF_FIXTURES)", path);
-    snprintf(path, sizeof path, "%s/expected.safetensors", folder);
-    if (rlhf_map_file(&map, path, &err) < 0 || rlhf_safetensors_parse(&expected, map.data, map.size, &err) < 0) {
-        fprintf(stderr, "%s\n", err.text);
-        exit(1);
-    }
-}
+static char folder[PATH_MAX];
+static struct golden golden;
 
 /* False when the case has a setting that is not built; *missing names it. */
 static bool settings_of(const json_t *params, struct rlhf_sampling *s, const char **missing)
@@ -63,11 +31,11 @@ static bool settings_of(const json_t *params, struct rlhf_sampling *s, const cha
 
 static float *floats_of(const char *name, size_t *rows, size_t *v)
 {
-    const struct rlhf_safetensor *t = rlhf_safetensors_find(&expected, name);
+    const struct rlhf_safetensor *t = expected(&golden, "", name);
     struct rlhf_error err = { 0 };
     float *out;
 
-    ck_assert_msg(t && t->dims == 2, "expected.safetensors has no %s", name);
+    ck_assert_uint_eq(t->dims, 2);
     *rows = t->shape[0];
     *v = t->shape[1];
     out = calloc(*rows * *v, sizeof *out);
@@ -106,9 +74,11 @@ static void check_row(size_t index, const float *logits, const float *scores, co
 
 START_TEST(filtered_probabilities_are_those_of_transformers)
 {
+    json_t *cases = json_at(folder, "cases.json"), *one;
     size_t index, computed = 0;
-    json_t *one;
 
+    snprintf(golden.path, sizeof golden.path, "%s/expected.safetensors", folder);
+    open_golden(&golden);
     json_array_foreach(cases, index, one) {
         const char *missing;
         struct rlhf_sampling s;
@@ -116,8 +86,10 @@ START_TEST(filtered_probabilities_are_those_of_transformers)
         float *logits, *scores, *probabilities;
         char name[40];
 
-        if (!settings_of(json_object_get(one, "params"), &s, &missing))
+        if (!settings_of(json_object_get(one, "params"), &s, &missing)) {
+            printf("skipped case %zu: no %s\n", number, missing);
             continue;
+        }
         computed++;
         logits = floats_of(json_string_value(json_object_get(one, "logits")), &rows, &v);
         snprintf(name, sizeof name, "case%zu.scores", number);
@@ -130,31 +102,21 @@ START_TEST(filtered_probabilities_are_those_of_transformers)
         free(scores);
         free(probabilities);
     }
+    printf("%zu cases computed, %zu skipped\n", computed, json_array_size(cases) - computed);
     ck_assert_uint_gt(computed, 0);
+    json_decref(cases);
+    close_golden(&golden);
 }
 END_TEST
 
 int main(void)
 {
-    size_t index, skipped = 0;
     struct rlhf_error err = { 0 };
-    json_t *one;
 
-    open_folder();
+    fixture_folder("sampling", folder);
     if (rlhf_tensor_start(&err) < 0) {
         fprintf(stderr, "%s\n", err.text);
         return 1;
     }
-    json_array_foreach(cases, index, one) {
-        const char *missing;
-        struct rlhf_sampling s;
-
-        if (!settings_of(json_object_get(one, "params"), &s, &missing)) {
-            printf("skipped case %zu: no %s\n", index, missing);
-            skipped++;
-        }
-    }
-    printf("%zu cases computed, %zu skipped\n", json_array_size(cases) - skipped, skipped);
-    fflush(stdout);
     return RUN_SUITE("parity/sampling", filtered_probabilities_are_those_of_transformers);
 }
