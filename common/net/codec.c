@@ -163,7 +163,7 @@ static void sink_append(ProtobufCBuffer *base, size_t size, const uint8_t *data)
     sink->failed |= rlhf_bytes_append(sink->out, data, size, NULL) < 0;
 }
 
-int rlhf_pack(struct rlhf_bytes *out, const struct rlhf_header *h, const struct rlhf_message *m,
+int rlhf_pack_message(struct rlhf_bytes *out, const struct rlhf_header *h, const struct rlhf_message *m,
               struct rlhf_blob *frames, struct rlhf_error *err)
 {
     Rlhf__V1__Header header = RLHF__V1__HEADER__INIT;

@@ -43,7 +43,7 @@ int rlhf_header_read(struct rlhf_header *h, struct rlhf_budget *b, const struct 
 
 /* The frames of m under h (whose type and request are taken from m): header and body go into out (cleared first), blobs are
  * borrowed. frames has room for RLHF_MAX_FRAMES; returns how many, or -1. */
-int rlhf_pack(struct rlhf_bytes *out, const struct rlhf_header *h, const struct rlhf_message *m,
+int rlhf_pack_message(struct rlhf_bytes *out, const struct rlhf_header *h, const struct rlhf_message *m,
               struct rlhf_blob *frames, struct rlhf_error *err);
 
 const char *rlhf_message_name(uint32_t type); /* "GENERATE_JOBS", or "message" */

@@ -52,7 +52,7 @@ START_TEST(a_message_comes_out_as_it_went_in)
     body.reason = (char *)"größer";
     m.blobs[0] = (struct rlhf_blob){ "abc", 3 };
     m.blob_count = 1;
-    ck_assert_int_eq(rlhf_pack(&out, &h, &m, frames, &err), 3);
+    ck_assert_int_eq(rlhf_pack_message(&out, &h, &m, frames, &err), 3);
     rlhf_budget_reset(b, 1 << 20);
     expect_ok(rlhf_header_read(&got, b, &frames[0], &err), err);
     ck_assert_uint_eq(got.type, m.type);

@@ -308,7 +308,7 @@ static void pack_raw(struct raw *r, uint32_t protocol, uint32_t type, const char
 
     *r = (struct raw){ 0 };
     strcpy(h.run, run);
-    r->count = (size_t)rlhf_pack(&r->bytes, &h, &(struct rlhf_message){ .type = type, .request = 9, .body = body },
+    r->count = (size_t)rlhf_pack_message(&r->bytes, &h, &(struct rlhf_message){ .type = type, .request = 9, .body = body },
                                  r->frames, NULL);
 }
 
