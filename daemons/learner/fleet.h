@@ -94,7 +94,7 @@ int learner_take_back(struct learner *l, struct rlhf_peer *peer, const struct rl
                       struct rlhf_error *err);
 
 /* publish.c */
-int learner_publish(struct learner *l, struct rlhf_error *err);
+int learner_serve_weights(struct learner *l, struct rlhf_error *err);
 void learner_announce(struct learner *l, struct rlhf_peer *peer); /* everything published, to a newcomer */
 const struct learner_published *learner_find_published(const struct learner *l, const void *digest);
 

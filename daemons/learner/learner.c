@@ -156,7 +156,7 @@ int learner_act(struct learner *l, const struct learner_action *a, learner_answe
     l->answer = (struct learner_answer){ 0 };
     switch (a->kind) {
     case LEARNER_PUBLISH:
-        rc = learner_publish(l, err);
+        rc = learner_serve_weights(l, err);
         break;
     case LEARNER_GENERATE:
     case LEARNER_SCORE:

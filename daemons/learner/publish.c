@@ -43,7 +43,7 @@ static void drop(struct learner *l, const struct rlhf_digest *digest)
             l->published[i--] = l->published[--l->published_count];
 }
 
-int learner_publish(struct learner *l, struct rlhf_error *err)
+int learner_serve_weights(struct learner *l, struct rlhf_error *err)
 {
     const struct learner_action *a = l->action;
     const struct rlhf_digest digest = *rlhf_weights_digest(a->weights);
