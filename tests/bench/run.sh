@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Measures what is measured here, one JSON line a case, on an otherwise idle machine.
+#   tests/bench/run.sh [CASE ...]      cases of tests/bench/*.c by name; all of them without
+# SECONDS_A_CASE sets how long each is repeated (3); what counts is the median.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+cmake --preset dev --log-level=WARNING >&2
+cmake --build build/dev -j "$(nproc)" --target bench-all >&2
+for program in build/dev/tests/bench-*; do
+    [ -x "$program" ] && [ -f "$program" ] || continue
+    if [ $# -eq 0 ]; then
+        "$program" "${SECONDS_A_CASE:-3}"
+    else
+        for case in "$@"; do
+            "$program" "${SECONDS_A_CASE:-3}" "$case"
+        done
+    fi
+done
