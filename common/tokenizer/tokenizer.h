@@ -39,16 +39,25 @@ int rlhf_tokenizer_encode(const struct rlhf_tokenizer *t, const char *text, size
                           struct rlhf_tokens *out, struct rlhf_error *err);
 int rlhf_tokenizer_encode_special(const struct rlhf_tokenizer *t, const char *text, size_t size,
                                   struct rlhf_tokens *out, struct rlhf_error *err);
+/* The same with the tokens that the file's post-processor puts around a text (Hugging Face's
+ * add_special_tokens=True). */
+int rlhf_tokenizer_encode_wrapped(const struct rlhf_tokenizer *t, const char *text, size_t size,
+                                  struct rlhf_tokens *out, struct rlhf_error *err);
 
 /* Appends the bytes of ids to *out; special tokens are left out unless keep_special. Ids out of range are
  * an error (RLHF_REJECT). Bytes may be invalid UTF-8 when ids cut a character; that is the caller's to see. */
 int rlhf_tokenizer_decode(const struct rlhf_tokenizer *t, const int32_t *ids, size_t count, int keep_special,
                           struct rlhf_bytes *out, struct rlhf_error *err);
+/* For people: exactly the text that Hugging Face's decode() gives, always UTF-8 (what is not becomes U+FFFD),
+ * ids out of range left out. */
+int rlhf_tokenizer_decode_text(const struct rlhf_tokenizer *t, const int32_t *ids, size_t count, int keep_special,
+                               struct rlhf_bytes *out, struct rlhf_error *err);
 
 size_t rlhf_tokenizer_vocab(const struct rlhf_tokenizer *t); /* largest id + 1 */
 int32_t rlhf_tokenizer_begin(const struct rlhf_tokenizer *t); /* -1 where there is none */
 int32_t rlhf_tokenizer_end(const struct rlhf_tokenizer *t);
 int32_t rlhf_tokenizer_pad(const struct rlhf_tokenizer *t);
+int32_t rlhf_tokenizer_find(const struct rlhf_tokenizer *t, const char *token); /* id of "<|im_end|>"; -1 */
 
 void rlhf_tokenizer_free(struct rlhf_tokenizer *t); /* NULL is fine */
 

@@ -11,7 +11,7 @@
 #include "learner/train_parts.h"
 #include "telemetry/log.h"
 
-enum { SUBMIT_TASKS = 64 };
+enum { SUBMIT_TASKS = 64, PULL_COMPARISONS = 64 };
 
 /* ---- generating -------------------------------------------------------------------------------------- */
 
@@ -281,7 +281,7 @@ static int pull(struct pulled *p, size_t want, struct rlhf_error *err)
         learner_progress(w, "waiting for comparisons");
         if (learner_stopping(w))
             return learner_stopped(err);
-        a.want = missing;
+        a.want = missing < PULL_COMPARISONS ? missing : PULL_COMPARISONS;
         if (w->t->port->ask(w->t->port, &a, &answer, err) < 0)
             return -1;
         for (size_t i = 0; i < answer.count; i++) {

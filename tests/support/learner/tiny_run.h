@@ -40,17 +40,14 @@ static inline void tiny_world(const char *dir)
     fclose(documents), fclose(demonstrations), fclose(prompts), fclose(exact);
 }
 
-/* A world and a place for a run, in the process's directory. Static storage. */
+/* A world and a place for a run, in the process's directory. Never freed. */
 static inline void tiny_place(const char **world, const char **run)
 {
-    static char names[2][512];
     const char *base = a_directory();
     struct rlhf_error err = {0};
 
-    snprintf(names[0], sizeof names[0], "%s/world", base);
-    snprintf(names[1], sizeof names[1], "%s/run", base);
-    *world = names[0];
-    *run = names[1];
+    *world = strdup(in_directory(base, "world"));
+    *run = strdup(in_directory(base, "run"));
     expect_ok(rlhf_make_dirs(&rlhf_system_io, *world, &err), err);
     tiny_world(*world);
 }

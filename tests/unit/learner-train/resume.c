@@ -113,13 +113,10 @@ static void calm_run(void)
 
 static const char *fresh(void)
 {
-    static char place[512];
-
     local_port_free(&port);
     local_port_init(&port, tiny_utility);
     die_at = 0;
-    snprintf(place, sizeof place, "%s/run", a_directory());
-    return place;
+    return in_directory(a_directory(), "run");
 }
 
 static void same_as_calm(const char *dir, const char *what, unsigned n)
@@ -146,7 +143,7 @@ static void same_as_calm(const char *dir, const char *what, unsigned n)
 START_TEST(a_learner_killed_while_it_waits_for_others_goes_on_with_the_same_bits)
 {
     struct rlhf_error err = {0};
-    const char *base = fresh();
+    const char *base = strdup(fresh());
 
     for (unsigned n = 1; n <= calm_asks; n += 9) {
         char dir[600];
@@ -166,7 +163,7 @@ END_TEST
 START_TEST(a_learner_killed_at_any_call_on_files_goes_on_with_the_same_bits)
 {
     struct rlhf_error err = {0};
-    const char *base = fresh();
+    const char *base = strdup(fresh());
     unsigned step = calm_calls / 8 | 1;
 
     for (unsigned n = 3; n < calm_calls; n += step) {
@@ -186,7 +183,7 @@ END_TEST
 START_TEST(a_learner_killed_again_and_again_gets_there)
 {
     struct rlhf_error err = {0};
-    const char *dir = fresh();
+    const char *dir = strdup(fresh());
     unsigned lives = 1;
 
     for (die_at = calm_calls / 9; go(TINY_RUN, dir, &err) < 0; lives++)
@@ -199,7 +196,7 @@ END_TEST
 START_TEST(a_learner_that_is_asked_to_stop_keeps_its_last_step)
 {
     struct rlhf_error err = {0};
-    const char *dir = fresh();
+    const char *dir = strdup(fresh());
 
     port.stop_at = 30; /* inside sft */
     ck_assert_int_lt(go(TINY_RUN, dir, &err), 0);
@@ -226,7 +223,7 @@ static void flip_a_bit(const char *dir, const char *name)
 START_TEST(a_damaged_state_is_set_aside_and_the_one_before_used)
 {
     struct rlhf_error err = {0};
-    const char *dir = fresh();
+    const char *dir = strdup(fresh());
 
     port.stop_at = 30;
     ck_assert_int_lt(go(TINY_RUN, dir, &err), 0);
@@ -242,7 +239,7 @@ END_TEST
 START_TEST(a_damaged_checkpoint_is_set_aside_and_its_stage_done_again)
 {
     struct rlhf_error err = {0};
-    const char *dir = fresh();
+    const char *dir = strdup(fresh());
     struct rlhf_digest d;
 
     expect_ok(go(TINY_HEAD TINY_PRETRAIN TINY_SFT, dir, &err), err);
@@ -262,7 +259,7 @@ START_TEST(a_changed_stage_is_refused_and_an_added_one_is_done)
         "  - pretrain: {name: pre, data: [%s/documents.txt], steps: 13, batch: 4, window: 24,"
         " optimizer: {learning_rate: 1e-2, schedule: cosine, warmup: 2}}\n";
     struct rlhf_error err = {0};
-    const char *dir = fresh();
+    const char *dir = strdup(fresh());
     unsigned asks;
 
     expect_ok(go(TINY_HEAD TINY_PRETRAIN, dir, &err), err);
@@ -282,7 +279,7 @@ END_TEST
 START_TEST(data_that_changes_inside_a_stage_is_refused)
 {
     struct rlhf_error err = {0};
-    const char *dir = fresh(), *calm_world = world;
+    const char *dir = strdup(fresh()), *calm_world = world;
     char mine[600];
     FILE *f;
 

@@ -67,7 +67,6 @@ static void done_run(void)
 /* For a test that does a run of its own. */
 static void fresh(void)
 {
-    local_port_free(&port);
     tiny_place(&world, &dir);
     local_port_init(&port, tiny_utility);
 }
@@ -305,7 +304,7 @@ START_TEST(imported_comparisons_are_tokenised_from_their_text)
     fresh();
     for (int i = 0; i < 2; i++) {
         struct local_task *t = &port.tasks[port.task_count++];
-        char id[40];
+        char id[20];
         snprintf(id, sizeof id, "elsewhere-%d", i);
         *t = (struct local_task){strdup(id), strdup("Q: is rye good?\nA:"), strdup("imported"), calloc(2, sizeof(char *)), 2};
         for (int k = 0; k < 2; k++)
