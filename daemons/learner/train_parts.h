@@ -65,36 +65,10 @@ struct learner_work {
     json_t *provenance;               /* grows while the stage works; goes into its checkpoint */
 };
 
-/* DIR/a, DIR/a/b: of the run's directory. */
-int learner_path(const struct learner_trainer *t, char *out, size_t size, struct rlhf_error *err, const char *fmt, ...)
-    __attribute__((format(printf, 5, 6)));
-enum { LEARNER_PATH = 1024 };
-
-/* The model of a finished stage with the wanted head, or with stage NULL the run's own. */
-struct rlhf_model *learner_load_model(struct learner_work *w, const char *stage, enum rlhf_head head,
-                                      struct rlhf_error *err);
-/* DIR/checkpoints/STAGE, atomically, with w's provenance. Waits while the disk is full. */
-int learner_save_model(struct learner_work *w, const struct rlhf_model *m, struct rlhf_error *err);
-
-/* Appends {"event": event, "stage": name, ...details} to the journal. Takes details (may be NULL). */
-int learner_journal(struct learner_work *w, const char *event, json_t *details, struct rlhf_error *err);
-
 double learner_seconds(const struct learner_work *w);
 void learner_progress(struct learner_work *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 bool learner_stopping(const struct learner_work *w);
 int learner_stopped(struct rlhf_error *err); /* -1 with RLHF_AGAIN */
-
-/* Metrics: a JSON object a step, one line each. learner_metric() writes null for what is not finite. */
-json_t *learner_metrics_new(const struct learner_work *w);
-void learner_metric(json_t *metrics, const char *key, double value);
-int learner_metrics_write(struct learner_work *w, json_t *metrics, struct rlhf_error *err); /* takes metrics */
-/* Cuts off the lines behind size bytes: of steps that will be done again. */
-int learner_metrics_cut(struct learner_trainer *t, uint64_t size, struct rlhf_error *err);
-
-/* JSON on disk. */
-int learner_write_json(const struct learner_trainer *t, const char *path, const json_t *value, struct rlhf_error *err);
-json_t *learner_read_lines(const struct learner_trainer *t, const char *path, struct rlhf_error *err); /* an array */
-int learner_append_json(struct rlhf_bytes *out, const json_t *value, struct rlhf_error *err); /* one line */
 
 /* The stages: 0 when done, else -1. */
 int learner_pretrain(struct learner_work *w, struct rlhf_error *err);
@@ -103,6 +77,50 @@ int learner_collect(struct learner_work *w, struct rlhf_error *err);
 int learner_reward(struct learner_work *w, struct rlhf_error *err);
 int learner_policy(struct learner_work *w, struct rlhf_error *err);
 int learner_evaluate(struct learner_work *w, struct rlhf_error *err);
+
+/* ---- the run's directory (train_journal.c) ---------------------------------------------------------- */
+
+enum { LEARNER_PATH = 1024 };
+#define LEARNER_FILE_LIMIT ((size_t)1 << 36) /* 64 GiB: no file of a run is larger */
+
+/* A path below the run's directory. */
+int learner_path(const struct learner_trainer *t, char *out, size_t size, struct rlhf_error *err, const char *fmt, ...)
+    __attribute__((format(printf, 5, 6)));
+
+int learner_write_json(const struct learner_trainer *t, const char *path, const json_t *value, struct rlhf_error *err);
+int learner_append_json(struct rlhf_bytes *out, const json_t *value, struct rlhf_error *err); /* one line */
+json_t *learner_read_lines(const struct learner_trainer *t, const char *path, struct rlhf_error *err); /* an array */
+
+/* Appends {"event": event, "stage": name, ...details} to the journal. Takes details (may be NULL). */
+int learner_journal(struct learner_work *w, const char *event, json_t *details, struct rlhf_error *err);
+/* Puts a record of it into the trainer ctx. */
+int learner_replay(void *ctx, const void *record, size_t size, struct rlhf_error *err);
+
+/* Metrics: a JSON object a step, one line each. learner_metric() writes null for what is not finite. */
+int learner_metrics_open(struct learner_trainer *t, struct rlhf_error *err);
+json_t *learner_metrics_new(const struct learner_work *w);
+void learner_metric(json_t *metrics, const char *key, double value);
+int learner_metrics_write(struct learner_work *w, json_t *metrics, struct rlhf_error *err); /* takes metrics */
+/* Cuts off the lines behind size bytes: of steps that will be done again. */
+int learner_metrics_cut(struct learner_trainer *t, uint64_t size, struct rlhf_error *err);
+
+/* ---- what a stage is made from (train_inputs.c) ------------------------------------------------------ */
+
+/* Of the settings that make its result: its own, the model's, the tokenizer's, the seed. */
+int learner_stage_hash(const struct learner_trainer *t, size_t index, char text[RLHF_DIGEST_TEXT], struct rlhf_error *err);
+/* Of the data files that it reads; each one's own goes into the provenance. */
+int learner_stage_inputs(struct learner_work *w, char text[RLHF_DIGEST_TEXT], struct rlhf_error *err);
+/* Refuses stages that were started with other settings; a damaged checkpoint is set aside, its stage not done. */
+int learner_check_done(struct learner_trainer *t, struct rlhf_error *err);
+
+/* ---- tokenizer and models (train_tokenizer.c, train_checkpoint.c) ------------------------------------- */
+
+int learner_tokenizer_open(struct learner_trainer *t, struct rlhf_error *err);
+/* The model of a finished stage with the wanted head, or with stage NULL the run's own. */
+struct rlhf_model *learner_load_model(struct learner_work *w, const char *stage, enum rlhf_head head,
+                                      struct rlhf_error *err);
+/* DIR/checkpoints/STAGE, atomically, with w's provenance. Waits while the disk is full. */
+int learner_save_model(struct learner_work *w, const struct rlhf_model *m, struct rlhf_error *err);
 
 /* ---- state inside a stage (train_state.c) ------------------------------------------------------------ */
 

@@ -1,0 +1,129 @@
+/* train_checkpoint.c - models in and out of DIR/checkpoints. */
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "learner/train_parts.h"
+#include "telemetry/log.h"
+
+static struct rlhf_model *first_model(struct learner_work *w, struct rlhf_error *err)
+{
+    const struct rlhf_run *run = w->t->run;
+    struct rlhf_model_config c = {0};
+
+    if (run->model.load)
+        return rlhf_model_load(run->model.load, err);
+    if (rlhf_model_config_style(&c, rlhf_run_model_style(run), err) < 0)
+        return NULL;
+    c.layers = (uint32_t)run->model.layers;
+    c.heads = (uint32_t)run->model.heads;
+    c.kv_heads = (uint32_t)(run->model.kv_heads ? run->model.kv_heads : run->model.heads);
+    c.channels = (uint32_t)run->model.channels;
+    c.head_size = c.channels / c.heads;
+    if (run->model.mlp_size)
+        c.mlp_size = (uint32_t)run->model.mlp_size;
+    else if (c.mlp == RLHF_MLP_SWIGLU)
+        c.mlp_size = (c.channels * 8 / 3 + 31) / 32 * 32;
+    else
+        c.mlp_size = 4 * c.channels;
+    c.context = (uint32_t)run->model.context;
+    c.tied = run->model.tied;
+    c.vocabulary = (uint32_t)rlhf_tokenizer_vocab(w->t->tokenizer);
+    c.begin_id = rlhf_tokenizer_begin(w->t->tokenizer);
+    c.end_id = rlhf_tokenizer_end(w->t->tokenizer);
+    c.pad_id = rlhf_tokenizer_pad(w->t->tokenizer);
+    c.head = RLHF_HEAD_LM;
+    return rlhf_model_new(&c, (uint64_t)run->run.seed, err);
+}
+
+static struct rlhf_model *read_model(struct learner_work *w, const char *stage, struct rlhf_error *err)
+{
+    char dir[LEARNER_PATH], path[LEARNER_PATH], text[RLHF_DIGEST_TEXT];
+    struct rlhf_bytes config = {0}, tensors = {0};
+    struct rlhf_model *m = NULL;
+    struct rlhf_digest d;
+
+    if (learner_path(w->t, dir, sizeof dir, err, "checkpoints/%s", stage) == 0
+        && rlhf_atomic_verify(w->t->io, dir, err) == 0 && rlhf_path(path, sizeof path, dir, "config.json", err) == 0
+        && rlhf_read_file(w->t->io, path, LEARNER_FILE_LIMIT, &config, err) == 0
+        && rlhf_path(path, sizeof path, dir, "model.safetensors", err) == 0
+        && rlhf_read_file(w->t->io, path, LEARNER_FILE_LIMIT, &tensors, err) == 0)
+        m = rlhf_model_read(config.data, config.size, tensors.data, tensors.size, err);
+    if (m) {
+        d = rlhf_digest_of(tensors.data, tensors.size);
+        rlhf_digest_text(&d, text);
+        json_object_set_new(json_object_get(w->provenance, "parents"), stage, json_string(text));
+    }
+    rlhf_bytes_free(&config);
+    rlhf_bytes_free(&tensors);
+    return m;
+}
+
+struct rlhf_model *learner_load_model(struct learner_work *w, const char *stage, enum rlhf_head head,
+                                      struct rlhf_error *err)
+{
+    struct rlhf_model *m = stage ? read_model(w, stage, err) : first_model(w, err), *other;
+
+    if (!m) {
+        rlhf_fail_prefix(err, "model of %s", stage ? stage : "the run");
+        return NULL;
+    }
+    if (rlhf_model_get_config(m)->vocabulary < rlhf_tokenizer_vocab(w->t->tokenizer)) {
+        rlhf_fail(err, RLHF_REJECT, "the tokenizer has %zu tokens, the model of %s only %u; they do not belong together",
+                  rlhf_tokenizer_vocab(w->t->tokenizer), stage ? stage : "the run", rlhf_model_get_config(m)->vocabulary);
+        rlhf_model_free(m);
+        return NULL;
+    }
+    if (rlhf_model_get_config(m)->head == head)
+        return m;
+    other = rlhf_model_clone(m, head, (uint64_t)w->t->run->run.seed + w->key, err);
+    rlhf_model_free(m);
+    return other;
+}
+
+static int put_model(struct learner_work *w, const struct rlhf_model *m, struct rlhf_error *err)
+{
+    struct learner_trainer *t = w->t;
+    struct rlhf_bytes config = {0}, tensors = {0};
+    struct rlhf_atomic_dir *dir = NULL;
+    char path[LEARNER_PATH], *provenance = json_dumps(w->provenance, JSON_INDENT(1) | JSON_SORT_KEYS);
+    int rc = -1;
+
+    if (provenance && rlhf_model_write(m, &config, &tensors, err) == 0
+        && learner_path(t, path, sizeof path, err, "checkpoints/%s", w->name) == 0
+        && (dir = rlhf_atomic_begin(t->io, path, err)) && rlhf_atomic_put(dir, "config.json", config.data, config.size, err) == 0
+        && rlhf_atomic_put(dir, "model.safetensors", tensors.data, tensors.size, err) == 0
+        && rlhf_atomic_put(dir, "tokenizer.json", t->tokenizer_json.data, t->tokenizer_json.size, err) == 0
+        && (t->tokenizer_config.size == 0
+            || rlhf_atomic_put(dir, "tokenizer_config.json", t->tokenizer_config.data, t->tokenizer_config.size, err) == 0)
+        && rlhf_atomic_put(dir, "provenance.json", provenance, strlen(provenance), err) == 0)
+        rc = 0;
+    if (rc == 0)
+        rc = rlhf_atomic_commit(dir, err);
+    else
+        rlhf_atomic_abort(dir);
+    free(provenance);
+    rlhf_bytes_free(&config);
+    rlhf_bytes_free(&tensors);
+    return rc;
+}
+
+int learner_save_model(struct learner_work *w, const struct rlhf_model *m, struct rlhf_error *err)
+{
+    const struct timespec second = {.tv_sec = 1};
+    struct rlhf_error full = {0};
+
+    while (put_model(w, m, &full) < 0) {
+        if (full.code != RLHF_FULL) {
+            if (err)
+                *err = full;
+            return -1;
+        }
+        if (learner_stopping(w))
+            return learner_stopped(err);
+        rlhf_log(RLHF_LEVEL_WARNING, "checkpoint-waits stage=%s reason=\"%s\"", w->name, full.text);
+        learner_progress(w, "waiting for room on disk");
+        nanosleep(&second, NULL);
+    }
+    return 0;
+}

@@ -1,0 +1,163 @@
+/* train_inputs.c - what a stage is made from, so that a change is noticed: its settings and its data files. */
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "learner/train_parts.h"
+#include "telemetry/log.h"
+
+int learner_stage_hash(const struct learner_trainer *t, size_t index, char text[RLHF_DIGEST_TEXT], struct rlhf_error *err)
+{
+    struct rlhf_stage one = *rlhf_run_stage(t->run, index);
+    struct rlhf_run part = {.tokenizer = t->run->tokenizer, .model = t->run->model, .stages = {&one, 1}};
+    struct rlhf_bytes printed = {0};
+    struct rlhf_digest d;
+
+    part.run.name = t->run->run.name;
+    part.run.seed = t->run->run.seed;
+    if (rlhf_config_print(&rlhf_run_schema, &part, &printed, err) < 0)
+        return -1;
+    d = rlhf_digest_of(printed.data, printed.size);
+    rlhf_digest_text(&d, text);
+    rlhf_bytes_free(&printed);
+    return 0;
+}
+
+static int add_input(struct rlhf_hasher *h, json_t *files, const char *path, struct rlhf_error *err)
+{
+    struct rlhf_mapping m;
+    struct rlhf_digest d;
+    char text[RLHF_DIGEST_TEXT];
+
+    if (!path)
+        return 0;
+    if (rlhf_map_file(&m, path, err) < 0)
+        return -1;
+    d = rlhf_digest_of(m.data, m.size);
+    rlhf_unmap(&m);
+    rlhf_digest_text(&d, text);
+    rlhf_hasher_add(h, d.bytes, sizeof d.bytes);
+    json_object_set_new(files, path, json_string(text));
+    return 0;
+}
+
+static int add_inputs(struct rlhf_hasher *h, json_t *files, const struct rlhf_config_strings *paths, struct rlhf_error *err)
+{
+    for (size_t i = 0; i < paths->count; i++)
+        if (add_input(h, files, paths->items[i], err) < 0)
+            return -1;
+    return 0;
+}
+
+static int add_named(struct rlhf_hasher *h, json_t *files, const struct rlhf_config_list *list, struct rlhf_error *err)
+{
+    const struct rlhf_run_file *f = list->items;
+
+    for (size_t i = 0; i < list->count; i++)
+        if (add_input(h, files, f[i].file, err) < 0)
+            return -1;
+    return 0;
+}
+
+/* Only the weights: a sharded model is named by its index. */
+static int add_model(struct rlhf_hasher *h, json_t *files, const char *dir, struct rlhf_error *err)
+{
+    char path[LEARNER_PATH];
+
+    if (rlhf_path(path, sizeof path, dir, "model.safetensors", err) < 0)
+        return -1;
+    if (access(path, R_OK) < 0 && rlhf_path(path, sizeof path, dir, "model.safetensors.index.json", err) < 0)
+        return -1;
+    return add_input(h, files, path, err);
+}
+
+/* The files that w's stage reads: one digest over them, and each with its own in the provenance. */
+int learner_stage_inputs(struct learner_work *w, char text[RLHF_DIGEST_TEXT], struct rlhf_error *err)
+{
+    const struct rlhf_stage *s = w->stage;
+    struct rlhf_hasher *h = rlhf_hasher_new();
+    json_t *files = json_object();
+    struct rlhf_digest d;
+    int rc = 0;
+
+    if (!h || !files) {
+        json_decref(files);
+        if (h)
+            rlhf_hasher_end(h);
+        return rlhf_fail(err, RLHF_FULL, "out of memory for the digests of data files");
+    }
+    if (w->t->run->model.load && !rlhf_stage_from(w->t->run, w->index))
+        rc = add_model(h, files, w->t->run->model.load, err);
+    switch (rc < 0 ? RLHF_STAGE_KINDS : rlhf_stage_kind(s)) {
+    case RLHF_STAGE_KINDS:
+        break;
+    case RLHF_STAGE_PRETRAIN:
+        rc = add_inputs(h, files, &s->pretrain->data, err);
+        break;
+    case RLHF_STAGE_SFT:
+        rc = add_inputs(h, files, &s->sft->data, err) < 0 || add_inputs(h, files, &s->sft->mix.data, err) < 0 ? -1 : 0;
+        break;
+    case RLHF_STAGE_COLLECT:
+        rc = add_input(h, files, s->collect->prompts, err);
+        break;
+    case RLHF_STAGE_REWARD:
+        rc = add_inputs(h, files, &s->reward->validation, err) < 0 || add_input(h, files, s->reward->zero_mean_on, err) < 0
+                 ? -1
+                 : 0;
+        break;
+    case RLHF_STAGE_POLICY:
+        rc = add_input(h, files, s->policy->prompts, err) < 0 || add_inputs(h, files, &s->policy->mix.data, err) < 0 ? -1
+                                                                                                                     : 0;
+        break;
+    case RLHF_STAGE_EVALUATE:
+        rc = add_named(h, files, &s->evaluate->prompts, err) < 0 || add_named(h, files, &s->evaluate->perplexity, err) < 0
+                     || add_named(h, files, &s->evaluate->exact, err) < 0
+                 ? -1
+                 : 0;
+    }
+    d = rlhf_hasher_end(h);
+    rlhf_digest_text(&d, text);
+    json_object_set_new(w->provenance, "files", files);
+    return rc;
+}
+
+/* Where a finished stage's result is; evaluate and collect leave plain files that appear at once. */
+static bool makes_checkpoint(const struct rlhf_stage *s)
+{
+    enum rlhf_stage_kind k = rlhf_stage_kind(s);
+    return k != RLHF_STAGE_COLLECT && k != RLHF_STAGE_EVALUATE;
+}
+
+/* Stages that are done are checked against the run file and against their manifests. */
+int learner_check_done(struct learner_trainer *t, struct rlhf_error *err)
+{
+    for (size_t i = 0; i < rlhf_run_stages(t->run); i++) {
+        struct learner_record *r = &t->records[i];
+        const struct rlhf_stage *s = rlhf_run_stage(t->run, i);
+        char hash[RLHF_DIGEST_TEXT], path[LEARNER_PATH];
+        struct rlhf_error damage = {0};
+
+        if (!r->started)
+            continue;
+        if (learner_stage_hash(t, i, hash, err) < 0)
+            return -1;
+        if (strcmp(hash, r->hash) != 0)
+            return rlhf_fail(err, RLHF_REJECT,
+                             "stage %s was %s with other settings (its own, the model's, the tokenizer's or the seed); put "
+                             "them back, or give the changed run another run.dir",
+                             rlhf_stage_name(s), r->done ? "done" : "started");
+        if (!r->done || !makes_checkpoint(s))
+            continue;
+        if (learner_path(t, path, sizeof path, err, "checkpoints/%s", rlhf_stage_name(s)) < 0)
+            return -1;
+        if (rlhf_atomic_verify(t->io, path, &damage) < 0) {
+            rlhf_log(RLHF_LEVEL_WARNING, "checkpoint-damaged stage=%s reason=\"%s\" the stage is done again",
+                     rlhf_stage_name(s), damage.text);
+            if (damage.code == RLHF_CORRUPT && rlhf_set_aside(t->io, path, err) < 0)
+                return -1;
+            r->done = r->started = false;
+            r->iterations = 0;
+        }
+    }
+    return 0;
+}

@@ -1,0 +1,210 @@
+/* train_journal.c - what the run's directory says: paths, JSON, the journal, the metrics. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "learner/train_parts.h"
+#include "telemetry/log.h"
+
+/* ---- files ------------------------------------------------------------------------------------------- */
+
+int learner_path(const struct learner_trainer *t, char *out, size_t size, struct rlhf_error *err, const char *fmt, ...)
+{
+    char below[LEARNER_PATH];
+    va_list ap;
+    int length;
+
+    va_start(ap, fmt);
+    length = vsnprintf(below, sizeof below, fmt, ap);
+    va_end(ap);
+    if (length < 0 || (size_t)length >= sizeof below)
+        return rlhf_fail(err, RLHF_REJECT, "run directory %s: a path below it is too long", t->run->run.dir);
+    return rlhf_path(out, size, t->run->run.dir, below, err);
+}
+
+int learner_append_json(struct rlhf_bytes *out, const json_t *value, struct rlhf_error *err)
+{
+    char *text = json_dumps(value, JSON_COMPACT | JSON_REAL_PRECISION(9) | JSON_ENSURE_ASCII);
+    int rc;
+
+    if (!text)
+        return rlhf_fail(err, RLHF_FULL, "out of memory for a line of JSON");
+    rc = rlhf_bytes_append(out, text, strlen(text), err) < 0 || rlhf_bytes_append(out, "\n", 1, err) < 0 ? -1 : 0;
+    free(text);
+    return rc;
+}
+
+int learner_write_json(const struct learner_trainer *t, const char *path, const json_t *value, struct rlhf_error *err)
+{
+    char *text = json_dumps(value, JSON_INDENT(1) | JSON_REAL_PRECISION(9));
+    int rc;
+
+    if (!text)
+        return rlhf_fail(err, RLHF_FULL, "out of memory for %s", path);
+    rc = rlhf_write_file(t->io, path, text, strlen(text), err);
+    free(text);
+    return rc;
+}
+
+json_t *learner_read_lines(const struct learner_trainer *t, const char *path, struct rlhf_error *err)
+{
+    struct rlhf_bytes bytes = {0};
+    json_t *list = json_array();
+    char *line, *at;
+    size_t number = 0;
+
+    if (rlhf_read_file(t->io, path, LEARNER_FILE_LIMIT, &bytes, err) < 0) {
+        json_decref(list);
+        return NULL;
+    }
+    for (at = bytes.data; at && (line = strsep(&at, "\n"));) {
+        json_t *o;
+        number++;
+        if (!*line)
+            continue;
+        if (!(o = json_loads(line, 0, NULL)) || json_array_append_new(list, o) < 0) {
+            rlhf_fail(err, RLHF_CORRUPT, "%s:%zu: not JSON; remove the file, it is made again", path, number);
+            json_decref(list);
+            list = NULL;
+            break;
+        }
+    }
+    rlhf_bytes_free(&bytes);
+    return list;
+}
+
+/* ---- journal ----------------------------------------------------------------------------------------- */
+
+/* Every event names its stage; what it says beyond that is in the records' fields. */
+int learner_replay(void *ctx, const void *record, size_t size, struct rlhf_error *err)
+{
+    struct learner_trainer *t = ctx;
+    json_t *o = json_loadb(record, size, 0, NULL);
+    const char *event = json_string_value(json_object_get(o, "event"));
+    const char *name = json_string_value(json_object_get(o, "stage"));
+    int index = name ? rlhf_run_find(t->run, name) : -1;
+    struct learner_record *r;
+
+    if (!event || !name) {
+        json_decref(o);
+        return rlhf_fail(err, RLHF_CORRUPT, "journal of %s: a record has no event or stage", t->run->run.dir);
+    }
+    if (index < 0) {
+        rlhf_log(RLHF_LEVEL_WARNING, "stage-not-in-file stage=%s its results in %s are kept and not used", name,
+                 t->run->run.dir);
+        json_decref(o);
+        return 0;
+    }
+    r = &t->records[index];
+    if (strcmp(event, "started") == 0) {
+        r->started = true;
+        r->done = false;
+        r->iterations = 0;
+        snprintf(r->hash, sizeof r->hash, "%s", json_string_value(json_object_get(o, "hash")) ?: "");
+        snprintf(r->inputs, sizeof r->inputs, "%s", json_string_value(json_object_get(o, "inputs")) ?: "");
+        r->metrics = (uint64_t)json_integer_value(json_object_get(o, "metrics"));
+    } else if (strcmp(event, "done") == 0) {
+        r->done = true;
+        r->steps = (uint64_t)json_integer_value(json_object_get(o, "steps"));
+        r->tokens = (uint64_t)json_integer_value(json_object_get(o, "tokens"));
+        r->seconds = json_number_value(json_object_get(o, "seconds"));
+    } else if (strcmp(event, "iteration") == 0) {
+        const char *digest = json_string_value(json_object_get(o, "digest"));
+        uint64_t n = (uint64_t)json_integer_value(json_object_get(o, "iteration"));
+        struct rlhf_digest *grown = realloc(r->consumed, (r->iterations + 1) * sizeof *grown);
+        if (!grown) {
+            json_decref(o);
+            return rlhf_fail(err, RLHF_FULL, "out of memory for the journal");
+        }
+        r->consumed = grown;
+        if (n == r->iterations && digest && rlhf_digest_parse(&grown[n], digest))
+            r->iterations++;
+    }
+    json_decref(o);
+    return 0;
+}
+
+int learner_journal(struct learner_work *w, const char *event, json_t *details, struct rlhf_error *err)
+{
+    json_t *o = json_pack("{s:s, s:s}", "event", event, "stage", w->name);
+    char *text = NULL;
+    int rc = -1;
+
+    if (o && details)
+        json_object_update(o, details);
+    json_decref(details);
+    if (o && (text = json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(9))))
+        rc = rlhf_journal_append(w->t->journal, text, strlen(text), err);
+    else
+        rlhf_fail(err, RLHF_FULL, "out of memory for the journal");
+    free(text);
+    json_decref(o);
+    return rc;
+}
+
+/* ---- metrics ----------------------------------------------------------------------------------------- */
+
+json_t *learner_metrics_new(const struct learner_work *w)
+{
+    return json_pack("{s:s, s:I}", "stage", w->name, "step", (json_int_t)(w->step + 1));
+}
+
+void learner_metric(json_t *metrics, const char *key, double value)
+{
+    json_object_set_new(metrics, key, json_real(value) ?: json_null());
+}
+
+int learner_metrics_write(struct learner_work *w, json_t *metrics, struct rlhf_error *err)
+{
+    struct learner_trainer *t = w->t;
+    struct rlhf_bytes line = {0};
+    int rc;
+
+    json_object_set_new(metrics, "tokens", json_integer((json_int_t)w->tokens));
+    learner_metric(metrics, "seconds", learner_seconds(w));
+    rc = learner_append_json(&line, metrics, err);
+    json_decref(metrics);
+    for (size_t done = 0; rc == 0 && done < line.size;) {
+        ssize_t n = t->io->pwrite(t->io, t->metrics_fd, line.data + done, line.size - done, (off_t)(t->metrics_size + done));
+        if (n < 0 && errno == ENOSPC) { /* numbers for screens: the run is worth more */
+            rlhf_log(RLHF_LEVEL_WARNING, "metrics-lost path=%s/metrics.jsonl reason=\"disk full\"", t->run->run.dir);
+            rlhf_bytes_clear(&line);
+            break;
+        }
+        if (n < 0 && errno != EINTR)
+            rc = rlhf_fail(err, RLHF_FATAL, "cannot write %s/metrics.jsonl: %s", t->run->run.dir, strerror(errno));
+        done += n > 0 ? (size_t)n : 0;
+    }
+    if (rc == 0)
+        t->metrics_size += line.size;
+    rlhf_bytes_free(&line);
+    return rc;
+}
+
+int learner_metrics_cut(struct learner_trainer *t, uint64_t size, struct rlhf_error *err)
+{
+    if (size >= t->metrics_size)
+        return 0;
+    if (t->io->ftruncate(t->io, t->metrics_fd, (off_t)size) < 0)
+        return rlhf_fail(err, RLHF_FATAL, "cannot cut %s/metrics.jsonl to %llu bytes: %s", t->run->run.dir,
+                         (unsigned long long)size, strerror(errno));
+    t->metrics_size = size;
+    return 0;
+}
+
+int learner_metrics_open(struct learner_trainer *t, struct rlhf_error *err)
+{
+    char path[LEARNER_PATH];
+    struct stat st;
+
+    if (learner_path(t, path, sizeof path, err, "metrics.jsonl") < 0)
+        return -1;
+    t->metrics_fd = t->io->open(t->io, path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    if (t->metrics_fd < 0 || t->io->fstat(t->io, t->metrics_fd, &st) < 0)
+        return rlhf_fail(err, RLHF_FATAL, "cannot open %s: %s", path, strerror(errno));
+    t->metrics_size = (uint64_t)st.st_size;
+    return 0;
+}

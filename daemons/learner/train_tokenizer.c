@@ -1,0 +1,107 @@
+/* train_tokenizer.c - the run's tokenizer: loaded or learnt once, then kept in DIR/tokenizer. */
+#include <stdlib.h>
+
+#include "learner/train_parts.h"
+
+static struct rlhf_tokenizer *train_tokenizer(const struct learner_trainer *t, struct rlhf_error *err)
+{
+    const struct rlhf_config_strings *files = &t->run->tokenizer.train.files;
+    struct rlhf_bpe_options options = {.vocab_size = (size_t)t->run->tokenizer.train.vocab_size,
+                                       .min_count = 2,
+                                       .digits_alone = t->run->tokenizer.train.digits_alone};
+    struct rlhf_tokenizer *tokenizer = NULL;
+    struct rlhf_bytes text = {0};
+    size_t *sizes = NULL, count = 0, offset = 0;
+    const char **texts = NULL;
+
+    for (size_t i = 0; i < files->count; i++)
+        if (rlhf_read_texts(files->items[i], &text, &sizes, &count, err) < 0)
+            goto out;
+    if (count == 0) {
+        rlhf_fail(err, RLHF_REJECT, "tokenizer.train.files hold no text");
+        goto out;
+    }
+    if (!(texts = calloc(count, sizeof *texts))) {
+        rlhf_fail(err, RLHF_FULL, "out of memory for %zu texts", count);
+        goto out;
+    }
+    for (size_t i = 0; i < count; i++) {
+        texts[i] = text.data + offset;
+        offset += sizes[i];
+    }
+    tokenizer = rlhf_tokenizer_train(texts, sizes, count, &options, err);
+out:
+    free(texts);
+    free(sizes);
+    rlhf_bytes_free(&text);
+    return tokenizer;
+}
+
+/* Puts DIR/tokenizer in place from the files in source. */
+static int keep_tokenizer(const struct learner_trainer *t, const char *source, const char *target, struct rlhf_error *err)
+{
+    static const char *const names[] = {"tokenizer.json", "tokenizer_config.json"};
+    struct rlhf_atomic_dir *dir = rlhf_atomic_begin(t->io, target, err);
+
+    for (size_t i = 0; dir && i < 2; i++) {
+        char path[LEARNER_PATH];
+        struct rlhf_bytes bytes = {0};
+        int rc;
+
+        if (rlhf_path(path, sizeof path, source, names[i], err) < 0) {
+            rlhf_atomic_abort(dir);
+            return -1;
+        }
+        if (i == 1 && !rlhf_exists(t->io, path)) /* not every tokenizer has one */
+            continue;
+        rc = rlhf_read_file(t->io, path, LEARNER_FILE_LIMIT, &bytes, err) < 0
+                     || rlhf_atomic_put(dir, names[i], bytes.data, bytes.size, err) < 0
+                 ? -1
+                 : 0;
+        rlhf_bytes_free(&bytes);
+        if (rc < 0) {
+            rlhf_atomic_abort(dir);
+            return -1;
+        }
+    }
+    return dir ? rlhf_atomic_commit(dir, err) : -1;
+}
+
+static int make_tokenizer(struct learner_trainer *t, const char *target, struct rlhf_error *err)
+{
+    const char *load = t->run->tokenizer.train.files.count ? NULL : t->run->tokenizer.load ?: t->run->model.load;
+    struct rlhf_tokenizer *made;
+    char fresh[LEARNER_PATH];
+    int rc;
+
+    if (load)
+        return keep_tokenizer(t, load, target, err);
+    if (learner_path(t, fresh, sizeof fresh, err, "tokenizer.new") < 0 || !(made = train_tokenizer(t, err)))
+        return -1;
+    rc = rlhf_make_dirs(t->io, fresh, err) < 0 || rlhf_tokenizer_save(made, fresh, err) < 0
+                 || keep_tokenizer(t, fresh, target, err) < 0 || rlhf_remove_tree(t->io, fresh, err) < 0
+             ? -1
+             : 0;
+    rlhf_tokenizer_free(made);
+    return rc;
+}
+
+int learner_tokenizer_open(struct learner_trainer *t, struct rlhf_error *err)
+{
+    char dir[LEARNER_PATH], path[LEARNER_PATH];
+    struct rlhf_error damage = {0};
+
+    if (learner_path(t, dir, sizeof dir, err, "tokenizer") < 0)
+        return -1;
+    if (rlhf_atomic_verify(t->io, dir, &damage) < 0) {
+        if (damage.code == RLHF_CORRUPT && rlhf_set_aside(t->io, dir, err) < 0)
+            return -1;
+        if (make_tokenizer(t, dir, err) < 0)
+            return -1;
+    }
+    if (!(t->tokenizer = rlhf_tokenizer_load(dir, err)) || rlhf_path(path, sizeof path, dir, "tokenizer.json", err) < 0
+        || rlhf_read_file(t->io, path, LEARNER_FILE_LIMIT, &t->tokenizer_json, err) < 0
+        || rlhf_path(path, sizeof path, dir, "tokenizer_config.json", err) < 0)
+        return -1;
+    return rlhf_exists(t->io, path) ? rlhf_read_file(t->io, path, LEARNER_FILE_LIMIT, &t->tokenizer_config, err) : 0;
+}
