@@ -1,10 +1,13 @@
 /* train.c - the stages of a run, one after another. */
 #include "learner/train.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 
 #include "learner/train_parts.h"
 #include "telemetry/log.h"
@@ -153,6 +156,21 @@ size_t learner_trainer_done(const struct learner_trainer *t)
     return done;
 }
 
+/* One learner a directory: two would write over each other. The lock ends with the process. */
+static int lock(struct learner_trainer *t, struct rlhf_error *err)
+{
+    char path[LEARNER_PATH];
+
+    if (learner_path(t, path, sizeof path, err, "lock") < 0)
+        return -1;
+    t->lock_fd = t->io->open(t->io, path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    if (t->lock_fd < 0)
+        return rlhf_fail(err, RLHF_FATAL, "cannot open %s: %s", path, strerror(errno));
+    if (flock(t->lock_fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK)
+        return rlhf_fail(err, RLHF_REJECT, "another learner is at work here; stop it, or give this run another run.dir");
+    return 0;
+}
+
 struct learner_trainer *learner_trainer_new(const struct rlhf_run *run, const struct rlhf_io *io,
                                             const struct rlhf_clock *clock, struct rlhf_error *err)
 {
@@ -160,21 +178,21 @@ struct learner_trainer *learner_trainer_new(const struct rlhf_run *run, const st
     struct learner_trainer *t = calloc(1, sizeof *t);
     char path[LEARNER_PATH];
 
-    if (!t || !(t->records = calloc(rlhf_run_stages(run), sizeof *t->records))) {
+    if (!t) {
         rlhf_fail(err, RLHF_FULL, "out of memory for the trainer");
-        learner_trainer_free(t);
         return NULL;
     }
-    t->run = run;
-    t->io = io;
-    t->clock = clock;
-    t->metrics_fd = -1;
+    *t = (struct learner_trainer){.run = run, .io = io, .clock = clock, .metrics_fd = -1, .lock_fd = -1};
+    if (!(t->records = calloc(rlhf_run_stages(run), sizeof *t->records))) {
+        rlhf_fail(err, RLHF_FULL, "out of memory for %zu stages", rlhf_run_stages(run));
+        goto failed;
+    }
     if (rlhf_tensor_start(err) < 0 || !(t->pool = rlhf_pool_new((unsigned)run->learner.threads, err)))
         goto failed;
     for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
         if (learner_path(t, path, sizeof path, err, "%s", folders[i]) < 0 || rlhf_make_dirs(io, path, err) < 0)
             goto failed;
-    if (learner_path(t, path, sizeof path, err, "journal") < 0
+    if (lock(t, err) < 0 || learner_path(t, path, sizeof path, err, "journal") < 0
         || !(t->journal = rlhf_journal_open(io, path, learner_replay, t, err)) || learner_metrics_open(t, err) < 0 || learner_check_done(t, err) < 0
         || learner_tokenizer_open(t, err) < 0)
         goto failed;
@@ -191,6 +209,8 @@ void learner_trainer_free(struct learner_trainer *t)
         return;
     if (t->metrics_fd >= 0)
         t->io->close(t->io, t->metrics_fd);
+    if (t->lock_fd >= 0)
+        t->io->close(t->io, t->lock_fd);
     rlhf_journal_close(t->journal);
     for (size_t i = 0; t->records && i < rlhf_run_stages(t->run); i++)
         free(t->records[i].consumed);

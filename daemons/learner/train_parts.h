@@ -46,7 +46,7 @@ struct learner_trainer {
     struct rlhf_journal *journal;
     struct learner_record *records; /* [stages] */
     struct learner_published published[LEARNER_NAMES];
-    int metrics_fd;
+    int metrics_fd, lock_fd;
     uint64_t metrics_size;
 };
 

@@ -9,6 +9,8 @@
 #include "rl/statistics.h"
 #include "telemetry/log.h"
 
+enum { MOST_COMPLETIONS = 64, MOST_TOGETHER = 64 }; /* of a comparison; comparisons of one pass */
+
 /* Comparisons as token sequences. Comparison i has the completions first[i] .. first[i + 1] - 1. */
 struct comparisons {
     struct rlhf_sequences sequences; /* [begin] prompt completion [end], as sampled */
@@ -78,6 +80,10 @@ static int add(struct comparisons *c, size_t limit, json_t *line, struct rlhf_er
     struct rlhf_tokens ids = {0};
     int rc = grow(c, k, err);
 
+    if (k > MOST_COMPLETIONS) {
+        c->skipped++;
+        return rc;
+    }
     json_array_foreach(list, i, entry)
     {
         size_t tokens = json_array_size(json_object_get(line, "prompt_ids")) + json_array_size(json_object_get(entry, "ids"));
@@ -170,28 +176,48 @@ static json_t *tokenised(const struct learner_trainer *t, const struct rlhf_comp
                      "ranks", ranks);
 }
 
+/* A line that is JSON but no comparison (published sets hold a few: equal completions, prompts that differ) is said aloud
+ * and left out. */
+static int add_validation(struct reward *r, const char *line, const char *where, size_t *refused, struct rlhf_error *err)
+{
+    struct rlhf_comparison c = {0};
+    struct rlhf_error why = {0};
+    json_t *o = json_loads(line, 0, NULL);
+    int rc;
+
+    if (!o)
+        return rlhf_fail(err, RLHF_REJECT, "%s: not JSON", where);
+    json_decref(o);
+    if (rlhf_comparison_parse(&c, line, strlen(line), where, &why) < 0) {
+        rlhf_log(RLHF_LEVEL_WARNING, "comparison-left-out stage=%s reason=\"%s\"", r->w->name, why.text);
+        ++*refused;
+        return 0;
+    }
+    o = tokenised(r->w->t, &c, err);
+    rc = o ? add(&r->validation, r->limit, o, err) : -1;
+    json_decref(o);
+    rlhf_comparison_free(&c);
+    return rc;
+}
+
 static int read_validation(struct reward *r, const char *path, struct rlhf_error *err)
 {
     struct rlhf_bytes bytes = {0};
-    size_t number = 0;
+    size_t number = 0, lines = 0, refused = 0;
     char *at, *line, where[LEARNER_PATH];
-    int rc = rlhf_read_file(r->w->t->io, path, (size_t)1 << 36, &bytes, err);
+    int rc = rlhf_read_file(r->w->t->io, path, LEARNER_FILE_LIMIT, &bytes, err);
 
     for (at = bytes.data; rc == 0 && at && (line = strsep(&at, "\n"));) {
-        struct rlhf_comparison c = {0};
-        json_t *o;
         number++;
         if (!*line)
             continue;
+        lines++;
         snprintf(where, sizeof where, "%s:%zu", path, number);
-        if ((rc = rlhf_comparison_parse(&c, line, strlen(line), where, err)) < 0)
-            break;
-        o = tokenised(r->w->t, &c, err);
-        rc = o ? add(&r->validation, r->limit, o, err) : -1;
-        json_decref(o);
-        rlhf_comparison_free(&c);
+        rc = add_validation(r, line, where, &refused, err);
     }
     rlhf_bytes_free(&bytes);
+    if (rc == 0 && refused == lines)
+        rc = rlhf_fail(err, RLHF_REJECT, "%s: not one of its %zu lines is a comparison", path, lines);
     return rc;
 }
 
@@ -207,7 +233,7 @@ static int read_all(struct reward *r, struct rlhf_error *err)
         if (read_validation(r, files->items[i], err) < 0)
             return -1;
     if (r->train.skipped + r->validation.skipped)
-        rlhf_log(RLHF_LEVEL_WARNING, "comparisons-too-long stage=%s left_out=%zu limit=%zu", r->w->name,
+        rlhf_log(RLHF_LEVEL_WARNING, "comparisons-too-large stage=%s left_out=%zu limit=%zu", r->w->name,
                  r->train.skipped + r->validation.skipped, r->limit);
     if (r->train.count == 0)
         return rlhf_fail(err, RLHF_REJECT, "the rounds hold no comparison with a preference of at most %zu tokens", r->limit);
@@ -252,7 +278,7 @@ static int pairs_gradient(struct reward *r, struct learner_training *tr, const u
     memset(b->slope, 0, b->tokens.size * sizeof *b->slope);
     for (size_t i = 0, n = 0; i < count; i++) {
         uint32_t first = r->train.first[index[i]], k = r->train.first[index[i] + 1] - first;
-        float reward[k], slope[k];
+        float reward[MOST_COMPLETIONS], slope[MOST_COMPLETIONS];
         for (uint32_t j = 0; j < k; j++) {
             reward[j] = b->value[b->start[n + j + 1] - 1];
             slope[j] = 0;
@@ -279,9 +305,9 @@ static int step(struct learner_training *tr, void *ctx, uint64_t number, double 
     struct rlhf_agreement a = {0};
 
     for (size_t i = 0; i < batch;) {
-        uint32_t index[64];
+        uint32_t index[MOST_TOGETHER];
         size_t count = 0, items = 0, packed = 0;
-        while (i < batch && count < 64) { /* all completions of a prompt in one pass */
+        while (i < batch && count < MOST_TOGETHER) { /* all completions of a prompt in one pass */
             uint32_t at = learner_order_at(&r->order, number * batch + i);
             if (count > 0 && packed + tokens_of(&r->train, at) > tr->compute.limit)
                 break;

@@ -6,7 +6,7 @@
 #include "learner/action.h"
 #include "model/model.h"
 
-enum { LOCAL_MODELS = 16, LOCAL_TASKS = 512 };
+enum { LOCAL_MODELS = 16, LOCAL_TASKS = 4096 };
 
 struct local_task {
     char *id, *prompt, *round, **completions;

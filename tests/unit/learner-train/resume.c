@@ -300,6 +300,29 @@ START_TEST(data_that_changes_inside_a_stage_is_refused)
 }
 END_TEST
 
+START_TEST(a_second_learner_in_the_same_directory_is_refused)
+{
+    struct rlhf_error err = {0};
+    const char *dir = fresh();
+    struct ticking_clock clock = a_ticking_clock(1);
+    struct learner_trainer *first, *second;
+    struct rlhf_run run;
+
+    tiny_parse(&run, TINY_RUN, dir, world);
+    first = learner_trainer_new(&run, &rlhf_system_io, &clock.clock, &err);
+    expect_some(first, err);
+    second = learner_trainer_new(&run, &rlhf_system_io, &clock.clock, &err);
+    ck_assert_ptr_null(second);
+    expect_code(err, RLHF_REJECT);
+    expect_contains(err.text, "another learner");
+    learner_trainer_free(first);
+    first = learner_trainer_new(&run, &rlhf_system_io, &clock.clock, &err);
+    expect_some(first, err);
+    learner_trainer_free(first);
+    rlhf_run_free(&run);
+}
+END_TEST
+
 int main(void)
 {
     return RUN_SUITE_AFTER(calm_run, "learner/resume", a_learner_killed_while_it_waits_for_others_goes_on_with_the_same_bits,
@@ -307,5 +330,6 @@ int main(void)
                      a_learner_killed_again_and_again_gets_there, a_learner_that_is_asked_to_stop_keeps_its_last_step,
                      a_damaged_state_is_set_aside_and_the_one_before_used,
                      a_damaged_checkpoint_is_set_aside_and_its_stage_done_again,
-                     a_changed_stage_is_refused_and_an_added_one_is_done, data_that_changes_inside_a_stage_is_refused);
+                     a_changed_stage_is_refused_and_an_added_one_is_done, data_that_changes_inside_a_stage_is_refused,
+                     a_second_learner_in_the_same_directory_is_refused);
 }
