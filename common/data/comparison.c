@@ -5,49 +5,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Turns of a transcript. What only looks like one ("\n\nHuman-like") is text, because of the colon. */
-static const char human[] = "\n\nHuman:", assistant[] = "\n\nAssistant:";
+#include "data/lines.h"
+#include "data/transcript.h"
 
 enum { MAX_COMPLETIONS = 64 };
-
-/* ---- role/content lists become transcripts ---------------------------------------------------------- */
-
-static bool is_conversation(const json_t *value)
-{
-    return json_is_array(value) && json_array_size(value) > 0;
-}
-
-/* The messages [from, to) of a list, each as "\n\nHuman: text" or "\n\nAssistant: text". */
-static int write_turns(const json_t *list, size_t from, size_t to, const char *key, struct rlhf_bytes *out,
-                       struct rlhf_error *err)
-{
-    for (size_t i = from; i < to; i++) {
-        const json_t *message = json_array_get(list, i);
-        const char *role = json_string_value(json_object_get(message, "role"));
-        const char *content = json_string_value(json_object_get(message, "content"));
-        const char *name;
-
-        if (!role || !content)
-            return rlhf_fail(err, RLHF_REJECT, "%s[%zu] must have \"role\" and \"content\", both strings", key, i);
-        name = strcmp(role, "user") == 0 ? "Human" : strcmp(role, "assistant") == 0 ? "Assistant" : NULL;
-        if (!name && strcmp(role, "system") == 0)
-            name = "System";
-        if (!name)
-            return rlhf_fail(err, RLHF_REJECT, "%s[%zu] has the role \"%s\"; user, assistant and system are known",
-                             key, i, role);
-        if (rlhf_bytes_printf(out, err, "\n\n%s: %s", name, content) < 0)
-            return -1;
-    }
-    return 0;
-}
 
 /* A whole conversation as one transcript; NULL and *err. Owned by the caller. */
 static char *transcript_of(const json_t *prompt, const json_t *answer, const char *key, struct rlhf_error *err)
 {
     struct rlhf_bytes out = { 0 };
 
-    if ((prompt && write_turns(prompt, 0, json_array_size(prompt), "prompt", &out, err) < 0)
-        || write_turns(answer, 0, json_array_size(answer), key, &out, err) < 0) {
+    if ((prompt && rlhf_transcript_append(prompt, "prompt", &out, err) < 0)
+        || rlhf_transcript_append(answer, key, &out, err) < 0) {
         rlhf_bytes_free(&out);
         return NULL;
     }
@@ -82,32 +51,17 @@ static int set_pair(struct rlhf_comparison *c, const char *prompt, size_t prompt
                : rlhf_fail(err, RLHF_FULL, "no memory for a comparison");
 }
 
-/* Where the prompt of two transcripts ends: behind the last "\n\nAssistant:" that they have in common. 0: nowhere. */
-static size_t prompt_end(const char *a, const char *b)
-{
-    size_t common = 0, end = 0;
-    const char *turn;
-
-    while (a[common] && a[common] == b[common])
-        common++;
-    for (const char *at = a; (turn = strstr(at, assistant)) && turn + strlen(assistant) <= a + common; at = turn + 1)
-        end = (size_t)(turn - a) + strlen(assistant);
-    return end;
-}
-
-static bool has_turn(const char *text)
-{
-    return strstr(text, human) || strstr(text, assistant);
-}
-
 static int parse_transcripts(struct rlhf_comparison *c, const char *chosen, const char *rejected,
                              struct rlhf_error *err)
 {
-    size_t end = prompt_end(chosen, rejected);
+    size_t common = 0, end;
 
-    if (strcmp(chosen, rejected) == 0)
+    while (chosen[common] && chosen[common] == rejected[common])
+        common++;
+    if (!chosen[common] && !rejected[common])
         return rlhf_fail(err, RLHF_REJECT, "chosen and rejected are equal");
-    if (end == 0 || has_turn(chosen + end) || has_turn(rejected + end))
+    end = rlhf_transcript_prompt(chosen, common);
+    if (end == 0 || rlhf_transcript_has_turn(chosen + end) || rlhf_transcript_has_turn(rejected + end))
         return rlhf_fail(err, RLHF_REJECT, "chosen and rejected have different prompts: without \"prompt\", they must be"
                                            " transcripts that differ in their last assistant turn only");
     return set_pair(c, chosen, end, chosen + end, rejected + end, err);
@@ -124,7 +78,7 @@ static int parse_pair(struct rlhf_comparison *c, const json_t *json, struct rlhf
             return parse_transcripts(c, good, bad, err);
         return set_pair(c, json_string_value(prompt), json_string_length(prompt), good, bad, err);
     }
-    if (!is_conversation(chosen) || !is_conversation(rejected) || (prompt && !is_conversation(prompt)))
+    if (!json_is_array(chosen) || !json_is_array(rejected) || (prompt && !json_is_array(prompt)))
         return rlhf_fail(err, RLHF_REJECT,
                          "\"chosen\", \"rejected\" and \"prompt\" must all be strings or all be role/content lists");
     char *good = transcript_of(prompt, chosen, "chosen", err);
@@ -169,16 +123,13 @@ static int parse_ranking(struct rlhf_comparison *c, const json_t *json, struct r
 int rlhf_comparison_parse(struct rlhf_comparison *c, const char *json, size_t size, const char *where,
                           struct rlhf_error *err)
 {
-    json_error_t at;
-    json_t *object = json_loadb(json, size, JSON_REJECT_DUPLICATES, &at);
+    json_t *object = rlhf_parse_object(json, size, where, err);
     int rc;
 
     *c = (struct rlhf_comparison){ 0 };
     if (!object)
-        return rlhf_fail(err, RLHF_REJECT, "%s: not JSON: %s (column %d)", where, at.text, at.column);
-    if (!json_is_object(object))
-        rc = rlhf_fail(err, RLHF_REJECT, "not a JSON object");
-    else if (json_object_get(object, "responses"))
+        return -1;
+    if (json_object_get(object, "responses"))
         rc = parse_ranking(c, object, err);
     else if (json_object_get(object, "chosen") && json_object_get(object, "rejected"))
         rc = parse_pair(c, object, err);

@@ -22,7 +22,7 @@ struct rlhf_sequences {
 int rlhf_sequences_append(struct rlhf_sequences *s, const int32_t *ids, size_t count, struct rlhf_error *err);
 void rlhf_sequences_free(struct rlhf_sequences *s);
 
-/* Pretraining text: JSON lines {"text"} or, for *.txt, documents separated by blank lines. Each becomes
+/* Pretraining text: JSON lines {"text"} (or a transcript in "chosen") or, for *.txt, documents separated by blank lines. Each becomes
  * [begin] text [end]. */
 int rlhf_read_documents(const char *path, const struct rlhf_tokenizer *t, struct rlhf_sequences *out,
                         struct rlhf_error *err);
@@ -34,8 +34,10 @@ int rlhf_read_texts(const char *path, struct rlhf_bytes *text, size_t **sizes, s
 int rlhf_cut_windows(const struct rlhf_sequences *documents, size_t size, struct rlhf_sequences *out,
                      struct rlhf_error *err);
 
-/* Demonstrations and prompts: {"prompt", "completion"}; HH transcripts {"chosen"} count as well (prompt = up to and
- * including the last "\n\nAssistant:"). Sequence = [begin] prompt completion [end]; prompt_size[i] is the number of
+/* Demonstrations and prompts: {"prompt", "completion"}, strings or role/content lists; {"messages"}; HH transcripts
+ * {"chosen"} count as well. Dialogues become "\n\nHuman: ...\n\nAssistant: ..." transcripts, and the prompt is what goes
+ * up to and includes the last "\n\nAssistant:". Prompt and completion are encoded apart, so that the prompt's ids are the
+ * same when it is sampled from, whatever is answered. Sequence = [begin] prompt completion [end]; prompt_size[i] is the number of
  * its tokens before the completion. For prompts, the completion is left out and so is [end]; "expected" is kept
  * where present (exact-match tasks). Over max_tokens: left out and counted in *skipped. */
 struct rlhf_demonstrations {

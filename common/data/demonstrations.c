@@ -63,44 +63,67 @@ full:
     return rlhf_fail(err, RLHF_FULL, "no memory for %zu prompts", count + 1);
 }
 
-/* Prompt and completion of a line, in one of the forms of data.h. */
-static int split(struct reader *r, const json_t *json, const char *where, struct rlhf_error *err)
+/* A string or a list of turns under key. */
+static int append_value(const json_t *json, const char *key, struct rlhf_bytes *out, struct rlhf_error *err)
 {
-    const json_t *turns = json_object_get(json, "prompt");
-    const char *prompt, *completion, *chosen;
-    size_t size;
+    const json_t *value = json_object_get(json, key);
+
+    if (json_is_string(value))
+        return rlhf_bytes_append(out, json_string_value(value), json_string_length(value), err);
+    if (!value)
+        return rlhf_fail(err, RLHF_REJECT, "key \"%s\" is missing", key);
+    return rlhf_transcript_append(value, key, out, err);
+}
+
+/* Cuts the transcript in r->prompt behind its last "\n\nAssistant:"; what follows is the completion. */
+static int cut_transcript(struct reader *r, const char *key, struct rlhf_error *err)
+{
+    size_t size = rlhf_transcript_prompt(r->prompt.data, r->prompt.size);
+
+    if (size == 0)
+        return rlhf_fail(err, RLHF_REJECT, "\"%s\" has no assistant turn, so no prompt can be told apart", key);
+    if (rlhf_bytes_append(&r->completion, r->prompt.data + size, r->prompt.size - size, err) < 0)
+        return -1;
+    r->prompt.size = size;
+    r->prompt.data[size] = '\0';
+    return 0;
+}
+
+/* A dialogue under one key: "messages", or an HH transcript in "chosen". A prompt may end in a user's turn. */
+static int split_dialogue(struct reader *r, const json_t *json, const char *key, struct rlhf_error *err)
+{
+    const json_t *turns = json_object_get(json, key), *last = json_array_get(turns, json_array_size(turns) - 1);
+    const char *role = json_string_value(json_object_get(last, "role"));
+
+    if (append_value(json, key, &r->prompt, err) < 0)
+        return -1;
+    if (!r->completions && role && strcmp(role, "assistant") != 0)
+        return rlhf_bytes_append(&r->prompt, RLHF_ASSISTANT_TURN, strlen(RLHF_ASSISTANT_TURN), err);
+    return cut_transcript(r, key, err);
+}
+
+/* Prompt and completion of a line, in one of the forms of data.h. */
+static int split(struct reader *r, const json_t *json, struct rlhf_error *err)
+{
+    const json_t *prompt = json_object_get(json, "prompt");
 
     rlhf_bytes_clear(&r->prompt);
     rlhf_bytes_clear(&r->completion);
-    if (json_is_array(turns)) {
-        if (rlhf_transcript_render(turns, true, where, "prompt", &r->prompt, err) < 0)
-            return -1;
-    } else if (turns) {
-        if (rlhf_get_text(json, "prompt", true, where, &prompt, err) < 0
-            || rlhf_bytes_append(&r->prompt, prompt, strlen(prompt), err) < 0)
-            return -1;
-    } else if (json_object_get(json, "chosen")) {
-        if (rlhf_get_text(json, "chosen", true, where, &chosen, err) < 0)
-            return -1;
-        if ((size = rlhf_transcript_prompt(chosen, strlen(chosen))) == 0)
-            return rlhf_fail(err, RLHF_REJECT, "%s: \"chosen\" has no \"\\n\\nAssistant:\", so no prompt can be told apart",
-                             where);
-        return rlhf_bytes_append(&r->prompt, chosen, size, err) < 0
-                       || rlhf_bytes_append(&r->completion, chosen + size, strlen(chosen + size), err) < 0
-                   ? -1
-                   : 0;
-    } else {
-        return rlhf_fail(err, RLHF_REJECT, "%s: key \"prompt\" is missing (a transcript in \"chosen\" would do)", where);
-    }
+    if (!prompt && json_object_get(json, "messages"))
+        return split_dialogue(r, json, "messages", err);
+    if (!prompt && json_object_get(json, "chosen"))
+        return split_dialogue(r, json, "chosen", err);
+    if (append_value(json, "prompt", &r->prompt, err) < 0)
+        return -1;
     if (!r->completions)
-        return 0;
-    turns = json_object_get(json, "completion");
-    if (json_is_array(turns))
-        return rlhf_transcript_render(turns, false, where, "completion", &r->completion, err);
-    return rlhf_get_text(json, "completion", true, where, &completion, err) < 0
-                   || rlhf_bytes_append(&r->completion, completion, strlen(completion), err) < 0
-               ? -1
-               : 0;
+        return json_is_array(prompt) ? rlhf_bytes_append(&r->prompt, RLHF_ASSISTANT_TURN, strlen(RLHF_ASSISTANT_TURN), err) : 0;
+    if (!json_is_array(prompt))
+        return append_value(json, "completion", &r->completion, err);
+    /* Turns on both sides are one dialogue; a plain completion answers the last of them. */
+    if (!json_is_array(json_object_get(json, "completion"))
+        && rlhf_bytes_append(&r->prompt, RLHF_ASSISTANT_TURN " ", strlen(RLHF_ASSISTANT_TURN " "), err) < 0)
+        return -1;
+    return append_value(json, "completion", &r->prompt, err) < 0 ? -1 : cut_transcript(r, "completion", err);
 }
 
 static int read_line(struct reader *r, const json_t *json, const char *where, struct rlhf_error *err)
@@ -108,8 +131,10 @@ static int read_line(struct reader *r, const json_t *json, const char *where, st
     const char *expected;
     size_t prompt_size;
 
-    if (rlhf_get_text(json, "expected", false, where, &expected, err) < 0 || split(r, json, where, err) < 0)
+    if (rlhf_get_text(json, "expected", false, where, &expected, err) < 0)
         return -1;
+    if (split(r, json, err) < 0)
+        return rlhf_fail_prefix(err, "%s", where);
     if (r->completions && r->completion.size == 0)
         return rlhf_fail(err, RLHF_REJECT, "%s: the completion is empty", where);
     if (tokenise(r, &prompt_size, err) < 0)

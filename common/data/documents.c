@@ -41,6 +41,14 @@ static int each_paragraph(const char *path, each_text *each, void *ctx, struct r
     return rc;
 }
 
+/* The text of a line: "text", or the transcript in "chosen". */
+static int get_document(const json_t *json, const char *where, const char **text, struct rlhf_error *err)
+{
+    const char *key = !json_object_get(json, "text") && json_object_get(json, "chosen") ? "chosen" : "text";
+
+    return rlhf_get_text(json, key, true, where, text, err);
+}
+
 static int each_document(const char *path, each_text *each, void *ctx, struct rlhf_error *err)
 {
     struct rlhf_lines l;
@@ -51,7 +59,7 @@ static int each_document(const char *path, each_text *each, void *ctx, struct rl
     while (rc == 0 && (more = rlhf_lines_next(&l, &line, &size, err)) != 0) {
         json_t *json = more < 0 ? NULL : rlhf_parse_object(line, size, l.where, err);
 
-        rc = !json || rlhf_get_text(json, "text", true, l.where, &text, err) < 0
+        rc = !json || get_document(json, l.where, &text, err) < 0
                  ? -1
                  : each(ctx, text, strlen(text), l.where, err);
         json_decref(json);
@@ -94,8 +102,13 @@ int rlhf_read_documents(const char *path, const struct rlhf_tokenizer *t, struct
                         struct rlhf_error *err)
 {
     struct tokenised ctx = { .tokenizer = t, .out = out };
+    size_t tokens = out->tokens.size, count = out->count;
     int rc = each_in(path, tokenise, &ctx, err);
 
+    if (rc < 0) {
+        out->tokens.size = tokens;
+        out->count = count;
+    }
     rlhf_tokens_free(&ctx.ids);
     return rc;
 }

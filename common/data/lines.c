@@ -13,6 +13,13 @@ int rlhf_lines_open(struct rlhf_lines *l, const char *path, struct rlhf_error *e
     return rlhf_map_file(&l->map, path, err);
 }
 
+static bool is_blank(const char *line, size_t size)
+{
+    while (size > 0 && (line[size - 1] == ' ' || line[size - 1] == '\t'))
+        size--;
+    return size == 0;
+}
+
 int rlhf_lines_next(struct rlhf_lines *l, const char **line, size_t *size, struct rlhf_error *err)
 {
     while (l->at < l->map.size) {
@@ -28,7 +35,7 @@ int rlhf_lines_next(struct rlhf_lines *l, const char **line, size_t *size, struc
         if (length > RLHF_LINE_MAX)
             return rlhf_fail(err, RLHF_REJECT, "%s: the line has %zu bytes, at most %d are read", l->where, length,
                              RLHF_LINE_MAX);
-        if (strspn(start, " \t") < length) {
+        if (!is_blank(start, length)) {
             *line = start;
             *size = length;
             return 1;
@@ -47,15 +54,15 @@ json_t *rlhf_parse_object(const char *text, size_t size, const char *where, stru
 {
     json_error_t why;
     json_t *json = json_loadb(text, size, JSON_REJECT_DUPLICATES, &why); /* refuses bad UTF-8 and \u0000 */
+    int shown = (int)(size < 60 ? size : 60);
 
     if (!json) {
-        rlhf_fail(err, RLHF_REJECT, "%s: not JSON: %s (column %d): %.*s%s", where, why.text, why.column,
-                  (int)(size < 60 ? size : 60), text, size > 60 ? "..." : "");
+        rlhf_fail(err, RLHF_REJECT, "%s: not JSON: %s (column %d): %.*s%s", where, why.text, why.column, shown,
+                  text, size > 60 ? "..." : "");
         return NULL;
     }
     if (!json_is_object(json)) {
-        rlhf_fail(err, RLHF_REJECT, "%s: an object {...} is expected, found: %.*s", where, (int)(size < 60 ? size : 60),
-                  text);
+        rlhf_fail(err, RLHF_REJECT, "%s: an object {...} is expected, found: %.*s", where, shown, text);
         json_decref(json);
         return NULL;
     }

@@ -2,46 +2,57 @@
 
 #include <string.h>
 
-#define TURN "\n\nAssistant:"
-
 size_t rlhf_transcript_prompt(const char *text, size_t limit)
 {
-    const size_t size = strlen(TURN);
+    const size_t size = strlen(RLHF_ASSISTANT_TURN);
     size_t found = 0;
 
-    for (const char *at = strstr(text, TURN); at && (size_t)(at - text) + size <= limit; at = strstr(at + 1, TURN))
+    for (const char *at = strstr(text, RLHF_ASSISTANT_TURN); at && (size_t)(at - text) + size <= limit;
+         at = strstr(at + 1, RLHF_ASSISTANT_TURN))
         found = (size_t)(at - text) + size;
     return found;
 }
 
-static int render_turn(const json_t *turn, bool open, const char *where, const char *key, struct rlhf_bytes *out,
-                       struct rlhf_error *err)
+bool rlhf_transcript_has_turn(const char *text)
 {
-    const char *role = json_string_value(json_object_get(turn, "role"));
-    const char *content = json_string_value(json_object_get(turn, "content"));
-
-    if (!role || !content)
-        return rlhf_fail(err, RLHF_REJECT, "%s: every turn of \"%s\" needs strings \"role\" and \"content\"", where, key);
-    if (strcmp(role, "system") == 0)
-        return rlhf_bytes_append(out, content, strlen(content), err);
-    if (strcmp(role, "user") == 0 || strcmp(role, "human") == 0)
-        return rlhf_bytes_printf(out, err, "\n\nHuman: %s", content);
-    if (strcmp(role, "assistant") != 0)
-        return rlhf_fail(err, RLHF_REJECT, "%s: \"%s\" has the role \"%s\"; known are system, user, human, assistant",
-                         where, key, role);
-    return open ? rlhf_bytes_printf(out, err, TURN " %s", content) : rlhf_bytes_printf(out, err, " %s", content);
+    return strstr(text, "\n\nHuman:") || strstr(text, RLHF_ASSISTANT_TURN);
 }
 
-int rlhf_transcript_render(const json_t *turns, bool open, const char *where, const char *key, struct rlhf_bytes *out,
-                           struct rlhf_error *err)
+static const char *heading(const char *role)
+{
+    static const struct {
+        const char *role, *heading;
+    } roles[] = {
+        { "system", "" },
+        { "user", "\n\nHuman: " },
+        { "human", "\n\nHuman: " },
+        { "assistant", RLHF_ASSISTANT_TURN " " },
+    };
+
+    for (size_t i = 0; i < sizeof(roles) / sizeof(*roles); i++)
+        if (strcmp(role, roles[i].role) == 0)
+            return roles[i].heading;
+    return NULL;
+}
+
+int rlhf_transcript_append(const json_t *turns, const char *key, struct rlhf_bytes *out, struct rlhf_error *err)
 {
     size_t i;
     json_t *turn;
 
-    if (json_array_size(turns) == 0)
-        return rlhf_fail(err, RLHF_REJECT, "%s: \"%s\" must be a list of turns, or a string", where, key);
-    json_array_foreach(turns, i, turn)
-        if (render_turn(turn, open, where, key, out, err) < 0)
+    if (!json_is_array(turns) || json_array_size(turns) == 0)
+        return rlhf_fail(err, RLHF_REJECT, "\"%s\" must be a string or a list of {\"role\", \"content\"}", key);
+    json_array_foreach(turns, i, turn) {
+        const char *role = json_string_value(json_object_get(turn, "role"));
+        const char *content = json_string_value(json_object_get(turn, "content"));
+
+        if (!role || !content)
+            return rlhf_fail(err, RLHF_REJECT, "%s[%zu] must have \"role\" and \"content\", both strings", key, i);
+        if (!heading(role))
+            return rlhf_fail(err, RLHF_REJECT, "%s[%zu] has the role \"%.40s\"; known are system, user, human, assistant",
+                             key, i, role);
+        if (rlhf_bytes_printf(out, err, "%s%s", heading(role), content) < 0)
             return -1;
-    return open ? rlhf_bytes_append(out, TURN, strlen(TURN), err) : 0;
+    }
+    return 0;
 }

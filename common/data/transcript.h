@@ -3,16 +3,21 @@
 #define RLHF_DATA_TRANSCRIPT_H
 
 #include <jansson.h>
+#include <stdbool.h>
 
 #include "base/memory.h"
 
-/* Bytes of text up to and including the last "\n\nAssistant:" within its first `limit` bytes; 0 when there is none. A prompt ends
- * so, and the completion begins with the space behind it. */
+/* Where the next turn is the assistant's to speak. */
+#define RLHF_ASSISTANT_TURN "\n\nAssistant:"
+
+/* Bytes of text up to and including the last "\n\nAssistant:" within its first `limit` bytes; 0 when there is none. A prompt
+ * ends so, and the completion begins with the space behind it. */
 size_t rlhf_transcript_prompt(const char *text, size_t limit);
 
-/* A list of {"role", "content"} as a transcript. Roles: system (its text first), user or human, assistant. With open, the last turn must be
- * a user's and "\n\nAssistant:" is put behind it (a prompt); without, assistant turns only begin with a space (a completion). */
-int rlhf_transcript_render(const json_t *turns, bool open, const char *where, const char *key, struct rlhf_bytes *out,
-                           struct rlhf_error *err);
+/* Whether a turn begins somewhere in text. What only looks like one ("\n\nHuman-like") is text, because of the colon. */
+bool rlhf_transcript_has_turn(const char *text);
+
+/* Appends a list of {"role", "content"} as a transcript. Roles: system (its text alone), user or human, assistant. */
+int rlhf_transcript_append(const json_t *turns, const char *key, struct rlhf_bytes *out, struct rlhf_error *err);
 
 #endif

@@ -1,2 +1,5 @@
 rlhf_suites(unit tokenizer USES tokenizer base)
 rlhf_suites(parity tokenizer USES tokenizer base LIBS PkgConfig::jansson)
+rlhf_suites(unit data USES data tokenizer base)
+rlhf_suites(parity data USES data tokenizer base)
+rlhf_fuzz(comparison USES data)
