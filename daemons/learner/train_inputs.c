@@ -15,8 +15,12 @@ int learner_stage_hash(const struct learner_trainer *t, size_t index, char text[
 
     part.run.name = t->run->run.name;
     part.run.seed = t->run->run.seed;
-    if (rlhf_config_print(&rlhf_run_schema, &part, &printed, err) < 0)
+    /* Where a stage stands names its draws, and what it starts from may follow from the stages before it. */
+    if (rlhf_config_print(&rlhf_run_schema, &part, &printed, err) < 0
+        || rlhf_bytes_printf(&printed, err, "place %zu from %s", index, rlhf_stage_from(t->run, index) ?: "") < 0) {
+        rlhf_bytes_free(&printed);
         return -1;
+    }
     d = rlhf_digest_of(printed.data, printed.size);
     rlhf_digest_text(&d, text);
     rlhf_bytes_free(&printed);
@@ -143,8 +147,8 @@ int learner_check_done(struct learner_trainer *t, struct rlhf_error *err)
             return -1;
         if (strcmp(hash, r->hash) != 0)
             return rlhf_fail(err, RLHF_REJECT,
-                             "stage %s was %s with other settings (its own, the model's, the tokenizer's or the seed); put "
-                             "them back, or give the changed run another run.dir",
+                             "stage %s was %s with other settings (its own, its place in the file, the model's, the "
+                             "tokenizer's or the seed); put them back, add stages behind it only, or give the changed run another run.dir",
                              rlhf_stage_name(s), r->done ? "done" : "started");
         if (!r->done || !makes_checkpoint(s))
             continue;

@@ -330,6 +330,76 @@ START_TEST(imported_comparisons_are_tokenised_from_their_text)
 }
 END_TEST
 
+START_TEST(truncated_sampling_is_corrected_for_and_every_option_of_ppo_works)
+{
+    static const char text[] = TINY_HEAD TINY_PRETRAIN TINY_SFT TINY_COLLECT TINY_REWARD
+        "  - policy: {name: p, from: sft, reward_model: rm, prompts: %s/prompts.jsonl, iterations: 3, "
+        "prompts_per_iteration: 8, minibatch: 5, inner_epochs: 2, value_clip: 0.2, whiten_rewards: true, "
+        "whiten_advantages: false, penalize_missing_end: true, gae_lambda: 0.9, discount: 0.99, "
+        "optimizer: {epsilon_inside: true, clip_norm: 0}, sampling: {max_new_tokens: 8, temperature: 0.7, top_k: 3}}\n";
+    struct rlhf_error err = {0};
+    int lines;
+
+    fresh();
+    expect_ok(tiny_go(text, dir, world, &rlhf_system_io, &port, 1000, &err), err);
+    /* Policy and reference are one model at first: their distributions agree although the sampler's was cut. */
+    ck_assert_double_eq_tol(metric(dir, "p", "kl", 0, 1, &lines), 0, 1e-5);
+    ck_assert_int_eq(lines, 3);
+    ck_assert_double_gt(metric(dir, "p", "value_clip_fraction", 0, 0, NULL), -1);
+}
+END_TEST
+
+#define VALIDATED                                                                                                        \
+    TINY_HEAD TINY_PRETRAIN TINY_COLLECT_ONE                                                                             \
+        "  - reward: {name: rm, rounds: [round-1], validation: [%s/validation.jsonl], epochs: 1}\n"
+#define TINY_COLLECT_ONE                                                                                                 \
+    "  - collect: {name: round-1, policies: [pre], prompts: %s/prompts.jsonl, samples: 3, sampling: {max_new_tokens: 8}}\n"
+
+/* Texts differ, so that the untrained policy's babble has an order. */
+static double shorter(const char *prompt, const char *completion)
+{
+    (void)prompt;
+    return -(double)strlen(completion);
+}
+
+START_TEST(validation_files_are_read_whatever_form_they_have)
+{
+    struct rlhf_error err = {0};
+    json_t *o;
+    FILE *f;
+
+    fresh();
+    port.utility = shorter;
+    f = fopen(in_directory(world, "validation.jsonl"), "w");
+    fputs("{\"prompt\": \"Q: a\\nA:\", \"chosen\": \" yes.\", \"rejected\": \" no.\"}\n"
+          "{\"prompt\": \"Q: b\\nA:\", \"responses\": [\" x\", \" y\", \" zz\"], \"ranks\": [1, 2, 2]}\n"
+          "{\"prompt\": \"Q: c\\nA:\", \"chosen\": \" same\", \"rejected\": \" same\"}\n", f);
+    fclose(f);
+    expect_ok(tiny_go(VALIDATED, dir, world, &rlhf_system_io, &port, 1000, &err), err);
+    o = read_json(dir, "evaluations/rm/metrics.json");
+    ck_assert_int_eq(json_integer_value(json_object_get(o, "comparisons")), 2); /* the third is none */
+    ck_assert_int_eq(json_integer_value(json_object_get(o, "pairs")), 3);
+    ck_assert_int_eq(json_integer_value(json_object_get(o, "ties")), 1);
+    json_decref(o);
+}
+END_TEST
+
+START_TEST(a_validation_line_that_is_not_json_is_named)
+{
+    struct rlhf_error err = {0};
+    FILE *f;
+
+    fresh();
+    port.utility = shorter;
+    f = fopen(in_directory(world, "validation.jsonl"), "w");
+    fputs("{\"prompt\": \"a\", \"chosen\": \"b\", \"rejected\": \"c\"}\n{\"prompt\": \n", f);
+    fclose(f);
+    ck_assert_int_lt(tiny_go(VALIDATED, dir, world, &rlhf_system_io, &port, 1000, &err), 0);
+    expect_contains(err.text, "validation.jsonl:2");
+    expect_contains(err.text, "not JSON");
+}
+END_TEST
+
 int main(void)
 {
     return RUN_SUITE_AFTER(done_run, "learner/stages", pretraining_and_fine_tuning_learn_what_they_are_given,
@@ -341,5 +411,8 @@ int main(void)
                      weights_that_no_job_will_name_again_are_dropped, a_log_prob_that_differs_by_a_bit_stops_the_run,
                      a_reward_that_is_not_finite_costs_its_step_and_no_weights,
                      ten_steps_in_a_row_that_are_not_finite_stop_the_run, a_policy_that_runs_away_is_stopped_and_told_why,
-                     a_missing_file_is_named, imported_comparisons_are_tokenised_from_their_text);
+                     a_missing_file_is_named,
+                     truncated_sampling_is_corrected_for_and_every_option_of_ppo_works,
+                     validation_files_are_read_whatever_form_they_have, a_validation_line_that_is_not_json_is_named,
+                     imported_comparisons_are_tokenised_from_their_text);
 }
