@@ -10,22 +10,54 @@ static const char *const schedules[] = {"constant", "linear", "cosine", NULL};
 static const char *const styles[] = {"gpt2", "llama", NULL};
 
 /* One row. The macros keep a row on a line: key, where it lives, default, range, help. */
-#define BOOL(k, s, f, d, h) {.key = k, .type = RLHF_CONFIG_BOOL, .offset = offsetof(s, f), .def = d, .help = h}
-#define INT(k, s, f, d, lo, hi, h)                                                                                  \
-    {.key = k, .type = RLHF_CONFIG_INTEGER, .offset = offsetof(s, f), .def = d, .min = lo, .max = hi, .help = h}
-#define NUM(k, s, f, d, lo, hi, h)                                                                                  \
-    {.key = k, .type = RLHF_CONFIG_NUMBER, .offset = offsetof(s, f), .def = d, .min = lo, .max = hi, .help = h}
-#define STR(k, s, f, d, h) {.key = k, .type = RLHF_CONFIG_STRING, .offset = offsetof(s, f), .def = d, .help = h}
-#define NEED(k, s, f, h)                                                                                            \
-    {.key = k, .type = RLHF_CONFIG_STRING, .offset = offsetof(s, f), .required = true, .min = 1, .max = 200, .help = h}
-#define STRS(k, s, f, h) {.key = k, .type = RLHF_CONFIG_STRINGS, .offset = offsetof(s, f), .help = h}
-#define NEEDS(k, s, f, h)                                                                                           \
-    {.key = k, .type = RLHF_CONFIG_STRINGS, .offset = offsetof(s, f), .required = true, .min = 1, .max = 1000, .help = h}
-#define CHOICE(k, s, f, d, c, h)                                                                                    \
-    {.key = k, .type = RLHF_CONFIG_CHOICE, .offset = offsetof(s, f), .def = d, .choices = c, .help = h}
-#define MAP(k, s, f, sch, h) {.key = k, .type = RLHF_CONFIG_MAP, .offset = offsetof(s, f), .sub = &sch, .help = h}
-#define LIST(k, s, f, sch, h) {.key = k, .type = RLHF_CONFIG_LIST, .offset = offsetof(s, f), .sub = &sch, .help = h}
-#define OPTION(k, s, f, sch, h) {.key = k, .type = RLHF_CONFIG_OPTION, .offset = offsetof(s, f), .sub = &sch, .help = h}
+#define BOOL(k, s, f, d, h)                                                                                  \
+    {                                                                                                        \
+        .key = k, .type = RLHF_CONFIG_BOOL, .offset = offsetof(s, f), .def = d, .help = h                    \
+    }
+#define INT(k, s, f, d, lo, hi, h)                                                                           \
+    {                                                                                                        \
+        .key = k, .type = RLHF_CONFIG_INTEGER, .offset = offsetof(s, f), .def = d, .min = lo, .max = hi,     \
+        .help = h                                                                                            \
+    }
+#define NUM(k, s, f, d, lo, hi, h)                                                                           \
+    {                                                                                                        \
+        .key = k, .type = RLHF_CONFIG_NUMBER, .offset = offsetof(s, f), .def = d, .min = lo, .max = hi,      \
+        .help = h                                                                                            \
+    }
+#define STR(k, s, f, d, h)                                                                                   \
+    {                                                                                                        \
+        .key = k, .type = RLHF_CONFIG_STRING, .offset = offsetof(s, f), .def = d, .help = h                  \
+    }
+#define NEED(k, s, f, h)                                                                                     \
+    {                                                                                                        \
+        .key = k, .type = RLHF_CONFIG_STRING, .offset = offsetof(s, f), .required = true, .min = 1,          \
+        .max = 200, .help = h                                                                                \
+    }
+#define STRS(k, s, f, h)                                                                                     \
+    {                                                                                                        \
+        .key = k, .type = RLHF_CONFIG_STRINGS, .offset = offsetof(s, f), .help = h                           \
+    }
+#define NEEDS(k, s, f, h)                                                                                    \
+    {                                                                                                        \
+        .key = k, .type = RLHF_CONFIG_STRINGS, .offset = offsetof(s, f), .required = true, .min = 1,         \
+        .max = 1000, .help = h                                                                               \
+    }
+#define CHOICE(k, s, f, d, c, h)                                                                             \
+    {                                                                                                        \
+        .key = k, .type = RLHF_CONFIG_CHOICE, .offset = offsetof(s, f), .def = d, .choices = c, .help = h    \
+    }
+#define MAP(k, s, f, sch, h)                                                                                 \
+    {                                                                                                        \
+        .key = k, .type = RLHF_CONFIG_MAP, .offset = offsetof(s, f), .sub = &sch, .help = h                  \
+    }
+#define LIST(k, s, f, sch, h)                                                                                \
+    {                                                                                                        \
+        .key = k, .type = RLHF_CONFIG_LIST, .offset = offsetof(s, f), .sub = &sch, .help = h                 \
+    }
+#define OPTION(k, s, f, sch, h)                                                                              \
+    {                                                                                                        \
+        .key = k, .type = RLHF_CONFIG_OPTION, .offset = offsetof(s, f), .sub = &sch, .help = h               \
+    }
 
 #define LARGE 1e15 /* a limit for numbers that have no natural one */
 
@@ -33,14 +65,18 @@ static const char *const styles[] = {"gpt2", "llama", NULL};
 static const struct rlhf_config_key optimizer_keys[] = {
     NUM("learning_rate", OPT, learning_rate, "1e-4", 0, 10, "Peak learning rate."),
     CHOICE("schedule", OPT, schedule, "constant", schedules, "How the rate falls after the warm-up."),
-    NUM("final_rate", OPT, final_rate, "0.1", 0, 1, "Rate at the last step, as a fraction of the peak (linear, cosine)."),
-    INT("warmup", OPT, warmup, "0", 0, LARGE, "Steps over which the rate rises (in a policy stage: iterations)."),
-    NUM("warmup_from", OPT, warmup_from, "0.1", 0, 1, "Rate at the first step of the warm-up, as a fraction of the peak."),
+    NUM("final_rate", OPT, final_rate, "0.1", 0, 1,
+        "Rate at the last step, as a fraction of the peak (linear, cosine)."),
+    INT("warmup", OPT, warmup, "0", 0, LARGE,
+        "Steps over which the rate rises (in a policy stage: iterations)."),
+    NUM("warmup_from", OPT, warmup_from, "0.1", 0, 1,
+        "Rate at the first step of the warm-up, as a fraction of the peak."),
     NUM("weight_decay", OPT, weight_decay, "0", 0, 10, "Decoupled weight decay of matrices."),
     NUM("beta1", OPT, beta1, "0.9", 0, 0.999999, "Decay of the first moment."),
     NUM("beta2", OPT, beta2, "0.95", 0, 0.999999, "Decay of the second moment."),
     NUM("epsilon", OPT, epsilon, "1e-8", 1e-16, 1, "Added to the square root of the second moment."),
-    BOOL("epsilon_inside", OPT, epsilon_inside, "false", "Place epsilon before the bias correction, as TF1's Adam does."),
+    BOOL("epsilon_inside", OPT, epsilon_inside, "false",
+         "Place epsilon before the bias correction, as TF1's Adam does."),
     NUM("clip_norm", OPT, clip_norm, "1", 0, LARGE, "Largest norm of the gradient; 0 switches clipping off."),
     {0}};
 static const struct rlhf_config_schema optimizer_schema = {"optimizer", optimizer_keys, sizeof(OPT)};
@@ -49,7 +85,8 @@ static const struct rlhf_config_schema optimizer_schema = {"optimizer", optimize
 static const struct rlhf_config_key sampling_keys[] = {
     NUM("temperature", SAM, temperature, "1", 0, 100, "Divides the logits; 0 is greedy."),
     INT("top_k", SAM, top_k, "0", 0, 1e9, "Keep the k likeliest tokens; 0 switches it off."),
-    NUM("top_p", SAM, top_p, "1", 1e-6, 1, "Keep the likeliest tokens up to this probability; 1 switches it off."),
+    NUM("top_p", SAM, top_p, "1", 1e-6, 1,
+        "Keep the likeliest tokens up to this probability; 1 switches it off."),
     INT("max_new_tokens", SAM, max_new_tokens, "64", 1, 1e6, "Longest completion, in tokens."),
     {0}};
 static const struct rlhf_config_schema sampling_schema = {"sampling", sampling_keys, sizeof(SAM)};
@@ -58,7 +95,8 @@ static const struct rlhf_config_schema sampling_schema = {"sampling", sampling_k
 static const struct rlhf_config_key mix_keys[] = {
     STRS("data", MIX, data, "Files of documents."),
     NUM("weight", MIX, weight, "0", 0, 1e6, "Factor of their language-model loss; 0 leaves it out."),
-    INT("windows", MIX, windows, "8", 1, 1e6, "Windows of documents a step (in a policy stage: a minibatch)."),
+    INT("windows", MIX, windows, "8", 1, 1e6,
+        "Windows of documents a step (in a policy stage: a minibatch)."),
     INT("window", MIX, window, "64", 2, 1e6, "Tokens of a window."),
     {0}};
 static const struct rlhf_config_schema mix_schema = {"mix", mix_keys, sizeof(MIX)};
@@ -88,12 +126,14 @@ static const struct rlhf_config_schema pretrain_schema = {"pretrain", pretrain_k
 #define SFT struct rlhf_stage_sft
 static const struct rlhf_config_key sft_keys[] = {
     NEED("name", SFT, name, "The stage's name, unique in the run; its model is kept under it."),
-    STR("from", SFT, from, NULL, "The stage whose model this one starts from; default: the last that made a policy."),
+    STR("from", SFT, from, NULL,
+        "The stage whose model this one starts from; default: the last that made a policy."),
     NEEDS("data", SFT, data, "Files of demonstrations."),
     INT("steps", SFT, steps, "0", 0, LARGE, "How long: in steps, or"),
     INT("epochs", SFT, epochs, "0", 0, 1e6, "in passes over the data."),
     INT("batch", SFT, batch, "32", 1, 1e6, "Demonstrations a step."),
-    INT("max_tokens", SFT, max_tokens, "0", 0, 1e6, "Longer demonstrations are left out; 0: the model's context."),
+    INT("max_tokens", SFT, max_tokens, "0", 0, 1e6,
+        "Longer demonstrations are left out; 0: the model's context."),
     MAP("optimizer", SFT, optimizer, optimizer_schema, "AdamW."),
     MAP("mix", SFT, mix, mix_schema, "Pretraining text mixed in (the paper's 10 %)."),
     {0}};
@@ -102,7 +142,8 @@ static const struct rlhf_config_schema sft_schema = {"sft", sft_keys, sizeof(SFT
 #define COL struct rlhf_stage_collect
 static const struct rlhf_config_key collect_keys[] = {
     NEED("name", COL, name, "The stage's and the round's name, unique in the run."),
-    STRS("policies", COL, policies, "Stages whose policies write the completions; empty: comparisons come by import."),
+    STRS("policies", COL, policies,
+         "Stages whose policies write the completions; empty: comparisons come by import."),
     STR("prompts", COL, prompts, NULL, "File of prompts."),
     INT("count", COL, count, "0", 0, 1e9, "How many of its prompts; 0 means all."),
     INT("samples", COL, samples, "4", 1, 64, "Completions of each policy for each prompt."),
@@ -114,7 +155,8 @@ static const struct rlhf_config_schema collect_schema = {"collect", collect_keys
 #define REW struct rlhf_stage_reward
 static const struct rlhf_config_key reward_keys[] = {
     NEED("name", REW, name, "The stage's name, unique in the run; its model is kept under it."),
-    STR("from", REW, from, NULL, "The stage whose body it starts from; default: the last that made a policy."),
+    STR("from", REW, from, NULL,
+        "The stage whose body it starts from; default: the last that made a policy."),
     NEEDS("rounds", REW, rounds, "Collect stages whose comparisons it learns from."),
     STRS("validation", REW, validation, "Files of comparisons for the held-out accuracy."),
     NUM("held_out", REW, held_out, "0.1", 0, 0.9, "Without validation files: fraction of prompts held out."),
@@ -122,7 +164,8 @@ static const struct rlhf_config_key reward_keys[] = {
     INT("zero_mean_count", REW, zero_mean_count, "200", 1, 1e6, "How many of them."),
     INT("epochs", REW, epochs, "1", 1, 1e6, "Passes over the comparisons."),
     INT("batch", REW, batch, "16", 1, 1e6, "Prompts a step, each with all its pairs."),
-    INT("max_tokens", REW, max_tokens, "0", 0, 1e6, "Longer completions are left out; 0: the model's context."),
+    INT("max_tokens", REW, max_tokens, "0", 0, 1e6,
+        "Longer completions are left out; 0: the model's context."),
     MAP("optimizer", REW, optimizer, optimizer_schema, "AdamW."),
     {0}};
 static const struct rlhf_config_schema reward_schema = {"reward", reward_keys, sizeof(REW)};
@@ -131,8 +174,10 @@ static const struct rlhf_config_schema reward_schema = {"reward", reward_keys, s
 static const struct rlhf_config_key policy_keys[] = {
     NEED("name", POL, name, "The stage's name, unique in the run; its model is kept under it."),
     STR("from", POL, from, NULL, "The stage whose policy it starts from; default: the last that made one."),
-    STR("reference", POL, reference, NULL, "The policy that the KL penalty refers to; default: where it starts from."),
-    NEED("reward_model", POL, reward_model, "The reward stage whose model gives rewards and starts the critic."),
+    STR("reference", POL, reference, NULL,
+        "The policy that the KL penalty refers to; default: where it starts from."),
+    NEED("reward_model", POL, reward_model,
+         "The reward stage whose model gives rewards and starts the critic."),
     NEED("prompts", POL, prompts, "File of prompts."),
     INT("iterations", POL, iterations, "100", 1, 1e9, "How often: generate, score, update."),
     INT("prompts_per_iteration", POL, prompts_per_iteration, "64", 1, 1e6, "Prompts of an iteration."),
@@ -148,9 +193,12 @@ static const struct rlhf_config_key policy_keys[] = {
          "Completions that did not end get missing_end_reward in place of the reward model's."),
     NUM("missing_end_reward", POL, missing_end_reward, "-1", -LARGE, LARGE, "That reward."),
     BOOL("whiten_rewards", POL, whiten_rewards, "false", "Scale token rewards to variance 1 (mean kept)."),
-    BOOL("whiten_advantages", POL, whiten_advantages, "true", "Shift and scale advantages over the iteration's tokens."),
-    NUM("stop_at_kl", POL, stop_at_kl, "0", 0, LARGE, "Stop the run when the KL per completion passes this; 0: never."),
-    INT("checkpoint_every", POL, checkpoint_every, "10", 0, 1e9, "Iterations between training checkpoints; 0: by time."),
+    BOOL("whiten_advantages", POL, whiten_advantages, "true",
+         "Shift and scale advantages over the iteration's tokens."),
+    NUM("stop_at_kl", POL, stop_at_kl, "0", 0, LARGE,
+        "Stop the run when the KL per completion passes this; 0: never."),
+    INT("checkpoint_every", POL, checkpoint_every, "10", 0, 1e9,
+        "Iterations between training checkpoints; 0: by time."),
     MAP("sampling", POL, sampling, sampling_schema, "How completions are sampled."),
     MAP("optimizer", POL, optimizer, optimizer_schema, "AdamW of the policy."),
     MAP("value_optimizer", POL, value_optimizer, optimizer_schema, "AdamW of the critic."),
@@ -166,7 +214,8 @@ static const struct rlhf_config_key evaluate_keys[] = {
     STR("reward_model", EVA, reward_model, NULL, "Stage of the reward model that scores."),
     LIST("prompts", EVA, prompts, file_schema, "Files of prompts to complete."),
     INT("samples", EVA, samples, "1", 1, 1024, "Completions of a prompt."),
-    MAP("sampling", EVA, sampling, sampling_schema, "How completions are sampled; the same draws for every policy."),
+    MAP("sampling", EVA, sampling, sampling_schema,
+        "How completions are sampled; the same draws for every policy."),
     LIST("perplexity", EVA, perplexity, file_schema, "Files of documents."),
     LIST("exact", EVA, exact, file_schema, "Files of {\"prompt\", \"expected\"}, completed greedily."),
     {0}};
@@ -176,7 +225,8 @@ static const struct rlhf_config_schema evaluate_schema = {"evaluate", evaluate_k
 static const struct rlhf_config_key stage_keys[] = {
     OPTION("pretrain", STG, pretrain, pretrain_schema, "Language-model training on documents."),
     OPTION("sft", STG, sft, sft_schema, "Supervised fine-tuning on demonstrations."),
-    OPTION("collect", STG, collect, collect_schema, "Completions for people to compare, and their comparisons."),
+    OPTION("collect", STG, collect, collect_schema,
+           "Completions for people to compare, and their comparisons."),
     OPTION("reward", STG, reward, reward_schema, "A reward model from comparisons."),
     OPTION("policy", STG, policy, policy_schema, "PPO against a reward model."),
     OPTION("evaluate", STG, evaluate, evaluate_schema, "Measurements of policies."),
@@ -186,7 +236,12 @@ static const struct rlhf_config_schema stage_schema = {"stage", stage_keys, size
 #define RUN struct rlhf_run
 #define PART(name) __typeof__(((struct rlhf_run *)0)->name)
 static const struct rlhf_config_key run_run_keys[] = {
-    {.key = "name", .type = RLHF_CONFIG_STRING, .offset = offsetof(PART(run), name), .def = "run", .min = 1, .max = 60,
+    {.key = "name",
+     .type = RLHF_CONFIG_STRING,
+     .offset = offsetof(PART(run), name),
+     .def = "run",
+     .min = 1,
+     .max = 60,
      .help = "The run's name."},
     STR("dir", PART(run), dir, NULL, "The run directory; default: runs/NAME."),
     INT("seed", PART(run), seed, "1", 0, 9e15, "Of all randomness."),
@@ -195,7 +250,8 @@ static const struct rlhf_config_schema run_run_schema = {"run", run_run_keys, si
 
 static const struct rlhf_config_key tokenizer_train_keys[] = {
     STRS("files", PART(tokenizer.train), files, "Files of text to learn it from."),
-    INT("vocab_size", PART(tokenizer.train), vocab_size, "4096", 259, 1e6, "Special tokens, bytes and merges."),
+    INT("vocab_size", PART(tokenizer.train), vocab_size, "4096", 259, 1e6,
+        "Special tokens, bytes and merges."),
     BOOL("digits_alone", PART(tokenizer.train), digits_alone, "false", "One token a digit."),
     {0}};
 static const struct rlhf_config_schema tokenizer_train_schema = {"train", tokenizer_train_keys,
@@ -204,7 +260,8 @@ static const struct rlhf_config_key tokenizer_keys[] = {
     STR("load", PART(tokenizer), load, NULL, "A directory with tokenizer.json; default: model.load."),
     MAP("train", PART(tokenizer), train, tokenizer_train_schema, "Learn it from text."),
     {0}};
-static const struct rlhf_config_schema tokenizer_schema = {"tokenizer", tokenizer_keys, sizeof(PART(tokenizer))};
+static const struct rlhf_config_schema tokenizer_schema = {"tokenizer", tokenizer_keys,
+                                                           sizeof(PART(tokenizer))};
 
 static const struct rlhf_config_key model_keys[] = {
     STR("load", PART(model), load, NULL, "A Hugging Face directory; the keys below are then not used."),
@@ -213,18 +270,22 @@ static const struct rlhf_config_key model_keys[] = {
     INT("heads", PART(model), heads, "4", 1, 1000, "Attention heads."),
     INT("kv_heads", PART(model), kv_heads, "0", 0, 1000, "Key/value heads; 0: as many as heads."),
     INT("channels", PART(model), channels, "128", 8, 65536, "Hidden size."),
-    INT("mlp_size", PART(model), mlp_size, "0", 0, 1e6, "Width of the feed-forward layer; 0: the style's (4 or 8/3 times channels)."),
+    INT("mlp_size", PART(model), mlp_size, "0", 0, 1e6,
+        "Width of the feed-forward layer; 0: the style's (4 or 8/3 times channels)."),
     INT("context", PART(model), context, "256", 8, 1e6, "Longest sequence, in tokens."),
     BOOL("tied", PART(model), tied, "true", "The output projection is the token embedding."),
     {0}};
 static const struct rlhf_config_schema model_schema = {"model", model_keys, sizeof(PART(model))};
 
 static const struct rlhf_config_key learner_keys[] = {
-    STR("listen", PART(learner), listen, NULL, "Endpoint for workers, scorers and rlhfctl; default: ipc://DIR/learner.sock."),
-    BOOL("insecure", PART(learner), insecure, "false", "Allow an endpoint beyond this host without encryption."),
+    STR("listen", PART(learner), listen, NULL,
+        "Endpoint for workers, scorers and rlhfctl; default: ipc://DIR/learner.sock."),
+    BOOL("insecure", PART(learner), insecure, "false",
+         "Allow an endpoint beyond this host without encryption."),
     INT("threads", PART(learner), threads, "0", 0, 4096, "Compute threads; 0: as many as there are cores."),
     INT("lease_ms", PART(learner), lease_ms, "10000", 100, 1e7, "Life of a job's lease without a heartbeat."),
-    INT("checkpoint_seconds", PART(learner), checkpoint_seconds, "60", 1, 1e6, "Time between training checkpoints."),
+    INT("checkpoint_seconds", PART(learner), checkpoint_seconds, "60", 1, 1e6,
+        "Time between training checkpoints."),
     INT("verify_tokens", PART(learner), verify_tokens, "256", 0, 1e6,
         "Tokens of every iteration whose log-probs are recomputed and compared with the sampler's."),
     {0}};
@@ -240,8 +301,10 @@ static const struct rlhf_config_schema collector_schema = {"label_collector", co
 static const struct rlhf_config_key up_keys[] = {
     INT("rollout_workers", PART(up), rollout_workers, "1", 0, 1000, "How many to start on this host."),
     INT("reward_scorers", PART(up), reward_scorers, "1", 0, 1000, "How many to start on this host."),
-    INT("worker_threads", PART(up), worker_threads, "1", 0, 4096, "Compute threads of each; 0: as many as cores."),
-    INT("scorer_threads", PART(up), scorer_threads, "1", 0, 4096, "Compute threads of each; 0: as many as cores."),
+    INT("worker_threads", PART(up), worker_threads, "1", 0, 4096,
+        "Compute threads of each; 0: as many as cores."),
+    INT("scorer_threads", PART(up), scorer_threads, "1", 0, 4096,
+        "Compute threads of each; 0: as many as cores."),
     MAP("label_collector", PART(up), label_collector, collector_schema, "The label-collector of this run."),
     {0}};
 static const struct rlhf_config_schema up_schema = {"up", up_keys, sizeof(PART(up))};
@@ -251,10 +314,17 @@ static const struct rlhf_config_key run_keys[] = {
     MAP("tokenizer", RUN, tokenizer, tokenizer_schema, "Text to tokens."),
     MAP("model", RUN, model, model_schema, "What the first stage starts from."),
     MAP("learner", RUN, learner, learner_schema, "The learner process."),
-    STR("labels", RUN, labels, NULL, "The label-collector's endpoint for the learner; default: ipc://DIR/labels.sock."),
+    STR("labels", RUN, labels, NULL,
+        "The label-collector's endpoint for the learner; default: ipc://DIR/labels.sock."),
     MAP("up", RUN, up, up_schema, "What `rlhfctl up` starts on this host."),
-    {.key = "stages", .type = RLHF_CONFIG_LIST, .offset = offsetof(RUN, stages), .required = true, .min = 1, .max = 1000,
-     .sub = &stage_schema, .help = "What is done, in order."},
+    {.key = "stages",
+     .type = RLHF_CONFIG_LIST,
+     .offset = offsetof(RUN, stages),
+     .required = true,
+     .min = 1,
+     .max = 1000,
+     .sub = &stage_schema,
+     .help = "What is done, in order."},
     {0}};
 const struct rlhf_config_schema rlhf_run_schema = {"run file", run_keys, sizeof(RUN)};
 
@@ -352,7 +422,8 @@ struct check {
     struct rlhf_error *err;
 };
 
-static int __attribute__((format(printf, 3, 4))) complain(const struct check *c, const char *key, const char *fmt, ...)
+static int __attribute__((format(printf, 3, 4)))
+complain(const struct check *c, const char *key, const char *fmt, ...)
 {
     char what[240];
     va_list ap;
@@ -365,7 +436,8 @@ static int __attribute__((format(printf, 3, 4))) complain(const struct check *c,
 }
 
 /* name must be an earlier stage that makes what is wanted. NULL passes. */
-static int refer(const struct check *c, const char *key, const char *name, bool policy, enum rlhf_stage_kind kind)
+static int refer(const struct check *c, const char *key, const char *name, bool policy,
+                 enum rlhf_stage_kind kind)
 {
     if (!name)
         return 0;
@@ -376,15 +448,15 @@ static int refer(const struct check *c, const char *key, const char *name, bool 
         if (policy ? makes_policy(rlhf_stage_kind(s)) : rlhf_stage_kind(s) == kind)
             return 0;
         return complain(c, key, "'%s' is a %s stage; name %s", name, rlhf_stage_kind_name(rlhf_stage_kind(s)),
-                        policy ? "one that makes a policy (pretrain, sft, policy)"
+                        policy                      ? "one that makes a policy (pretrain, sft, policy)"
                         : kind == RLHF_STAGE_REWARD ? "a reward stage"
                                                     : "a collect stage");
     }
     return complain(c, key, "no earlier stage is called '%s'", name);
 }
 
-static int refer_all(const struct check *c, const char *key, const struct rlhf_config_strings *names, bool policy,
-                     enum rlhf_stage_kind kind)
+static int refer_all(const struct check *c, const char *key, const struct rlhf_config_strings *names,
+                     bool policy, enum rlhf_stage_kind kind)
 {
     for (size_t i = 0; i < names->count; i++)
         if (refer(c, key, names->items[i], policy, kind) < 0)
@@ -451,21 +523,24 @@ static int check_kind(const struct check *c)
         return refer_all(c, "rounds", &s->reward->rounds, false, RLHF_STAGE_COLLECT);
     case RLHF_STAGE_POLICY: {
         const struct rlhf_stage_policy *p = s->policy;
-        if (refer(c, "from", p->from, true, 0) < 0 || refer(c, "reference", p->reference, true, 0) < 0
-            || refer(c, "reward_model", p->reward_model, false, RLHF_STAGE_REWARD) < 0 || check_mix(c, &p->mix) < 0)
+        if (refer(c, "from", p->from, true, 0) < 0 || refer(c, "reference", p->reference, true, 0) < 0 ||
+            refer(c, "reward_model", p->reward_model, false, RLHF_STAGE_REWARD) < 0 ||
+            check_mix(c, &p->mix) < 0)
             return -1;
         if (p->sampling.temperature <= 0)
-            return complain(c, "sampling.temperature", "must be above 0: PPO needs a distribution to sample from");
+            return complain(c, "sampling.temperature",
+                            "must be above 0: PPO needs a distribution to sample from");
         if (p->clip <= 0)
             return complain(c, "clip", "must be above 0");
         return 0;
     }
     default: {
         const struct rlhf_stage_evaluate *e = s->evaluate;
-        if (refer_all(c, "policies", &e->policies, true, 0) < 0 || refer(c, "reference", e->reference, true, 0) < 0
-            || refer(c, "reward_model", e->reward_model, false, RLHF_STAGE_REWARD) < 0
-            || check_files(c, "prompts", &e->prompts) < 0 || check_files(c, "perplexity", &e->perplexity) < 0
-            || check_files(c, "exact", &e->exact) < 0)
+        if (refer_all(c, "policies", &e->policies, true, 0) < 0 ||
+            refer(c, "reference", e->reference, true, 0) < 0 ||
+            refer(c, "reward_model", e->reward_model, false, RLHF_STAGE_REWARD) < 0 ||
+            check_files(c, "prompts", &e->prompts) < 0 || check_files(c, "perplexity", &e->perplexity) < 0 ||
+            check_files(c, "exact", &e->exact) < 0)
             return -1;
         if (e->prompts.count + e->perplexity.count + e->exact.count == 0)
             return complain(c, "prompts, perplexity, exact", "all missing; there is nothing to measure");
@@ -484,14 +559,15 @@ static bool good_name(const char *name)
 static int check_stage(const struct check *c)
 {
     const struct rlhf_stage *s = c->stage;
-    int kinds = (s->pretrain != NULL) + (s->sft != NULL) + (s->collect != NULL) + (s->reward != NULL)
-                + (s->policy != NULL) + (s->evaluate != NULL);
+    int kinds = (s->pretrain != NULL) + (s->sft != NULL) + (s->collect != NULL) + (s->reward != NULL) +
+                (s->policy != NULL) + (s->evaluate != NULL);
 
     if (kinds != 1)
-        return rlhf_fail(c->err, RLHF_REJECT,
-                         "%s: stage %zu: a stage has exactly one key, its kind (pretrain, sft, collect, reward, policy or "
-                         "evaluate), this one has %d",
-                         c->where, c->index + 1, kinds);
+        return rlhf_fail(
+            c->err, RLHF_REJECT,
+            "%s: stage %zu: a stage has exactly one key, its kind (pretrain, sft, collect, reward, policy or "
+            "evaluate), this one has %d",
+            c->where, c->index + 1, kinds);
     if (!good_name(rlhf_stage_name(s)))
         return complain(c, "name", "'%s' cannot name a directory; use letters, digits, '-', '_' and '.'",
                         rlhf_stage_name(s));
@@ -503,16 +579,19 @@ static int check_stage(const struct check *c)
 static int check_run(const struct rlhf_run *run, const char *where, struct rlhf_error *err)
 {
     if (!good_name(run->run.name))
-        return rlhf_fail(err, RLHF_REJECT, "%s: run.name: '%s' cannot name a directory; use letters, digits, '-', '_' and '.'",
+        return rlhf_fail(err, RLHF_REJECT,
+                         "%s: run.name: '%s' cannot name a directory; use letters, digits, '-', '_' and '.'",
                          where, run->run.name);
     if (run->tokenizer.load && run->tokenizer.train.files.count)
         return rlhf_fail(err, RLHF_REJECT, "%s: tokenizer: has both load and train.files; keep one", where);
     if (!run->tokenizer.load && !run->tokenizer.train.files.count && !run->model.load)
-        return rlhf_fail(err, RLHF_REJECT,
-                         "%s: tokenizer: needs load (a directory) or train.files (text), since there is no model.load", where);
+        return rlhf_fail(
+            err, RLHF_REJECT,
+            "%s: tokenizer: needs load (a directory) or train.files (text), since there is no model.load",
+            where);
     if (!run->model.load && run->model.channels % run->model.heads != 0)
-        return rlhf_fail(err, RLHF_REJECT, "%s: model.channels: %lld is not a multiple of model.heads %lld", where,
-                         (long long)run->model.channels, (long long)run->model.heads);
+        return rlhf_fail(err, RLHF_REJECT, "%s: model.channels: %lld is not a multiple of model.heads %lld",
+                         where, (long long)run->model.channels, (long long)run->model.heads);
     for (size_t i = 0; i < run->stages.count; i++) {
         struct check c = {run, where, i, rlhf_run_stage(run, i), err};
         if (check_stage(&c) < 0)
@@ -522,7 +601,8 @@ static int check_run(const struct rlhf_run *run, const char *where, struct rlhf_
 }
 
 /* Defaults that are made of other keys. */
-static int __attribute__((format(printf, 3, 4))) fill(char **field, struct rlhf_error *err, const char *fmt, ...)
+static int __attribute__((format(printf, 3, 4)))
+fill(char **field, struct rlhf_error *err, const char *fmt, ...)
 {
     va_list ap;
     int length;
@@ -543,11 +623,11 @@ int rlhf_run_finish(void *config, const char *where, struct rlhf_error *err)
 {
     struct rlhf_run *run = config;
 
-    if (fill(&run->run.dir, err, "runs/%s", run->run.name) < 0
-        || fill(&run->learner.listen, err, "ipc://%s/learner.sock", run->run.dir) < 0
-        || fill(&run->labels, err, "ipc://%s/labels.sock", run->run.dir) < 0
-        || fill(&run->up.label_collector.database, err, "%s/labels.db", run->run.dir) < 0
-        || check_run(run, where, err) < 0) {
+    if (fill(&run->run.dir, err, "runs/%s", run->run.name) < 0 ||
+        fill(&run->learner.listen, err, "ipc://%s/learner.sock", run->run.dir) < 0 ||
+        fill(&run->labels, err, "ipc://%s/labels.sock", run->run.dir) < 0 ||
+        fill(&run->up.label_collector.database, err, "%s/labels.db", run->run.dir) < 0 ||
+        check_run(run, where, err) < 0) {
         rlhf_run_free(run);
         return -1;
     }
@@ -559,9 +639,12 @@ int rlhf_run_read(struct rlhf_run *run, const char *path, struct rlhf_error *err
     return rlhf_config_read(&rlhf_run_schema, path, run, err) < 0 ? -1 : rlhf_run_finish(run, path, err);
 }
 
-int rlhf_run_parse(struct rlhf_run *run, const char *text, size_t size, const char *where, struct rlhf_error *err)
+int rlhf_run_parse(struct rlhf_run *run, const char *text, size_t size, const char *where,
+                   struct rlhf_error *err)
 {
-    return rlhf_config_parse(&rlhf_run_schema, text, size, where, run, err) < 0 ? -1 : rlhf_run_finish(run, where, err);
+    return rlhf_config_parse(&rlhf_run_schema, text, size, where, run, err) < 0
+               ? -1
+               : rlhf_run_finish(run, where, err);
 }
 
 void rlhf_run_free(struct rlhf_run *run)

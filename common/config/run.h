@@ -1,5 +1,5 @@
-/* run.h - the run file: one YAML file that says what a run is made of. The learner executes it, `rlhfctl up` starts
- * its daemons.
+/* run.h - the run file: one YAML file that says what a run is made of. The learner executes it, `rlhfctl up`
+ * starts its daemons.
  *
  *   run: {name: quickstart, dir: runs/quickstart, seed: 1}
  *   tokenizer:
@@ -26,7 +26,6 @@
  *         policies: [sft]
  *         prompts: world/comparison_prompts.jsonl
  *         samples: 6
- *         want: 900
  *     - reward:
  *         name: reward-1
  *         from: sft
@@ -51,13 +50,14 @@
  *         reference: sft
  *         prompts: [{name: held_out, file: world/evaluation_prompts.jsonl}]
  *
- * A stage is a map with one key, its kind; each kind has its own keys, so a key that a kind does not use is an error like any
- * unknown key. Comparisons that exist already (imports) are waited for by a collect stage without policies:
+ * A stage is a map with one key, its kind; each kind has its own keys, so a key that a kind does not use is
+ * an error like any unknown key. Comparisons that exist already (imports) are waited for by a collect stage
+ * without policies:
  *
  *     - collect: {name: hh, want: 40000}      # rlhfctl label import --round hh FILE...
  *
- * Paths are relative to the current directory. Rates' schedules count the stage's steps: optimiser updates, and in a policy
- * stage iterations. */
+ * Paths are relative to the current directory. Rates' schedules count the stage's steps: optimiser updates,
+ * and in a policy stage iterations. */
 #ifndef RLHF_CONFIG_RUN_H
 #define RLHF_CONFIG_RUN_H
 
@@ -78,7 +78,11 @@ enum rlhf_stage_kind {
     RLHF_STAGE_KINDS
 };
 
-enum rlhf_run_schedule { RLHF_RUN_CONSTANT, RLHF_RUN_LINEAR, RLHF_RUN_COSINE }; /* as enum rlhf_schedule of rl/schedule.h */
+enum rlhf_run_schedule {
+    RLHF_RUN_CONSTANT,
+    RLHF_RUN_LINEAR,
+    RLHF_RUN_COSINE
+}; /* as enum rlhf_schedule of rl/schedule.h */
 
 struct rlhf_run_optimizer { /* AdamW */
     double learning_rate;
@@ -88,7 +92,7 @@ struct rlhf_run_optimizer { /* AdamW */
     double warmup_from; /* where it begins, as a fraction of learning_rate         */
     double weight_decay, beta1, beta2, epsilon;
     bool epsilon_inside; /* TF1's placement of epsilon                             */
-    double clip_norm;   /* of the gradient; 0 = off                                */
+    double clip_norm;    /* of the gradient; 0 = off                                */
 };
 
 struct rlhf_run_sampling {
@@ -130,13 +134,13 @@ struct rlhf_stage_sft {
 };
 
 struct rlhf_stage_collect {
-    char *name; /* also the round's name */
+    char *name;                          /* also the round's name */
     struct rlhf_config_strings policies; /* stages; empty: the round's comparisons come from elsewhere */
     char *prompts;
     int64_t count;   /* of prompts; 0 = all */
     int64_t samples; /* of each policy for each prompt */
     struct rlhf_run_sampling sampling;
-    int64_t want;    /* comparisons to wait for; 0 = one for every task submitted */
+    int64_t want; /* comparisons to wait for; 0 = one for every task submitted */
 };
 
 struct rlhf_stage_reward {
@@ -165,7 +169,7 @@ struct rlhf_stage_policy {
     double missing_end_reward;
     bool penalize_missing_end; /* missing_end_reward in place of the reward model's */
     bool whiten_rewards, whiten_advantages;
-    double stop_at_kl; /* nats a completion; 0 = never */
+    double stop_at_kl;        /* nats a completion; 0 = never */
     int64_t checkpoint_every; /* iterations; 0 = by time only */
     struct rlhf_run_sampling sampling;
     struct rlhf_run_optimizer optimizer, value_optimizer;
@@ -175,13 +179,13 @@ struct rlhf_stage_policy {
 struct rlhf_stage_evaluate {
     char *name;
     struct rlhf_config_strings policies;
-    char *reference;    /* NULL: no KL */
-    char *reward_model; /* NULL: no rewards */
-    struct rlhf_config_list prompts;    /* of struct rlhf_run_file */
+    char *reference;                 /* NULL: no KL */
+    char *reward_model;              /* NULL: no rewards */
+    struct rlhf_config_list prompts; /* of struct rlhf_run_file */
     int64_t samples;
     struct rlhf_run_sampling sampling;
     struct rlhf_config_list perplexity; /* of struct rlhf_run_file: documents */
-    struct rlhf_config_list exact;      /* of struct rlhf_run_file: {"prompt", "expected"}, decoded greedily */
+    struct rlhf_config_list exact; /* of struct rlhf_run_file: {"prompt", "expected"}, decoded greedily */
 };
 
 /* Exactly one is not NULL. */
@@ -236,12 +240,13 @@ struct rlhf_run {
 
 extern const struct rlhf_config_schema rlhf_run_schema;
 
-/* Reads, fills in the defaults that depend on other keys, and checks what the table cannot: names are unique, a stage
- * refers to earlier stages of the right kind, and so on. The error names file, stage and key. */
+/* Reads, fills in the defaults that depend on other keys, and checks what the table cannot: names are unique,
+ * a stage refers to earlier stages of the right kind, and so on. The error names file, stage and key. */
 int rlhf_run_read(struct rlhf_run *run, const char *path, struct rlhf_error *err);
-int rlhf_run_parse(struct rlhf_run *run, const char *text, size_t size, const char *where, struct rlhf_error *err);
-/* What both of them do after the table's part, for who reads by the table (struct rlhf_run *config). On failure *config is
- * freed. */
+int rlhf_run_parse(struct rlhf_run *run, const char *text, size_t size, const char *where,
+                   struct rlhf_error *err);
+/* What both of them do after the table's part, for who reads by the table (struct rlhf_run *config). On
+ * failure *config is freed. */
 int rlhf_run_finish(void *config, const char *where, struct rlhf_error *err);
 void rlhf_run_free(struct rlhf_run *run); /* leaves it zeroed */
 
@@ -252,8 +257,8 @@ const char *rlhf_stage_kind_name(enum rlhf_stage_kind kind); /* "pretrain" ... *
 const char *rlhf_stage_name(const struct rlhf_stage *s);
 /* Index of the stage so named; -1 where there is none. */
 int rlhf_run_find(const struct rlhf_run *run, const char *name);
-/* The stage whose model this one starts from: `from`, or else the last earlier one that makes a policy; NULL: the run's
- * model. For collect and evaluate NULL. */
+/* The stage whose model this one starts from: `from`, or else the last earlier one that makes a policy; NULL:
+ * the run's model. For collect and evaluate NULL. */
 const char *rlhf_stage_from(const struct rlhf_run *run, size_t index);
 const char *rlhf_run_model_style(const struct rlhf_run *run); /* "gpt2" or "llama" */
 

@@ -2,8 +2,8 @@
 
 #include <math.h>
 
-void rlhf_gae(const uint32_t *start, size_t completions, const float *reward, const float *value, double discount,
-              double lambda, float *advantage, float *ret)
+void rlhf_gae(const uint32_t *start, size_t completions, const float *reward, const float *value,
+              double discount, double lambda, float *advantage, float *ret)
 {
     for (size_t i = 0; i < completions; i++) {
         double next_value = 0, next_advantage = 0;

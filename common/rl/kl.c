@@ -30,8 +30,9 @@ double rlhf_kl_slope(enum rlhf_kl_estimator e, double logprob, double logprob_re
     }
 }
 
-void rlhf_kl_rewards(enum rlhf_kl_estimator e, const uint32_t *start, size_t completions, const float *logprob,
-                     const float *logprob_ref, const float *score, double beta, float *reward, double *kl_sum)
+void rlhf_kl_rewards(enum rlhf_kl_estimator e, const uint32_t *start, size_t completions,
+                     const float *logprob, const float *logprob_ref, const float *score, double beta,
+                     float *reward, double *kl_sum)
 {
     for (size_t i = 0; i < completions; i++) {
         double sum = 0;

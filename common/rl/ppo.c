@@ -7,8 +7,9 @@ static double clamp(double x, double low, double high)
     return x < low ? low : x > high ? high : x;
 }
 
-void rlhf_ppo_policy(const float *logprob_new, const float *logprob_old, const float *advantage, size_t n, double clip,
-                     const double *weight, size_t weight_step, float *d_logprob, struct rlhf_ppo_statistics *s)
+void rlhf_ppo_policy(const float *logprob_new, const float *logprob_old, const float *advantage, size_t n,
+                     double clip, const double *weight, size_t weight_step, float *d_logprob,
+                     struct rlhf_ppo_statistics *s)
 {
     for (size_t t = 0; t < n; t++) {
         double w = weight[t * weight_step];

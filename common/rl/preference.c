@@ -22,7 +22,8 @@ static size_t ordered_pairs(const uint32_t *rank, size_t k)
     return pairs;
 }
 
-double rlhf_kway_loss(const float *reward, const uint32_t *rank, size_t k, double scale, float *d_reward, size_t *pairs)
+double rlhf_kway_loss(const float *reward, const uint32_t *rank, size_t k, double scale, float *d_reward,
+                      size_t *pairs)
 {
     size_t count = ordered_pairs(rank, k);
     double sum = 0;

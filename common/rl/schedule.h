@@ -14,9 +14,9 @@ struct rlhf_schedule_settings {
     double final;       /* multiplier at step `total`; InstructGPT's SFT and RM: 0.1          */
 };
 
-/* The multiplier of the peak rate at step (0, 1, ...), in [0, 1]. With warmup_from 0 and final 0 these are the schedules of
- * transformers (get_constant_schedule_with_warmup, get_linear_..., get_cosine_...), except that beyond `total` the
- * cosine stays at final where theirs rises again. */
+/* The multiplier of the peak rate at step (0, 1, ...), in [0, 1]. With warmup_from 0 and final 0 these are
+ * the schedules of transformers (get_constant_schedule_with_warmup, get_linear_..., get_cosine_...), except
+ * that beyond `total` the cosine stays at final where theirs rises again. */
 double rlhf_schedule_at(const struct rlhf_schedule_settings *s, uint64_t step);
 
 #endif

@@ -7,11 +7,12 @@
 
 bool rlhf_all_finite(const float *x, size_t count);
 
-/* 1 - Var(ret - value) / Var(ret): 1 is a perfect critic, 0 one that knows the mean only. 0 where ret does not vary. */
+/* 1 - Var(ret - value) / Var(ret): 1 is a perfect critic, 0 one that knows the mean only. 0 where ret does
+ * not vary. */
 double rlhf_explained_variance(const float *value, const float *ret, size_t count);
 
-/* Wilson's score interval (1927) of a rate seen as `successes` of `trials`, z = 1.96 for 95 %. It stays inside [0, 1] and
- * is right for small counts. [0, 1] when trials is 0. */
+/* Wilson's score interval (1927) of a rate seen as `successes` of `trials`, z = 1.96 for 95 %. It stays
+ * inside [0, 1] and is right for small counts. [0, 1] when trials is 0. */
 struct rlhf_interval {
     double low, high;
 };

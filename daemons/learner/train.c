@@ -54,11 +54,15 @@ static int write_stages(const struct learner_trainer *t, struct rlhf_error *err)
         const struct learner_record *r = &t->records[i];
         const struct rlhf_stage *s = rlhf_run_stage(t->run, i);
         if (r->done)
-            json_array_append_new(list, json_pack("{s:s, s:s, s:f, s:I, s:I}", "name", rlhf_stage_name(s), "kind",
-                                                  rlhf_stage_kind_name(rlhf_stage_kind(s)), "seconds", r->seconds, "steps",
-                                                  (json_int_t)r->steps, "tokens", (json_int_t)r->tokens));
+            json_array_append_new(list,
+                                  json_pack("{s:s, s:s, s:f, s:I, s:I}", "name", rlhf_stage_name(s), "kind",
+                                            rlhf_stage_kind_name(rlhf_stage_kind(s)), "seconds", r->seconds,
+                                            "steps", (json_int_t)r->steps, "tokens", (json_int_t)r->tokens));
     }
-    rc = learner_path(t, path, sizeof path, err, "stages.json") < 0 || learner_write_json(t, path, list, err) < 0 ? -1 : 0;
+    rc = learner_path(t, path, sizeof path, err, "stages.json") < 0 ||
+                 learner_write_json(t, path, list, err) < 0
+             ? -1
+             : 0;
     json_decref(list);
     return rc;
 }
@@ -74,7 +78,8 @@ static int start_stage(struct learner_work *w, struct rlhf_error *err)
     if (r->started) {
         if (strcmp(inputs, r->inputs) != 0)
             return rlhf_fail(err, RLHF_REJECT,
-                             "a data file changed after the stage was started; put it back, or give the run another run.dir");
+                             "a data file changed after the stage was started; put it back, or give the run "
+                             "another run.dir");
         return 0;
     }
     r->started = true;
@@ -95,8 +100,8 @@ static int finish_stage(struct learner_work *w, struct rlhf_error *err)
     r->tokens = w->tokens;
     r->seconds = learner_seconds(w);
     if (learner_journal(w, "done",
-                        json_pack("{s:I, s:I, s:f}", "steps", (json_int_t)r->steps, "tokens", (json_int_t)r->tokens,
-                                  "seconds", r->seconds),
+                        json_pack("{s:I, s:I, s:f}", "steps", (json_int_t)r->steps, "tokens",
+                                  (json_int_t)r->tokens, "seconds", r->seconds),
                         err) < 0)
         return -1;
     r->done = true;
@@ -115,15 +120,20 @@ static int run_stage(struct learner_trainer *t, size_t index, struct rlhf_error 
     const struct rlhf_stage *s = rlhf_run_stage(t->run, index);
     enum rlhf_stage_kind kind = rlhf_stage_kind(s);
     struct learner_work w = {
-        .t = t, .stage = s, .record = &t->records[index], .name = rlhf_stage_name(s), .index = (uint32_t)index,
-        .since_us = rlhf_now(t->clock), .saved_us = rlhf_now(t->clock),
+        .t = t,
+        .stage = s,
+        .record = &t->records[index],
+        .name = rlhf_stage_name(s),
+        .index = (uint32_t)index,
+        .since_us = rlhf_now(t->clock),
+        .saved_us = rlhf_now(t->clock),
     };
     int rc;
 
     w.key = rlhf_crc32c(0, w.name, strlen(w.name));
-    w.provenance = json_pack("{s:s, s:s, s:s, s:I, s:{}, s:s}", "run", t->run->run.name, "stage", w.name, "kind",
-                             rlhf_stage_kind_name(kind), "seed", (json_int_t)t->run->run.seed, "parents", "profile",
-                             rlhf_tensor_profile());
+    w.provenance = json_pack("{s:s, s:s, s:s, s:I, s:{}, s:s}", "run", t->run->run.name, "stage", w.name,
+                             "kind", rlhf_stage_kind_name(kind), "seed", (json_int_t)t->run->run.seed,
+                             "parents", "profile", rlhf_tensor_profile());
     if (!w.provenance)
         return rlhf_fail(err, RLHF_FULL, "out of memory for the stage's provenance");
     rlhf_log(RLHF_LEVEL_INFO, "stage-%s stage=%s kind=%s", w.record->started ? "resumed" : "started", w.name,
@@ -167,7 +177,8 @@ static int lock(struct learner_trainer *t, struct rlhf_error *err)
     if (t->lock_fd < 0)
         return rlhf_fail(err, RLHF_FATAL, "cannot open %s: %s", path, strerror(errno));
     if (flock(t->lock_fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK)
-        return rlhf_fail(err, RLHF_REJECT, "another learner is at work here; stop it, or give this run another run.dir");
+        return rlhf_fail(err, RLHF_REJECT,
+                         "another learner is at work here; stop it, or give this run another run.dir");
     return 0;
 }
 
@@ -190,11 +201,13 @@ struct learner_trainer *learner_trainer_new(const struct rlhf_run *run, const st
     if (rlhf_tensor_start(err) < 0 || !(t->pool = rlhf_pool_new((unsigned)run->learner.threads, err)))
         goto failed;
     for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
-        if (learner_path(t, path, sizeof path, err, "%s", folders[i]) < 0 || rlhf_make_dirs(io, path, err) < 0)
+        if (learner_path(t, path, sizeof path, err, "%s", folders[i]) < 0 ||
+            rlhf_make_dirs(io, path, err) < 0)
             goto failed;
-    if (lock(t, err) < 0 || learner_path(t, path, sizeof path, err, "journal") < 0
-        || !(t->journal = rlhf_journal_open(io, path, learner_replay, t, err)) || learner_metrics_open(t, err) < 0 || learner_check_done(t, err) < 0
-        || learner_tokenizer_open(t, err) < 0)
+    if (lock(t, err) < 0 || learner_path(t, path, sizeof path, err, "journal") < 0 ||
+        !(t->journal = rlhf_journal_open(io, path, learner_replay, t, err)) ||
+        learner_metrics_open(t, err) < 0 || learner_check_done(t, err) < 0 ||
+        learner_tokenizer_open(t, err) < 0)
         goto failed;
     return t;
 failed:

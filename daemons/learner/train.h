@@ -1,22 +1,21 @@
 /* train.h - the training side of the learner: it carries out the stages of a run file, one after another.
  *
- * Straight-line code for the compute thread. Everything that needs another process is asked through a learner_port
- * (action.h); everything durable is in the run's directory:
+ * Straight-line code for the compute thread. Everything that needs another process is asked through a
+ * learner_port (action.h); everything durable is in the run's directory:
  *
  *   DIR/journal                       what was started, finished and consumed, in order (JSON records)
  *   DIR/tokenizer/                    tokenizer.json, tokenizer_config.json
- *   DIR/checkpoints/STAGE/            the stage's model as a Hugging Face directory, provenance.json, MANIFEST
- *   DIR/state/STAGE.STEP/             training state inside a stage: weights, moments, counters; the last two are kept
- *   DIR/comparisons/ROUND.tasks.jsonl what was generated for people to compare, with its token ids
- *   DIR/comparisons/ROUND.jsonl       their comparisons, with token ids
- *   DIR/evaluations/STAGE/            what an evaluate stage measured; of a reward stage its held-out pairs
- *   DIR/metrics.jsonl                 one line a step
- *   DIR/stages.json                   finished stages: name, kind, seconds, steps, tokens
+ *   DIR/checkpoints/STAGE/            the stage's model as a Hugging Face directory, provenance.json,
+ * MANIFEST DIR/state/STAGE.STEP/             training state inside a stage: weights, moments, counters; the
+ * last two are kept DIR/comparisons/ROUND.tasks.jsonl what was generated for people to compare, with its
+ * token ids DIR/comparisons/ROUND.jsonl       their comparisons, with token ids DIR/evaluations/STAGE/ what
+ * an evaluate stage measured; of a reward stage its held-out pairs DIR/metrics.jsonl                 one line
+ * a step DIR/stages.json                   finished stages: name, kind, seconds, steps, tokens
  *
- * Promises: a run that was killed at any instant and started again ends with the weights, to the bit, of one that was not
- * (on the same numeric profile; another one is said aloud). A damaged state directory is set aside and the one before it
- * used; a damaged checkpoint is set aside and its stage done again. A directory belongs to one run file: a stage that was
- * started and then changed in the file is refused. */
+ * Promises: a run that was killed at any instant and started again ends with the weights, to the bit, of one
+ * that was not (on the same numeric profile; another one is said aloud). A damaged state directory is set
+ * aside and the one before it used; a damaged checkpoint is set aside and its stage done again. A directory
+ * belongs to one run file: a stage that was started and then changed in the file is refused. */
 #ifndef LEARNER_TRAIN_H
 #define LEARNER_TRAIN_H
 
@@ -28,12 +27,13 @@
 
 struct learner_trainer;
 
-/* Opens the run's directory (made where there is none). Borrows run, io and clock. NULL and *err on failure. */
+/* Opens the run's directory (made where there is none). Borrows run, io and clock. NULL and *err on failure.
+ */
 struct learner_trainer *learner_trainer_new(const struct rlhf_run *run, const struct rlhf_io *io,
                                             const struct rlhf_clock *clock, struct rlhf_error *err);
 
-/* Does the stages that are not yet done. 0 when all are; -1 and RLHF_AGAIN when port->stopping() became true or an ask
- * said so (everything worth keeping is on disk); -1 and another code when the run cannot go on. */
+/* Does the stages that are not yet done. 0 when all are; -1 and RLHF_AGAIN when port->stopping() became true
+ * or an ask said so (everything worth keeping is on disk); -1 and another code when the run cannot go on. */
 int learner_trainer_run(struct learner_trainer *t, struct learner_port *port, struct rlhf_error *err);
 
 /* Finished stages. */

@@ -7,7 +7,8 @@
 #include "rl/statistics.h"
 #include "telemetry/log.h"
 
-static int ask(struct learner_work *w, struct learner_action *a, struct learner_answer *out, struct rlhf_error *err)
+static int ask(struct learner_work *w, struct learner_action *a, struct learner_answer *out,
+               struct rlhf_error *err)
 {
     *out = (struct learner_answer){0};
     a->stage = w->index;
@@ -31,14 +32,19 @@ static size_t outdated(struct learner_trainer *t, struct learner_published *slot
     return 1;
 }
 
-int learner_publish(struct learner_work *w, enum learner_name name, uint64_t version, const struct rlhf_model *m,
-                    struct rlhf_digest *out, struct rlhf_error *err)
+int learner_publish(struct learner_work *w, enum learner_name name, uint64_t version,
+                    const struct rlhf_model *m, struct rlhf_digest *out, struct rlhf_error *err)
 {
     static const char *const names[LEARNER_NAMES] = {"policy", "reference", "reward_model"};
     struct learner_published *slot = &w->t->published[name];
     struct rlhf_bytes config = {0}, tensors = {0};
-    struct learner_action a = {.kind = LEARNER_PUBLISH, .name = names[name], .version = version, .config = &config,
-                               .tensors = &tensors, .drop = &slot->outdated, .drop_count = slot->drop};
+    struct learner_action a = {.kind = LEARNER_PUBLISH,
+                               .name = names[name],
+                               .version = version,
+                               .config = &config,
+                               .tensors = &tensors,
+                               .drop = &slot->outdated,
+                               .drop_count = slot->drop};
     struct learner_answer answer = {0};
     int rc = rlhf_model_write(m, &config, &tensors, err) < 0 || ask(w, &a, &answer, err) < 0 ? -1 : 0;
 
@@ -54,8 +60,10 @@ int learner_publish(struct learner_work *w, enum learner_name name, uint64_t ver
 
 struct rlhf_sampling learner_sampling(const struct rlhf_run_sampling *s)
 {
-    return (struct rlhf_sampling){.temperature = (float)s->temperature, .top_k = (uint32_t)s->top_k,
-                                  .top_p = (float)s->top_p, .max_new_tokens = (uint32_t)s->max_new_tokens};
+    return (struct rlhf_sampling){.temperature = (float)s->temperature,
+                                  .top_k = (uint32_t)s->top_k,
+                                  .top_p = (float)s->top_p,
+                                  .max_new_tokens = (uint32_t)s->max_new_tokens};
 }
 
 bool learner_sampling_whole(const struct rlhf_sampling *s)
@@ -64,47 +72,59 @@ bool learner_sampling_whole(const struct rlhf_sampling *s)
 }
 
 int learner_generate(struct learner_work *w, const struct learner_generate_job *jobs, size_t count,
-                     const struct rlhf_sampling *sampling, enum rlhf_purpose purpose, struct learner_answer *out,
-                     struct rlhf_error *err)
+                     const struct rlhf_sampling *sampling, enum rlhf_purpose purpose,
+                     struct learner_answer *out, struct rlhf_error *err)
 {
-    struct learner_action a = {.kind = LEARNER_GENERATE, .generate = jobs, .generate_count = count, .sampling = *sampling,
-                               .end_token = rlhf_tokenizer_end(w->t->tokenizer), .purpose = purpose};
+    struct learner_action a = {.kind = LEARNER_GENERATE,
+                               .generate = jobs,
+                               .generate_count = count,
+                               .sampling = *sampling,
+                               .end_token = rlhf_tokenizer_end(w->t->tokenizer),
+                               .purpose = purpose};
 
     if (ask(w, &a, out, err) < 0)
         return -1;
     for (size_t i = 0; i < count; i++)
-        if (out->count != count || out->rollouts[i].count == 0
-            || !rlhf_all_finite(out->rollouts[i].logprob, out->rollouts[i].count)
-            || !rlhf_all_finite(out->rollouts[i].logprob_raw, out->rollouts[i].count)) {
+        if (out->count != count || out->rollouts[i].count == 0 ||
+            !rlhf_all_finite(out->rollouts[i].logprob, out->rollouts[i].count) ||
+            !rlhf_all_finite(out->rollouts[i].logprob_raw, out->rollouts[i].count)) {
             learner_answer_free(out);
-            return rlhf_fail(err, RLHF_FATAL, "completion %zu of %zu came back empty or with log-probs that are not finite", i,
+            return rlhf_fail(err, RLHF_FATAL,
+                             "completion %zu of %zu came back empty or with log-probs that are not finite", i,
                              count);
         }
     return 0;
 }
 
-int learner_score(struct learner_work *w, const struct learner_score_job *jobs, size_t count, struct rlhf_digest reward_model,
-                  struct rlhf_digest reference, float temperature, struct learner_answer *out, struct rlhf_error *err)
+int learner_score(struct learner_work *w, const struct learner_score_job *jobs, size_t count,
+                  struct rlhf_digest reward_model, struct rlhf_digest reference, float temperature,
+                  struct learner_answer *out, struct rlhf_error *err)
 {
-    struct learner_action a = {.kind = LEARNER_SCORE, .score = jobs, .score_count = count, .reward_model = reward_model,
-                               .reference = reference, .temperature = temperature};
+    struct learner_action a = {.kind = LEARNER_SCORE,
+                               .score = jobs,
+                               .score_count = count,
+                               .reward_model = reward_model,
+                               .reference = reference,
+                               .temperature = temperature};
 
     if (ask(w, &a, out, err) < 0)
         return -1;
     for (size_t i = 0; i < count; i++)
         if (out->count != count || (!rlhf_digest_is_zero(&reference) && !out->scores[i].logprob_ref)) {
             learner_answer_free(out);
-            return rlhf_fail(err, RLHF_FATAL, "score %zu of %zu came back without its reference log-probs", i, count);
+            return rlhf_fail(err, RLHF_FATAL, "score %zu of %zu came back without its reference log-probs", i,
+                             count);
         }
     return 0;
 }
 
-int learner_read_prompts(struct learner_work *w, const char *path, uint32_t context, int64_t max_new_tokens, int64_t count,
-                         struct rlhf_demonstrations *out, size_t *used, struct rlhf_error *err)
+int learner_read_prompts(struct learner_work *w, const char *path, uint32_t context, int64_t max_new_tokens,
+                         int64_t count, struct rlhf_demonstrations *out, size_t *used, struct rlhf_error *err)
 {
     *out = (struct rlhf_demonstrations){0};
     if (max_new_tokens >= context)
-        return rlhf_fail(err, RLHF_REJECT, "sampling.max_new_tokens %lld leaves no room for a prompt in a context of %u",
+        return rlhf_fail(err, RLHF_REJECT,
+                         "sampling.max_new_tokens %lld leaves no room for a prompt in a context of %u",
                          (long long)max_new_tokens, context);
     if (rlhf_read_prompts(path, w->t->tokenizer, (size_t)(context - max_new_tokens), out, err) < 0)
         return -1;
@@ -116,22 +136,25 @@ int learner_read_prompts(struct learner_work *w, const char *path, uint32_t cont
     if (*used > 0)
         return 0;
     rlhf_demonstrations_free(out);
-    return rlhf_fail(err, RLHF_REJECT, "%s: no prompt that fits %lld tokens", path, (long long)(context - max_new_tokens));
+    return rlhf_fail(err, RLHF_REJECT, "%s: no prompt that fits %lld tokens", path,
+                     (long long)(context - max_new_tokens));
 }
 
 /* Length of the valid UTF-8 character at s (of at most n bytes), 0 when there is none. */
 static size_t utf8_character(const unsigned char *s, size_t n)
 {
-    size_t size = s[0] < 0x80 ? 1 : s[0] >= 0xC2 && s[0] < 0xE0 ? 2 : s[0] >= 0xE0 && s[0] < 0xF0 ? 3
-                                : s[0] >= 0xF0 && s[0] < 0xF5   ? 4
-                                                                : 0;
+    size_t size = s[0] < 0x80                   ? 1
+                  : s[0] >= 0xC2 && s[0] < 0xE0 ? 2
+                  : s[0] >= 0xE0 && s[0] < 0xF0 ? 3
+                  : s[0] >= 0xF0 && s[0] < 0xF5 ? 4
+                                                : 0;
 
     if (size == 0 || size > n || s[0] == 0)
         return 0;
     for (size_t i = 1; i < size; i++)
         if ((s[i] & 0xC0) != 0x80)
             return 0;
-    if ((s[0] == 0xE0 && s[1] < 0xA0) || (s[0] == 0xED && s[1] > 0x9F) /* overlong; surrogate */
+    if ((s[0] == 0xE0 && s[1] < 0xA0) || (s[0] == 0xED && s[1] > 0x9F)     /* overlong; surrogate */
         || (s[0] == 0xF0 && s[1] < 0x90) || (s[0] == 0xF4 && s[1] > 0x8F)) /* overlong; above U+10FFFF */
         return 0;
     return size;
@@ -145,7 +168,8 @@ int learner_decode(const struct learner_trainer *t, const int32_t *ids, size_t c
 
     for (size_t i = 0; rc == 0 && i < raw.size;) {
         size_t size = utf8_character((const unsigned char *)raw.data + i, raw.size - i);
-        rc = size ? rlhf_bytes_append(out, raw.data + i, size, err) : rlhf_bytes_append(out, "\xEF\xBF\xBD", 3, err);
+        rc = size ? rlhf_bytes_append(out, raw.data + i, size, err)
+                  : rlhf_bytes_append(out, "\xEF\xBF\xBD", 3, err);
         i += size ? size : 1;
     }
     rlhf_bytes_free(&raw);
@@ -167,9 +191,9 @@ json_t *learner_encode(const struct learner_trainer *t, const char *text, int32_
     struct rlhf_tokens ids = {0};
     json_t *list = NULL;
 
-    if ((before < 0 || rlhf_tokens_append(&ids, &before, 1, err) == 0)
-        && rlhf_tokenizer_encode(t->tokenizer, text, strlen(text), &ids, err) == 0
-        && (behind < 0 || rlhf_tokens_append(&ids, &behind, 1, err) == 0))
+    if ((before < 0 || rlhf_tokens_append(&ids, &before, 1, err) == 0) &&
+        rlhf_tokenizer_encode(t->tokenizer, text, strlen(text), &ids, err) == 0 &&
+        (behind < 0 || rlhf_tokens_append(&ids, &behind, 1, err) == 0))
         list = learner_ids_json(ids.data, ids.size);
     rlhf_tokens_free(&ids);
     return list;

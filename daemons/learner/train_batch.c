@@ -39,10 +39,10 @@ static int reserve(struct learner_batch *b, size_t tokens, struct rlhf_error *er
     }
     if (tokens > b->capacity) {
         size_t wanted = tokens > 2 * b->capacity ? tokens : 2 * b->capacity;
-        if (grow((void **)&b->target, wanted, sizeof *b->target, err) < 0
-            || grow((void **)&b->value, wanted, sizeof *b->value, err) < 0
-            || grow((void **)&b->entropy, wanted, sizeof *b->entropy, err) < 0
-            || grow((void **)&b->slope, wanted, sizeof *b->slope, err) < 0)
+        if (grow((void **)&b->target, wanted, sizeof *b->target, err) < 0 ||
+            grow((void **)&b->value, wanted, sizeof *b->value, err) < 0 ||
+            grow((void **)&b->entropy, wanted, sizeof *b->entropy, err) < 0 ||
+            grow((void **)&b->slope, wanted, sizeof *b->slope, err) < 0)
             return -1;
         b->capacity = wanted;
     }
@@ -53,7 +53,8 @@ int learner_batch_add(struct learner_batch *b, const struct learner_item *item, 
 {
     size_t at = b->tokens.size;
 
-    if (reserve(b, at + item->count, err) < 0 || rlhf_tokens_append(&b->tokens, item->ids, item->count, err) < 0)
+    if (reserve(b, at + item->count, err) < 0 ||
+        rlhf_tokens_append(&b->tokens, item->ids, item->count, err) < 0)
         return -1;
     for (uint32_t i = 0; i < item->count; i++) {
         bool predicted = i + 1 < item->count && i + 1 >= item->first;
@@ -82,7 +83,8 @@ void learner_batch_free(struct learner_batch *b)
 
 /* ---- passes ------------------------------------------------------------------------------------------ */
 
-/* Activations of one pass stay near 400 MB: about 12 rows of C and 4 of the feed-forward width a layer and token. */
+/* Activations of one pass stay near 400 MB: about 12 rows of C and 4 of the feed-forward width a layer and
+ * token. */
 static size_t token_limit(const struct rlhf_model_config *c)
 {
     const size_t floats = (size_t)100 << 20;
@@ -93,8 +95,8 @@ static size_t token_limit(const struct rlhf_model_config *c)
     return tokens < c->context ? c->context : tokens;
 }
 
-int learner_compute_init(struct learner_compute *c, const struct rlhf_model_config *config, struct rlhf_pool *pool,
-                         bool train, struct rlhf_error *err)
+int learner_compute_init(struct learner_compute *c, const struct rlhf_model_config *config,
+                         struct rlhf_pool *pool, bool train, struct rlhf_error *err)
 {
     *c = (struct learner_compute){.limit = token_limit(config)};
     c->pass = rlhf_pass_new(config, pool, train, err);
@@ -108,8 +110,8 @@ void learner_compute_free(struct learner_compute *c)
     *c = (struct learner_compute){0};
 }
 
-int learner_compute_forward_all(struct learner_compute *c, const struct rlhf_model *m, const struct learner_item *items,
-                                size_t count, struct rlhf_error *err)
+int learner_compute_forward_all(struct learner_compute *c, const struct rlhf_model *m,
+                                const struct learner_item *items, size_t count, struct rlhf_error *err)
 {
     struct rlhf_batch view;
 
@@ -121,8 +123,9 @@ int learner_compute_forward_all(struct learner_compute *c, const struct rlhf_mod
     return rlhf_pass_forward(c->pass, m, &view, err);
 }
 
-size_t learner_compute_forward(struct learner_compute *c, const struct rlhf_model *m, const struct learner_item *items,
-                               size_t from, size_t count, struct rlhf_error *err)
+size_t learner_compute_forward(struct learner_compute *c, const struct rlhf_model *m,
+                               const struct learner_item *items, size_t from, size_t count,
+                               struct rlhf_error *err)
 {
     size_t to = from, tokens = 0;
 
@@ -143,15 +146,16 @@ size_t learner_targets(const struct learner_item *items, size_t count)
     return targets;
 }
 
-int learner_lm_gradient(struct learner_compute *c, const struct rlhf_model *m, const struct learner_item *items,
-                        size_t count, double weight, float *grad, double *loss, struct rlhf_error *err)
+int learner_lm_gradient(struct learner_compute *c, const struct rlhf_model *m,
+                        const struct learner_item *items, size_t count, double weight, float *grad,
+                        double *loss, struct rlhf_error *err)
 {
     double targets = (double)learner_targets(items, count), sum = 0;
     struct learner_batch *b = &c->batch;
 
     for (size_t i = 0; i < count;) {
-        if ((i = learner_compute_forward(c, m, items, i, count, err)) == 0
-            || rlhf_pass_logprobs(c->pass, m, b->target, 1, b->value, NULL, err) < 0)
+        if ((i = learner_compute_forward(c, m, items, i, count, err)) == 0 ||
+            rlhf_pass_logprobs(c->pass, m, b->target, 1, b->value, NULL, err) < 0)
             return -1;
         for (size_t t = 0; t < b->tokens.size; t++) {
             sum -= b->value[t];
@@ -164,15 +168,15 @@ int learner_lm_gradient(struct learner_compute *c, const struct rlhf_model *m, c
     return 0;
 }
 
-int learner_lm_sum(struct learner_compute *c, const struct rlhf_model *m, const struct learner_item *items, size_t count,
-                   double *sum, struct rlhf_error *err)
+int learner_lm_sum(struct learner_compute *c, const struct rlhf_model *m, const struct learner_item *items,
+                   size_t count, double *sum, struct rlhf_error *err)
 {
     struct learner_batch *b = &c->batch;
 
     *sum = 0;
     for (size_t i = 0; i < count;) {
-        if ((i = learner_compute_forward(c, m, items, i, count, err)) == 0
-            || rlhf_pass_logprobs(c->pass, m, b->target, 1, b->value, NULL, err) < 0)
+        if ((i = learner_compute_forward(c, m, items, i, count, err)) == 0 ||
+            rlhf_pass_logprobs(c->pass, m, b->target, 1, b->value, NULL, err) < 0)
             return -1;
         for (size_t t = 0; t < b->tokens.size; t++)
             *sum -= b->value[t];
@@ -180,15 +184,15 @@ int learner_lm_sum(struct learner_compute *c, const struct rlhf_model *m, const 
     return 0;
 }
 
-int learner_last_scalars(struct learner_compute *c, const struct rlhf_model *m, const struct learner_item *items,
-                         size_t count, float *score, struct rlhf_error *err)
+int learner_last_scalars(struct learner_compute *c, const struct rlhf_model *m,
+                         const struct learner_item *items, size_t count, float *score, struct rlhf_error *err)
 {
     struct learner_batch *b = &c->batch;
 
     for (size_t i = 0; i < count;) {
         size_t from = i;
-        if ((i = learner_compute_forward(c, m, items, i, count, err)) == 0
-            || rlhf_pass_scalars(c->pass, m, b->value, err) < 0)
+        if ((i = learner_compute_forward(c, m, items, i, count, err)) == 0 ||
+            rlhf_pass_scalars(c->pass, m, b->value, err) < 0)
             return -1;
         for (size_t j = from; j < i; j++)
             score[j] = b->value[b->start[j - from + 1] - 1];
@@ -198,7 +202,8 @@ int learner_last_scalars(struct learner_compute *c, const struct rlhf_model *m, 
 
 /* ---- order ------------------------------------------------------------------------------------------- */
 
-int learner_order_init(struct learner_order *o, uint64_t seed, uint32_t key, size_t count, struct rlhf_error *err)
+int learner_order_init(struct learner_order *o, uint64_t seed, uint32_t key, size_t count,
+                       struct rlhf_error *err)
 {
     *o = (struct learner_order){.seed = seed, .key = key, .count = (uint32_t)count};
     o->item = calloc(count ? count : 1, sizeof *o->item);
@@ -229,8 +234,9 @@ void learner_order_free(struct learner_order *o)
 
 /* ---- windows of documents ---------------------------------------------------------------------------- */
 
-int learner_windows_init(struct learner_windows *s, struct learner_work *w, const struct rlhf_config_strings *files,
-                         int64_t window, int64_t per_step, uint32_t salt, struct rlhf_error *err)
+int learner_windows_init(struct learner_windows *s, struct learner_work *w,
+                         const struct rlhf_config_strings *files, int64_t window, int64_t per_step,
+                         uint32_t salt, struct rlhf_error *err)
 {
     struct rlhf_sequences documents = {0};
     int rc = 0;
@@ -245,11 +251,13 @@ int learner_windows_init(struct learner_windows *s, struct learner_work *w, cons
            && s->windows.start[s->windows.count] - s->windows.start[s->windows.count - 1] < 2)
         s->windows.count--;
     if (rc == 0 && s->windows.count == 0)
-        rc = rlhf_fail(err, RLHF_REJECT, "%s: no document with two tokens", files->count ? files->items[0] : "data");
+        rc = rlhf_fail(err, RLHF_REJECT, "%s: no document with two tokens",
+                       files->count ? files->items[0] : "data");
     if (rc == 0 && !(s->items = calloc(s->per_step, sizeof *s->items)))
         rc = rlhf_fail(err, RLHF_FULL, "out of memory for %zu windows a step", s->per_step);
     if (rc == 0)
-        rc = learner_order_init(&s->order, (uint64_t)w->t->run->run.seed, w->key ^ salt, s->windows.count, err);
+        rc = learner_order_init(&s->order, (uint64_t)w->t->run->run.seed, w->key ^ salt, s->windows.count,
+                                err);
     if (rc < 0)
         learner_windows_free(s);
     return rc;
@@ -259,7 +267,8 @@ const struct learner_item *learner_windows_at(struct learner_windows *s, uint64_
 {
     for (size_t i = 0; i < s->per_step; i++) {
         uint32_t at = learner_order_at(&s->order, step * s->per_step + i), from = s->windows.start[at];
-        s->items[i] = (struct learner_item){.ids = s->windows.tokens.data + from, .count = s->windows.start[at + 1] - from};
+        s->items[i] = (struct learner_item){.ids = s->windows.tokens.data + from,
+                                            .count = s->windows.start[at + 1] - from};
     }
     return s->items;
 }

@@ -43,11 +43,12 @@ static struct rlhf_model *read_model(struct learner_work *w, const char *stage, 
     struct rlhf_model *m = NULL;
     struct rlhf_digest d;
 
-    if (learner_path(w->t, dir, sizeof dir, err, "checkpoints/%s", stage) == 0
-        && rlhf_atomic_verify(w->t->io, dir, err) == 0 && rlhf_path(path, sizeof path, dir, "config.json", err) == 0
-        && rlhf_read_file(w->t->io, path, LEARNER_FILE_LIMIT, &config, err) == 0
-        && rlhf_path(path, sizeof path, dir, "model.safetensors", err) == 0
-        && rlhf_read_file(w->t->io, path, LEARNER_FILE_LIMIT, &tensors, err) == 0)
+    if (learner_path(w->t, dir, sizeof dir, err, "checkpoints/%s", stage) == 0 &&
+        rlhf_atomic_verify(w->t->io, dir, err) == 0 &&
+        rlhf_path(path, sizeof path, dir, "config.json", err) == 0 &&
+        rlhf_read_file(w->t->io, path, LEARNER_FILE_LIMIT, &config, err) == 0 &&
+        rlhf_path(path, sizeof path, dir, "model.safetensors", err) == 0 &&
+        rlhf_read_file(w->t->io, path, LEARNER_FILE_LIMIT, &tensors, err) == 0)
         m = rlhf_model_read(config.data, config.size, tensors.data, tensors.size, err);
     if (m) {
         d = rlhf_digest_of(tensors.data, tensors.size);
@@ -69,8 +70,10 @@ struct rlhf_model *learner_load_model(struct learner_work *w, const char *stage,
         return NULL;
     }
     if (rlhf_model_get_config(m)->vocabulary < rlhf_tokenizer_vocab(w->t->tokenizer)) {
-        rlhf_fail(err, RLHF_REJECT, "the tokenizer has %zu tokens, the model of %s only %u; they do not belong together",
-                  rlhf_tokenizer_vocab(w->t->tokenizer), stage ? stage : "the run", rlhf_model_get_config(m)->vocabulary);
+        rlhf_fail(err, RLHF_REJECT,
+                  "the tokenizer has %zu tokens, the model of %s only %u; they do not belong together",
+                  rlhf_tokenizer_vocab(w->t->tokenizer), stage ? stage : "the run",
+                  rlhf_model_get_config(m)->vocabulary);
         rlhf_model_free(m);
         return NULL;
     }
@@ -89,14 +92,16 @@ static int put_model(struct learner_work *w, const struct rlhf_model *m, struct 
     char path[LEARNER_PATH], *provenance = json_dumps(w->provenance, JSON_INDENT(1) | JSON_SORT_KEYS);
     int rc = -1;
 
-    if (provenance && rlhf_model_write(m, &config, &tensors, err) == 0
-        && learner_path(t, path, sizeof path, err, "checkpoints/%s", w->name) == 0
-        && (dir = rlhf_atomic_begin(t->io, path, err)) && rlhf_atomic_put(dir, "config.json", config.data, config.size, err) == 0
-        && rlhf_atomic_put(dir, "model.safetensors", tensors.data, tensors.size, err) == 0
-        && rlhf_atomic_put(dir, "tokenizer.json", t->tokenizer_json.data, t->tokenizer_json.size, err) == 0
-        && (t->tokenizer_config.size == 0
-            || rlhf_atomic_put(dir, "tokenizer_config.json", t->tokenizer_config.data, t->tokenizer_config.size, err) == 0)
-        && rlhf_atomic_put(dir, "provenance.json", provenance, strlen(provenance), err) == 0)
+    if (provenance && rlhf_model_write(m, &config, &tensors, err) == 0 &&
+        learner_path(t, path, sizeof path, err, "checkpoints/%s", w->name) == 0 &&
+        (dir = rlhf_atomic_begin(t->io, path, err)) &&
+        rlhf_atomic_put(dir, "config.json", config.data, config.size, err) == 0 &&
+        rlhf_atomic_put(dir, "model.safetensors", tensors.data, tensors.size, err) == 0 &&
+        rlhf_atomic_put(dir, "tokenizer.json", t->tokenizer_json.data, t->tokenizer_json.size, err) == 0 &&
+        (t->tokenizer_config.size == 0 ||
+         rlhf_atomic_put(dir, "tokenizer_config.json", t->tokenizer_config.data, t->tokenizer_config.size,
+                         err) == 0) &&
+        rlhf_atomic_put(dir, "provenance.json", provenance, strlen(provenance), err) == 0)
         rc = 0;
     if (rc == 0)
         rc = rlhf_atomic_commit(dir, err);

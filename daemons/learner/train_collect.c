@@ -1,10 +1,10 @@
 /* train_collect.c - completions to people, their comparisons back.
  *
- * DIR/comparisons/ROUND.tasks.jsonl holds what was generated, with token ids; once it is there, nothing is generated again.
- * Tasks are submitted under ids that are stable over restarts, so submitting twice changes nothing. Comparisons are pulled from
- * the round's beginning until enough have come, and become DIR/comparisons/ROUND.jsonl at once, in an order that does not
- * depend on when they came. The token ids of a task's completions are those that were sampled; text from elsewhere is
- * tokenised. */
+ * DIR/comparisons/ROUND.tasks.jsonl holds what was generated, with token ids; once it is there, nothing is
+ * generated again. Tasks are submitted under ids that are stable over restarts, so submitting twice changes
+ * nothing. Comparisons are pulled from the round's beginning until enough have come, and become
+ * DIR/comparisons/ROUND.jsonl at once, in an order that does not depend on when they came. The token ids of a
+ * task's completions are those that were sampled; text from elsewhere is tokenised. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,13 +19,13 @@ struct collect {
     struct learner_work *w;
     const struct rlhf_stage_collect *settings;
     struct rlhf_demonstrations prompts;
-    size_t count; /* of prompts */
+    size_t count;  /* of prompts */
     json_t *tasks; /* array */
 };
 
 /* Adds a completion to its task unless its text is there already: equal texts cannot be compared. */
-static int add_completion(struct collect *c, json_t *task, const struct learner_rollout *r, const char *policy,
-                          struct rlhf_error *err)
+static int add_completion(struct collect *c, json_t *task, const struct learner_rollout *r,
+                          const char *policy, struct rlhf_error *err)
 {
     json_t *list = json_object_get(task, "completions"), *other, *entry;
     struct rlhf_bytes text = {0};
@@ -42,8 +42,8 @@ static int add_completion(struct collect *c, json_t *task, const struct learner_
             return 0;
         }
     }
-    entry = json_pack("{s:s, s:o, s:s, s:b}", "text", text.data ? text.data : "", "ids", learner_ids_json(r->ids, r->count), "policy",
-                      policy, "ended", r->ended);
+    entry = json_pack("{s:s, s:o, s:s, s:b}", "text", text.data ? text.data : "", "ids",
+                      learner_ids_json(r->ids, r->count), "policy", policy, "ended", r->ended);
     rlhf_bytes_free(&text);
     if (!entry || json_array_append_new(list, entry) < 0)
         return rlhf_fail(err, RLHF_FULL, "out of memory for tasks");
@@ -71,9 +71,15 @@ static int generate_from(struct collect *c, size_t policy, struct rlhf_error *er
     for (uint32_t p = 0; p < c->count; p++)
         for (uint32_t s = 0; s < samples; s++) {
             uint32_t sample = (uint32_t)policy * samples + s;
-            jobs[p * samples + s] = (struct learner_generate_job){
-                .step = (uint32_t)policy, .prompt = p, .sample = s, .key_prompt = p, .key_sample = c->w->index << 16 | sample,
-                .weights = weights, .prompt_ids = q->tokens.data + q->start[p], .prompt_count = q->start[p + 1] - q->start[p]};
+            jobs[p * samples + s] =
+                (struct learner_generate_job){.step = (uint32_t)policy,
+                                              .prompt = p,
+                                              .sample = s,
+                                              .key_prompt = p,
+                                              .key_sample = c->w->index << 16 | sample,
+                                              .weights = weights,
+                                              .prompt_ids = q->tokens.data + q->start[p],
+                                              .prompt_count = q->start[p + 1] - q->start[p]};
         }
     learner_progress(c->w, "generating with %s", name);
     if (learner_generate(c->w, jobs, c->count * samples, &sampling, RLHF_PURPOSE_COLLECT, &answer, err) < 0)
@@ -99,9 +105,11 @@ static int new_tasks(struct collect *c, struct rlhf_error *err)
         json_t *task;
         snprintf(id, sizeof id, "%s/%s/%zu", c->w->t->run->run.name, c->w->name, p);
         task = json_pack("{s:s, s:s, s:o, s:[]}", "id", id, "prompt", c->prompts.text[p], "prompt_ids",
-                         learner_ids_json(q->tokens.data + q->start[p], q->start[p + 1] - q->start[p]), "completions");
+                         learner_ids_json(q->tokens.data + q->start[p], q->start[p + 1] - q->start[p]),
+                         "completions");
         if (!task || json_array_append_new(c->tasks, task) < 0)
-            return rlhf_fail(err, RLHF_FULL, "out of memory for %zu tasks (or a prompt that is not UTF-8)", c->count);
+            return rlhf_fail(err, RLHF_FULL, "out of memory for %zu tasks (or a prompt that is not UTF-8)",
+                             c->count);
     }
     return 0;
 }
@@ -137,13 +145,14 @@ static int write_tasks(const struct collect *c, const char *path, struct rlhf_er
         }
     }
     if (rc == 0 && kept == 0)
-        rc = rlhf_fail(err, RLHF_REJECT, "all completions of every prompt are equal; there is nothing to compare (is the "
-                                         "temperature 0?)");
+        rc = rlhf_fail(err, RLHF_REJECT,
+                       "all completions of every prompt are equal; there is nothing to compare (is the "
+                       "temperature 0?)");
     if (rc == 0)
         rc = rlhf_write_file(c->w->t->io, path, out.data, out.size, err);
     if (rc == 0)
-        rlhf_log(RLHF_LEVEL_INFO, "tasks-generated stage=%s tasks=%zu left_out_all_equal=%zu", c->w->name, kept,
-                 json_array_size(c->tasks) - kept);
+        rlhf_log(RLHF_LEVEL_INFO, "tasks-generated stage=%s tasks=%zu left_out_all_equal=%zu", c->w->name,
+                 kept, json_array_size(c->tasks) - kept);
     rlhf_bytes_free(&out);
     return rc;
 }
@@ -153,9 +162,9 @@ static int generate(struct collect *c, const char *path, struct rlhf_error *err)
     uint32_t context;
     int rc = -1;
 
-    if (common_context(c, &context, err) < 0
-        || learner_read_prompts(c->w, c->settings->prompts, context, c->settings->sampling.max_new_tokens,
-                                c->settings->count, &c->prompts, &c->count, err) < 0)
+    if (common_context(c, &context, err) < 0 ||
+        learner_read_prompts(c->w, c->settings->prompts, context, c->settings->sampling.max_new_tokens,
+                             c->settings->count, &c->prompts, &c->count, err) < 0)
         return -1;
     if (!(c->tasks = json_array()) || new_tasks(c, err) < 0)
         goto out;
@@ -172,11 +181,16 @@ out:
 
 /* ---- submitting -------------------------------------------------------------------------------------- */
 
-static int submit_some(struct learner_work *w, const json_t *tasks, size_t from, size_t count, struct rlhf_error *err)
+static int submit_some(struct learner_work *w, const json_t *tasks, size_t from, size_t count,
+                       struct rlhf_error *err)
 {
     struct learner_task some[SUBMIT_TASKS];
-    struct learner_action a = {.kind = LEARNER_SUBMIT, .stage = w->index, .tasks = some, .task_count = count,
-                               .round = w->name, .seed = (uint64_t)w->t->run->run.seed};
+    struct learner_action a = {.kind = LEARNER_SUBMIT,
+                               .stage = w->index,
+                               .tasks = some,
+                               .task_count = count,
+                               .round = w->name,
+                               .seed = (uint64_t)w->t->run->run.seed};
     struct learner_answer answer = {0};
     size_t total = 0, at = 0;
     const char **texts;
@@ -191,7 +205,8 @@ static int submit_some(struct learner_work *w, const json_t *tasks, size_t from,
         size_t j;
         some[i] = (struct learner_task){.id = json_string_value(json_object_get(task, "id")),
                                         .prompt = json_string_value(json_object_get(task, "prompt")),
-                                        .completions = texts + at, .count = json_array_size(list)};
+                                        .completions = texts + at,
+                                        .count = json_array_size(list)};
         json_array_foreach(list, j, entry) texts[at++] = json_string_value(json_object_get(entry, "text"));
     }
     rc = w->t->port->ask(w->t->port, &a, &answer, err);
@@ -263,16 +278,16 @@ static json_t *with_ids(struct pulled *p, const struct learner_comparison *c, st
         json_decref(ranks);
         return NULL;
     }
-    return json_pack("{s:s, s:s, s:s, s:o, s:o, s:o}", "id", c->id, "task", c->task ? c->task : "", "prompt", c->prompt,
-                     "prompt_ids", prompt_ids, "completions", completions, "ranks", ranks);
+    return json_pack("{s:s, s:s, s:s, s:o, s:o, s:o}", "id", c->id, "task", c->task ? c->task : "", "prompt",
+                     c->prompt, "prompt_ids", prompt_ids, "completions", completions, "ranks", ranks);
 }
 
 /* Until `want` different comparisons have come; a later revision of one of them replaces it. */
 static int pull(struct pulled *p, size_t want, struct rlhf_error *err)
 {
     struct learner_work *w = p->w;
-    struct learner_action a = {.kind = LEARNER_PULL, .stage = w->index, .round = w->name,
-                               .seed = (uint64_t)w->t->run->run.seed};
+    struct learner_action a = {
+        .kind = LEARNER_PULL, .stage = w->index, .round = w->name, .seed = (uint64_t)w->t->run->run.seed};
 
     while (json_object_size(p->comparisons) < want) {
         size_t have = json_object_size(p->comparisons), missing = want - have;
@@ -306,10 +321,12 @@ static int pull(struct pulled *p, size_t want, struct rlhf_error *err)
 static int by_task_and_id(const void *a, const void *b)
 {
     json_t *x = *(json_t *const *)a, *y = *(json_t *const *)b;
-    int order = strcmp(json_string_value(json_object_get(x, "task")), json_string_value(json_object_get(y, "task")));
+    int order =
+        strcmp(json_string_value(json_object_get(x, "task")), json_string_value(json_object_get(y, "task")));
 
     return order ? order
-                 : strcmp(json_string_value(json_object_get(x, "id")), json_string_value(json_object_get(y, "id")));
+                 : strcmp(json_string_value(json_object_get(x, "id")),
+                          json_string_value(json_object_get(y, "id")));
 }
 
 static int write_comparisons(struct pulled *p, const char *path, struct rlhf_error *err)
@@ -345,11 +362,17 @@ static int fetch(struct learner_work *w, json_t *tasks, const char *path, struct
     json_t *task;
     int rc;
 
-    json_array_foreach(tasks, i, task) json_object_set(p.tasks, json_string_value(json_object_get(task, "id")), task);
+    json_array_foreach(tasks, i, task)
+        json_object_set(p.tasks, json_string_value(json_object_get(task, "id")), task);
     w->steps = want = want ? want : json_array_size(tasks);
+    if (json_array_size(tasks) > 0 && want > json_array_size(tasks))
+        rlhf_log(RLHF_LEVEL_WARNING,
+                 "more-wanted-than-submitted stage=%s want=%zu tasks=%zu some tasks must be compared more than once",
+                 w->name, want, json_array_size(tasks));
     rc = pull(&p, want, err) < 0 || write_comparisons(&p, path, err) < 0 ? -1 : 0;
     if (rc == 0 && p.retokenised)
-        rlhf_log(RLHF_LEVEL_WARNING, "completions-came-back-changed stage=%s count=%zu they were tokenised again", w->name,
+        rlhf_log(RLHF_LEVEL_WARNING,
+                 "completions-came-back-changed stage=%s count=%zu they were tokenised again", w->name,
                  p.retokenised);
     json_decref(p.tasks);
     json_decref(p.comparisons);
@@ -363,8 +386,8 @@ int learner_collect(struct learner_work *w, struct rlhf_error *err)
     json_t *tasks = NULL;
     int rc;
 
-    if (learner_path(w->t, tasks_path, sizeof tasks_path, err, "comparisons/%s.tasks.jsonl", w->name) < 0
-        || learner_path(w->t, path, sizeof path, err, "comparisons/%s.jsonl", w->name) < 0)
+    if (learner_path(w->t, tasks_path, sizeof tasks_path, err, "comparisons/%s.tasks.jsonl", w->name) < 0 ||
+        learner_path(w->t, path, sizeof path, err, "comparisons/%s.jsonl", w->name) < 0)
         return -1;
     if (c.settings->policies.count == 0) {
         tasks = json_array();

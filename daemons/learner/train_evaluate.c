@@ -1,10 +1,13 @@
-/* train_evaluate.c - what policies do on prompts that nobody trained on, under the same random numbers for each.
+/* train_evaluate.c - what policies do on prompts that nobody trained on, under the same random numbers for
+ * each.
  *
- * For every policy: DIR/evaluations/STAGE/POLICY.jsonl (completions), POLICY.exact.jsonl (exact-match tasks) and
- * POLICY.metrics.json; at the end metrics.json with all of them. A policy whose metrics are there is not done again.
+ * For every policy: DIR/evaluations/STAGE/POLICY.jsonl (completions), POLICY.exact.jsonl (exact-match tasks)
+ * and POLICY.metrics.json; at the end metrics.json with all of them. A policy whose metrics are there is not
+ * done again.
  *
- * Exact match: the greedy completion up to its first newline, leading white space dropped, begins with the expected text, and the
- * character behind it is not a letter or digit (recipe.md: T = 0, cut at the first newline). */
+ * Exact match: the greedy completion up to its first newline, leading white space dropped, begins with the
+ * expected text, and the character behind it is not a letter or digit (recipe.md: T = 0, cut at the first
+ * newline). */
 #include <ctype.h>
 #include <math.h>
 #include <stdlib.h>
@@ -39,7 +42,8 @@ static void prompts_free(struct prompts *p)
     free(p->used);
 }
 
-static int prompts_read(struct evaluation *e, struct prompts *p, const struct rlhf_config_list *list, struct rlhf_error *err)
+static int prompts_read(struct evaluation *e, struct prompts *p, const struct rlhf_config_list *list,
+                        struct rlhf_error *err)
 {
     p->files = list->items;
     if (list->count == 0)
@@ -50,8 +54,8 @@ static int prompts_read(struct evaluation *e, struct prompts *p, const struct rl
         return rlhf_fail(err, RLHF_FULL, "out of memory for prompts");
     for (p->count = 0; p->count < list->count; p->count++) {
         const struct rlhf_run_file *f = &p->files[p->count];
-        if (learner_read_prompts(e->w, f->file, e->context, e->settings->sampling.max_new_tokens, f->count, &p->sets[p->count],
-                                 &p->used[p->count], err) < 0)
+        if (learner_read_prompts(e->w, f->file, e->context, e->settings->sampling.max_new_tokens, f->count,
+                                 &p->sets[p->count], &p->used[p->count], err) < 0)
             return -1;
         p->total += p->used[p->count];
     }
@@ -115,8 +119,8 @@ static int others_publish(struct evaluation *e, struct rlhf_error *err)
 /* ---- jobs -------------------------------------------------------------------------------------------- */
 
 /* samples completions of every prompt; a draw is named by file, prompt and sample, never by the policy. */
-static struct learner_generate_job *make_jobs(const struct prompts *p, uint32_t samples, struct rlhf_digest weights,
-                                              struct rlhf_error *err)
+static struct learner_generate_job *make_jobs(const struct prompts *p, uint32_t samples,
+                                              struct rlhf_digest weights, struct rlhf_error *err)
 {
     struct learner_generate_job *jobs = calloc(p->total * samples, sizeof *jobs);
     size_t n = 0;
@@ -130,16 +134,21 @@ static struct learner_generate_job *make_jobs(const struct prompts *p, uint32_t 
             for (uint32_t s = 0; s < samples; s++) {
                 const struct rlhf_sequences *q = &p->sets[f].sequences;
                 uint32_t name = (uint32_t)(f << 24 | i);
-                jobs[n++] = (struct learner_generate_job){.prompt = name, .sample = s, .key_prompt = name, .key_sample = s,
-                                                          .weights = weights, .prompt_ids = q->tokens.data + q->start[i],
+                jobs[n++] = (struct learner_generate_job){.prompt = name,
+                                                          .sample = s,
+                                                          .key_prompt = name,
+                                                          .key_sample = s,
+                                                          .weights = weights,
+                                                          .prompt_ids = q->tokens.data + q->start[i],
                                                           .prompt_count = q->start[i + 1] - q->start[i]};
             }
     return jobs;
 }
 
 /* Prompts with their completions, to be scored. The ids are one block, *block, freed by the caller. */
-static struct learner_score_job *make_score_jobs(const struct learner_generate_job *jobs, const struct learner_answer *a,
-                                                 int32_t **block, struct rlhf_error *err)
+static struct learner_score_job *make_score_jobs(const struct learner_generate_job *jobs,
+                                                 const struct learner_answer *a, int32_t **block,
+                                                 struct rlhf_error *err)
 {
     struct learner_score_job *out = calloc(a->count, sizeof *out);
     size_t total = 0, at = 0;
@@ -156,7 +165,8 @@ static struct learner_score_job *make_score_jobs(const struct learner_generate_j
         uint32_t prompt = jobs[i].prompt_count, count = a->rollouts[i].count;
         memcpy(*block + at, jobs[i].prompt_ids, prompt * sizeof **block);
         memcpy(*block + at + prompt, a->rollouts[i].ids, count * sizeof **block);
-        out[i] = (struct learner_score_job){.ids = *block + at, .count = prompt + count, .prompt_count = prompt};
+        out[i] =
+            (struct learner_score_job){.ids = *block + at, .count = prompt + count, .prompt_count = prompt};
         at += prompt + count;
     }
     return out;
@@ -181,7 +191,8 @@ static json_t *means(const struct evaluation *e, const struct sums *s)
     return o;
 }
 
-/* The KL of a completion: of the distribution it was sampled from where that is whole, else of the untempered one. */
+/* The KL of a completion: of the distribution it was sampled from where that is whole, else of the untempered
+ * one. */
 static double kl_of(const struct learner_rollout *r, const float *logprob_ref, bool whole)
 {
     double kl = 0;
@@ -191,17 +202,18 @@ static double kl_of(const struct learner_rollout *r, const float *logprob_ref, b
     return kl;
 }
 
-static int put_completion(struct evaluation *e, const struct rlhf_run_file *file, size_t index, uint32_t sample,
-                          const char *prompt, const struct learner_rollout *r, const struct learner_score *score, bool whole,
-                          struct sums *set, struct rlhf_bytes *lines, struct rlhf_error *err)
+static int put_completion(struct evaluation *e, const struct rlhf_run_file *file, size_t index,
+                          uint32_t sample, const char *prompt, const struct learner_rollout *r,
+                          const struct learner_score *score, bool whole, struct sums *set,
+                          struct rlhf_bytes *lines, struct rlhf_error *err)
 {
     struct rlhf_bytes text = {0};
     json_t *o;
     int rc = learner_decode(e->w->t, r->ids, r->count, &text, err);
 
-    o = rc == 0 ? json_pack("{s:s, s:I, s:I, s:s, s:s, s:b, s:I}", "set", file->name, "index", (json_int_t)index, "sample",
-                            (json_int_t)sample, "prompt", prompt, "completion", text.data ? text.data : "", "ended", r->ended,
-                            "tokens", (json_int_t)r->count)
+    o = rc == 0 ? json_pack("{s:s, s:I, s:I, s:s, s:s, s:b, s:I}", "set", file->name, "index",
+                            (json_int_t)index, "sample", (json_int_t)sample, "prompt", prompt, "completion",
+                            text.data ? text.data : "", "ended", r->ended, "tokens", (json_int_t)r->count)
                 : NULL;
     set->n++;
     set->tokens += r->count;
@@ -216,18 +228,20 @@ static int put_completion(struct evaluation *e, const struct rlhf_run_file *file
         set->reward += score->reward;
     }
     if (rc == 0)
-        rc = o ? learner_append_json(lines, o, err) : rlhf_fail(err, RLHF_FULL, "out of memory for completions");
+        rc = o ? learner_append_json(lines, o, err)
+               : rlhf_fail(err, RLHF_FULL, "out of memory for completions");
     json_decref(o);
     rlhf_bytes_free(&text);
     return rc;
 }
 
-static int complete(struct evaluation *e, struct rlhf_digest weights, struct rlhf_bytes *lines, json_t *metrics,
-                    struct rlhf_error *err)
+static int complete(struct evaluation *e, struct rlhf_digest weights, struct rlhf_bytes *lines,
+                    json_t *metrics, struct rlhf_error *err)
 {
     struct prompts *p = &e->prompts;
     struct rlhf_sampling sampling = learner_sampling(&e->settings->sampling);
-    bool whole = learner_sampling_whole(&sampling), scored = e->settings->reference || e->settings->reward_model;
+    bool whole = learner_sampling_whole(&sampling),
+         scored = e->settings->reference || e->settings->reward_model;
     uint32_t samples = (uint32_t)e->settings->samples;
     struct learner_generate_job *jobs = make_jobs(p, samples, weights, err);
     struct learner_score_job *score_jobs = NULL;
@@ -238,22 +252,23 @@ static int complete(struct evaluation *e, struct rlhf_digest weights, struct rlh
     size_t n = 0;
     int rc = -1;
 
-    if (!jobs || learner_generate(e->w, jobs, p->total * samples, &sampling, RLHF_PURPOSE_EVALUATE, &a, err) < 0)
+    if (!jobs ||
+        learner_generate(e->w, jobs, p->total * samples, &sampling, RLHF_PURPOSE_EVALUATE, &a, err) < 0)
         goto out;
-    if (scored
-        && (!(score_jobs = make_score_jobs(jobs, &a, &block, err))
-            || learner_score(e->w, score_jobs, a.count, e->reward_model, e->reference, whole ? sampling.temperature : 1,
-                             &scores, err) < 0))
+    if (scored && (!(score_jobs = make_score_jobs(jobs, &a, &block, err)) ||
+                   learner_score(e->w, score_jobs, a.count, e->reward_model, e->reference,
+                                 whole ? sampling.temperature : 1, &scores, err) < 0))
         goto out;
     for (size_t f = 0; f < p->count; f++) {
         struct sums set = {0};
         for (size_t i = 0; i < p->used[f]; i++)
             for (uint32_t s = 0; s < samples; s++, n++)
-                if (put_completion(e, &p->files[f], i, s, p->sets[f].text[i], &a.rollouts[n], scored ? &scores.scores[n] : NULL,
-                                   whole, &set, lines, err) < 0)
+                if (put_completion(e, &p->files[f], i, s, p->sets[f].text[i], &a.rollouts[n],
+                                   scored ? &scores.scores[n] : NULL, whole, &set, lines, err) < 0)
                     goto out;
         json_object_set_new(sets, p->files[f].name, means(e, &set));
-        all.n += set.n, all.kl += set.kl, all.reward += set.reward, all.tokens += set.tokens, all.ended += set.ended;
+        all.n += set.n, all.kl += set.kl, all.reward += set.reward, all.tokens += set.tokens,
+            all.ended += set.ended;
     }
     e->w->tokens += (uint64_t)all.tokens;
     json_object_update_new(metrics, means(e, &all));
@@ -280,8 +295,8 @@ static bool matches(const char *completion, const char *expected)
     expected += strspn(expected, " \t");
     size = strlen(expected);
     end = completion + strcspn(completion, "\n");
-    return (size_t)(end - completion) >= size && memcmp(completion, expected, size) == 0
-           && !isalnum((unsigned char)completion[size]);
+    return (size_t)(end - completion) >= size && memcmp(completion, expected, size) == 0 &&
+           !isalnum((unsigned char)completion[size]);
 }
 
 /* Two tokens more than the longest expected text: enough to see where the answer ends. */
@@ -296,7 +311,8 @@ static int longest_expected(struct evaluation *e, uint32_t *tokens, struct rlhf_
         for (size_t i = 0; rc == 0 && i < p->used[f]; i++) {
             const char *expected = p->sets[f].expected[i];
             if (!expected) {
-                rc = rlhf_fail(err, RLHF_REJECT, "%s: prompt %zu has no \"expected\"", p->files[f].file, i + 1);
+                rc = rlhf_fail(err, RLHF_REJECT, "%s: prompt %zu has no \"expected\"", p->files[f].file,
+                               i + 1);
                 break;
             }
             rlhf_tokens_clear(&ids);
@@ -321,8 +337,8 @@ static int exact(struct evaluation *e, struct rlhf_digest weights, struct rlhf_b
     size_t n = 0;
     int rc = -1;
 
-    if (longest_expected(e, &greedy.max_new_tokens, err) < 0 || !(jobs = make_jobs(p, 1, weights, err))
-        || learner_generate(e->w, jobs, p->total, &greedy, RLHF_PURPOSE_EVALUATE, &a, err) < 0)
+    if (longest_expected(e, &greedy.max_new_tokens, err) < 0 || !(jobs = make_jobs(p, 1, weights, err)) ||
+        learner_generate(e->w, jobs, p->total, &greedy, RLHF_PURPOSE_EVALUATE, &a, err) < 0)
         goto out;
     for (size_t f = 0; f < p->count; f++) {
         double right = 0;
@@ -338,9 +354,9 @@ static int exact(struct evaluation *e, struct rlhf_digest weights, struct rlhf_b
             match = matches(text.data ? text.data : "", p->sets[f].expected[i]);
             right += match;
             e->w->tokens += r->count;
-            o = json_pack("{s:s, s:I, s:s, s:s, s:s, s:b}", "set", p->files[f].name, "index", (json_int_t)i, "prompt",
-                          p->sets[f].text[i], "completion", text.data ? text.data : "", "expected", p->sets[f].expected[i],
-                          "right", match);
+            o = json_pack("{s:s, s:I, s:s, s:s, s:s, s:b}", "set", p->files[f].name, "index", (json_int_t)i,
+                          "prompt", p->sets[f].text[i], "completion", text.data ? text.data : "", "expected",
+                          p->sets[f].expected[i], "right", match);
             rlhf_bytes_free(&text);
             if (!o || learner_append_json(lines, o, err) < 0) {
                 json_decref(o);
@@ -361,9 +377,10 @@ out:
 
 /* ---- perplexity -------------------------------------------------------------------------------------- */
 
-/* Items of at most the context: a longer document is read in pieces. Returns how many; *out is freed by the caller. */
-static size_t pieces(const struct rlhf_sequences *d, size_t documents, uint32_t context, struct learner_item **out,
-                     struct rlhf_error *err)
+/* Items of at most the context: a longer document is read in pieces. Returns how many; *out is freed by the
+ * caller. */
+static size_t pieces(const struct rlhf_sequences *d, size_t documents, uint32_t context,
+                     struct learner_item **out, struct rlhf_error *err)
 {
     size_t n = 0, most = d->start[documents] / context + documents;
 
@@ -374,12 +391,14 @@ static size_t pieces(const struct rlhf_sequences *d, size_t documents, uint32_t 
     for (size_t i = 0; i < documents; i++)
         for (uint32_t at = d->start[i]; at < d->start[i + 1]; at += context) {
             uint32_t left = d->start[i + 1] - at;
-            (*out)[n++] = (struct learner_item){.ids = d->tokens.data + at, .count = left < context ? left : context};
+            (*out)[n++] =
+                (struct learner_item){.ids = d->tokens.data + at, .count = left < context ? left : context};
         }
     return n;
 }
 
-static int perplexity(struct evaluation *e, const struct rlhf_model *m, json_t *metrics, struct rlhf_error *err)
+static int perplexity(struct evaluation *e, const struct rlhf_model *m, json_t *metrics,
+                      struct rlhf_error *err)
 {
     const struct rlhf_run_file *files = e->settings->perplexity.items;
     uint32_t context = rlhf_model_get_config(m)->context;
@@ -417,8 +436,8 @@ static int perplexity(struct evaluation *e, const struct rlhf_model *m, json_t *
 
 /* ---- a policy, and all of them ----------------------------------------------------------------------- */
 
-static int write_lines(struct evaluation *e, const char *policy, const char *suffix, const struct rlhf_bytes *lines,
-                       struct rlhf_error *err)
+static int write_lines(struct evaluation *e, const char *policy, const char *suffix,
+                       const struct rlhf_bytes *lines, struct rlhf_error *err)
 {
     char path[LEARNER_PATH];
 
@@ -436,12 +455,12 @@ static int measure(struct evaluation *e, const char *policy, const char *path, s
     int rc = -1;
 
     learner_progress(e->w, "%s", policy);
-    if (m && learner_publish(e->w, LEARNER_NAME_POLICY, e->w->step, m, &weights, err) == 0
-        && (e->prompts.total == 0 || complete(e, weights, &lines, metrics, err) == 0)
-        && (e->exact.total == 0 || exact(e, weights, &exact_lines, metrics, err) == 0)
-        && (e->settings->perplexity.count == 0 || perplexity(e, m, metrics, err) == 0)
-        && (e->prompts.total == 0 || write_lines(e, policy, ".jsonl", &lines, err) == 0)
-        && (e->exact.total == 0 || write_lines(e, policy, ".exact.jsonl", &exact_lines, err) == 0))
+    if (m && learner_publish(e->w, LEARNER_NAME_POLICY, e->w->step, m, &weights, err) == 0 &&
+        (e->prompts.total == 0 || complete(e, weights, &lines, metrics, err) == 0) &&
+        (e->exact.total == 0 || exact(e, weights, &exact_lines, metrics, err) == 0) &&
+        (e->settings->perplexity.count == 0 || perplexity(e, m, metrics, err) == 0) &&
+        (e->prompts.total == 0 || write_lines(e, policy, ".jsonl", &lines, err) == 0) &&
+        (e->exact.total == 0 || write_lines(e, policy, ".exact.jsonl", &exact_lines, err) == 0))
         rc = learner_write_json(e->w->t, path, metrics, err);
     json_decref(metrics);
     rlhf_bytes_free(&lines);
@@ -476,7 +495,8 @@ static int measure_all(struct evaluation *e, struct rlhf_error *err)
         const char *policy = policies->items[i];
         json_t *o;
         e->w->step = i;
-        rc = learner_path(e->w->t, path, sizeof path, err, "evaluations/%s/%s.metrics.json", e->w->name, policy);
+        rc = learner_path(e->w->t, path, sizeof path, err, "evaluations/%s/%s.metrics.json", e->w->name,
+                          policy);
         if (rc == 0 && !rlhf_exists(e->w->t->io, path))
             rc = learner_stopping(e->w) ? learner_stopped(err) : measure(e, policy, path, err);
         if (rc == 0) {
@@ -486,8 +506,8 @@ static int measure_all(struct evaluation *e, struct rlhf_error *err)
     }
     e->w->step = policies->count;
     if (rc == 0)
-        rc = learner_path(e->w->t, path, sizeof path, err, "evaluations/%s/metrics.json", e->w->name) < 0
-                     || learner_write_json(e->w->t, path, all, err) < 0
+        rc = learner_path(e->w->t, path, sizeof path, err, "evaluations/%s/metrics.json", e->w->name) < 0 ||
+                     learner_write_json(e->w->t, path, all, err) < 0
                  ? -1
                  : 0;
     json_decref(all);
@@ -500,10 +520,10 @@ int learner_evaluate(struct learner_work *w, struct rlhf_error *err)
     char path[LEARNER_PATH];
     int rc = -1;
 
-    if (learner_path(w->t, path, sizeof path, err, "evaluations/%s", w->name) == 0
-        && rlhf_make_dirs(w->t->io, path, err) == 0 && others_publish(&e, err) == 0
-        && prompts_read(&e, &e.prompts, &e.settings->prompts, err) == 0
-        && prompts_read(&e, &e.exact, &e.settings->exact, err) == 0 && documents_read(&e, err) == 0)
+    if (learner_path(w->t, path, sizeof path, err, "evaluations/%s", w->name) == 0 &&
+        rlhf_make_dirs(w->t->io, path, err) == 0 && others_publish(&e, err) == 0 &&
+        prompts_read(&e, &e.prompts, &e.settings->prompts, err) == 0 &&
+        prompts_read(&e, &e.exact, &e.settings->exact, err) == 0 && documents_read(&e, err) == 0)
         rc = measure_all(&e, err);
     prompts_free(&e.prompts);
     prompts_free(&e.exact);

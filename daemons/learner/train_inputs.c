@@ -1,4 +1,5 @@
-/* train_inputs.c - what a stage is made from, so that a change is noticed: its settings and its data files. */
+/* train_inputs.c - what a stage is made from, so that a change is noticed: its settings and its data files.
+ */
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -6,7 +7,8 @@
 #include "learner/train_parts.h"
 #include "telemetry/log.h"
 
-int learner_stage_hash(const struct learner_trainer *t, size_t index, char text[RLHF_DIGEST_TEXT], struct rlhf_error *err)
+int learner_stage_hash(const struct learner_trainer *t, size_t index, char text[RLHF_DIGEST_TEXT],
+                       struct rlhf_error *err)
 {
     struct rlhf_stage one = *rlhf_run_stage(t->run, index);
     struct rlhf_run part = {.tokenizer = t->run->tokenizer, .model = t->run->model, .stages = {&one, 1}};
@@ -16,8 +18,9 @@ int learner_stage_hash(const struct learner_trainer *t, size_t index, char text[
     part.run.name = t->run->run.name;
     part.run.seed = t->run->run.seed;
     /* Where a stage stands names its draws, and what it starts from may follow from the stages before it. */
-    if (rlhf_config_print(&rlhf_run_schema, &part, &printed, err) < 0
-        || rlhf_bytes_printf(&printed, err, "place %zu from %s", index, rlhf_stage_from(t->run, index) ?: "") < 0) {
+    if (rlhf_config_print(&rlhf_run_schema, &part, &printed, err) < 0 ||
+        rlhf_bytes_printf(&printed, err, "place %zu from %s", index, rlhf_stage_from(t->run, index) ?: "") <
+            0) {
         rlhf_bytes_free(&printed);
         return -1;
     }
@@ -45,7 +48,8 @@ static int add_input(struct rlhf_hasher *h, json_t *files, const char *path, str
     return 0;
 }
 
-static int add_inputs(struct rlhf_hasher *h, json_t *files, const struct rlhf_config_strings *paths, struct rlhf_error *err)
+static int add_inputs(struct rlhf_hasher *h, json_t *files, const struct rlhf_config_strings *paths,
+                      struct rlhf_error *err)
 {
     for (size_t i = 0; i < paths->count; i++)
         if (add_input(h, files, paths->items[i], err) < 0)
@@ -53,7 +57,8 @@ static int add_inputs(struct rlhf_hasher *h, json_t *files, const struct rlhf_co
     return 0;
 }
 
-static int add_named(struct rlhf_hasher *h, json_t *files, const struct rlhf_config_list *list, struct rlhf_error *err)
+static int add_named(struct rlhf_hasher *h, json_t *files, const struct rlhf_config_list *list,
+                     struct rlhf_error *err)
 {
     const struct rlhf_run_file *f = list->items;
 
@@ -99,23 +104,29 @@ int learner_stage_inputs(struct learner_work *w, char text[RLHF_DIGEST_TEXT], st
         rc = add_inputs(h, files, &s->pretrain->data, err);
         break;
     case RLHF_STAGE_SFT:
-        rc = add_inputs(h, files, &s->sft->data, err) < 0 || add_inputs(h, files, &s->sft->mix.data, err) < 0 ? -1 : 0;
+        rc = add_inputs(h, files, &s->sft->data, err) < 0 || add_inputs(h, files, &s->sft->mix.data, err) < 0
+                 ? -1
+                 : 0;
         break;
     case RLHF_STAGE_COLLECT:
         rc = add_input(h, files, s->collect->prompts, err);
         break;
     case RLHF_STAGE_REWARD:
-        rc = add_inputs(h, files, &s->reward->validation, err) < 0 || add_input(h, files, s->reward->zero_mean_on, err) < 0
+        rc = add_inputs(h, files, &s->reward->validation, err) < 0 ||
+                     add_input(h, files, s->reward->zero_mean_on, err) < 0
                  ? -1
                  : 0;
         break;
     case RLHF_STAGE_POLICY:
-        rc = add_input(h, files, s->policy->prompts, err) < 0 || add_inputs(h, files, &s->policy->mix.data, err) < 0 ? -1
-                                                                                                                     : 0;
+        rc = add_input(h, files, s->policy->prompts, err) < 0 ||
+                     add_inputs(h, files, &s->policy->mix.data, err) < 0
+                 ? -1
+                 : 0;
         break;
     case RLHF_STAGE_EVALUATE:
-        rc = add_named(h, files, &s->evaluate->prompts, err) < 0 || add_named(h, files, &s->evaluate->perplexity, err) < 0
-                     || add_named(h, files, &s->evaluate->exact, err) < 0
+        rc = add_named(h, files, &s->evaluate->prompts, err) < 0 ||
+                     add_named(h, files, &s->evaluate->perplexity, err) < 0 ||
+                     add_named(h, files, &s->evaluate->exact, err) < 0
                  ? -1
                  : 0;
     }
@@ -146,10 +157,12 @@ int learner_check_done(struct learner_trainer *t, struct rlhf_error *err)
         if (learner_stage_hash(t, i, hash, err) < 0)
             return -1;
         if (strcmp(hash, r->hash) != 0)
-            return rlhf_fail(err, RLHF_REJECT,
-                             "stage %s was %s with other settings (its own, its place in the file, the model's, the "
-                             "tokenizer's or the seed); put them back, add stages behind it only, or give the changed run another run.dir",
-                             rlhf_stage_name(s), r->done ? "done" : "started");
+            return rlhf_fail(
+                err, RLHF_REJECT,
+                "stage %s was %s with other settings (its own, its place in the file, the model's, the "
+                "tokenizer's or the seed); put them back, add stages behind it only, or give the changed run "
+                "another run.dir",
+                rlhf_stage_name(s), r->done ? "done" : "started");
         if (!r->done || !makes_checkpoint(s))
             continue;
         if (learner_path(t, path, sizeof path, err, "checkpoints/%s", rlhf_stage_name(s)) < 0)

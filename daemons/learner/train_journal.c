@@ -11,7 +11,8 @@
 
 /* ---- files ------------------------------------------------------------------------------------------- */
 
-int learner_path(const struct learner_trainer *t, char *out, size_t size, struct rlhf_error *err, const char *fmt, ...)
+int learner_path(const struct learner_trainer *t, char *out, size_t size, struct rlhf_error *err,
+                 const char *fmt, ...)
 {
     char below[LEARNER_PATH];
     va_list ap;
@@ -32,12 +33,14 @@ int learner_append_json(struct rlhf_bytes *out, const json_t *value, struct rlhf
 
     if (!text)
         return rlhf_fail(err, RLHF_FULL, "out of memory for a line of JSON");
-    rc = rlhf_bytes_append(out, text, strlen(text), err) < 0 || rlhf_bytes_append(out, "\n", 1, err) < 0 ? -1 : 0;
+    rc = rlhf_bytes_append(out, text, strlen(text), err) < 0 || rlhf_bytes_append(out, "\n", 1, err) < 0 ? -1
+                                                                                                         : 0;
     free(text);
     return rc;
 }
 
-int learner_write_json(const struct learner_trainer *t, const char *path, const json_t *value, struct rlhf_error *err)
+int learner_write_json(const struct learner_trainer *t, const char *path, const json_t *value,
+                       struct rlhf_error *err)
 {
     char *text = json_dumps(value, JSON_INDENT(1) | JSON_REAL_PRECISION(9));
     int rc;
@@ -93,8 +96,8 @@ int learner_replay(void *ctx, const void *record, size_t size, struct rlhf_error
         return rlhf_fail(err, RLHF_CORRUPT, "journal of %s: a record has no event or stage", t->run->run.dir);
     }
     if (index < 0) {
-        rlhf_log(RLHF_LEVEL_WARNING, "stage-not-in-file stage=%s its results in %s are kept and not used", name,
-                 t->run->run.dir);
+        rlhf_log(RLHF_LEVEL_WARNING, "stage-not-in-file stage=%s its results in %s are kept and not used",
+                 name, t->run->run.dir);
         json_decref(o);
         return 0;
     }
@@ -168,14 +171,17 @@ int learner_metrics_write(struct learner_work *w, json_t *metrics, struct rlhf_e
     rc = learner_append_json(&line, metrics, err);
     json_decref(metrics);
     for (size_t done = 0; rc == 0 && done < line.size;) {
-        ssize_t n = t->io->pwrite(t->io, t->metrics_fd, line.data + done, line.size - done, (off_t)(t->metrics_size + done));
+        ssize_t n = t->io->pwrite(t->io, t->metrics_fd, line.data + done, line.size - done,
+                                  (off_t)(t->metrics_size + done));
         if (n < 0 && errno == ENOSPC) { /* numbers for screens: the run is worth more */
-            rlhf_log(RLHF_LEVEL_WARNING, "metrics-lost path=%s/metrics.jsonl reason=\"disk full\"", t->run->run.dir);
+            rlhf_log(RLHF_LEVEL_WARNING, "metrics-lost path=%s/metrics.jsonl reason=\"disk full\"",
+                     t->run->run.dir);
             rlhf_bytes_clear(&line);
             break;
         }
         if (n < 0 && errno != EINTR)
-            rc = rlhf_fail(err, RLHF_FATAL, "cannot write %s/metrics.jsonl: %s", t->run->run.dir, strerror(errno));
+            rc = rlhf_fail(err, RLHF_FATAL, "cannot write %s/metrics.jsonl: %s", t->run->run.dir,
+                           strerror(errno));
         done += n > 0 ? (size_t)n : 0;
     }
     if (rc == 0)

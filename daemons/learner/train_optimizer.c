@@ -8,7 +8,8 @@
 #include "telemetry/log.h"
 #include "tensor/ops.h"
 
-_Static_assert((int)RLHF_RUN_COSINE == (int)RLHF_SCHEDULE_COSINE && (int)RLHF_RUN_LINEAR == (int)RLHF_SCHEDULE_LINEAR,
+_Static_assert((int)RLHF_RUN_COSINE == (int)RLHF_SCHEDULE_COSINE &&
+                   (int)RLHF_RUN_LINEAR == (int)RLHF_SCHEDULE_LINEAR,
                "the run file's schedules are rl's");
 
 enum { SKIPPED_IN_A_ROW = 10 };
@@ -40,8 +41,12 @@ void learner_optimizer_free(struct learner_optimizer *o)
 static void update(struct learner_optimizer *o, float scale)
 {
     const struct rlhf_run_optimizer *s = o->settings;
-    struct rlhf_adamw a = {.lr = (float)o->rate, .beta1 = (float)s->beta1, .beta2 = (float)s->beta2,
-                           .epsilon = (float)s->epsilon, .weight_decay = (float)s->weight_decay, .step = o->updates,
+    struct rlhf_adamw a = {.lr = (float)o->rate,
+                           .beta1 = (float)s->beta1,
+                           .beta2 = (float)s->beta2,
+                           .epsilon = (float)s->epsilon,
+                           .weight_decay = (float)s->weight_decay,
+                           .step = o->updates,
                            .epsilon_inside_tf1 = s->epsilon_inside};
     float *param = o->param;
     const struct rlhf_parameter *table;
@@ -52,8 +57,8 @@ static void update(struct learner_optimizer *o, float scale)
         size_t from = table[i].offset, end = from + table[i].count;
         for (j = i + 1; j < count && table[j].offset == end && !table[j].decayed == !table[i].decayed; j++)
             end += table[j].count;
-        rlhf_adamw_step(&a, scale, table[i].decayed, o->grad + from, o->m + from, o->v + from, param + from, end - from,
-                        o->pool);
+        rlhf_adamw_step(&a, scale, table[i].decayed, o->grad + from, o->m + from, o->v + from, param + from,
+                        end - from, o->pool);
     }
     rlhf_model_touch(o->model, o->pool);
 }
@@ -61,8 +66,11 @@ static void update(struct learner_optimizer *o, float scale)
 void learner_optimizer_step(struct learner_optimizer *o, uint64_t step, double loss, bool *updated)
 {
     const struct rlhf_run_optimizer *s = o->settings;
-    struct rlhf_schedule_settings schedule = {.kind = (enum rlhf_schedule)s->schedule, .warmup = (uint64_t)s->warmup,
-                                              .total = o->steps, .warmup_from = s->warmup_from, .final = s->final_rate};
+    struct rlhf_schedule_settings schedule = {.kind = (enum rlhf_schedule)s->schedule,
+                                              .warmup = (uint64_t)s->warmup,
+                                              .total = o->steps,
+                                              .warmup_from = s->warmup_from,
+                                              .final = s->final_rate};
 
     o->norm = sqrt(rlhf_sum_squares(o->grad, o->count, o->pool));
     o->rate = s->learning_rate * rlhf_schedule_at(&schedule, step);
@@ -84,12 +92,13 @@ int learner_count_step(struct learner_work *w, bool finite, struct rlhf_error *e
     }
     w->skipped++;
     w->skipped_in_row++;
-    rlhf_log(RLHF_LEVEL_WARNING, "step-skipped stage=%s step=%llu in_a_row=%llu reason=\"not finite\"", w->name,
-             (unsigned long long)w->step + 1, (unsigned long long)w->skipped_in_row);
+    rlhf_log(RLHF_LEVEL_WARNING, "step-skipped stage=%s step=%llu in_a_row=%llu reason=\"not finite\"",
+             w->name, (unsigned long long)w->step + 1, (unsigned long long)w->skipped_in_row);
     if (w->skipped_in_row < SKIPPED_IN_A_ROW)
         return 0;
     return rlhf_fail(err, RLHF_FATAL,
-                     "%d steps in a row were not finite (the last is step %llu); lower the learning rate or look at the data",
+                     "%d steps in a row were not finite (the last is step %llu); lower the learning rate or "
+                     "look at the data",
                      SKIPPED_IN_A_ROW, (unsigned long long)w->step + 1);
 }
 
@@ -100,8 +109,8 @@ int learner_training_init(struct learner_training *tr, struct learner_work *w, s
 {
     *tr = (struct learner_training){.work = w, .model = model};
     w->steps = steps;
-    if (learner_compute_init(&tr->compute, rlhf_model_get_config(model), w->t->pool, true, err) == 0
-        && learner_optimizer_init(&tr->optimizer, model, settings, steps, w->t->pool, err) == 0)
+    if (learner_compute_init(&tr->compute, rlhf_model_get_config(model), w->t->pool, true, err) == 0 &&
+        learner_optimizer_init(&tr->optimizer, model, settings, steps, w->t->pool, err) == 0)
         return 0;
     learner_training_free(tr);
     return -1;

@@ -1,5 +1,5 @@
-/* train_parts.h - what the files of the training side share: the trainer, the stage at work, batches, optimisers, state on
- * disk. Private to train*.c. */
+/* train_parts.h - what the files of the training side share: the trainer, the stage at work, batches,
+ * optimisers, state on disk. Private to train*.c. */
 #ifndef LEARNER_TRAIN_PARTS_H
 #define LEARNER_TRAIN_PARTS_H
 
@@ -23,8 +23,8 @@ struct learner_record {
     uint64_t metrics;              /* size of metrics.jsonl when the stage started                     */
     uint64_t steps, tokens;
     double seconds;
-    uint64_t iterations;           /* policy: how many are in `consumed`                               */
-    struct rlhf_digest *consumed;  /* policy: rollouts and scores of each iteration, in order          */
+    uint64_t iterations;          /* policy: how many are in `consumed`                               */
+    struct rlhf_digest *consumed; /* policy: rollouts and scores of each iteration, in order          */
 };
 
 /* What workers and scorers are given weights as. */
@@ -62,7 +62,7 @@ struct learner_work {
     uint64_t skipped, skipped_in_row; /* steps that were not finite */
     double seconds;                   /* before `since_us` */
     int64_t since_us, saved_us;
-    json_t *provenance;               /* grows while the stage works; goes into its checkpoint */
+    json_t *provenance; /* grows while the stage works; goes into its checkpoint */
 };
 
 double learner_seconds(const struct learner_work *w);
@@ -84,12 +84,14 @@ enum { LEARNER_PATH = 1024 };
 #define LEARNER_FILE_LIMIT ((size_t)1 << 36) /* 64 GiB: no file of a run is larger */
 
 /* A path below the run's directory. */
-int learner_path(const struct learner_trainer *t, char *out, size_t size, struct rlhf_error *err, const char *fmt, ...)
-    __attribute__((format(printf, 5, 6)));
+int learner_path(const struct learner_trainer *t, char *out, size_t size, struct rlhf_error *err,
+                 const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 
-int learner_write_json(const struct learner_trainer *t, const char *path, const json_t *value, struct rlhf_error *err);
+int learner_write_json(const struct learner_trainer *t, const char *path, const json_t *value,
+                       struct rlhf_error *err);
 int learner_append_json(struct rlhf_bytes *out, const json_t *value, struct rlhf_error *err); /* one line */
-json_t *learner_read_lines(const struct learner_trainer *t, const char *path, struct rlhf_error *err); /* an array */
+json_t *learner_read_lines(const struct learner_trainer *t, const char *path,
+                           struct rlhf_error *err); /* an array */
 
 /* Appends {"event": event, "stage": name, ...details} to the journal. Takes details (may be NULL). */
 int learner_journal(struct learner_work *w, const char *event, json_t *details, struct rlhf_error *err);
@@ -100,17 +102,20 @@ int learner_replay(void *ctx, const void *record, size_t size, struct rlhf_error
 int learner_metrics_open(struct learner_trainer *t, struct rlhf_error *err);
 json_t *learner_metrics_new(const struct learner_work *w);
 void learner_metric(json_t *metrics, const char *key, double value);
-int learner_metrics_write(struct learner_work *w, json_t *metrics, struct rlhf_error *err); /* takes metrics */
+int learner_metrics_write(struct learner_work *w, json_t *metrics,
+                          struct rlhf_error *err); /* takes metrics */
 /* Cuts off the lines behind size bytes: of steps that will be done again. */
 int learner_metrics_cut(struct learner_trainer *t, uint64_t size, struct rlhf_error *err);
 
 /* ---- what a stage is made from (train_inputs.c) ------------------------------------------------------ */
 
 /* Of the settings that make its result: its own, the model's, the tokenizer's, the seed. */
-int learner_stage_hash(const struct learner_trainer *t, size_t index, char text[RLHF_DIGEST_TEXT], struct rlhf_error *err);
+int learner_stage_hash(const struct learner_trainer *t, size_t index, char text[RLHF_DIGEST_TEXT],
+                       struct rlhf_error *err);
 /* Of the data files that it reads; each one's own goes into the provenance. */
 int learner_stage_inputs(struct learner_work *w, char text[RLHF_DIGEST_TEXT], struct rlhf_error *err);
-/* Refuses stages that were started with other settings; a damaged checkpoint is set aside, its stage not done. */
+/* Refuses stages that were started with other settings; a damaged checkpoint is set aside, its stage not
+ * done. */
 int learner_check_done(struct learner_trainer *t, struct rlhf_error *err);
 
 /* ---- tokenizer and models (train_tokenizer.c, train_checkpoint.c) ------------------------------------- */
@@ -129,11 +134,14 @@ struct learner_block {
     void *data;
     size_t size;
 };
-/* Writes DIR/state/STAGE.STEP and keeps the last two. A full disk is said aloud and is no failure: the one before holds. */
-int learner_state_save(struct learner_work *w, const struct learner_block *blocks, size_t count, struct rlhf_error *err);
-/* Fills blocks and w's counters from the newest whole state, and cuts metrics.jsonl there. Leaves them as they are where
- * there is none. */
-int learner_state_load(struct learner_work *w, const struct learner_block *blocks, size_t count, struct rlhf_error *err);
+/* Writes DIR/state/STAGE.STEP and keeps the last two. A full disk is said aloud and is no failure: the one
+ * before holds. */
+int learner_state_save(struct learner_work *w, const struct learner_block *blocks, size_t count,
+                       struct rlhf_error *err);
+/* Fills blocks and w's counters from the newest whole state, and cuts metrics.jsonl there. Leaves them as
+ * they are where there is none. */
+int learner_state_load(struct learner_work *w, const struct learner_block *blocks, size_t count,
+                       struct rlhf_error *err);
 /* True when learner.checkpoint_seconds have passed since the last one. */
 bool learner_state_due(const struct learner_work *w);
 int learner_state_remove(struct learner_work *w, size_t keep, struct rlhf_error *err);
@@ -149,56 +157,60 @@ struct learner_item {
 /* Packed sequences and arrays beside their tokens. */
 struct learner_batch {
     struct rlhf_tokens tokens;
-    uint32_t *start;            /* [sequences + 1] */
+    uint32_t *start; /* [sequences + 1] */
     size_t sequences, sequence_capacity, capacity;
-    int32_t *target;            /* [T] the next token where it is predicted, else -1 */
+    int32_t *target;                /* [T] the next token where it is predicted, else -1 */
     float *value, *entropy, *slope; /* [T] log-probs or scalars; entropies; derivatives */
-    size_t targets;             /* how many target >= 0 */
+    size_t targets;                 /* how many target >= 0 */
 };
 void learner_batch_clear(struct learner_batch *b);
 int learner_batch_add(struct learner_batch *b, const struct learner_item *item, struct rlhf_error *err);
 struct rlhf_batch learner_batch_view(const struct learner_batch *b);
 void learner_batch_free(struct learner_batch *b);
 
-/* A model's passes over items, as many at a time as fit a fixed number of tokens: a function of the shape of the model
- * alone, so that how a batch is cut never depends on the machine. */
+/* A model's passes over items, as many at a time as fit a fixed number of tokens: a function of the shape of
+ * the model alone, so that how a batch is cut never depends on the machine. */
 struct learner_compute {
     struct rlhf_pass *pass;
     struct learner_batch batch;
     size_t limit; /* tokens */
 };
-int learner_compute_init(struct learner_compute *c, const struct rlhf_model_config *config, struct rlhf_pool *pool, bool train,
-                         struct rlhf_error *err);
+int learner_compute_init(struct learner_compute *c, const struct rlhf_model_config *config,
+                         struct rlhf_pool *pool, bool train, struct rlhf_error *err);
 void learner_compute_free(struct learner_compute *c);
-/* Packs items[from ...] while they fit (at least one) and runs the body forward. Returns the index behind the last one
- * packed, 0 on failure. */
-size_t learner_compute_forward(struct learner_compute *c, const struct rlhf_model *m, const struct learner_item *items,
-                               size_t from, size_t count, struct rlhf_error *err);
+/* Packs items[from ...] while they fit (at least one) and runs the body forward. Returns the index behind the
+ * last one packed, 0 on failure. */
+size_t learner_compute_forward(struct learner_compute *c, const struct rlhf_model *m,
+                               const struct learner_item *items, size_t from, size_t count,
+                               struct rlhf_error *err);
 
 /* Packs them all. */
-int learner_compute_forward_all(struct learner_compute *c, const struct rlhf_model *m, const struct learner_item *items,
-                                size_t count, struct rlhf_error *err);
+int learner_compute_forward_all(struct learner_compute *c, const struct rlhf_model *m,
+                                const struct learner_item *items, size_t count, struct rlhf_error *err);
 
 size_t learner_targets(const struct learner_item *items, size_t count);
 /* *loss = mean over the items' predicted tokens of -log p; weight times its gradient is added to grad. */
-int learner_lm_gradient(struct learner_compute *c, const struct rlhf_model *m, const struct learner_item *items, size_t count,
-                        double weight, float *grad, double *loss, struct rlhf_error *err);
+int learner_lm_gradient(struct learner_compute *c, const struct rlhf_model *m,
+                        const struct learner_item *items, size_t count, double weight, float *grad,
+                        double *loss, struct rlhf_error *err);
 /* *sum of -log p over the predicted tokens. */
-int learner_lm_sum(struct learner_compute *c, const struct rlhf_model *m, const struct learner_item *items, size_t count,
-                   double *sum, struct rlhf_error *err);
+int learner_lm_sum(struct learner_compute *c, const struct rlhf_model *m, const struct learner_item *items,
+                   size_t count, double *sum, struct rlhf_error *err);
 /* score[i] = the scalar head at the last token of item i. */
-int learner_last_scalars(struct learner_compute *c, const struct rlhf_model *m, const struct learner_item *items, size_t count,
-                         float *score, struct rlhf_error *err);
+int learner_last_scalars(struct learner_compute *c, const struct rlhf_model *m,
+                         const struct learner_item *items, size_t count, float *score,
+                         struct rlhf_error *err);
 
-/* The order of n items over epochs: index i is item at(i), every epoch a new permutation that is a function of
- * (seed, key, epoch). */
+/* The order of n items over epochs: index i is item at(i), every epoch a new permutation that is a function
+ * of (seed, key, epoch). */
 struct learner_order {
     uint64_t seed, epoch;
     uint32_t key, count;
     uint32_t *item; /* [count] of `epoch` */
     bool ready;
 };
-int learner_order_init(struct learner_order *o, uint64_t seed, uint32_t key, size_t count, struct rlhf_error *err);
+int learner_order_init(struct learner_order *o, uint64_t seed, uint32_t key, size_t count,
+                       struct rlhf_error *err);
 uint32_t learner_order_at(struct learner_order *o, uint64_t index);
 void learner_order_free(struct learner_order *o);
 
@@ -209,8 +221,9 @@ struct learner_windows {
     struct learner_item *items; /* [per_step] */
     size_t per_step;
 };
-int learner_windows_init(struct learner_windows *s, struct learner_work *w, const struct rlhf_config_strings *files,
-                         int64_t window, int64_t per_step, uint32_t salt, struct rlhf_error *err);
+int learner_windows_init(struct learner_windows *s, struct learner_work *w,
+                         const struct rlhf_config_strings *files, int64_t window, int64_t per_step,
+                         uint32_t salt, struct rlhf_error *err);
 /* The items of a step, until the next call. */
 const struct learner_item *learner_windows_at(struct learner_windows *s, uint64_t step);
 void learner_windows_free(struct learner_windows *s);
@@ -219,19 +232,20 @@ void learner_windows_free(struct learner_windows *s);
 
 struct learner_optimizer {
     const struct rlhf_run_optimizer *settings;
-    struct rlhf_model *model;   /* borrowed */
+    struct rlhf_model *model; /* borrowed */
     struct rlhf_pool *pool;
-    float *param;               /* [count] the model's, borrowed */
-    float *grad, *m, *v;        /* [count] */
+    float *param;        /* [count] the model's, borrowed */
+    float *grad, *m, *v; /* [count] */
     size_t count;
-    uint64_t updates;           /* made: bias correction */
-    uint64_t steps;             /* of the schedule */
-    double rate, norm;          /* of the last step */
+    uint64_t updates;  /* made: bias correction */
+    uint64_t steps;    /* of the schedule */
+    double rate, norm; /* of the last step */
 };
-int learner_optimizer_init(struct learner_optimizer *o, struct rlhf_model *model, const struct rlhf_run_optimizer *settings,
-                           uint64_t steps, struct rlhf_pool *pool, struct rlhf_error *err);
-/* AdamW with the rate of schedule step `step`, the gradient clipped by its norm; clears the gradient. *updated is false,
- * and nothing but the gradient has changed, when loss or gradient are not finite. */
+int learner_optimizer_init(struct learner_optimizer *o, struct rlhf_model *model,
+                           const struct rlhf_run_optimizer *settings, uint64_t steps, struct rlhf_pool *pool,
+                           struct rlhf_error *err);
+/* AdamW with the rate of schedule step `step`, the gradient clipped by its norm; clears the gradient.
+ * *updated is false, and nothing but the gradient has changed, when loss or gradient are not finite. */
 void learner_optimizer_step(struct learner_optimizer *o, uint64_t step, double loss, bool *updated);
 /* Counts a step that was or was not finite; ten in a row that were not are an error. */
 int learner_count_step(struct learner_work *w, bool finite, struct rlhf_error *err);
@@ -244,8 +258,8 @@ struct learner_training {
     struct learner_compute compute;
     struct learner_optimizer optimizer;
     /* Adds the gradient of the step's loss to optimizer.grad, sets *loss and *tokens, adds to metrics. */
-    int (*step)(struct learner_training *tr, void *ctx, uint64_t step, double *loss, uint64_t *tokens, json_t *metrics,
-                struct rlhf_error *err);
+    int (*step)(struct learner_training *tr, void *ctx, uint64_t step, double *loss, uint64_t *tokens,
+                json_t *metrics, struct rlhf_error *err);
     void *ctx;
 };
 /* Takes model. */
@@ -256,22 +270,25 @@ void learner_training_free(struct learner_training *tr);
 
 /* ---- asking (train_ask.c) ---------------------------------------------------------------------------- */
 
-/* Sends m's weights to workers and scorers under the name; *out is what jobs call them. What the name held before is dropped
- * with its publication after this one, unless another name holds it. */
-int learner_publish(struct learner_work *w, enum learner_name name, uint64_t version, const struct rlhf_model *m,
-                    struct rlhf_digest *out, struct rlhf_error *err);
+/* Sends m's weights to workers and scorers under the name; *out is what jobs call them. What the name held
+ * before is dropped with its publication after this one, unless another name holds it. */
+int learner_publish(struct learner_work *w, enum learner_name name, uint64_t version,
+                    const struct rlhf_model *m, struct rlhf_digest *out, struct rlhf_error *err);
 struct rlhf_sampling learner_sampling(const struct rlhf_run_sampling *s);
-bool learner_sampling_whole(const struct rlhf_sampling *s); /* the tempered distribution, not truncated, not greedy */
+bool learner_sampling_whole(
+    const struct rlhf_sampling *s); /* the tempered distribution, not truncated, not greedy */
 /* Answers are checked: count, at least one token each, finite log-probs. */
 int learner_generate(struct learner_work *w, const struct learner_generate_job *jobs, size_t count,
-                     const struct rlhf_sampling *sampling, enum rlhf_purpose purpose, struct learner_answer *out,
-                     struct rlhf_error *err);
-int learner_score(struct learner_work *w, const struct learner_score_job *jobs, size_t count, struct rlhf_digest reward_model,
-                  struct rlhf_digest reference, float temperature, struct learner_answer *out, struct rlhf_error *err);
-/* Prompts of a file that leave room for a completion; says how many were too long. The first *used count (all of them when
- * count is 0, or when there are fewer). */
-int learner_read_prompts(struct learner_work *w, const char *path, uint32_t context, int64_t max_new_tokens, int64_t count,
-                         struct rlhf_demonstrations *out, size_t *used, struct rlhf_error *err);
+                     const struct rlhf_sampling *sampling, enum rlhf_purpose purpose,
+                     struct learner_answer *out, struct rlhf_error *err);
+int learner_score(struct learner_work *w, const struct learner_score_job *jobs, size_t count,
+                  struct rlhf_digest reward_model, struct rlhf_digest reference, float temperature,
+                  struct learner_answer *out, struct rlhf_error *err);
+/* Prompts of a file that leave room for a completion; says how many were too long. The first *used count (all
+ * of them when count is 0, or when there are fewer). */
+int learner_read_prompts(struct learner_work *w, const char *path, uint32_t context, int64_t max_new_tokens,
+                         int64_t count, struct rlhf_demonstrations *out, size_t *used,
+                         struct rlhf_error *err);
 /* Text of a completion as valid UTF-8 without NUL: what is not becomes U+FFFD. */
 int learner_decode(const struct learner_trainer *t, const int32_t *ids, size_t count, struct rlhf_bytes *out,
                    struct rlhf_error *err);

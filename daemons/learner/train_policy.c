@@ -1,9 +1,9 @@
 /* train_policy.c - PPO against a reward model (recipe.md; InstructGPT section 3.5 and appendix C.4).
  *
- * An iteration: publish the policy, have completions sampled, have them scored (reward model, reference log-probs), turn scores
- * and the per-token KL penalty into advantages with the critic's values, update policy and critic in minibatches; PPO-ptx adds the
- * gradient of pretraining text to each. State is saved between iterations, so what an iteration does is a function of the weights
- * it began with. */
+ * An iteration: publish the policy, have completions sampled, have them scored (reward model, reference
+ * log-probs), turn scores and the per-token KL penalty into advantages with the critic's values, update
+ * policy and critic in minibatches; PPO-ptx adds the gradient of pretraining text to each. State is saved
+ * between iterations, so what an iteration does is a function of the weights it began with. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,23 +18,24 @@
 
 enum { MIX_SALT = 0x70747800, MINIBATCH_SALT = 0x6d626200 };
 
-/* What one iteration learns from. Completion tokens are packed: completion i is [start[i], start[i + 1]) of T. */
+/* What one iteration learns from. Completion tokens are packed: completion i is [start[i], start[i + 1]) of
+ * T. */
 struct rollouts {
     size_t count, tokens, capacity, token_capacity;
-    struct rlhf_tokens ids;      /* prompts and completions */
-    struct learner_item *items;  /* [count], into ids */
-    uint32_t *start;             /* [count + 1] */
-    float *score;                /* [count] reward model's, or missing_end_reward */
-    double *kl;                  /* [count] nats */
-    float *logprob_old;          /* [T] under the policy that sampled, at the sampling temperature */
-    float *logprob_ref;          /* [T] */
-    float *value;                /* [T] the critic's, of the state before the token */
+    struct rlhf_tokens ids;          /* prompts and completions */
+    struct learner_item *items;      /* [count], into ids */
+    uint32_t *start;                 /* [count + 1] */
+    float *score;                    /* [count] reward model's, or missing_end_reward */
+    double *kl;                      /* [count] nats */
+    float *logprob_old;              /* [T] under the policy that sampled, at the sampling temperature */
+    float *logprob_ref;              /* [T] */
+    float *value;                    /* [T] the critic's, of the state before the token */
     float *reward, *advantage, *ret; /* [T] */
 };
 
 /* One minibatch of them, gathered, packed likewise. */
 struct minibatch {
-    struct learner_item *items; /* [minibatch] */
+    struct learner_item *items;                                 /* [minibatch] */
     float *logprob_old, *value, *advantage, *ret, *now, *slope; /* [T of the iteration] */
 };
 
@@ -130,10 +131,10 @@ static int load_models(struct ppo *p, struct rlhf_error *err)
     struct rlhf_model *reference;
     int rc;
 
-    if (!(p->policy = learner_load_model(w, from, RLHF_HEAD_LM, err))
-        || !(p->critic = learner_load_model(w, p->settings->reward_model, RLHF_HEAD_SCALAR, err))
-        || learner_publish(w, LEARNER_NAME_REWARD_MODEL, 0, p->critic, &p->reward_model, err) < 0
-        || !(reference = learner_load_model(w, p->settings->reference ?: from, RLHF_HEAD_LM, err)))
+    if (!(p->policy = learner_load_model(w, from, RLHF_HEAD_LM, err)) ||
+        !(p->critic = learner_load_model(w, p->settings->reward_model, RLHF_HEAD_SCALAR, err)) ||
+        learner_publish(w, LEARNER_NAME_REWARD_MODEL, 0, p->critic, &p->reward_model, err) < 0 ||
+        !(reference = learner_load_model(w, p->settings->reference ?: from, RLHF_HEAD_LM, err)))
         return -1;
     rc = learner_publish(w, LEARNER_NAME_REFERENCE, 0, reference, &p->reference, err);
     rlhf_model_free(reference);
@@ -160,15 +161,18 @@ static int ppo_init(struct ppo *p, struct rlhf_error *err)
     p->r.score = calloc(count, sizeof *p->r.score);
     p->r.kl = calloc(count, sizeof *p->r.kl);
     p->mb.items = calloc((size_t)s->minibatch, sizeof *p->mb.items);
-    if (!p->jobs || !p->score_jobs || !p->shuffled || !p->r.items || !p->r.start || !p->r.score || !p->r.kl || !p->mb.items)
+    if (!p->jobs || !p->score_jobs || !p->shuffled || !p->r.items || !p->r.start || !p->r.score || !p->r.kl ||
+        !p->mb.items)
         return rlhf_fail(err, RLHF_FULL, "out of memory for %zu completions an iteration", count);
-    if (learner_read_prompts(w, s->prompts, context, s->sampling.max_new_tokens, 0, &p->prompts, &p->prompt_count, err) < 0
-        || learner_order_init(&p->order, (uint64_t)w->t->run->run.seed, w->key, p->prompt_count, err) < 0
-        || learner_compute_init(&p->policy_pass, rlhf_model_get_config(p->policy), w->t->pool, true, err) < 0
-        || learner_compute_init(&p->critic_pass, rlhf_model_get_config(p->critic), w->t->pool, true, err) < 0
-        || learner_optimizer_init(&p->policy_optimizer, p->policy, &s->optimizer, (uint64_t)s->iterations, w->t->pool, err) < 0
-        || learner_optimizer_init(&p->critic_optimizer, p->critic, &s->value_optimizer, (uint64_t)s->iterations, w->t->pool,
-                                  err) < 0)
+    if (learner_read_prompts(w, s->prompts, context, s->sampling.max_new_tokens, 0, &p->prompts,
+                             &p->prompt_count, err) < 0 ||
+        learner_order_init(&p->order, (uint64_t)w->t->run->run.seed, w->key, p->prompt_count, err) < 0 ||
+        learner_compute_init(&p->policy_pass, rlhf_model_get_config(p->policy), w->t->pool, true, err) < 0 ||
+        learner_compute_init(&p->critic_pass, rlhf_model_get_config(p->critic), w->t->pool, true, err) < 0 ||
+        learner_optimizer_init(&p->policy_optimizer, p->policy, &s->optimizer, (uint64_t)s->iterations,
+                               w->t->pool, err) < 0 ||
+        learner_optimizer_init(&p->critic_optimizer, p->critic, &s->value_optimizer, (uint64_t)s->iterations,
+                               w->t->pool, err) < 0)
         return -1;
     return s->mix.weight > 0
                ? learner_windows_init(&p->mix, w, &s->mix.data, s->mix.window, s->mix.windows, MIX_SALT, err)
@@ -187,10 +191,14 @@ static void make_jobs(struct ppo *p, struct rlhf_digest weights)
     for (size_t i = 0; i < per_iteration(p->settings); i++) {
         uint64_t place = first + i / samples;
         uint32_t at = learner_order_at(&p->order, place), sample = (uint32_t)(i % samples);
-        p->jobs[i] = (struct learner_generate_job){
-            .step = (uint32_t)p->w->step, .prompt = at, .sample = sample, .key_prompt = (uint32_t)place,
-            .key_sample = p->w->index << 16 | sample, .weights = weights, .prompt_ids = q->tokens.data + q->start[at],
-            .prompt_count = q->start[at + 1] - q->start[at]};
+        p->jobs[i] = (struct learner_generate_job){.step = (uint32_t)p->w->step,
+                                                   .prompt = at,
+                                                   .sample = sample,
+                                                   .key_prompt = (uint32_t)place,
+                                                   .key_sample = p->w->index << 16 | sample,
+                                                   .weights = weights,
+                                                   .prompt_ids = q->tokens.data + q->start[at],
+                                                   .prompt_count = q->start[at + 1] - q->start[at]};
     }
 }
 
@@ -204,8 +212,8 @@ static int gather(struct ppo *p, const struct learner_answer *answer, struct rlh
     r->tokens = 0;
     r->start[0] = 0;
     for (size_t i = 0; i < r->count; i++) {
-        if (rlhf_tokens_append(&r->ids, p->jobs[i].prompt_ids, p->jobs[i].prompt_count, err) < 0
-            || rlhf_tokens_append(&r->ids, answer->rollouts[i].ids, answer->rollouts[i].count, err) < 0)
+        if (rlhf_tokens_append(&r->ids, p->jobs[i].prompt_ids, p->jobs[i].prompt_count, err) < 0 ||
+            rlhf_tokens_append(&r->ids, answer->rollouts[i].ids, answer->rollouts[i].count, err) < 0)
             return -1;
         r->tokens += answer->rollouts[i].count;
         r->start[i + 1] = (uint32_t)r->tokens;
@@ -215,8 +223,10 @@ static int gather(struct ppo *p, const struct learner_answer *answer, struct rlh
     for (size_t i = 0; i < r->count; i++) { /* ids has stopped moving */
         uint32_t prompt = p->jobs[i].prompt_count, count = prompt + answer->rollouts[i].count;
         r->items[i] = (struct learner_item){.ids = r->ids.data + at, .count = count, .first = prompt};
-        p->score_jobs[i] = (struct learner_score_job){.ids = r->items[i].ids, .count = count, .prompt_count = prompt};
-        memcpy(r->logprob_old + r->start[i], answer->rollouts[i].logprob, answer->rollouts[i].count * sizeof(float));
+        p->score_jobs[i] =
+            (struct learner_score_job){.ids = r->items[i].ids, .count = count, .prompt_count = prompt};
+        memcpy(r->logprob_old + r->start[i], answer->rollouts[i].logprob,
+               answer->rollouts[i].count * sizeof(float));
         at += count;
     }
     return 0;
@@ -234,14 +244,15 @@ static size_t pick(const struct learner_batch *b, const float *from, float *out)
 }
 
 /* Log-probs of the items' predicted tokens at a temperature, packed. */
-static int policy_logprobs(struct ppo *p, const struct learner_item *items, size_t count, float temperature, float *out,
-                           struct rlhf_error *err)
+static int policy_logprobs(struct ppo *p, const struct learner_item *items, size_t count, float temperature,
+                           float *out, struct rlhf_error *err)
 {
     struct learner_batch *b = &p->policy_pass.batch;
 
     for (size_t i = 0; i < count;) {
-        if ((i = learner_compute_forward(&p->policy_pass, p->policy, items, i, count, err)) == 0
-            || rlhf_pass_logprobs(p->policy_pass.pass, p->policy, b->target, temperature, b->value, NULL, err) < 0)
+        if ((i = learner_compute_forward(&p->policy_pass, p->policy, items, i, count, err)) == 0 ||
+            rlhf_pass_logprobs(p->policy_pass.pass, p->policy, b->target, temperature, b->value, NULL, err) <
+                0)
             return -1;
         out += pick(b, b->value, out);
     }
@@ -265,10 +276,12 @@ static int verify(struct ppo *p, const struct learner_answer *answer, struct rlh
         const struct learner_rollout *r = &answer->rollouts[i];
         for (uint32_t t = 0; t < r->count; t++)
             if (memcmp(&r->logprob_raw[t], again++, sizeof(float)) != 0)
-                return rlhf_fail(err, RLHF_FATAL,
-                                 "iteration %llu: token %u of completion %zu was sampled with log-prob %.9g, the learner computes "
-                                 "%.9g from the same weights; a rollout-worker differs in its kernels or its build",
-                                 (unsigned long long)p->w->step + 1, t, i, r->logprob_raw[t], again[-1]);
+                return rlhf_fail(
+                    err, RLHF_FATAL,
+                    "iteration %llu: token %u of completion %zu was sampled with log-prob %.9g, the learner "
+                    "computes "
+                    "%.9g from the same weights; a rollout-worker differs in its kernels or its build",
+                    (unsigned long long)p->w->step + 1, t, i, r->logprob_raw[t], again[-1]);
     }
     return rc;
 }
@@ -291,7 +304,8 @@ static int record(struct ppo *p, struct rlhf_error *err)
     if (p->w->step < known->iterations) {
         if (!rlhf_digest_equal(&d, &known->consumed[p->w->step]))
             rlhf_log(RLHF_LEVEL_WARNING,
-                     "iteration-differs stage=%s iteration=%llu rollouts or scores are not those of before the restart",
+                     "iteration-differs stage=%s iteration=%llu rollouts or scores are not those of before "
+                     "the restart",
                      p->w->name, (unsigned long long)p->w->step + 1);
         return 0;
     }
@@ -300,8 +314,8 @@ static int record(struct ppo *p, struct rlhf_error *err)
     known->consumed = grown;
     grown[known->iterations++] = d;
     rlhf_digest_text(&d, text);
-    return learner_journal(p->w, "iteration", json_pack("{s:I, s:s}", "iteration", (json_int_t)p->w->step, "digest", text),
-                           err);
+    return learner_journal(p->w, "iteration",
+                           json_pack("{s:I, s:s}", "iteration", (json_int_t)p->w->step, "digest", text), err);
 }
 
 /* Completions of this policy and their scores. *rewards: the reward model's mean. */
@@ -316,15 +330,16 @@ static int roll_out(struct ppo *p, json_t *metrics, struct rlhf_error *err)
     if (learner_publish(p->w, LEARNER_NAME_POLICY, p->w->step, p->policy, &weights, err) < 0)
         return -1;
     make_jobs(p, weights);
-    if (learner_generate(p->w, p->jobs, per_iteration(s), &p->sampling, RLHF_PURPOSE_SAMPLE, &completions, err) < 0
-        || gather(p, &completions, err) < 0 || verify(p, &completions, err) < 0)
+    if (learner_generate(p->w, p->jobs, per_iteration(s), &p->sampling, RLHF_PURPOSE_SAMPLE, &completions,
+                         err) < 0 ||
+        gather(p, &completions, err) < 0 || verify(p, &completions, err) < 0)
         goto out;
     /* The ratio compares whole distributions; a truncated one would make it meaningless. */
-    if (!learner_sampling_whole(&p->sampling)
-        && policy_logprobs(p, p->r.items, p->r.count, p->sampling.temperature, p->r.logprob_old, err) < 0)
+    if (!learner_sampling_whole(&p->sampling) &&
+        policy_logprobs(p, p->r.items, p->r.count, p->sampling.temperature, p->r.logprob_old, err) < 0)
         goto out;
-    if (learner_score(p->w, p->score_jobs, p->r.count, p->reward_model, p->reference, p->sampling.temperature, &scores, err)
-        < 0)
+    if (learner_score(p->w, p->score_jobs, p->r.count, p->reward_model, p->reference, p->sampling.temperature,
+                      &scores, err) < 0)
         goto out;
     for (size_t i = 0; i < p->r.count; i++) {
         bool replace = s->penalize_missing_end && !completions.rollouts[i].ended;
@@ -352,8 +367,8 @@ static int critic_values(struct ppo *p, struct rlhf_error *err)
     float *out = p->r.value;
 
     for (size_t i = 0; i < p->r.count;) {
-        if ((i = learner_compute_forward(&p->critic_pass, p->critic, p->r.items, i, p->r.count, err)) == 0
-            || rlhf_pass_scalars(p->critic_pass.pass, p->critic, b->value, err) < 0)
+        if ((i = learner_compute_forward(&p->critic_pass, p->critic, p->r.items, i, p->r.count, err)) == 0 ||
+            rlhf_pass_scalars(p->critic_pass.pass, p->critic, b->value, err) < 0)
             return -1;
         out += pick(b, b->value, out);
     }
@@ -369,8 +384,8 @@ static int advantages(struct ppo *p, json_t *metrics, double *kl, bool *finite, 
 
     if (critic_values(p, err) < 0)
         return -1;
-    rlhf_kl_rewards(RLHF_KL_K1, r->start, r->count, r->logprob_old, r->logprob_ref, r->score, s->kl_coefficient, r->reward,
-                    r->kl);
+    rlhf_kl_rewards(RLHF_KL_K1, r->start, r->count, r->logprob_old, r->logprob_ref, r->score,
+                    s->kl_coefficient, r->reward, r->kl);
     if (s->whiten_rewards)
         rlhf_whiten(r->reward, r->tokens, true);
     rlhf_gae(r->start, r->count, r->reward, r->value, s->discount, s->gae_lambda, r->advantage, r->ret);
@@ -418,8 +433,8 @@ static void spread(struct learner_batch *b, const float *slope)
         b->slope[t] = b->target[t] >= 0 ? slope[n++] : 0;
 }
 
-static int policy_gradient(struct ppo *p, size_t count, size_t tokens, struct rlhf_ppo_statistics *s, double *entropy,
-                           struct rlhf_error *err)
+static int policy_gradient(struct ppo *p, size_t count, size_t tokens, struct rlhf_ppo_statistics *s,
+                           double *entropy, struct rlhf_error *err)
 {
     struct learner_batch *b = &p->policy_pass.batch;
     struct minibatch *mb = &p->mb;
@@ -428,23 +443,26 @@ static int policy_gradient(struct ppo *p, size_t count, size_t tokens, struct rl
 
     for (size_t i = 0; i < count;) {
         size_t n;
-        if ((i = learner_compute_forward(&p->policy_pass, p->policy, mb->items, i, count, err)) == 0
-            || rlhf_pass_logprobs(p->policy_pass.pass, p->policy, b->target, p->sampling.temperature, b->value, b->entropy,
-                                  err) < 0)
+        if ((i = learner_compute_forward(&p->policy_pass, p->policy, mb->items, i, count, err)) == 0 ||
+            rlhf_pass_logprobs(p->policy_pass.pass, p->policy, b->target, p->sampling.temperature, b->value,
+                               b->entropy, err) < 0)
             return -1;
         n = pick(b, b->value, mb->now);
-        rlhf_ppo_policy(mb->now, mb->logprob_old + at, mb->advantage + at, n, p->settings->clip, &weight, 0, mb->slope, s);
+        rlhf_ppo_policy(mb->now, mb->logprob_old + at, mb->advantage + at, n, p->settings->clip, &weight, 0,
+                        mb->slope, s);
         for (size_t t = 0; t < b->tokens.size; t++)
             *entropy += b->target[t] >= 0 ? weight * b->entropy[t] : 0;
         spread(b, mb->slope);
-        if (rlhf_pass_backward_logprobs(p->policy_pass.pass, p->policy, b->slope, NULL, p->policy_optimizer.grad, err) < 0)
+        if (rlhf_pass_backward_logprobs(p->policy_pass.pass, p->policy, b->slope, NULL,
+                                        p->policy_optimizer.grad, err) < 0)
             return -1;
         at += n;
     }
     return 0;
 }
 
-static int critic_gradient(struct ppo *p, size_t count, size_t tokens, struct rlhf_ppo_statistics *s, struct rlhf_error *err)
+static int critic_gradient(struct ppo *p, size_t count, size_t tokens, struct rlhf_ppo_statistics *s,
+                           struct rlhf_error *err)
 {
     struct learner_batch *b = &p->critic_pass.batch;
     struct minibatch *mb = &p->mb;
@@ -453,13 +471,15 @@ static int critic_gradient(struct ppo *p, size_t count, size_t tokens, struct rl
 
     for (size_t i = 0; i < count;) {
         size_t n;
-        if ((i = learner_compute_forward(&p->critic_pass, p->critic, mb->items, i, count, err)) == 0
-            || rlhf_pass_scalars(p->critic_pass.pass, p->critic, b->value, err) < 0)
+        if ((i = learner_compute_forward(&p->critic_pass, p->critic, mb->items, i, count, err)) == 0 ||
+            rlhf_pass_scalars(p->critic_pass.pass, p->critic, b->value, err) < 0)
             return -1;
         n = pick(b, b->value, mb->now);
-        rlhf_ppo_value(mb->now, mb->value + at, mb->ret + at, n, p->settings->value_clip, &weight, 0, mb->slope, s);
+        rlhf_ppo_value(mb->now, mb->value + at, mb->ret + at, n, p->settings->value_clip, &weight, 0,
+                       mb->slope, s);
         spread(b, mb->slope);
-        if (rlhf_pass_backward_scalars(p->critic_pass.pass, p->critic, b->slope, p->critic_optimizer.grad, err) < 0)
+        if (rlhf_pass_backward_scalars(p->critic_pass.pass, p->critic, b->slope, p->critic_optimizer.grad,
+                                       err) < 0)
             return -1;
         at += n;
     }
@@ -485,17 +505,18 @@ static int update(struct ppo *p, const uint32_t *index, size_t count, struct sta
     double mix_loss = 0;
     bool policy_updated, critic_updated;
 
-    if (policy_gradient(p, count, tokens, &policy, &s->entropy, err) < 0
-        || critic_gradient(p, count, tokens, &value, err) < 0)
+    if (policy_gradient(p, count, tokens, &policy, &s->entropy, err) < 0 ||
+        critic_gradient(p, count, tokens, &value, err) < 0)
         return -1;
     if (mix->weight > 0) {
-        uint64_t per_epoch = (per_iteration(p->settings) + (size_t)p->settings->minibatch - 1) / (size_t)p->settings->minibatch;
+        uint64_t per_epoch = (per_iteration(p->settings) + (size_t)p->settings->minibatch - 1) /
+                             (size_t)p->settings->minibatch;
         uint64_t number = p->w->step * per_epoch * (uint64_t)p->settings->inner_epochs + s->updates;
         const struct learner_item *windows = learner_windows_at(&p->mix, number);
         for (size_t i = 0; i < p->mix.per_step; i++)
             p->w->tokens += windows[i].count;
-        if (learner_lm_gradient(&p->policy_pass, p->policy, windows, p->mix.per_step, mix->weight, p->policy_optimizer.grad,
-                                &mix_loss, err) < 0)
+        if (learner_lm_gradient(&p->policy_pass, p->policy, windows, p->mix.per_step, mix->weight,
+                                p->policy_optimizer.grad, &mix_loss, err) < 0)
             return -1;
     }
     learner_optimizer_step(&p->policy_optimizer, p->w->step, policy.loss + mix_loss, &policy_updated);
@@ -518,11 +539,13 @@ static int updates(struct ppo *p, struct statistics *s, bool *finite, struct rlh
         struct rlhf_random random;
         for (uint32_t i = 0; i < p->r.count; i++)
             p->shuffled[i] = i;
-        rlhf_random_init(&random, (uint64_t)p->w->t->run->run.seed, RLHF_PURPOSE_SHUFFLE, p->w->key ^ MINIBATCH_SALT,
+        rlhf_random_init(&random, (uint64_t)p->w->t->run->run.seed, RLHF_PURPOSE_SHUFFLE,
+                         p->w->key ^ MINIBATCH_SALT,
                          (uint32_t)(p->w->step * (uint64_t)p->settings->inner_epochs + (uint64_t)epoch));
         rlhf_random_shuffle(&random, p->shuffled, p->r.count);
         for (size_t i = 0; i < p->r.count; i += minibatch)
-            if (update(p, p->shuffled + i, p->r.count - i < minibatch ? p->r.count - i : minibatch, s, finite, err) < 0)
+            if (update(p, p->shuffled + i, p->r.count - i < minibatch ? p->r.count - i : minibatch, s, finite,
+                       err) < 0)
                 return -1;
     }
     return 0;
@@ -566,7 +589,8 @@ static int iterate(struct ppo *p, struct rlhf_error *err)
     if (p->settings->stop_at_kl > 0 && kl > p->settings->stop_at_kl) {
         json_decref(metrics);
         return rlhf_fail(err, RLHF_FATAL,
-                         "iteration %llu: KL %.2f nats a completion is above stop_at_kl %.2f: the policy has left what the reward "
+                         "iteration %llu: KL %.2f nats a completion is above stop_at_kl %.2f: the policy has "
+                         "left what the reward "
                          "model knows; raise kl_coefficient or lower the learning rate",
                          (unsigned long long)w->step + 1, kl, p->settings->stop_at_kl);
     }
@@ -630,7 +654,8 @@ static int run(struct ppo *p, struct rlhf_error *err)
 
 int learner_policy(struct learner_work *w, struct rlhf_error *err)
 {
-    struct ppo p = {.w = w, .settings = w->stage->policy, .sampling = learner_sampling(&w->stage->policy->sampling)};
+    struct ppo p = {
+        .w = w, .settings = w->stage->policy, .sampling = learner_sampling(&w->stage->policy->sampling)};
     int rc = ppo_init(&p, err) < 0 || run(&p, err) < 0 ? -1 : 0;
 
     ppo_free(&p);

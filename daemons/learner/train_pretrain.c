@@ -1,8 +1,8 @@
 /* train_pretrain.c - language-model training on windows of documents. */
 #include "learner/train_parts.h"
 
-static int step(struct learner_training *tr, void *ctx, uint64_t index, double *loss, uint64_t *tokens, json_t *metrics,
-                struct rlhf_error *err)
+static int step(struct learner_training *tr, void *ctx, uint64_t index, double *loss, uint64_t *tokens,
+                json_t *metrics, struct rlhf_error *err)
 {
     struct learner_windows *windows = ctx;
     const struct learner_item *items = learner_windows_at(windows, index);
@@ -10,7 +10,8 @@ static int step(struct learner_training *tr, void *ctx, uint64_t index, double *
     (void)metrics;
     for (size_t i = 0; i < windows->per_step; i++)
         *tokens += items[i].count;
-    return learner_lm_gradient(&tr->compute, tr->model, items, windows->per_step, 1, tr->optimizer.grad, loss, err);
+    return learner_lm_gradient(&tr->compute, tr->model, items, windows->per_step, 1, tr->optimizer.grad, loss,
+                               err);
 }
 
 static uint64_t steps_of(const struct rlhf_stage_pretrain *s, const struct learner_windows *windows)

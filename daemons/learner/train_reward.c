@@ -1,5 +1,5 @@
-/* train_reward.c - a reward model from comparisons: the K-wise loss, held-out accuracy, the bias that makes demonstrations
- * score 0 on average. */
+/* train_reward.c - a reward model from comparisons: the K-wise loss, held-out accuracy, the bias that makes
+ * demonstrations score 0 on average. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -86,7 +86,8 @@ static int add(struct comparisons *c, size_t limit, json_t *line, struct rlhf_er
     }
     json_array_foreach(list, i, entry)
     {
-        size_t tokens = json_array_size(json_object_get(line, "prompt_ids")) + json_array_size(json_object_get(entry, "ids"));
+        size_t tokens = json_array_size(json_object_get(line, "prompt_ids")) +
+                        json_array_size(json_object_get(entry, "ids"));
         if (tokens > limit || tokens == 0) {
             c->skipped++;
             return rc;
@@ -95,9 +96,9 @@ static int add(struct comparisons *c, size_t limit, json_t *line, struct rlhf_er
     for (i = 0; rc == 0 && i < k; i++) {
         rlhf_tokens_clear(&ids);
         c->rank[c->sequences.count] = (uint32_t)json_integer_value(json_array_get(ranks, i));
-        rc = append_ids(&ids, json_object_get(line, "prompt_ids"), err) < 0
-                     || append_ids(&ids, json_object_get(json_array_get(list, i), "ids"), err) < 0
-                     || rlhf_sequences_append(&c->sequences, ids.data, ids.size, err) < 0
+        rc = append_ids(&ids, json_object_get(line, "prompt_ids"), err) < 0 ||
+                     append_ids(&ids, json_object_get(json_array_get(list, i), "ids"), err) < 0 ||
+                     rlhf_sequences_append(&c->sequences, ids.data, ids.size, err) < 0
                  ? -1
                  : 0;
     }
@@ -114,8 +115,8 @@ static bool held_out(const struct reward *r, const json_t *line)
 {
     const char *prompt = json_string_value(json_object_get(line, "prompt"));
 
-    return r->settings->validation.count == 0
-           && rlhf_crc32c(0, prompt, strlen(prompt)) < r->settings->held_out * 4294967296.0;
+    return r->settings->validation.count == 0 &&
+           rlhf_crc32c(0, prompt, strlen(prompt)) < r->settings->held_out * 4294967296.0;
 }
 
 static bool has_pair(const json_t *line)
@@ -135,8 +136,8 @@ static int read_round(struct reward *r, const char *round, struct rlhf_error *er
     size_t i;
     int rc = 0;
 
-    if (learner_path(r->w->t, path, sizeof path, err, "comparisons/%s.jsonl", round) < 0
-        || !(lines = learner_read_lines(r->w->t, path, err)))
+    if (learner_path(r->w->t, path, sizeof path, err, "comparisons/%s.jsonl", round) < 0 ||
+        !(lines = learner_read_lines(r->w->t, path, err)))
         return -1;
     json_array_foreach(lines, i, line)
     {
@@ -145,13 +146,15 @@ static int read_round(struct reward *r, const char *round, struct rlhf_error *er
         else if (rc == 0 && has_pair(line))
             rc = add(&r->train, r->limit, line, err);
     }
-    json_object_set_new(json_object_get(r->w->provenance, "comparisons"), round, json_integer((json_int_t)json_array_size(lines)));
+    json_object_set_new(json_object_get(r->w->provenance, "comparisons"), round,
+                        json_integer((json_int_t)json_array_size(lines)));
     json_decref(lines);
     return rc;
 }
 
 /* A comparison given as text, in the form of our own files. */
-static json_t *tokenised(const struct learner_trainer *t, const struct rlhf_comparison *c, struct rlhf_error *err)
+static json_t *tokenised(const struct learner_trainer *t, const struct rlhf_comparison *c,
+                         struct rlhf_error *err)
 {
     json_t *completions = json_array(), *ranks = json_array(), *prompt_ids;
     int32_t begin = rlhf_tokenizer_begin(t->tokenizer), end = rlhf_tokenizer_end(t->tokenizer);
@@ -172,13 +175,14 @@ static json_t *tokenised(const struct learner_trainer *t, const struct rlhf_comp
         json_decref(ranks);
         return NULL;
     }
-    return json_pack("{s:s, s:o, s:o, s:o}", "prompt", c->prompt, "prompt_ids", prompt_ids, "completions", completions,
-                     "ranks", ranks);
+    return json_pack("{s:s, s:o, s:o, s:o}", "prompt", c->prompt, "prompt_ids", prompt_ids, "completions",
+                     completions, "ranks", ranks);
 }
 
-/* A line that is JSON but no comparison (published sets hold a few: equal completions, prompts that differ) is said aloud
- * and left out. */
-static int add_validation(struct reward *r, const char *line, const char *where, size_t *refused, struct rlhf_error *err)
+/* A line that is JSON but no comparison (published sets hold a few: equal completions, prompts that differ)
+ * is said aloud and left out. */
+static int add_validation(struct reward *r, const char *line, const char *where, size_t *refused,
+                          struct rlhf_error *err)
 {
     struct rlhf_comparison c = {0};
     struct rlhf_error why = {0};
@@ -236,7 +240,8 @@ static int read_all(struct reward *r, struct rlhf_error *err)
         rlhf_log(RLHF_LEVEL_WARNING, "comparisons-too-large stage=%s left_out=%zu limit=%zu", r->w->name,
                  r->train.skipped + r->validation.skipped, r->limit);
     if (r->train.count == 0)
-        return rlhf_fail(err, RLHF_REJECT, "the rounds hold no comparison with a preference of at most %zu tokens", r->limit);
+        return rlhf_fail(err, RLHF_REJECT,
+                         "the rounds hold no comparison with a preference of at most %zu tokens", r->limit);
     rlhf_log(RLHF_LEVEL_INFO, "comparisons-read stage=%s train=%zu held_out=%zu", r->w->name, r->train.count,
              r->validation.count);
     return learner_order_init(&r->order, (uint64_t)r->w->t->run->run.seed, r->w->key, r->train.count, err);
@@ -245,7 +250,8 @@ static int read_all(struct reward *r, struct rlhf_error *err)
 /* ---- training ---------------------------------------------------------------------------------------- */
 
 /* Appends comparison i's completions to r->items[n...]; returns the new n, 0 when out of memory. */
-static size_t put_items(struct reward *r, const struct comparisons *c, size_t i, size_t n, struct rlhf_error *err)
+static size_t put_items(struct reward *r, const struct comparisons *c, size_t i, size_t n,
+                        struct rlhf_error *err)
 {
     size_t k = c->first[i + 1] - c->first[i];
 
@@ -266,14 +272,16 @@ static size_t put_items(struct reward *r, const struct comparisons *c, size_t i,
     return n;
 }
 
-/* The pairs of the packed comparisons index[0 .. count), whose completions r->items are, forward and backward. */
-static int pairs_gradient(struct reward *r, struct learner_training *tr, const uint32_t *index, size_t count, size_t items,
-                          double scale, double *loss, struct rlhf_agreement *a, struct rlhf_error *err)
+/* The pairs of the packed comparisons index[0 .. count), whose completions r->items are, forward and
+ * backward. */
+static int pairs_gradient(struct reward *r, struct learner_training *tr, const uint32_t *index, size_t count,
+                          size_t items, double scale, double *loss, struct rlhf_agreement *a,
+                          struct rlhf_error *err)
 {
     struct learner_batch *b = &tr->compute.batch;
 
-    if (learner_compute_forward_all(&tr->compute, tr->model, r->items, items, err) < 0
-        || rlhf_pass_scalars(tr->compute.pass, tr->model, b->value, err) < 0)
+    if (learner_compute_forward_all(&tr->compute, tr->model, r->items, items, err) < 0 ||
+        rlhf_pass_scalars(tr->compute.pass, tr->model, b->value, err) < 0)
         return -1;
     memset(b->slope, 0, b->tokens.size * sizeof *b->slope);
     for (size_t i = 0, n = 0; i < count; i++) {
@@ -297,8 +305,8 @@ static size_t tokens_of(const struct comparisons *c, size_t i)
     return c->sequences.start[c->first[i + 1]] - c->sequences.start[c->first[i]];
 }
 
-static int step(struct learner_training *tr, void *ctx, uint64_t number, double *loss, uint64_t *tokens, json_t *metrics,
-                struct rlhf_error *err)
+static int step(struct learner_training *tr, void *ctx, uint64_t number, double *loss, uint64_t *tokens,
+                json_t *metrics, struct rlhf_error *err)
 {
     struct reward *r = ctx;
     size_t batch = (size_t)r->settings->batch;
@@ -379,8 +387,9 @@ static int validate(struct reward *r, struct learner_training *tr, json_t *o, st
         put_agreement(o, "length_", &length);
         learner_metric(o, "margin_of_ties", model.margin);
         learner_metric(o, "margin_of_pairs", model.ordered_margin);
-        rc = learner_path(r->w->t, path, sizeof path, err, "evaluations/%s/validation.jsonl", r->w->name) < 0
-                     || rlhf_write_file(r->w->t->io, path, lines.data ? lines.data : "", lines.size, err) < 0
+        rc = learner_path(r->w->t, path, sizeof path, err, "evaluations/%s/validation.jsonl", r->w->name) <
+                         0 ||
+                     rlhf_write_file(r->w->t->io, path, lines.data ? lines.data : "", lines.size, err) < 0
                  ? -1
                  : 0;
     }
@@ -404,7 +413,8 @@ static int center(struct reward *r, struct learner_training *tr, json_t *o, stru
         return -1;
     count = count < d.sequences.count ? count : d.sequences.count;
     if (count == 0) {
-        rlhf_fail(err, RLHF_REJECT, "%s: no demonstration of at most %zu tokens", r->settings->zero_mean_on, r->limit);
+        rlhf_fail(err, RLHF_REJECT, "%s: no demonstration of at most %zu tokens", r->settings->zero_mean_on,
+                  r->limit);
         goto out;
     }
     items = calloc(count, sizeof *items);
@@ -417,7 +427,8 @@ static int center(struct reward *r, struct learner_training *tr, json_t *o, stru
         goto out;
     for (size_t i = 0; i < count; i++) {
         uint32_t at = learner_order_at(&order, i), from = d.sequences.start[at];
-        items[i] = (struct learner_item){.ids = d.sequences.tokens.data + from, .count = d.sequences.start[at + 1] - from};
+        items[i] = (struct learner_item){.ids = d.sequences.tokens.data + from,
+                                         .count = d.sequences.start[at + 1] - from};
     }
     if (learner_last_scalars(&tr->compute, tr->model, items, count, score, err) < 0)
         goto out;
@@ -444,16 +455,19 @@ static int finish(struct reward *r, struct learner_training *tr, struct rlhf_err
     int rc = -1;
 
     learner_progress(r->w, "measuring");
-    if (learner_path(r->w->t, path, sizeof path, err, "evaluations/%s", r->w->name) == 0
-        && rlhf_make_dirs(r->w->t->io, path, err) == 0 && (!r->settings->zero_mean_on || center(r, tr, o, err) == 0)
-        && validate(r, tr, o, err) == 0
-        && learner_path(r->w->t, path, sizeof path, err, "evaluations/%s/metrics.json", r->w->name) == 0
-        && learner_write_json(r->w->t, path, o, err) == 0) {
-        rlhf_log(RLHF_LEVEL_INFO, "reward-model stage=%s accuracy=%.3f low=%.3f high=%.3f length_accuracy=%.3f pairs=%lld sd=%.3f",
-                 r->w->name, json_number_value(json_object_get(o, "accuracy")), json_number_value(json_object_get(o, "low")),
-                 json_number_value(json_object_get(o, "high")), json_number_value(json_object_get(o, "length_accuracy")),
-                 (long long)json_integer_value(json_object_get(o, "pairs")),
-                 json_number_value(json_object_get(o, "demonstrations_sd")));
+    if (learner_path(r->w->t, path, sizeof path, err, "evaluations/%s", r->w->name) == 0 &&
+        rlhf_make_dirs(r->w->t->io, path, err) == 0 &&
+        (!r->settings->zero_mean_on || center(r, tr, o, err) == 0) && validate(r, tr, o, err) == 0 &&
+        learner_path(r->w->t, path, sizeof path, err, "evaluations/%s/metrics.json", r->w->name) == 0 &&
+        learner_write_json(r->w->t, path, o, err) == 0) {
+        rlhf_log(
+            RLHF_LEVEL_INFO,
+            "reward-model stage=%s accuracy=%.3f low=%.3f high=%.3f length_accuracy=%.3f pairs=%lld sd=%.3f",
+            r->w->name, json_number_value(json_object_get(o, "accuracy")),
+            json_number_value(json_object_get(o, "low")), json_number_value(json_object_get(o, "high")),
+            json_number_value(json_object_get(o, "length_accuracy")),
+            (long long)json_integer_value(json_object_get(o, "pairs")),
+            json_number_value(json_object_get(o, "demonstrations_sd")));
         json_object_set(r->w->provenance, "measured", o);
         rc = learner_save_model(r->w, tr->model, err);
     }
@@ -464,7 +478,8 @@ static int finish(struct reward *r, struct learner_training *tr, struct rlhf_err
 int learner_reward(struct learner_work *w, struct rlhf_error *err)
 {
     const struct rlhf_stage_reward *s = w->stage->reward;
-    struct rlhf_model *model = learner_load_model(w, rlhf_stage_from(w->t->run, w->index), RLHF_HEAD_SCALAR, err);
+    struct rlhf_model *model =
+        learner_load_model(w, rlhf_stage_from(w->t->run, w->index), RLHF_HEAD_SCALAR, err);
     struct reward r = {.w = w, .settings = s};
     struct learner_training tr = {0};
     uint64_t steps;

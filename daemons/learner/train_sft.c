@@ -1,4 +1,5 @@
-/* train_sft.c - supervised fine-tuning: loss on the completions of demonstrations, pretraining text mixed in. */
+/* train_sft.c - supervised fine-tuning: loss on the completions of demonstrations, pretraining text mixed in.
+ */
 #include <stdlib.h>
 
 #include "learner/train_parts.h"
@@ -27,10 +28,13 @@ static void sft_free(struct sft *s)
     learner_windows_free(&s->mix);
 }
 
-static int read_demonstrations(struct sft *s, struct learner_work *w, uint32_t context, struct rlhf_error *err)
+static int read_demonstrations(struct sft *s, struct learner_work *w, uint32_t context,
+                               struct rlhf_error *err)
 {
     const struct rlhf_config_strings *paths = &s->settings->data;
-    size_t limit = s->settings->max_tokens && s->settings->max_tokens < context ? (size_t)s->settings->max_tokens : context;
+    size_t limit = s->settings->max_tokens && s->settings->max_tokens < context
+                       ? (size_t)s->settings->max_tokens
+                       : context;
     size_t skipped = 0;
 
     if (!(s->files = calloc(paths->count, sizeof *s->files)))
@@ -42,9 +46,11 @@ static int read_demonstrations(struct sft *s, struct learner_work *w, uint32_t c
         skipped += s->files[i].skipped;
     }
     if (skipped)
-        rlhf_log(RLHF_LEVEL_WARNING, "demonstrations-too-long stage=%s left_out=%zu limit=%zu", w->name, skipped, limit);
+        rlhf_log(RLHF_LEVEL_WARNING, "demonstrations-too-long stage=%s left_out=%zu limit=%zu", w->name,
+                 skipped, limit);
     if (s->count == 0)
-        return rlhf_fail(err, RLHF_REJECT, "%s: no demonstration of at most %zu tokens", paths->items[0], limit);
+        return rlhf_fail(err, RLHF_REJECT, "%s: no demonstration of at most %zu tokens", paths->items[0],
+                         limit);
     if (!(s->items = calloc(s->count, sizeof *s->items)))
         return rlhf_fail(err, RLHF_FULL, "out of memory for %zu demonstrations", s->count);
     for (size_t i = 0, n = 0; i < paths->count; i++)
@@ -61,16 +67,18 @@ static int sft_init(struct sft *s, struct learner_work *w, uint32_t context, str
 {
     const struct rlhf_run_mix *mix = &s->settings->mix;
 
-    if (read_demonstrations(s, w, context, err) < 0
-        || learner_order_init(&s->order, (uint64_t)w->t->run->run.seed, w->key, s->count, err) < 0)
+    if (read_demonstrations(s, w, context, err) < 0 ||
+        learner_order_init(&s->order, (uint64_t)w->t->run->run.seed, w->key, s->count, err) < 0)
         return -1;
     if (!(s->batch = calloc((size_t)s->settings->batch, sizeof *s->batch)))
         return rlhf_fail(err, RLHF_FULL, "out of memory for a batch of %lld", (long long)s->settings->batch);
-    return mix->weight > 0 ? learner_windows_init(&s->mix, w, &mix->data, mix->window, mix->windows, MIX_SALT, err) : 0;
+    return mix->weight > 0
+               ? learner_windows_init(&s->mix, w, &mix->data, mix->window, mix->windows, MIX_SALT, err)
+               : 0;
 }
 
-static int step(struct learner_training *tr, void *ctx, uint64_t index, double *loss, uint64_t *tokens, json_t *metrics,
-                struct rlhf_error *err)
+static int step(struct learner_training *tr, void *ctx, uint64_t index, double *loss, uint64_t *tokens,
+                json_t *metrics, struct rlhf_error *err)
 {
     struct sft *s = ctx;
     size_t batch = (size_t)s->settings->batch;
@@ -87,8 +95,8 @@ static int step(struct learner_training *tr, void *ctx, uint64_t index, double *
     const struct learner_item *windows = learner_windows_at(&s->mix, index);
     for (size_t i = 0; i < s->mix.per_step; i++)
         *tokens += windows[i].count;
-    if (learner_lm_gradient(&tr->compute, tr->model, windows, s->mix.per_step, weight, tr->optimizer.grad, &mix_loss, err)
-        < 0)
+    if (learner_lm_gradient(&tr->compute, tr->model, windows, s->mix.per_step, weight, tr->optimizer.grad,
+                            &mix_loss, err) < 0)
         return -1;
     learner_metric(metrics, "loss_demonstrations", *loss);
     learner_metric(metrics, "loss_mix", mix_loss);
@@ -111,7 +119,8 @@ int learner_sft(struct learner_work *w, struct rlhf_error *err)
         rlhf_model_free(model);
         goto out;
     }
-    steps = settings->steps ? (uint64_t)settings->steps : (uint64_t)settings->epochs * s.count / (uint64_t)settings->batch;
+    steps = settings->steps ? (uint64_t)settings->steps
+                            : (uint64_t)settings->epochs * s.count / (uint64_t)settings->batch;
     if (learner_training_init(&tr, w, model, &settings->optimizer, steps ? steps : 1, err) < 0)
         goto out;
     tr.step = step;

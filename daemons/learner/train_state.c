@@ -1,4 +1,5 @@
-/* train_state.c - training state inside a stage: DIR/state/STAGE.STEP, written whole or not at all, the last two kept. */
+/* train_state.c - training state inside a stage: DIR/state/STAGE.STEP, written whole or not at all, the last
+ * two kept. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,7 +30,8 @@ static int list_states(const struct learner_work *w, uint64_t **steps, size_t *c
         char *end;
         uint64_t step;
         size_t i;
-        if (strncmp(line, w->name, prefix) != 0 || line[prefix] != '.' || line[prefix + 1] < '0' || line[prefix + 1] > '9')
+        if (strncmp(line, w->name, prefix) != 0 || line[prefix] != '.' || line[prefix + 1] < '0' ||
+            line[prefix + 1] > '9')
             continue;
         step = strtoull(line + prefix + 1, &end, 10);
         if (*end)
@@ -49,7 +51,8 @@ static int list_states(const struct learner_work *w, uint64_t **steps, size_t *c
     return 0;
 }
 
-static int state_path(const struct learner_work *w, uint64_t step, char *path, size_t size, struct rlhf_error *err)
+static int state_path(const struct learner_work *w, uint64_t step, char *path, size_t size,
+                      struct rlhf_error *err)
 {
     return learner_path(w->t, path, size, err, "state/%s.%010llu", w->name, (unsigned long long)step);
 }
@@ -64,7 +67,9 @@ int learner_state_remove(struct learner_work *w, size_t keep, struct rlhf_error 
     if (rc < 0)
         return -1;
     for (size_t i = keep; rc == 0 && i < count; i++)
-        rc = state_path(w, steps[i], path, sizeof path, err) < 0 || rlhf_remove_tree(w->t->io, path, err) < 0 ? -1 : 0;
+        rc = state_path(w, steps[i], path, sizeof path, err) < 0 || rlhf_remove_tree(w->t->io, path, err) < 0
+                 ? -1
+                 : 0;
     free(steps);
     return rc;
 }
@@ -76,13 +81,14 @@ bool learner_state_due(const struct learner_work *w)
 
 static json_t *counters(const struct learner_work *w)
 {
-    return json_pack("{s:I, s:I, s:I, s:I, s:f, s:I, s:s}", "step", (json_int_t)w->step, "tokens", (json_int_t)w->tokens,
-                     "skipped", (json_int_t)w->skipped, "skipped_in_row", (json_int_t)w->skipped_in_row, "seconds",
-                     learner_seconds(w), "metrics", (json_int_t)w->t->metrics_size, "profile", rlhf_tensor_profile());
+    return json_pack("{s:I, s:I, s:I, s:I, s:f, s:I, s:s}", "step", (json_int_t)w->step, "tokens",
+                     (json_int_t)w->tokens, "skipped", (json_int_t)w->skipped, "skipped_in_row",
+                     (json_int_t)w->skipped_in_row, "seconds", learner_seconds(w), "metrics",
+                     (json_int_t)w->t->metrics_size, "profile", rlhf_tensor_profile());
 }
 
-static int put_state(struct learner_work *w, const char *path, const struct learner_block *blocks, size_t count,
-                     struct rlhf_error *err)
+static int put_state(struct learner_work *w, const char *path, const struct learner_block *blocks,
+                     size_t count, struct rlhf_error *err)
 {
     struct rlhf_atomic_dir *dir = rlhf_atomic_begin(w->t->io, path, err);
     json_t *o = counters(w);
@@ -104,19 +110,22 @@ static int put_state(struct learner_work *w, const char *path, const struct lear
     return rc;
 }
 
-int learner_state_save(struct learner_work *w, const struct learner_block *blocks, size_t count, struct rlhf_error *err)
+int learner_state_save(struct learner_work *w, const struct learner_block *blocks, size_t count,
+                       struct rlhf_error *err)
 {
     char path[LEARNER_PATH];
     struct rlhf_error why = {0};
 
     w->saved_us = rlhf_now(w->t->clock);
     if (w->t->io->fsync(w->t->io, w->t->metrics_fd) < 0 && errno != ENOSPC)
-        return rlhf_fail(err, RLHF_FATAL, "cannot sync %s/metrics.jsonl: %s", w->t->run->run.dir, strerror(errno));
+        return rlhf_fail(err, RLHF_FATAL, "cannot sync %s/metrics.jsonl: %s", w->t->run->run.dir,
+                         strerror(errno));
     if (state_path(w, w->step, path, sizeof path, err) < 0)
         return -1;
     if (put_state(w, path, blocks, count, &why) < 0) {
         if (why.code == RLHF_FULL) {
-            rlhf_log(RLHF_LEVEL_WARNING, "state-not-saved stage=%s step=%llu reason=\"%s\" the one before holds", w->name,
+            rlhf_log(RLHF_LEVEL_WARNING,
+                     "state-not-saved stage=%s step=%llu reason=\"%s\" the one before holds", w->name,
                      (unsigned long long)w->step, why.text);
             return 0;
         }
@@ -127,33 +136,37 @@ int learner_state_save(struct learner_work *w, const struct learner_block *block
     return learner_state_remove(w, KEEP, err);
 }
 
-static int read_block(const struct learner_work *w, const char *dir, const struct learner_block *b, struct rlhf_error *err)
+static int read_block(const struct learner_work *w, const char *dir, const struct learner_block *b,
+                      struct rlhf_error *err)
 {
     char path[LEARNER_PATH];
     struct rlhf_bytes bytes = {0};
     int rc;
 
-    if (rlhf_path(path, sizeof path, dir, b->name, err) < 0 || rlhf_read_file(w->t->io, path, b->size, &bytes, err) < 0)
+    if (rlhf_path(path, sizeof path, dir, b->name, err) < 0 ||
+        rlhf_read_file(w->t->io, path, b->size, &bytes, err) < 0)
         return -1;
-    rc = bytes.size == b->size ? 0
-                               : rlhf_fail(err, RLHF_CORRUPT, "%s has %zu bytes instead of %zu", path, bytes.size, b->size);
+    rc = bytes.size == b->size
+             ? 0
+             : rlhf_fail(err, RLHF_CORRUPT, "%s has %zu bytes instead of %zu", path, bytes.size, b->size);
     if (rc == 0)
         memcpy(b->data, bytes.data, b->size);
     rlhf_bytes_free(&bytes);
     return rc;
 }
 
-/* From a directory that was verified. *metrics: how long metrics.jsonl was; it was synced before the state was written. */
-static int read_state(struct learner_work *w, const char *dir, const struct learner_block *blocks, size_t count,
-                      uint64_t *metrics, struct rlhf_error *err)
+/* From a directory that was verified. *metrics: how long metrics.jsonl was; it was synced before the state
+ * was written. */
+static int read_state(struct learner_work *w, const char *dir, const struct learner_block *blocks,
+                      size_t count, uint64_t *metrics, struct rlhf_error *err)
 {
     char path[LEARNER_PATH];
     struct rlhf_bytes bytes = {0};
     const char *profile;
     json_t *o;
 
-    if (rlhf_path(path, sizeof path, dir, "state.json", err) < 0
-        || rlhf_read_file(w->t->io, path, 1 << 20, &bytes, err) < 0)
+    if (rlhf_path(path, sizeof path, dir, "state.json", err) < 0 ||
+        rlhf_read_file(w->t->io, path, 1 << 20, &bytes, err) < 0)
         return -1;
     o = json_loadb(bytes.data, bytes.size, 0, NULL);
     rlhf_bytes_free(&bytes);
@@ -173,13 +186,15 @@ static int read_state(struct learner_work *w, const char *dir, const struct lear
     profile = json_string_value(json_object_get(o, "profile"));
     if (profile && strcmp(profile, rlhf_tensor_profile()) != 0)
         rlhf_log(RLHF_LEVEL_WARNING,
-                 "profile-changed stage=%s was=\"%s\" is=\"%s\" the run goes on, but not bit for bit as it would have",
+                 "profile-changed stage=%s was=\"%s\" is=\"%s\" the run goes on, but not bit for bit as it "
+                 "would have",
                  w->name, profile, rlhf_tensor_profile());
     json_decref(o);
     return 0;
 }
 
-int learner_state_load(struct learner_work *w, const struct learner_block *blocks, size_t count, struct rlhf_error *err)
+int learner_state_load(struct learner_work *w, const struct learner_block *blocks, size_t count,
+                       struct rlhf_error *err)
 {
     uint64_t *steps, metrics = w->record->metrics;
     size_t states;
@@ -192,10 +207,12 @@ int learner_state_load(struct learner_work *w, const struct learner_block *block
             break;
         if (rlhf_atomic_verify(w->t->io, dir, &damage) == 0) {
             rc = read_state(w, dir, blocks, count, &metrics, err);
-            rlhf_log(RLHF_LEVEL_INFO, "state-loaded stage=%s step=%llu", w->name, (unsigned long long)w->step);
+            rlhf_log(RLHF_LEVEL_INFO, "state-loaded stage=%s step=%llu", w->name,
+                     (unsigned long long)w->step);
             break;
         }
-        rlhf_log(RLHF_LEVEL_WARNING, "state-damaged path=%s reason=\"%s\" the one before is used", dir, damage.text);
+        rlhf_log(RLHF_LEVEL_WARNING, "state-damaged path=%s reason=\"%s\" the one before is used", dir,
+                 damage.text);
         if (damage.code != RLHF_CORRUPT) {
             rc = rlhf_fail(err, damage.code, "%s", damage.text);
             break;

@@ -38,7 +38,8 @@ out:
 }
 
 /* Puts DIR/tokenizer in place from the files in source. */
-static int keep_tokenizer(const struct learner_trainer *t, const char *source, const char *target, struct rlhf_error *err)
+static int keep_tokenizer(const struct learner_trainer *t, const char *source, const char *target,
+                          struct rlhf_error *err)
 {
     static const char *const names[] = {"tokenizer.json", "tokenizer_config.json"};
     struct rlhf_atomic_dir *dir = rlhf_atomic_begin(t->io, target, err);
@@ -54,8 +55,8 @@ static int keep_tokenizer(const struct learner_trainer *t, const char *source, c
         }
         if (i == 1 && !rlhf_exists(t->io, path)) /* not every tokenizer has one */
             continue;
-        rc = rlhf_read_file(t->io, path, LEARNER_FILE_LIMIT, &bytes, err) < 0
-                     || rlhf_atomic_put(dir, names[i], bytes.data, bytes.size, err) < 0
+        rc = rlhf_read_file(t->io, path, LEARNER_FILE_LIMIT, &bytes, err) < 0 ||
+                     rlhf_atomic_put(dir, names[i], bytes.data, bytes.size, err) < 0
                  ? -1
                  : 0;
         rlhf_bytes_free(&bytes);
@@ -78,8 +79,8 @@ static int make_tokenizer(struct learner_trainer *t, const char *target, struct 
         return keep_tokenizer(t, load, target, err);
     if (learner_path(t, fresh, sizeof fresh, err, "tokenizer.new") < 0 || !(made = train_tokenizer(t, err)))
         return -1;
-    rc = rlhf_make_dirs(t->io, fresh, err) < 0 || rlhf_tokenizer_save(made, fresh, err) < 0
-                 || keep_tokenizer(t, fresh, target, err) < 0 || rlhf_remove_tree(t->io, fresh, err) < 0
+    rc = rlhf_make_dirs(t->io, fresh, err) < 0 || rlhf_tokenizer_save(made, fresh, err) < 0 ||
+                 keep_tokenizer(t, fresh, target, err) < 0 || rlhf_remove_tree(t->io, fresh, err) < 0
              ? -1
              : 0;
     rlhf_tokenizer_free(made);
@@ -99,9 +100,12 @@ int learner_tokenizer_open(struct learner_trainer *t, struct rlhf_error *err)
         if (make_tokenizer(t, dir, err) < 0)
             return -1;
     }
-    if (!(t->tokenizer = rlhf_tokenizer_load(dir, err)) || rlhf_path(path, sizeof path, dir, "tokenizer.json", err) < 0
-        || rlhf_read_file(t->io, path, LEARNER_FILE_LIMIT, &t->tokenizer_json, err) < 0
-        || rlhf_path(path, sizeof path, dir, "tokenizer_config.json", err) < 0)
+    if (!(t->tokenizer = rlhf_tokenizer_load(dir, err)) ||
+        rlhf_path(path, sizeof path, dir, "tokenizer.json", err) < 0 ||
+        rlhf_read_file(t->io, path, LEARNER_FILE_LIMIT, &t->tokenizer_json, err) < 0 ||
+        rlhf_path(path, sizeof path, dir, "tokenizer_config.json", err) < 0)
         return -1;
-    return rlhf_exists(t->io, path) ? rlhf_read_file(t->io, path, LEARNER_FILE_LIMIT, &t->tokenizer_config, err) : 0;
+    return rlhf_exists(t->io, path)
+               ? rlhf_read_file(t->io, path, LEARNER_FILE_LIMIT, &t->tokenizer_config, err)
+               : 0;
 }

@@ -1,4 +1,5 @@
-/* Schedules, AdamW and twenty whole training steps against transformers and torch.optim.AdamW (fixtures: optim/). */
+/* Schedules, AdamW and twenty whole training steps against transformers and torch.optim.AdamW (fixtures:
+ * optim/). */
 #include <math.h>
 
 #include "../rl/fixture.h"
@@ -48,7 +49,12 @@ START_TEST(an_update_is_that_of_pytorch)
         weights[i] = (float)(i < 35 ? w[i] : b[i - 35]);
     free(w), free(b);
     for (size_t t = 0; t < steps; t++) {
-        struct rlhf_adamw a = {.lr = 0.01f, .beta1 = 0.9f, .beta2 = 0.95f, .epsilon = 1e-6f, .weight_decay = 0.05f, .step = t + 1};
+        struct rlhf_adamw a = {.lr = 0.01f,
+                               .beta1 = 0.9f,
+                               .beta2 = 0.95f,
+                               .epsilon = 1e-6f,
+                               .weight_decay = 0.05f,
+                               .step = t + 1};
         char name[40];
         for (int i = 0; i < 40; i++)
             grad[i] = (float)grads[t * 40 + (size_t)i];
@@ -68,8 +74,8 @@ START_TEST(an_update_is_that_of_pytorch)
 }
 END_TEST
 
-static void same_tensors(const struct rlhf_model *model, const struct fixture *f, const char *prefix, const float *got,
-                         double tolerance)
+static void same_tensors(const struct rlhf_model *model, const struct fixture *f, const char *prefix,
+                         const float *got, double tolerance)
 {
     size_t count;
     const struct rlhf_parameter *table = rlhf_model_table(model, &count);
@@ -81,8 +87,8 @@ static void same_tensors(const struct rlhf_model *model, const struct fixture *f
         want = fixture_get(f, name, NULL, NULL);
         ck_assert_msg(want != NULL, "no %s", name);
         for (size_t j = 0; j < table[i].count; j++)
-            ck_assert_msg(fabs(got[table[i].offset + j] - want[j]) <= tolerance, "%s[%zu]: %.9g, expected %.9g", name, j,
-                          got[table[i].offset + j], want[j]);
+            ck_assert_msg(fabs(got[table[i].offset + j] - want[j]) <= tolerance,
+                          "%s[%zu]: %.9g, expected %.9g", name, j, got[table[i].offset + j], want[j]);
         free(want);
     }
 }
@@ -90,12 +96,19 @@ static void same_tensors(const struct rlhf_model *model, const struct fixture *f
 START_TEST(twenty_steps_of_training_are_those_of_pytorch)
 {
     struct fixture f = open_file("expected.safetensors");
-    const struct rlhf_run_optimizer settings = {.learning_rate = 0.003, .schedule = RLHF_RUN_COSINE, .warmup = 4,
-                                                .weight_decay = 0.1, .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8,
+    const struct rlhf_run_optimizer settings = {.learning_rate = 0.003,
+                                                .schedule = RLHF_RUN_COSINE,
+                                                .warmup = 4,
+                                                .weight_decay = 0.1,
+                                                .beta1 = 0.9,
+                                                .beta2 = 0.999,
+                                                .epsilon = 1e-8,
                                                 .clip_norm = 1};
     size_t rows, length;
-    double *ids = fixture_get(&f, "input_ids", &rows, &length), *mask = fixture_get(&f, "attention_mask", NULL, NULL);
-    double *losses = fixture_get(&f, "losses", NULL, NULL), *norms = fixture_get(&f, "grad_norms", NULL, NULL);
+    double *ids = fixture_get(&f, "input_ids", &rows, &length),
+           *mask = fixture_get(&f, "attention_mask", NULL, NULL);
+    double *losses = fixture_get(&f, "losses", NULL, NULL),
+           *norms = fixture_get(&f, "grad_norms", NULL, NULL);
     double *rates = fixture_get(&f, "lrs", NULL, NULL);
     struct learner_optimizer o;
     struct learner_compute c;
@@ -144,12 +157,14 @@ START_TEST(twenty_steps_of_training_are_those_of_pytorch)
 }
 END_TEST
 
-/* The loss of a batch worked off in pieces is normalised by the whole batch's tokens (fixture: grad_accum). */
+/* The loss of a batch worked off in pieces is normalised by the whole batch's tokens (fixture: grad_accum).
+ */
 START_TEST(pieces_of_a_batch_add_up_to_the_whole)
 {
     struct fixture f = open_file("grad_accum.safetensors");
     size_t rows, length;
-    double *ids = fixture_get(&f, "input_ids", &rows, &length), *mask = fixture_get(&f, "attention_mask", NULL, NULL), loss;
+    double *ids = fixture_get(&f, "input_ids", &rows, &length),
+           *mask = fixture_get(&f, "attention_mask", NULL, NULL), loss;
     const struct rlhf_run_optimizer settings = {0};
     struct learner_optimizer o;
     struct learner_compute c;
@@ -190,7 +205,11 @@ int main(void)
     const char *shared = getenv("RLHF_SHARED"), *fixtures = getenv("RLHF_FIXTURES");
     char path[1100];
 
-    snprintf(folder, sizeof folder, "%s%s/optim", fixtures ? fixtures : shared ? shared : ".", fixtures ? "" : "/fixtures");
+    snprintf(folder, sizeof folder, "%s%s/optim",
+             fixtures ? fixtures
+             : shared ? shared
+                      : ".",
+             fixtures ? "" : "/fixtures");
     snprintf(path, sizeof path, "%s/meta.json", folder);
     if (!(meta = json_load_file(path, 0, NULL)))
         skip("no golden fixtures at %s (set RLHF_SHARED or RLHF_FIXTURES)", path);

@@ -1,5 +1,6 @@
-/* Every case of the golden fixtures in rl/ whose algorithm is implemented, against the numbers of TRL and of PyTorch's
- * autograd. The fixtures are padded, ours are packed: the tests pack by the mask. What is not implemented is named. */
+/* Every case of the golden fixtures in rl/ whose algorithm is implemented, against the numbers of TRL and of
+ * PyTorch's autograd. The fixtures are padded, ours are packed: the tests pack by the mask. What is not
+ * implemented is named. */
 #include <check.h>
 #include <math.h>
 
@@ -9,7 +10,8 @@
 #include "rl/ppo.h"
 #include "rl/preference.h"
 
-/* fixtures/README.md: rl outputs and gradients 1e-5 + 1e-5·|expected|; the issue asks losses 1e-5, gradients 1e-4. */
+/* fixtures/README.md: rl outputs and gradients 1e-5 + 1e-5·|expected|; the issue asks losses 1e-5, gradients
+ * 1e-4. */
 #define NEAR(got, want) ck_assert_double_eq_tol(got, want, 1e-5 + 1e-5 * fabs(want))
 
 static json_t *cases;
@@ -95,7 +97,8 @@ static void check_pairs(json_t *c)
 {
     struct packed p = open_case(c);
     size_t rows;
-    double *reward = fixture_get(&p.f, "in.rewards", &rows, NULL), *margin = fixture_get(&p.f, "in.margin", NULL, NULL);
+    double *reward = fixture_get(&p.f, "in.rewards", &rows, NULL),
+           *margin = fixture_get(&p.f, "in.margin", NULL, NULL);
     double *slope = fixture_get(&p.f, "grad.rewards", NULL, NULL), loss = 0, right = 0;
     double center = param(&p, "center_rewards_coefficient");
     int margins = json_is_true(json_object_get(p.params, "margin"));
@@ -103,7 +106,9 @@ static void check_pairs(json_t *c)
 
     for (size_t i = 0; i < b; i++) {
         double chosen, rejected;
-        loss += rlhf_pair_loss(reward[i], reward[b + i], margins ? margin[i] : 0, center, &chosen, &rejected) / (double)b;
+        loss +=
+            rlhf_pair_loss(reward[i], reward[b + i], margins ? margin[i] : 0, center, &chosen, &rejected) /
+            (double)b;
         NEAR(chosen / (double)b, slope[i]);
         NEAR(rejected / (double)b, slope[b + i]);
         right += reward[i] > reward[b + i];
@@ -118,7 +123,8 @@ static void check_kway(json_t *c)
 {
     struct packed p = open_case(c);
     size_t rows, k;
-    double *reward = fixture_get(&p.f, "in.rewards", &rows, &k), *rank = fixture_get(&p.f, "in.rank", NULL, NULL);
+    double *reward = fixture_get(&p.f, "in.rewards", &rows, &k),
+           *rank = fixture_get(&p.f, "in.rank", NULL, NULL);
     double *per_prompt = fixture_get(&p.f, "grad_per_prompt_mean.rewards", NULL, NULL);
     double *global = fixture_get(&p.f, "grad_global_pair_mean.rewards", NULL, NULL);
     double total = scalar(&p, "out.n_pairs"), loss = 0, global_loss = 0, prompts = 0;
@@ -190,15 +196,18 @@ static void check_kl(json_t *c)
 static void check_kl_rewards(json_t *c)
 {
     struct packed p = open_case(c);
-    float *lp = get(&p, "in.logprobs"), *ref = get(&p, "in.ref_logprobs"), *reward = calloc(p.tokens, sizeof *reward);
-    double *score = fixture_get(&p.f, "in.scores", NULL, NULL), *sum = fixture_get(&p.f, "out.kl_sum", NULL, NULL);
+    float *lp = get(&p, "in.logprobs"), *ref = get(&p, "in.ref_logprobs"),
+          *reward = calloc(p.tokens, sizeof *reward);
+    double *score = fixture_get(&p.f, "in.scores", NULL, NULL),
+           *sum = fixture_get(&p.f, "out.kl_sum", NULL, NULL);
     double *got = calloc(p.rows, sizeof *got), clip = param(&p, "clip_score");
     float *clipped = calloc(p.rows, sizeof *clipped);
     int k3 = strcmp(json_string_value(json_object_get(p.params, "estimator")), "k3") == 0;
 
     for (size_t i = 0; i < p.rows; i++)
         clipped[i] = (float)(clip > 0 ? fmax(-clip, fmin(clip, score[i])) : score[i]);
-    rlhf_kl_rewards(k3 ? RLHF_KL_K3 : RLHF_KL_K1, p.start, p.rows, lp, ref, clipped, param(&p, "kl_coef"), reward, got);
+    rlhf_kl_rewards(k3 ? RLHF_KL_K3 : RLHF_KL_K1, p.start, p.rows, lp, ref, clipped, param(&p, "kl_coef"),
+                    reward, got);
     same(&p, "out.rewards", reward);
     for (size_t i = 0; i < p.rows; i++)
         NEAR(got[i], sum[i]);
@@ -231,10 +240,12 @@ static void check_gae(json_t *c)
     close_case(&p);
 }
 
-/* log softmax of the fixture's logits at its tokens; p_of is where the softmax goes ([tokens, V]), for the chain rule. */
+/* log softmax of the fixture's logits at its tokens; p_of is where the softmax goes ([tokens, V]), for the
+ * chain rule. */
 static float *logprobs_of(const struct packed *p, double **softmax, uint32_t **token, size_t *vocabulary)
 {
-    double *logits = fixture_get(&p->f, "in.logits", NULL, vocabulary), *ids = fixture_get(&p->f, "in.tokens", NULL, NULL);
+    double *logits = fixture_get(&p->f, "in.logits", NULL, vocabulary),
+           *ids = fixture_get(&p->f, "in.tokens", NULL, NULL);
     float *lp = calloc(p->tokens, sizeof *lp);
     size_t v = *vocabulary, n = 0;
 
@@ -257,8 +268,8 @@ static float *logprobs_of(const struct packed *p, double **softmax, uint32_t **t
 }
 
 /* d_logprob through d logprob / d logits = onehot - softmax, against the fixture's gradient of the logits. */
-static void same_logits(const struct packed *p, const char *name, const float *d_logprob, const double *softmax,
-                        const uint32_t *token, size_t v)
+static void same_logits(const struct packed *p, const char *name, const float *d_logprob,
+                        const double *softmax, const uint32_t *token, size_t v)
 {
     double *want = fixture_get(&p->f, name, NULL, NULL);
     size_t n = 0;
@@ -278,7 +289,8 @@ static void check_ppo_step(struct packed *p)
     uint32_t *token;
     double *softmax, weight = 1 / (double)p->tokens;
     size_t v;
-    float *lp = logprobs_of(p, &softmax, &token, &v), *old = get(p, "in.old_logprobs"), *adv = get(p, "in.advantages");
+    float *lp = logprobs_of(p, &softmax, &token, &v), *old = get(p, "in.old_logprobs"),
+          *adv = get(p, "in.advantages");
     float *d = calloc(p->tokens, sizeof *d);
     struct rlhf_ppo_statistics s = {0}, sv = {0};
 
@@ -311,7 +323,8 @@ static void check_ppo(json_t *c)
     if (logits) {
         check_ppo_step(&p);
     } else { /* by per-token log-probs, in two reductions */
-        float *lp = get(&p, "in.logprobs"), *old = get(&p, "in.old_logprobs"), *adv = get(&p, "in.advantages");
+        float *lp = get(&p, "in.logprobs"), *old = get(&p, "in.old_logprobs"),
+              *adv = get(&p, "in.advantages");
         float *d = calloc(p.tokens, sizeof *d);
         double token_mean = 1 / (double)p.tokens, *sequence_mean = calloc(p.tokens, sizeof *sequence_mean);
         struct rlhf_ppo_statistics s = {0}, q = {0};
@@ -331,13 +344,16 @@ static void check_ppo(json_t *c)
     close_case(&p);
 }
 
-/* The policy part by ppo's rule, the pretraining part as gamma · mean(-log p of the labels): InstructGPT eq. 2. */
+/* The policy part by ppo's rule, the pretraining part as gamma · mean(-log p of the labels): InstructGPT
+ * eq. 2. */
 static void check_ptx(json_t *c)
 {
     struct packed p = open_case(c);
     size_t rows, v, columns;
-    double *logits = fixture_get(&p.f, "in.ptx_logits", &rows, &v), *labels = fixture_get(&p.f, "in.ptx_labels", NULL, &columns);
-    double *want = fixture_get(&p.f, "grad.ptx_logits", NULL, NULL), loss = 0, gamma = param(&p, "ptx_coef"), n = 0;
+    double *logits = fixture_get(&p.f, "in.ptx_logits", &rows, &v),
+           *labels = fixture_get(&p.f, "in.ptx_labels", NULL, &columns);
+    double *want = fixture_get(&p.f, "grad.ptx_logits", NULL, NULL), loss = 0, gamma = param(&p, "ptx_coef"),
+           n = 0;
 
     check_ppo_step(&p);
     for (size_t t = 0; t < rows; t++)
@@ -362,8 +378,13 @@ static const struct kind {
     const char *algo;
     void (*check)(json_t *c);
 } kinds[] = {
-    {"reward_model", check_pairs}, {"reward_model_kway", check_kway}, {"kl", check_kl},
-    {"kl_rewards", check_kl_rewards}, {"gae", check_gae}, {"ppo", check_ppo}, {"ppo_ptx", check_ptx},
+    {"reward_model", check_pairs},
+    {"reward_model_kway", check_kway},
+    {"kl", check_kl},
+    {"kl_rewards", check_kl_rewards},
+    {"gae", check_gae},
+    {"ppo", check_ppo},
+    {"ppo_ptx", check_ptx},
 };
 enum { KINDS = sizeof kinds / sizeof *kinds };
 
@@ -413,7 +434,11 @@ int main(void)
     int failed;
 
     suite_add_tcase(suite, tc);
-    snprintf(folder, sizeof folder, "%s%s/rl", fixtures ? fixtures : shared ? shared : ".", fixtures ? "" : "/fixtures");
+    snprintf(folder, sizeof folder, "%s%s/rl",
+             fixtures ? fixtures
+             : shared ? shared
+                      : ".",
+             fixtures ? "" : "/fixtures");
     snprintf(path, sizeof path, "%s/cases.json", folder);
     document = json_load_file(path, 0, NULL);
     if (!document) {

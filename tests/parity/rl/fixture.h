@@ -1,4 +1,5 @@
-/* fixture.h - one safetensors file of the golden fixtures as arrays of double. For tests: any surprise exits. */
+/* fixture.h - one safetensors file of the golden fixtures as arrays of double. For tests: any surprise exits.
+ */
 #ifndef TESTS_PARITY_RL_FIXTURE_H
 #define TESTS_PARITY_RL_FIXTURE_H
 
@@ -48,8 +49,8 @@ static inline void fixture_close(struct fixture *f)
     free(f->bytes);
 }
 
-/* A tensor as doubles (F32 or I64), its shape in *rows × *columns (a vector has one column; a matrix of higher rank keeps its
- * last dimension as columns). Freed by the caller. NULL when absent. */
+/* A tensor as doubles (F32 or I64), its shape in *rows × *columns (a vector has one column; a matrix of
+ * higher rank keeps its last dimension as columns). Freed by the caller. NULL when absent. */
 static inline double *fixture_get(const struct fixture *f, const char *name, size_t *rows, size_t *columns)
 {
     json_t *entry = json_object_get(f->header, name), *shape, *offsets;

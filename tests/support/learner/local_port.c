@@ -11,7 +11,8 @@ static struct rlhf_model *find(struct local_port *p, struct rlhf_digest d)
     return NULL;
 }
 
-static int publish(struct local_port *p, const struct learner_action *a, struct learner_answer *out, struct rlhf_error *err)
+static int publish(struct local_port *p, const struct learner_action *a, struct learner_answer *out,
+                   struct rlhf_error *err)
 {
     struct rlhf_hasher *h = rlhf_hasher_new();
 
@@ -31,14 +32,16 @@ static int publish(struct local_port *p, const struct learner_action *a, struct 
     for (size_t i = 0; i < LOCAL_MODELS; i++)
         if (!p->models[i].model) {
             p->models[i].digest = out->digest;
-            p->models[i].model = rlhf_model_read(a->config->data, a->config->size, a->tensors->data, a->tensors->size, err);
+            p->models[i].model =
+                rlhf_model_read(a->config->data, a->config->size, a->tensors->data, a->tensors->size, err);
             return p->models[i].model ? 0 : -1;
         }
     return rlhf_fail(err, RLHF_FULL, "more than %d models: are they never dropped?", LOCAL_MODELS);
 }
 
-static int generate_one(struct local_port *p, const struct learner_action *a, const struct learner_generate_job *job,
-                        struct learner_rollout *r, struct rlhf_error *err)
+static int generate_one(struct local_port *p, const struct learner_action *a,
+                        const struct learner_generate_job *job, struct learner_rollout *r,
+                        struct rlhf_error *err)
 {
     struct rlhf_model *m = find(p, job->weights);
     const struct rlhf_model_config *c = m ? rlhf_model_get_config(m) : NULL;
@@ -59,11 +62,11 @@ static int generate_one(struct local_port *p, const struct learner_action *a, co
     r->logprob = calloc(most, sizeof *r->logprob);
     r->logprob_raw = calloc(most, sizeof *r->logprob_raw);
     for (uint32_t t = 0; rc == 0 && t < most && !r->ended; t++) {
-        struct rlhf_extend item = {.slot = 0, .tokens = t ? &r->ids[t - 1] : job->prompt_ids,
-                                   .count = t ? 1 : job->prompt_count};
+        struct rlhf_extend item = {
+            .slot = 0, .tokens = t ? &r->ids[t - 1] : job->prompt_ids, .count = t ? 1 : job->prompt_count};
         struct rlhf_sampled s;
-        rc = rlhf_cache_extend(cache, m, &item, 1, logits, err) < 0
-                     || rlhf_sample(logits, c->vocabulary, &a->sampling, &key, t, scratch, &s, err) < 0
+        rc = rlhf_cache_extend(cache, m, &item, 1, logits, err) < 0 ||
+                     rlhf_sample(logits, c->vocabulary, &a->sampling, &key, t, scratch, &s, err) < 0
                  ? -1
                  : 0;
         if (rc < 0)
@@ -80,7 +83,8 @@ static int generate_one(struct local_port *p, const struct learner_action *a, co
     return rc;
 }
 
-static int generate(struct local_port *p, const struct learner_action *a, struct learner_answer *out, struct rlhf_error *err)
+static int generate(struct local_port *p, const struct learner_action *a, struct learner_answer *out,
+                    struct rlhf_error *err)
 {
     out->rollouts = calloc(a->generate_count, sizeof *out->rollouts);
     out->count = a->generate_count;
@@ -90,8 +94,9 @@ static int generate(struct local_port *p, const struct learner_action *a, struct
     return 0;
 }
 
-static int score_one(const struct learner_action *a, const struct learner_score_job *job, struct rlhf_model *reward,
-                     struct rlhf_model *reference, struct learner_score *s, struct rlhf_error *err)
+static int score_one(const struct learner_action *a, const struct learner_score_job *job,
+                     struct rlhf_model *reward, struct rlhf_model *reference, struct learner_score *s,
+                     struct rlhf_error *err)
 {
     const uint32_t start[] = {0, job->count};
     const struct rlhf_batch batch = {job->ids, start, 1};
@@ -104,7 +109,8 @@ static int score_one(const struct learner_action *a, const struct learner_score_
         target[t] = t + 1 < job->count && t + 1 >= job->prompt_count ? job->ids[t + 1] : -1;
     if (reward) {
         pass = rlhf_pass_new(rlhf_model_get_config(reward), NULL, 0, err);
-        rc = !pass || rlhf_pass_forward(pass, reward, &batch, err) < 0 || rlhf_pass_scalars(pass, reward, values, err) < 0
+        rc = !pass || rlhf_pass_forward(pass, reward, &batch, err) < 0 ||
+                     rlhf_pass_scalars(pass, reward, values, err) < 0
                  ? -1
                  : 0;
         s->reward = values[job->count - 1];
@@ -112,12 +118,13 @@ static int score_one(const struct learner_action *a, const struct learner_score_
     }
     if (rc == 0 && reference) {
         pass = rlhf_pass_new(rlhf_model_get_config(reference), NULL, 0, err);
-        rc = !pass || rlhf_pass_forward(pass, reference, &batch, err) < 0
-                     || rlhf_pass_logprobs(pass, reference, target, a->temperature, values, NULL, err) < 0
+        rc = !pass || rlhf_pass_forward(pass, reference, &batch, err) < 0 ||
+                     rlhf_pass_logprobs(pass, reference, target, a->temperature, values, NULL, err) < 0
                  ? -1
                  : 0;
         s->logprob_ref = calloc(job->count - job->prompt_count, sizeof(float));
-        memcpy(s->logprob_ref, values + job->prompt_count - 1, (job->count - job->prompt_count) * sizeof(float));
+        memcpy(s->logprob_ref, values + job->prompt_count - 1,
+               (job->count - job->prompt_count) * sizeof(float));
         rlhf_pass_free(pass);
     }
     free(target);
@@ -125,12 +132,14 @@ static int score_one(const struct learner_action *a, const struct learner_score_
     return rc;
 }
 
-static int score(struct local_port *p, const struct learner_action *a, struct learner_answer *out, struct rlhf_error *err)
+static int score(struct local_port *p, const struct learner_action *a, struct learner_answer *out,
+                 struct rlhf_error *err)
 {
     struct rlhf_model *reward = rlhf_digest_is_zero(&a->reward_model) ? NULL : find(p, a->reward_model);
     struct rlhf_model *reference = rlhf_digest_is_zero(&a->reference) ? NULL : find(p, a->reference);
 
-    if ((!reward && !rlhf_digest_is_zero(&a->reward_model)) || (!reference && !rlhf_digest_is_zero(&a->reference)))
+    if ((!reward && !rlhf_digest_is_zero(&a->reward_model)) ||
+        (!reference && !rlhf_digest_is_zero(&a->reference)))
         return rlhf_fail(err, RLHF_FATAL, "a score job names weights that were not published");
     out->scores = calloc(a->score_count, sizeof *out->scores);
     out->count = a->score_count;
@@ -174,22 +183,28 @@ static int pull(struct local_port *p, const struct learner_action *a, struct lea
         if (strcmp(t->round, a->round) != 0)
             continue;
         c = &out->comparisons[out->count++];
-        *c = (struct learner_comparison){.sequence = i + 1, .task = strdup(t->id), .prompt = strdup(t->prompt),
+        *c = (struct learner_comparison){.sequence = i + 1,
+                                         .task = strdup(t->id),
+                                         .prompt = strdup(t->prompt),
                                          .completions = calloc(t->count, sizeof *c->completions),
-                                         .ranks = calloc(t->count, sizeof *c->ranks), .count = t->count, .revision = 1};
+                                         .ranks = calloc(t->count, sizeof *c->ranks),
+                                         .count = t->count,
+                                         .revision = 1};
         c->id = strdup(t->id);
         for (size_t k = 0; k < t->count; k++)
             c->completions[k] = strdup(t->completions[t->count - 1 - k]);
         for (size_t k = 0; k < t->count; k++) {
             c->ranks[k] = 1;
             for (size_t j = 0; j < t->count; j++)
-                c->ranks[k] += p->utility(t->prompt, c->completions[j]) > p->utility(t->prompt, c->completions[k]);
+                c->ranks[k] +=
+                    p->utility(t->prompt, c->completions[j]) > p->utility(t->prompt, c->completions[k]);
         }
     }
     return 0;
 }
 
-static int ask(struct learner_port *port, const struct learner_action *a, struct learner_answer *out, struct rlhf_error *err)
+static int ask(struct learner_port *port, const struct learner_action *a, struct learner_answer *out,
+               struct rlhf_error *err)
 {
     struct local_port *p = (struct local_port *)port;
     int rc = 0;
@@ -221,8 +236,8 @@ static int ask(struct learner_port *port, const struct learner_action *a, struct
     return rc;
 }
 
-static void progress(struct learner_port *port, uint32_t stage, uint64_t step, uint64_t steps, uint64_t tokens,
-                     const char *detail)
+static void progress(struct learner_port *port, uint32_t stage, uint64_t step, uint64_t steps,
+                     uint64_t tokens, const char *detail)
 {
     (void)stage, (void)step, (void)steps, (void)tokens, (void)detail;
     ((struct local_port *)port)->progress++;

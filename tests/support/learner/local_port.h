@@ -1,5 +1,5 @@
-/* local_port.h - the fleet in one function: an answerer for the training side that generates, scores and labels in this
- * process, and that can die at the n-th question. */
+/* local_port.h - the fleet in one function: an answerer for the training side that generates, scores and
+ * labels in this process, and that can die at the n-th question. */
 #ifndef SUPPORT_LEARNER_LOCAL_PORT_H
 #define SUPPORT_LEARNER_LOCAL_PORT_H
 
@@ -19,11 +19,11 @@ struct local_port {
     double (*utility)(const char *prompt, const char *completion);
     /* Called before an answer goes back: a test may spoil it. May be NULL. */
     void (*spoil)(struct local_port *p, const struct learner_action *a, struct learner_answer *answer);
-    unsigned asks;      /* so far                                                       */
-    unsigned die_at;    /* the ask of this number fails as kill -9 would; 0: never      */
-    unsigned stop_at;   /* stopping() is true from this number of calls on; 0: never    */
+    unsigned asks;    /* so far                                                       */
+    unsigned die_at;  /* the ask of this number fails as kill -9 would; 0: never      */
+    unsigned stop_at; /* stopping() is true from this number of calls on; 0: never    */
     unsigned stop_calls;
-    uint64_t progress;  /* calls                                                        */
+    uint64_t progress; /* calls                                                        */
     uint64_t published, dropped, submitted;
     struct {
         struct rlhf_digest digest;

@@ -1,4 +1,5 @@
-/* tiny_run.h - a world of twenty-four questions with two answers, and a run through every stage that takes a second. */
+/* tiny_run.h - a world of twenty-four questions with two answers, and a run through every stage that takes a
+ * second. */
 #ifndef SUPPORT_LEARNER_TINY_RUN_H
 #define SUPPORT_LEARNER_TINY_RUN_H
 
@@ -11,8 +12,9 @@
 #include "support/learner/local_port.h"
 #include "support/suite.h"
 
-static const char *const tiny_words[] = {"ash", "bay", "cat", "dew", "elm", "fog", "gem", "hat", "ice", "jar", "kit", "log",
-                                         "mud", "nut", "oak", "pie", "rye", "sun", "tea", "urn", "van", "web", "yak", "zoo"};
+static const char *const tiny_words[] = {"ash", "bay", "cat", "dew", "elm", "fog", "gem", "hat",
+                                         "ice", "jar", "kit", "log", "mud", "nut", "oak", "pie",
+                                         "rye", "sun", "tea", "urn", "van", "web", "yak", "zoo"};
 enum { TINY_WORDS = 24 };
 
 static inline FILE *tiny_file(const char *dir, const char *name)
@@ -23,10 +25,12 @@ static inline FILE *tiny_file(const char *dir, const char *name)
     return f;
 }
 
-/* documents.txt, demonstrations.jsonl (every word, both answers), prompts.jsonl, exact.jsonl (a copying task). */
+/* documents.txt, demonstrations.jsonl (every word, both answers), prompts.jsonl, exact.jsonl (a copying
+ * task). */
 static inline void tiny_world(const char *dir)
 {
-    FILE *documents = tiny_file(dir, "documents.txt"), *demonstrations = tiny_file(dir, "demonstrations.jsonl");
+    FILE *documents = tiny_file(dir, "documents.txt"),
+         *demonstrations = tiny_file(dir, "demonstrations.jsonl");
     FILE *prompts = tiny_file(dir, "prompts.jsonl"), *exact = tiny_file(dir, "exact.jsonl");
 
     for (int i = 0; i < TINY_WORDS; i++) {
@@ -59,69 +63,69 @@ static inline double tiny_utility(const char *prompt, const char *completion)
     return strcmp(completion, " yes.") == 0 ? 2 : strcmp(completion, " no.") == 0 ? 1 : 0;
 }
 
-#define TINY_HEAD                                                                                                        \
-    "run: {name: tiny, dir: %s, seed: 5}\n"                                                                              \
-    "tokenizer: {train: {files: [%s/documents.txt], vocab_size: 290}}\n"                                                 \
-    "model: {style: gpt2, layers: 1, heads: 2, channels: 16, context: 48}\n"                                             \
-    "learner: {threads: 1, checkpoint_seconds: 1, verify_tokens: 20}\n"                                                  \
+#define TINY_HEAD                                                                                            \
+    "run: {name: tiny, dir: %s, seed: 5}\n"                                                                  \
+    "tokenizer: {train: {files: [%s/documents.txt], vocab_size: 290}}\n"                                     \
+    "model: {style: gpt2, layers: 1, heads: 2, channels: 16, context: 48}\n"                                 \
+    "learner: {threads: 1, checkpoint_seconds: 1, verify_tokens: 20}\n"                                      \
     "stages:\n"
-#define TINY_PRETRAIN                                                                                                    \
-    "  - pretrain:\n"                                                                                                    \
-    "      name: pre\n"                                                                                                  \
-    "      data: [%s/documents.txt]\n"                                                                                   \
-    "      steps: 12\n"                                                                                                  \
-    "      batch: 4\n"                                                                                                   \
-    "      window: 24\n"                                                                                                 \
+#define TINY_PRETRAIN                                                                                        \
+    "  - pretrain:\n"                                                                                        \
+    "      name: pre\n"                                                                                      \
+    "      data: [%s/documents.txt]\n"                                                                       \
+    "      steps: 12\n"                                                                                      \
+    "      batch: 4\n"                                                                                       \
+    "      window: 24\n"                                                                                     \
     "      optimizer: {learning_rate: 1e-2, schedule: cosine, warmup: 2}\n"
-#define TINY_SFT                                                                                                         \
-    "  - sft:\n"                                                                                                         \
-    "      name: sft\n"                                                                                                  \
-    "      data: [%s/demonstrations.jsonl]\n"                                                                            \
-    "      steps: 60\n"                                                                                                  \
-    "      batch: 8\n"                                                                                                   \
-    "      optimizer: {learning_rate: 2e-2, schedule: linear}\n"                                                         \
+#define TINY_SFT                                                                                             \
+    "  - sft:\n"                                                                                             \
+    "      name: sft\n"                                                                                      \
+    "      data: [%s/demonstrations.jsonl]\n"                                                                \
+    "      steps: 60\n"                                                                                      \
+    "      batch: 8\n"                                                                                       \
+    "      optimizer: {learning_rate: 2e-2, schedule: linear}\n"                                             \
     "      mix: {data: [%s/documents.txt], weight: 0.5, windows: 2, window: 24}\n"
-#define TINY_COLLECT                                                                                                     \
-    "  - collect:\n"                                                                                                     \
-    "      name: round-1\n"                                                                                              \
-    "      policies: [pre, sft]\n"                                                                                       \
-    "      prompts: %s/prompts.jsonl\n"                                                                                  \
-    "      samples: 2\n"                                                                                                 \
+#define TINY_COLLECT                                                                                         \
+    "  - collect:\n"                                                                                         \
+    "      name: round-1\n"                                                                                  \
+    "      policies: [pre, sft]\n"                                                                           \
+    "      prompts: %s/prompts.jsonl\n"                                                                      \
+    "      samples: 2\n"                                                                                     \
     "      sampling: {max_new_tokens: 8}\n"
-#define TINY_REWARD                                                                                                      \
-    "  - reward:\n"                                                                                                      \
-    "      name: rm\n"                                                                                                   \
-    "      from: sft\n"                                                                                                  \
-    "      rounds: [round-1]\n"                                                                                          \
-    "      held_out: 0.3\n"                                                                                              \
-    "      zero_mean_on: %s/demonstrations.jsonl\n"                                                                      \
-    "      epochs: 20\n"                                                                                                 \
-    "      batch: 4\n"                                                                                                   \
+#define TINY_REWARD                                                                                          \
+    "  - reward:\n"                                                                                          \
+    "      name: rm\n"                                                                                       \
+    "      from: sft\n"                                                                                      \
+    "      rounds: [round-1]\n"                                                                              \
+    "      held_out: 0.3\n"                                                                                  \
+    "      zero_mean_on: %s/demonstrations.jsonl\n"                                                          \
+    "      epochs: 20\n"                                                                                     \
+    "      batch: 4\n"                                                                                       \
     "      optimizer: {learning_rate: 1e-2}\n"
-#define TINY_POLICY                                                                                                      \
-    "  - policy:\n"                                                                                                      \
-    "      name: ppo\n"                                                                                                  \
-    "      from: sft\n"                                                                                                  \
-    "      reward_model: rm\n"                                                                                           \
-    "      prompts: %s/prompts.jsonl\n"                                                                                  \
-    "      iterations: 10\n"                                                                                             \
-    "      prompts_per_iteration: 12\n"                                                                                  \
-    "      samples: 2\n"                                                                                                 \
-    "      minibatch: 8\n"                                                                                               \
-    "      checkpoint_every: 2\n"                                                                                        \
-    "      sampling: {max_new_tokens: 8}\n"                                                                              \
-    "      optimizer: {learning_rate: 5e-3}\n"                                                                           \
-    "      value_optimizer: {learning_rate: 5e-3}\n"                                                                     \
+#define TINY_POLICY                                                                                          \
+    "  - policy:\n"                                                                                          \
+    "      name: ppo\n"                                                                                      \
+    "      from: sft\n"                                                                                      \
+    "      reward_model: rm\n"                                                                               \
+    "      prompts: %s/prompts.jsonl\n"                                                                      \
+    "      iterations: 10\n"                                                                                 \
+    "      prompts_per_iteration: 12\n"                                                                      \
+    "      samples: 2\n"                                                                                     \
+    "      minibatch: 8\n"                                                                                   \
+    "      checkpoint_every: 2\n"                                                                            \
+    "      sampling: {max_new_tokens: 8}\n"                                                                  \
+    "      optimizer: {learning_rate: 5e-3}\n"                                                               \
+    "      value_optimizer: {learning_rate: 5e-3}\n"                                                         \
     "      mix: {data: [%s/documents.txt], weight: 0.1, windows: 2, window: 24}\n"
-#define TINY_EVALUATE                                                                                                    \
-    "  - evaluate:\n"                                                                                                    \
-    "      name: report\n"                                                                                               \
-    "      policies: [sft, ppo]\n"                                                                                       \
-    "      reference: sft\n"                                                                                             \
-    "      reward_model: rm\n"                                                                                           \
-    "      prompts: [{name: all, file: %s/prompts.jsonl}, {name: few, file: %s/prompts.jsonl, count: 3}]\n"              \
-    "      sampling: {max_new_tokens: 8}\n"                                                                              \
-    "      perplexity: [{name: text, file: %s/documents.txt}]\n"                                                         \
+#define TINY_EVALUATE                                                                                        \
+    "  - evaluate:\n"                                                                                        \
+    "      name: report\n"                                                                                   \
+    "      policies: [sft, ppo]\n"                                                                           \
+    "      reference: sft\n"                                                                                 \
+    "      reward_model: rm\n"                                                                               \
+    "      prompts: [{name: all, file: %s/prompts.jsonl}, {name: few, file: %s/prompts.jsonl, count: 3}]\n"  \
+    "      sampling: {max_new_tokens: 8}\n"                                                                  \
+    "      perplexity: [{name: text, file: %s/documents.txt}]\n"                                             \
     "      exact: [{name: yes, file: %s/exact.jsonl}]\n"
 #define TINY_RUN TINY_HEAD TINY_PRETRAIN TINY_SFT TINY_COLLECT TINY_REWARD TINY_POLICY TINY_EVALUATE
 
@@ -135,7 +139,8 @@ static inline void tiny_parse(struct rlhf_run *run, const char *text, const char
     int first = 1;
 
     for (; (at = strstr(from, "%s")); from = at + 2) {
-        n += (size_t)snprintf(filled + n, sizeof filled - n, "%.*s%s", (int)(at - from), from, first ? dir : world);
+        n += (size_t)snprintf(filled + n, sizeof filled - n, "%.*s%s", (int)(at - from), from,
+                              first ? dir : world);
         first = 0;
     }
     n += (size_t)snprintf(filled + n, sizeof filled - n, "%s", from);

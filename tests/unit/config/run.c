@@ -83,17 +83,21 @@ END_TEST
 
 START_TEST(a_key_of_another_kind_is_refused_with_its_name)
 {
-    refused(HEAD "  - pretrain: {name: pre, data: [a.txt], epochs: 1, kl_coefficient: 1}\n", "kl_coefficient", "t.yaml");
+    refused(HEAD "  - pretrain: {name: pre, data: [a.txt], epochs: 1, kl_coefficient: 1}\n", "kl_coefficient",
+            "t.yaml");
     refused(HEAD PRETRAIN "  - collect: {name: c, want: 5, epochs: 2}\n", "epochs", "t.yaml");
 }
 END_TEST
 
 START_TEST(references_must_name_earlier_stages_of_the_right_kind)
 {
-    refused(HEAD PRETRAIN "  - sft: {name: s, from: nobody, data: [d], steps: 1}\n", "nobody", "stage 2 (sft): from");
-    refused(HEAD PRETRAIN "  - policy: {name: p, reward_model: pre, prompts: q}\n", "reward_model", "pretrain stage");
+    refused(HEAD PRETRAIN "  - sft: {name: s, from: nobody, data: [d], steps: 1}\n", "nobody",
+            "stage 2 (sft): from");
+    refused(HEAD PRETRAIN "  - policy: {name: p, reward_model: pre, prompts: q}\n", "reward_model",
+            "pretrain stage");
     refused(HEAD PRETRAIN "  - reward: {name: r, rounds: [pre]}\n", "rounds", "a collect stage");
-    refused(HEAD PRETRAIN "  - evaluate: {name: e, policies: [later], prompts: [{name: a, file: b}]}\n", "policies", "later");
+    refused(HEAD PRETRAIN "  - evaluate: {name: e, policies: [later], prompts: [{name: a, file: b}]}\n",
+            "policies", "later");
 }
 END_TEST
 
@@ -107,15 +111,20 @@ END_TEST
 START_TEST(what_the_table_cannot_say_is_checked)
 {
     refused(HEAD "  - pretrain: {name: pre, data: [a]}\n", "steps, epochs, tokens", "exactly one");
-    refused(HEAD "  - pretrain: {name: pre, data: [a], steps: 1, epochs: 1}\n", "steps, epochs, tokens", "exactly one");
+    refused(HEAD "  - pretrain: {name: pre, data: [a], steps: 1, epochs: 1}\n", "steps, epochs, tokens",
+            "exactly one");
     refused(HEAD PRETRAIN "  - collect: {name: c, policies: [pre], samples: 4}\n", "prompts", "missing");
-    refused(HEAD PRETRAIN "  - collect: {name: c, policies: [pre], prompts: q, samples: 1}\n", "samples", "2 or more");
+    refused(HEAD PRETRAIN "  - collect: {name: c, policies: [pre], prompts: q, samples: 1}\n", "samples",
+            "2 or more");
     refused(HEAD PRETRAIN "  - collect: {name: c}\n", "want", "imported");
-    refused(HEAD PRETRAIN "  - sft: {name: s, data: [d], steps: 1, mix: {weight: 1}}\n", "mix.data", "missing");
-    refused(HEAD PRETRAIN "  - evaluate: {name: e, policies: [pre]}\n", "prompts, perplexity, exact", "nothing");
+    refused(HEAD PRETRAIN "  - sft: {name: s, data: [d], steps: 1, mix: {weight: 1}}\n", "mix.data",
+            "missing");
+    refused(HEAD PRETRAIN "  - evaluate: {name: e, policies: [pre]}\n", "prompts, perplexity, exact",
+            "nothing");
     refused("tokenizer: {load: a, train: {files: [b]}}\nstages:\n" PRETRAIN, "tokenizer", "keep one");
     refused("stages:\n" PRETRAIN, "tokenizer", "needs load");
-    refused(HEAD "  - pretrain: {name: pre, data: [a], epochs: 1}\n    sft: {name: s, data: [d], steps: 1}\n", "exactly one", "2");
+    refused(HEAD "  - pretrain: {name: pre, data: [a], epochs: 1}\n    sft: {name: s, data: [d], steps: 1}\n",
+            "exactly one", "2");
 }
 END_TEST
 
@@ -128,8 +137,9 @@ END_TEST
 
 int main(void)
 {
-    return RUN_SUITE("config/run", the_example_in_the_header_is_a_run_file, a_stage_without_from_starts_from_the_last_policy,
-                     a_key_of_another_kind_is_refused_with_its_name,
-                     references_must_name_earlier_stages_of_the_right_kind, names_are_unique_and_can_be_directories,
-                     what_the_table_cannot_say_is_checked, an_empty_list_of_stages_is_refused);
+    return RUN_SUITE(
+        "config/run", the_example_in_the_header_is_a_run_file,
+        a_stage_without_from_starts_from_the_last_policy, a_key_of_another_kind_is_refused_with_its_name,
+        references_must_name_earlier_stages_of_the_right_kind, names_are_unique_and_can_be_directories,
+        what_the_table_cannot_say_is_checked, an_empty_list_of_stages_is_refused);
 }

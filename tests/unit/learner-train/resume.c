@@ -1,4 +1,5 @@
-/* A run that is killed or stopped anywhere and started again ends with the bits of one that was not (promises D4, D5). */
+/* A run that is killed or stopped anywhere and started again ends with the bits of one that was not (promises
+ * D4, D5). */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -8,10 +9,11 @@
 
 enum { EVERY_CALL_US = 200000 }; /* a state inside a stage every few steps */
 
-static const char *const results[] = {"checkpoints/pre/model.safetensors", "checkpoints/sft/model.safetensors",
-                                      "comparisons/round-1.jsonl",         "checkpoints/rm/model.safetensors",
-                                      "checkpoints/rm/config.json",        "checkpoints/ppo/model.safetensors",
-                                      "evaluations/report/metrics.json",   "evaluations/report/ppo.jsonl"};
+static const char *const results[] = {
+    "checkpoints/pre/model.safetensors", "checkpoints/sft/model.safetensors",
+    "comparisons/round-1.jsonl",         "checkpoints/rm/model.safetensors",
+    "checkpoints/rm/config.json",        "checkpoints/ppo/model.safetensors",
+    "evaluations/report/metrics.json",   "evaluations/report/ppo.jsonl"};
 enum { RESULTS = sizeof results / sizeof *results };
 
 static struct local_port port;
@@ -126,12 +128,14 @@ static void same_as_calm(const char *dir, const char *what, unsigned n)
         ck_assert_msg(rlhf_digest_equal(&d, &expected[i]), "%s differs after %s %u", results[i], what, n);
     }
     /* Every step has one line, as in the calm run. */
-    FILE *a = fopen(in_directory(dir, "metrics.jsonl"), "r"), *b = fopen(in_directory(calm, "metrics.jsonl"), "r");
+    FILE *a = fopen(in_directory(dir, "metrics.jsonl"), "r"),
+         *b = fopen(in_directory(calm, "metrics.jsonl"), "r");
     char x[4096], y[4096];
     int line = 0;
     while (fgets(y, sizeof y, b)) {
         line++;
-        ck_assert_msg(fgets(x, sizeof x, a) != NULL, "metrics.jsonl ends before line %d after %s %u", line, what, n);
+        ck_assert_msg(fgets(x, sizeof x, a) != NULL, "metrics.jsonl ends before line %d after %s %u", line,
+                      what, n);
         *strstr(x, "\"seconds\"") = *strstr(y, "\"seconds\"") = '\0';
         ck_assert_str_eq(x, y);
     }
@@ -139,7 +143,8 @@ static void same_as_calm(const char *dir, const char *what, unsigned n)
     fclose(a), fclose(b);
 }
 
-/* Each run dies once, at the n-th of its calls or asks, for n over the whole length of a run; a coprime step visits all kinds. */
+/* Each run dies once, at the n-th of its calls or asks, for n over the whole length of a run; a coprime step
+ * visits all kinds. */
 START_TEST(a_learner_killed_while_it_waits_for_others_goes_on_with_the_same_bits)
 {
     struct rlhf_error err = {0};
@@ -255,9 +260,9 @@ END_TEST
 
 START_TEST(a_changed_stage_is_refused_and_an_added_one_is_done)
 {
-    static const char changed[] = TINY_HEAD
-        "  - pretrain: {name: pre, data: [%s/documents.txt], steps: 13, batch: 4, window: 24,"
-        " optimizer: {learning_rate: 1e-2, schedule: cosine, warmup: 2}}\n";
+    static const char changed[] =
+        TINY_HEAD "  - pretrain: {name: pre, data: [%s/documents.txt], steps: 13, batch: 4, window: 24,"
+                  " optimizer: {learning_rate: 1e-2, schedule: cosine, warmup: 2}}\n";
     struct rlhf_error err = {0};
     const char *dir = strdup(fresh());
     unsigned asks;
@@ -325,11 +330,12 @@ END_TEST
 
 int main(void)
 {
-    return RUN_SUITE_AFTER(calm_run, "learner/resume", a_learner_killed_while_it_waits_for_others_goes_on_with_the_same_bits,
-                     a_learner_killed_at_any_call_on_files_goes_on_with_the_same_bits,
-                     a_learner_killed_again_and_again_gets_there, a_learner_that_is_asked_to_stop_keeps_its_last_step,
-                     a_damaged_state_is_set_aside_and_the_one_before_used,
-                     a_damaged_checkpoint_is_set_aside_and_its_stage_done_again,
-                     a_changed_stage_is_refused_and_an_added_one_is_done, data_that_changes_inside_a_stage_is_refused,
-                     a_second_learner_in_the_same_directory_is_refused);
+    return RUN_SUITE_AFTER(
+        calm_run, "learner/resume", a_learner_killed_while_it_waits_for_others_goes_on_with_the_same_bits,
+        a_learner_killed_at_any_call_on_files_goes_on_with_the_same_bits,
+        a_learner_killed_again_and_again_gets_there, a_learner_that_is_asked_to_stop_keeps_its_last_step,
+        a_damaged_state_is_set_aside_and_the_one_before_used,
+        a_damaged_checkpoint_is_set_aside_and_its_stage_done_again,
+        a_changed_stage_is_refused_and_an_added_one_is_done, data_that_changes_inside_a_stage_is_refused,
+        a_second_learner_in_the_same_directory_is_refused);
 }

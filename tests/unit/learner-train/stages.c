@@ -75,7 +75,8 @@ START_TEST(pretraining_and_fine_tuning_learn_what_they_are_given)
 {
     int lines;
 
-    ck_assert_double_lt(metric(dir, "pre", "loss", 10, 12, &lines), metric(dir, "pre", "loss", 0, 2, NULL) - 0.5);
+    ck_assert_double_lt(metric(dir, "pre", "loss", 10, 12, &lines),
+                        metric(dir, "pre", "loss", 0, 2, NULL) - 0.5);
     ck_assert_int_eq(lines, 12);
     /* Two answers, equally often: the best loss is ln 2 on the first token of three (answer, stop, end). */
     ck_assert_double_lt(metric(dir, "sft", "loss_demonstrations", 50, 60, &lines), 0.40);
@@ -108,7 +109,8 @@ START_TEST(completions_that_people_compare_are_different_and_keep_their_token_id
                 json_t *entry, *task = json_loads(task_line, 0, NULL);
                 if (strcmp(json_string_value(json_object_get(task, "id")), id) == 0) {
                     tasks = json_object_get(task, "completions");
-                    json_array_foreach(tasks, k, entry) found |= json_equal(json_object_get(entry, "ids"), json_object_get(a, "ids"));
+                    json_array_foreach(tasks, k, entry) found |=
+                        json_equal(json_object_get(entry, "ids"), json_object_get(a, "ids"));
                 }
                 json_decref(task);
             }
@@ -160,10 +162,11 @@ START_TEST(an_evaluation_measures_every_policy_with_the_same_draws)
     /* A policy that is its own reference has no KL, to the bit: scored log-probs are the sampled ones. */
     ck_assert_double_eq(at(o, "models", "sft", "kl", NULL), 0);
     ck_assert_double_gt(at(o, "models", "sft", "perplexity", "text"), 1);
-    ck_assert_double_eq_tol(at(o, "models", "sft", "perplexity", "text"), at(o, "models", "sft", "perplexity_overall", NULL),
-                            1e-9);
+    ck_assert_double_eq_tol(at(o, "models", "sft", "perplexity", "text"),
+                            at(o, "models", "sft", "perplexity_overall", NULL), 1e-9);
     ck_assert_double_ge(at(o, "models", "ppo", "exact", "yes"), 0.5);
-    ck_assert_uint_eq(json_object_size(json_object_get(json_object_get(json_object_get(o, "models"), "sft"), "sets")), 2);
+    ck_assert_uint_eq(
+        json_object_size(json_object_get(json_object_get(json_object_get(o, "models"), "sft"), "sets")), 2);
     a = tiny_digest(dir, "evaluations/report/sft.jsonl");
     b = tiny_digest(dir, "evaluations/report/ppo.jsonl");
     ck_assert(!rlhf_digest_equal(&a, &b));
@@ -173,7 +176,8 @@ END_TEST
 
 START_TEST(finished_stages_are_hugging_face_directories_with_their_provenance)
 {
-    const char *const files[] = {"config.json", "model.safetensors", "tokenizer.json", "provenance.json", "MANIFEST"};
+    const char *const files[] = {"config.json", "model.safetensors", "tokenizer.json", "provenance.json",
+                                 "MANIFEST"};
     json_t *o = read_json(dir, "checkpoints/ppo/provenance.json"), *stages = read_json(dir, "stages.json");
     char path[200];
 
@@ -218,7 +222,8 @@ START_TEST(a_log_prob_that_differs_by_a_bit_stops_the_run)
 }
 END_TEST
 
-static void one_reward_is_nan(struct local_port *p, const struct learner_action *a, struct learner_answer *answer)
+static void one_reward_is_nan(struct local_port *p, const struct learner_action *a,
+                              struct learner_answer *answer)
 {
     static int iteration;
 
@@ -239,7 +244,8 @@ START_TEST(a_reward_that_is_not_finite_costs_its_step_and_no_weights)
 }
 END_TEST
 
-static void every_reward_is_nan(struct local_port *p, const struct learner_action *a, struct learner_answer *answer)
+static void every_reward_is_nan(struct local_port *p, const struct learner_action *a,
+                                struct learner_answer *answer)
 {
     (void)p;
     for (size_t i = 0; a->kind == LEARNER_SCORE && i < answer->count; i++)
@@ -306,7 +312,8 @@ START_TEST(imported_comparisons_are_tokenised_from_their_text)
         struct local_task *t = &port.tasks[port.task_count++];
         char id[20];
         snprintf(id, sizeof id, "elsewhere-%d", i);
-        *t = (struct local_task){strdup(id), strdup("Q: is rye good?\nA:"), strdup("imported"), calloc(2, sizeof(char *)), 2};
+        *t = (struct local_task){strdup(id), strdup("Q: is rye good?\nA:"), strdup("imported"),
+                                 calloc(2, sizeof(char *)), 2};
         for (int k = 0; k < 2; k++)
             t->completions[k] = strdup(completions[k]);
     }
@@ -336,24 +343,27 @@ START_TEST(truncated_sampling_is_corrected_for_and_every_option_of_ppo_works)
         "  - policy: {name: p, from: sft, reward_model: rm, prompts: %s/prompts.jsonl, iterations: 3, "
         "prompts_per_iteration: 8, minibatch: 5, inner_epochs: 2, value_clip: 0.2, whiten_rewards: true, "
         "whiten_advantages: false, penalize_missing_end: true, gae_lambda: 0.9, discount: 0.99, "
-        "optimizer: {epsilon_inside: true, clip_norm: 0}, sampling: {max_new_tokens: 8, temperature: 0.7, top_k: 3}}\n";
+        "optimizer: {epsilon_inside: true, clip_norm: 0}, sampling: {max_new_tokens: 8, temperature: 0.7, "
+        "top_k: 3}}\n";
     struct rlhf_error err = {0};
     int lines;
 
     fresh();
     expect_ok(tiny_go(text, dir, world, &rlhf_system_io, &port, 1000, &err), err);
-    /* Policy and reference are one model at first: their distributions agree although the sampler's was cut. */
+    /* Policy and reference are one model at first: their distributions agree although the sampler's was cut.
+     */
     ck_assert_double_eq_tol(metric(dir, "p", "kl", 0, 1, &lines), 0, 1e-5);
     ck_assert_int_eq(lines, 3);
     ck_assert_double_gt(metric(dir, "p", "value_clip_fraction", 0, 0, NULL), -1);
 }
 END_TEST
 
-#define VALIDATED                                                                                                        \
-    TINY_HEAD TINY_PRETRAIN TINY_COLLECT_ONE                                                                             \
+#define VALIDATED                                                                                            \
+    TINY_HEAD TINY_PRETRAIN TINY_COLLECT_ONE                                                                 \
         "  - reward: {name: rm, rounds: [round-1], validation: [%s/validation.jsonl], epochs: 1}\n"
-#define TINY_COLLECT_ONE                                                                                                 \
-    "  - collect: {name: round-1, policies: [pre], prompts: %s/prompts.jsonl, samples: 3, sampling: {max_new_tokens: 8}}\n"
+#define TINY_COLLECT_ONE                                                                                     \
+    "  - collect: {name: round-1, policies: [pre], prompts: %s/prompts.jsonl, samples: 3, sampling: "        \
+    "{max_new_tokens: 8}}\n"
 
 /* Texts differ, so that the untrained policy's babble has an order. */
 static double shorter(const char *prompt, const char *completion)
@@ -373,7 +383,8 @@ START_TEST(validation_files_are_read_whatever_form_they_have)
     f = fopen(in_directory(world, "validation.jsonl"), "w");
     fputs("{\"prompt\": \"Q: a\\nA:\", \"chosen\": \" yes.\", \"rejected\": \" no.\"}\n"
           "{\"prompt\": \"Q: b\\nA:\", \"responses\": [\" x\", \" y\", \" zz\"], \"ranks\": [1, 2, 2]}\n"
-          "{\"prompt\": \"Q: c\\nA:\", \"chosen\": \" same\", \"rejected\": \" same\"}\n", f);
+          "{\"prompt\": \"Q: c\\nA:\", \"chosen\": \" same\", \"rejected\": \" same\"}\n",
+          f);
     fclose(f);
     expect_ok(tiny_go(VALIDATED, dir, world, &rlhf_system_io, &port, 1000, &err), err);
     o = read_json(dir, "evaluations/rm/metrics.json");
@@ -402,17 +413,17 @@ END_TEST
 
 int main(void)
 {
-    return RUN_SUITE_AFTER(done_run, "learner/stages", pretraining_and_fine_tuning_learn_what_they_are_given,
-                     completions_that_people_compare_are_different_and_keep_their_token_ids,
-                     the_reward_model_orders_held_out_pairs_and_demonstrations_average_zero,
-                     ppo_raises_the_reward_and_moves_away_from_its_reference,
-                     an_evaluation_measures_every_policy_with_the_same_draws,
-                     finished_stages_are_hugging_face_directories_with_their_provenance,
-                     weights_that_no_job_will_name_again_are_dropped, a_log_prob_that_differs_by_a_bit_stops_the_run,
-                     a_reward_that_is_not_finite_costs_its_step_and_no_weights,
-                     ten_steps_in_a_row_that_are_not_finite_stop_the_run, a_policy_that_runs_away_is_stopped_and_told_why,
-                     a_missing_file_is_named,
-                     truncated_sampling_is_corrected_for_and_every_option_of_ppo_works,
-                     validation_files_are_read_whatever_form_they_have, a_validation_line_that_is_not_json_is_named,
-                     imported_comparisons_are_tokenised_from_their_text);
+    return RUN_SUITE_AFTER(
+        done_run, "learner/stages", pretraining_and_fine_tuning_learn_what_they_are_given,
+        completions_that_people_compare_are_different_and_keep_their_token_ids,
+        the_reward_model_orders_held_out_pairs_and_demonstrations_average_zero,
+        ppo_raises_the_reward_and_moves_away_from_its_reference,
+        an_evaluation_measures_every_policy_with_the_same_draws,
+        finished_stages_are_hugging_face_directories_with_their_provenance,
+        weights_that_no_job_will_name_again_are_dropped, a_log_prob_that_differs_by_a_bit_stops_the_run,
+        a_reward_that_is_not_finite_costs_its_step_and_no_weights,
+        ten_steps_in_a_row_that_are_not_finite_stop_the_run, a_policy_that_runs_away_is_stopped_and_told_why,
+        a_missing_file_is_named, truncated_sampling_is_corrected_for_and_every_option_of_ppo_works,
+        validation_files_are_read_whatever_form_they_have, a_validation_line_that_is_not_json_is_named,
+        imported_comparisons_are_tokenised_from_their_text);
 }

@@ -74,7 +74,8 @@ START_TEST(the_slopes_of_the_kl_estimators_are_their_finite_differences)
 
     for (size_t e = 0; e < 3; e++)
         for (double lp = -3; lp < 0; lp += 0.7) {
-            double h = 1e-6, slope = (rlhf_kl(all[e], lp + h, -1.1) - rlhf_kl(all[e], lp - h, -1.1)) / (2 * h);
+            double h = 1e-6,
+                   slope = (rlhf_kl(all[e], lp + h, -1.1) - rlhf_kl(all[e], lp - h, -1.1)) / (2 * h);
             ck_assert_double_eq_tol(rlhf_kl_slope(all[e], lp, -1.1), slope, 1e-7);
         }
     ck_assert_double_ge(rlhf_kl(RLHF_KL_K3, -1, -5), 0);

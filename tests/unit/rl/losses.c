@@ -1,4 +1,5 @@
-/* Each loss against hand-computed values, and its derivative against finite differences of a plain double twin. */
+/* Each loss against hand-computed values, and its derivative against finite differences of a plain double
+ * twin. */
 #include <math.h>
 
 #include "rl/ppo.h"
@@ -25,17 +26,19 @@ START_TEST(the_policy_loss_and_its_derivative_are_right_on_both_sides_of_the_cli
 
         rlhf_ppo_policy(&new, &old, &advantage[i], 1, 0.2, &w, 0, &slope, &s);
         ck_assert_double_eq_tol(s.loss, w * plain_policy(delta, advantage[i], 0.2), 1e-9);
-        ck_assert_double_eq_tol(slope,
-                                w * (plain_policy(delta + h, advantage[i], 0.2) - plain_policy(delta - h, advantage[i], 0.2))
-                                    / (2 * h),
-                                1e-6);
+        ck_assert_double_eq_tol(
+            slope,
+            w * (plain_policy(delta + h, advantage[i], 0.2) - plain_policy(delta - h, advantage[i], 0.2)) /
+                (2 * h),
+            1e-6);
     }
 }
 END_TEST
 
 START_TEST(only_a_ratio_that_already_gained_is_clipped)
 {
-    /* exp(0.5) is above 1.2: clipped for a good token, not for a bad one; exp(-0.5) below 0.8 the other way round. */
+    /* exp(0.5) is above 1.2: clipped for a good token, not for a bad one; exp(-0.5) below 0.8 the other way
+     * round. */
     const float old[] = {0, 0, 0, 0}, new[] = {0.5f, 0.5f, -0.5f, -0.5f}, advantage[] = {1, -1, 1, -1};
     const double quarter = 0.25;
     struct rlhf_ppo_statistics s = {0};
@@ -88,7 +91,9 @@ START_TEST(the_value_loss_has_its_half_and_its_derivative_clipped_and_not)
                 rlhf_ppo_value(&v, &old, &ret, 1, clips[k], &w, 0, &slope, &s);
                 ck_assert_double_eq_tol(s.loss, w * plain_value(v, old, ret, clips[k]), 1e-7);
                 ck_assert_double_eq_tol(
-                    slope, w * (plain_value(v + h, old, ret, clips[k]) - plain_value(v - h, old, ret, clips[k])) / (2 * h),
+                    slope,
+                    w * (plain_value(v + h, old, ret, clips[k]) - plain_value(v - h, old, ret, clips[k])) /
+                        (2 * h),
                     1e-5);
             }
 }
@@ -126,8 +131,9 @@ START_TEST(the_derivative_of_the_k_way_loss_is_its_finite_difference_and_adds)
         for (size_t j = 0; j < 4; j++)
             up[j] = down[j] = reward[j];
         up[i] += h, down[i] -= h;
-        double slope = (rlhf_kway_loss(up, rank, 4, 1, ignored, NULL) - rlhf_kway_loss(down, rank, 4, 1, ignored, NULL))
-                       / ((double)up[i] - down[i]);
+        double slope = (rlhf_kway_loss(up, rank, 4, 1, ignored, NULL) -
+                        rlhf_kway_loss(down, rank, 4, 1, ignored, NULL)) /
+                       ((double)up[i] - down[i]);
         ck_assert_double_eq_tol(d[i] - 1, 0.5 * slope, 1e-5);
     }
 }
@@ -141,9 +147,11 @@ START_TEST(the_pair_loss_keeps_its_linear_tail_and_its_derivatives)
     ck_assert_double_eq_tol(dc, -1, 1e-12);
     ck_assert_double_eq_tol(rlhf_log_sigmoid(800), 0, 1e-12);
     rlhf_pair_loss(0.3, 0.9, 0.5, 0.01, &dc, &dr);
-    x = (rlhf_pair_loss(0.3 + h, 0.9, 0.5, 0.01, &x, &y) - rlhf_pair_loss(0.3 - h, 0.9, 0.5, 0.01, &x, &y)) / (2 * h);
+    x = (rlhf_pair_loss(0.3 + h, 0.9, 0.5, 0.01, &x, &y) - rlhf_pair_loss(0.3 - h, 0.9, 0.5, 0.01, &x, &y)) /
+        (2 * h);
     ck_assert_double_eq_tol(dc, x, 1e-8);
-    x = (rlhf_pair_loss(0.3, 0.9 + h, 0.5, 0.01, &x, &y) - rlhf_pair_loss(0.3, 0.9 - h, 0.5, 0.01, &x, &y)) / (2 * h);
+    x = (rlhf_pair_loss(0.3, 0.9 + h, 0.5, 0.01, &x, &y) - rlhf_pair_loss(0.3, 0.9 - h, 0.5, 0.01, &x, &y)) /
+        (2 * h);
     ck_assert_double_eq_tol(dr, x, 1e-8);
 }
 END_TEST
@@ -202,15 +210,13 @@ END_TEST
 
 int main(void)
 {
-    return RUN_SUITE("rl/losses", the_policy_loss_and_its_derivative_are_right_on_both_sides_of_the_clip_range,
-                     only_a_ratio_that_already_gained_is_clipped,
-                     minibatches_worked_off_in_pieces_add_up_to_the_whole,
-                     the_value_loss_has_its_half_and_its_derivative_clipped_and_not,
-                     the_k_way_loss_is_the_mean_over_ordered_pairs_and_drops_ties,
-                     the_derivative_of_the_k_way_loss_is_its_finite_difference_and_adds,
-                     the_pair_loss_keeps_its_linear_tail_and_its_derivatives,
-                     agreement_counts_equal_scores_half_and_keeps_ties_apart,
-                     wilsons_interval_is_the_published_one,
-                     explained_variance_is_one_for_a_perfect_critic_and_zero_for_the_mean,
-                     nan_and_infinity_are_seen);
+    return RUN_SUITE(
+        "rl/losses", the_policy_loss_and_its_derivative_are_right_on_both_sides_of_the_clip_range,
+        only_a_ratio_that_already_gained_is_clipped, minibatches_worked_off_in_pieces_add_up_to_the_whole,
+        the_value_loss_has_its_half_and_its_derivative_clipped_and_not,
+        the_k_way_loss_is_the_mean_over_ordered_pairs_and_drops_ties,
+        the_derivative_of_the_k_way_loss_is_its_finite_difference_and_adds,
+        the_pair_loss_keeps_its_linear_tail_and_its_derivatives,
+        agreement_counts_equal_scores_half_and_keeps_ties_apart, wilsons_interval_is_the_published_one,
+        explained_variance_is_one_for_a_perfect_critic_and_zero_for_the_mean, nan_and_infinity_are_seen);
 }
