@@ -3,7 +3,6 @@
 #include "tokenizer/parts.h"
 #include "tokenizer/tokenizer.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -136,7 +135,7 @@ static int load_settings(struct rlhf_tokenizer *t, const json_t *model, struct r
 
     if (dropout && !json_is_null(dropout) && json_number_value(dropout) != 0.0)
         return rlhf_fail(err, RLHF_REJECT, WHERE ": \"dropout\" makes ids random, which is not supported");
-    if (tk_json_bool(model, "byte_fallback", false, &b->byte_fallback, WHERE, err) < 0 ||
+    if (tk_json_bool(model, "byte_fallback", false, &t->byte_fallback, WHERE, err) < 0 ||
         tk_json_bool(model, "fuse_unk", false, &b->fuse_unknown, WHERE, err) < 0 ||
         tk_json_bool(model, "ignore_merges", false, &b->ignore_merges, WHERE, err) < 0 ||
         load_affix(model, "continuing_subword_prefix", &b->word_prefix, err) < 0 ||
@@ -167,19 +166,11 @@ int tk_bpe_load(struct rlhf_tokenizer *t, const json_t *model, struct rlhf_error
         if (tk_vocab_put(t, name, strlen(name), json_integer_value(id), err) < 0)
             return -1;
     }
-    t->bpe.unknown = TK_NONE;
     if (json_is_string(unknown)) {
-        t->bpe.unknown = tk_vocab_find(t, json_string_value(unknown));
-        if (t->bpe.unknown == TK_NONE)
+        t->unknown = tk_vocab_find(t, json_string_value(unknown));
+        if (t->unknown == TK_NONE)
             return rlhf_fail(err, RLHF_REJECT, WHERE ": unk_token \"%.60s\" is not in the vocabulary",
                              json_string_value(unknown));
-    }
-    for (unsigned byte = 0; byte < 256; byte++) {
-        char text[8] = { (char)byte };
-
-        if (!t->splitters.byte_level)
-            snprintf(text, sizeof(text), "<0x%02X>", byte);
-        t->letter[byte] = tk_table_get(&t->words, text, t->splitters.byte_level ? 1 : 6);
     }
     return load_merges(t, json_object_get(model, "merges"), err);
 }
@@ -192,7 +183,7 @@ int tk_bpe_finish(struct rlhf_tokenizer *t, struct rlhf_error *err)
     bool *whole;
     int result = 0;
 
-    if (*b->word_prefix || *b->word_suffix)
+    if (*b->word_prefix || *b->word_suffix || b->ignore_merges)
         return 0;
     whole = calloc(t->vocab + 1, sizeof(*whole));
     if (!whole)
@@ -261,7 +252,7 @@ static int push_characters(const struct rlhf_tokenizer *t, struct tk_scratch *s,
     for (size_t at = 0, n; at < size; at += n) {
         n = tk_utf8_size(piece + at, size - at);
         uint32_t id = find_letter(t, s, piece + at, n, at == 0, at + n == size);
-        bool bytes = id == TK_NONE && b->byte_fallback;
+        bool bytes = id == TK_NONE && t->byte_fallback;
 
         for (size_t i = 0; bytes && i < n; i++)
             bytes = t->letter[(uint8_t)piece[at + i]] != TK_NONE;
@@ -272,15 +263,15 @@ static int push_characters(const struct rlhf_tokenizer *t, struct tk_scratch *s,
             continue;
         }
         bool unknown = id == TK_NONE;
-        if (unknown && b->unknown == TK_NONE)
+        if (unknown && t->unknown == TK_NONE)
             continue;
-        if (waiting && !(unknown && b->fuse_unknown) && push_symbol(s, count, b->unknown, err) < 0)
+        if (waiting && !(unknown && b->fuse_unknown) && push_symbol(s, count, t->unknown, err) < 0)
             return -1;
         waiting = unknown;
         if (!unknown && push_symbol(s, count, id, err) < 0)
             return -1;
     }
-    return waiting ? push_symbol(s, count, b->unknown, err) : 0;
+    return waiting ? push_symbol(s, count, t->unknown, err) : 0;
 }
 
 static int push_bytes(const struct rlhf_tokenizer *t, struct tk_scratch *s, const char *piece, size_t size,
@@ -292,7 +283,7 @@ static int push_bytes(const struct rlhf_tokenizer *t, struct tk_scratch *s, cons
         uint32_t id = t->letter[(uint8_t)piece[i]];
 
         if (id == TK_NONE)
-            id = t->bpe.unknown;
+            id = t->unknown;
         if (id != TK_NONE)
             s->symbol[(*count)++].id = id;
     }

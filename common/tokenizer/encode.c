@@ -23,13 +23,16 @@ static int encode_plain(struct job *j, const char *text, size_t size, bool first
 {
     const struct rlhf_tokenizer *t = j->tokenizer;
     const struct tk_pieces *p = &j->scratch.pieces;
+    int (*encode_piece)(const struct rlhf_tokenizer *, struct tk_scratch *, const char *, size_t,
+                        struct rlhf_tokens *, struct rlhf_error *);
 
     if (tk_split(&t->splitters, &j->scratch, text, size, first, j->err) < 0)
         return -1;
+    encode_piece = t->model == TK_BPE ? tk_bpe_encode : tk_unigram_encode;
     for (size_t i = 0; i < p->count; i++) {
         size_t start = tk_piece_start(p, i);
 
-        if (tk_bpe_encode(t, &j->scratch, p->text.data + start, p->end[i] - start, j->out, j->err) < 0)
+        if (encode_piece(t, &j->scratch, p->text.data + start, p->end[i] - start, j->out, j->err) < 0)
             return -1;
     }
     return 0;
@@ -107,7 +110,7 @@ static int encode_between(struct job *j, const char *text, size_t size, bool fir
 static int encode_byte(struct job *j, uint8_t byte, size_t at)
 {
     const struct rlhf_tokenizer *t = j->tokenizer;
-    uint32_t id = t->letter[byte] != TK_NONE ? t->letter[byte] : t->bpe.unknown;
+    uint32_t id = t->letter[byte] != TK_NONE ? t->letter[byte] : t->unknown;
 
     if (id == TK_NONE)
         return rlhf_fail(j->err, RLHF_REJECT, "byte %zu of the text is no UTF-8 and the tokenizer has no token for it",

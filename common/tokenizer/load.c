@@ -1,6 +1,7 @@
 #include "tokenizer/parts.h"
 #include "tokenizer/tokenizer.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -328,14 +329,31 @@ static int load_post(struct rlhf_tokenizer *t, const json_t *json, unsigned dept
 
 /* ---- the whole ------------------------------------------------------------------------------------- */
 
+/* The tokens of single bytes: what invalid UTF-8 and byte fallback become. */
+static void find_letters(struct rlhf_tokenizer *t)
+{
+    for (unsigned byte = 0; byte < 256; byte++) {
+        char text[8] = { (char)byte };
+
+        if (!t->splitters.byte_level)
+            snprintf(text, sizeof(text), "<0x%02X>", byte);
+        t->letter[byte] = tk_table_get(&t->words, text, t->splitters.byte_level ? 1 : 6);
+    }
+}
+
 static int load_model(struct rlhf_tokenizer *t, const json_t *model, struct rlhf_error *err)
 {
     const char *type = json_string_value(json_object_get(model, "type"));
 
     if (!type && json_object_get(model, "merges")) /* files written before the type was */
         type = "BPE";
+    t->unknown = TK_NONE;
     if (type && !strcmp(type, "BPE"))
         return tk_bpe_load(t, model, err);
+    if (type && !strcmp(type, "Unigram")) {
+        t->model = TK_UNIGRAM;
+        return tk_unigram_load(t, model, err);
+    }
     return rlhf_fail(err, RLHF_REJECT, "tokenizer.json: model: type \"%.40s\" is not supported",
                      type ? type : "(none)");
 }
@@ -350,7 +368,8 @@ static int load_json(struct rlhf_tokenizer *t, const json_t *json, struct rlhf_e
         load_model(t, json_object_get(json, "model"), err) < 0 || load_added(t, added, err) < 0 ||
         load_post(t, json_object_get(json, "post_processor"), 0, err) < 0 || index_ids(t, added, err) < 0)
         return -1;
-    return tk_bpe_finish(t, err);
+    find_letters(t);
+    return t->model == TK_BPE ? tk_bpe_finish(t, err) : 0;
 }
 
 /* bos_token and its like: a string, {"content"}, or null. -1 where absent or not in the vocabulary. */
@@ -447,6 +466,7 @@ void rlhf_tokenizer_free(struct rlhf_tokenizer *t)
     if (!t)
         return;
     tk_bpe_free(&t->bpe);
+    tk_unigram_free(&t->unigram);
     tk_table_free(&t->words);
     tk_table_free(&t->names);
     free(t->name);

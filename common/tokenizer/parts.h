@@ -191,9 +191,18 @@ struct tk_bpe {
     struct tk_pair_slot *pairs;
     size_t mask;
     bool *whole;      /* [vocab] BPE of this token's text is the token itself; NULL: not known      */
-    uint32_t unknown; /* TK_NONE: unknown characters vanish                                         */
-    bool byte_fallback, fuse_unknown, ignore_merges;
+    bool fuse_unknown, ignore_merges;
     char *word_prefix, *word_suffix; /* continuing_subword_prefix, end_of_word_suffix; "" for none  */
+};
+
+struct tk_unigram {
+    double *score; /* [vocab of the model] natural log */
+    double unknown_score;
+    struct tk_edge *edge; /* a trie of all tokens: a hash table of its edges */
+    size_t edge_mask;
+    uint32_t *node_id; /* [nodes] the token that ends in a node, TK_NONE */
+    size_t node_room;
+    uint32_t nodes;
 };
 
 /* What one call writes to. */
@@ -207,6 +216,8 @@ struct tk_scratch {
     size_t symbol_capacity;
     struct tk_merge *heap;
     size_t heap_size, heap_capacity;
+    struct tk_path *path;
+    size_t path_room;
 };
 int tk_scratch_init(struct tk_scratch *s, struct rlhf_error *err);
 void tk_scratch_free(struct tk_scratch *s);
@@ -231,8 +242,12 @@ int tk_decode_bytes(const char *token, size_t size, struct rlhf_bytes *out, stru
 /* ---- the tokenizer --------------------------------------------------------------------------------- */
 
 struct rlhf_tokenizer {
+    enum { TK_BPE, TK_UNIGRAM } model;
     struct tk_bpe bpe;
+    struct tk_unigram unigram;
     uint32_t letter[256]; /* the token of one byte: byte-level, or <0xXX>; TK_NONE where missing */
+    uint32_t unknown;     /* TK_NONE: none. Unknown characters vanish (BPE) or are an error (Unigram) */
+    bool byte_fallback;   /* unknown characters become the tokens of their bytes, if all are there    */
 
     size_t vocab;          /* largest id + 1                                                       */
     struct tk_table words; /* the model's view of its vocabulary: raw bytes where it is byte-level */
@@ -268,6 +283,11 @@ int tk_bpe_finish(struct rlhf_tokenizer *t, struct rlhf_error *err);
 int tk_bpe_encode(const struct rlhf_tokenizer *t, struct tk_scratch *s, const char *piece, size_t size,
                   struct rlhf_tokens *out, struct rlhf_error *err);
 void tk_bpe_free(struct tk_bpe *b);
+
+int tk_unigram_load(struct rlhf_tokenizer *t, const json_t *model, struct rlhf_error *err);
+int tk_unigram_encode(const struct rlhf_tokenizer *t, struct tk_scratch *s, const char *piece, size_t size,
+                      struct rlhf_tokens *out, struct rlhf_error *err);
+void tk_unigram_free(struct tk_unigram *u);
 
 /* A token of the model's own vocabulary under its id. */
 int tk_vocab_put(struct rlhf_tokenizer *t, const char *text, size_t size, json_int_t id, struct rlhf_error *err);

@@ -68,5 +68,6 @@ void tk_scratch_free(struct tk_scratch *s)
     free(s->span);
     free(s->symbol);
     free(s->heap);
+    free(s->path);
     *s = (struct tk_scratch){ 0 };
 }
