@@ -1,0 +1,26 @@
+#include "tensor/kernel/set.h"
+
+const struct rlhf_kernels KERNEL(kernels) = {
+    .name = KERNEL_SET,
+    .product = KERNEL(product),
+    .pack = KERNEL(pack),
+    .layernorm = KERNEL(layernorm),
+    .layernorm_backward = KERNEL(layernorm_backward),
+    .norm_backward_gain = KERNEL(norm_backward_gain),
+    .rmsnorm = KERNEL(rmsnorm),
+    .rmsnorm_backward = KERNEL(rmsnorm_backward),
+    .gelu = KERNEL(gelu),
+    .gelu_backward = KERNEL(gelu_backward),
+    .swiglu = KERNEL(swiglu),
+    .swiglu_backward = KERNEL(swiglu_backward),
+    .add = KERNEL(add),
+    .column_sums = KERNEL(column_sums),
+    .rope = KERNEL(rope),
+    .attention = KERNEL(attention),
+    .attention_backward = KERNEL(attention_backward),
+    .vocab_chunk = KERNEL(vocab_chunk),
+    .vocab_join = KERNEL(vocab_join),
+    .vocab_gradient = KERNEL(vocab_gradient),
+    .adamw = KERNEL(adamw),
+    .sum_squares = KERNEL(sum_squares),
+};

@@ -1,0 +1,150 @@
+/* tile.c - the micro-kernel: up to 14 rows by up to 8 panels of 16 columns, all of k, in registers. Every output is one chain of FMAs in
+ * k order, whatever the tile: a row's bits depend neither on the rows beside it nor on the kernel set. */
+#include "tensor/kernel/set.h"
+#include "tensor/kernel/lanes.h"
+
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+
+/* The tiles that the registers hold: X(rows, panels). */
+#if defined(RLHF_KERNELS_AVX512) /* 28 accumulators of 32 registers */
+enum { ACCUMULATORS = 28, MOST_PANELS = 8, MOST_ROWS = 14 };
+#define TILES(X) \
+    X(1, 1) X(2, 1) X(3, 1) X(4, 1) X(5, 1) X(6, 1) X(7, 1) X(8, 1) X(9, 1) X(10, 1) X(11, 1) X(12, 1) X(13, 1) \
+    X(14, 1) X(1, 2) X(2, 2) X(3, 2) X(4, 2) X(5, 2) X(6, 2) X(7, 2) X(8, 2) X(9, 2) X(10, 2) X(11, 2) X(12, 2) \
+    X(13, 2) X(14, 2) X(1, 4) X(2, 4) X(3, 4) X(4, 4) X(5, 4) X(6, 4) X(7, 4) X(1, 8) X(2, 8) X(3, 8)
+#elif defined(RLHF_KERNELS_AVX2) || defined(__aarch64__) /* 12 of 16, 24 of 32 */
+enum { ACCUMULATORS = 6, MOST_PANELS = 4, MOST_ROWS = 6 };
+#define TILES(X) X(1, 1) X(2, 1) X(3, 1) X(4, 1) X(5, 1) X(6, 1) X(1, 2) X(2, 2) X(3, 2) X(1, 4)
+#else /* 12 of 16 */
+enum { ACCUMULATORS = 3, MOST_PANELS = 2, MOST_ROWS = 3 };
+#define TILES(X) X(1, 1) X(2, 1) X(3, 1) X(1, 2)
+#endif
+
+/* One step of k. Rows lie at three a pointer, so that fourteen of them need five pointers and one stride. */
+INLINE void step(const int rows, const int panels, const int columns, v16 acc[MOST_ROWS][MOST_PANELS],
+                 const float *const row[5], size_t a_stride, const float *b, size_t panel_size, int k)
+{
+    v16 w[MOST_PANELS];
+
+    UNROLL for (int v = 0; v < panels; v++)
+        w[v] = v16_load(b + (size_t)v * panel_size);
+    UNROLL for (int r = 0; r < rows; r++) {
+        v16 x = v16_set(columns ? row[0][r] : row[r / 3][(size_t)(r % 3) * a_stride + (size_t)k]);
+        UNROLL for (int v = 0; v < panels; v++)
+            acc[r][v] = v16_fma(x, w[v], acc[r][v]);
+    }
+}
+
+INLINE void tile(const int rows, const int panels, const int columns, const struct rlhf_product *o, size_t k)
+{
+    v16 acc[MOST_ROWS][MOST_PANELS];
+    const float *b = o->b, *row[5];
+    size_t a_stride = o->a_stride, b_stride = o->b_stride, panel_size = o->panel_size;
+
+    UNROLL for (int r = 0; r < rows; r++)
+        UNROLL for (int v = 0; v < panels; v++)
+            acc[r][v] = v16_load(o->start + (size_t)r * o->start_stride + 16 * v);
+    UNROLL for (int i = 0; i < 5; i++)
+        row[i] = columns || 3 * i >= rows ? o->a : o->a + (size_t)(3 * i) * a_stride;
+    if (columns) {
+        for (; k > 0; k--, b += b_stride, row[0] += a_stride)
+            step(rows, panels, columns, acc, row, a_stride, b, panel_size, 0);
+    } else {
+        for (; k >= 4; k -= 4) {
+            UNROLL for (int i = 0; i < 4; i++, b += b_stride)
+                step(rows, panels, columns, acc, row, a_stride, b, panel_size, i);
+            UNROLL for (int i = 0; i < 5; i++)
+                row[i] += 4;
+        }
+        for (; k > 0; k--, b += b_stride) {
+            step(rows, panels, columns, acc, row, a_stride, b, panel_size, 0);
+            UNROLL for (int i = 0; i < 5; i++)
+                row[i]++;
+        }
+    }
+    UNROLL for (int r = 0; r < rows; r++)
+        UNROLL for (int v = 0; v < panels; v++)
+            v16_store(o->y + (size_t)r * o->y_stride + 16 * v, acc[r][v]);
+}
+
+typedef void tile_fn(const struct rlhf_product *o, size_t k);
+
+#define DEFINE(rows, panels) \
+    static void tile_##rows##_##panels(const struct rlhf_product *o, size_t k) \
+    { \
+        tile(rows, panels, 0, o, k); \
+    } \
+    static void columns_##rows##_##panels(const struct rlhf_product *o, size_t k) \
+    { \
+        tile(rows, panels, 1, o, k); \
+    }
+#define BY_ROWS(rows, panels) [panels][rows] = tile_##rows##_##panels,
+#define BY_COLUMNS(rows, panels) [panels][rows] = columns_##rows##_##panels,
+
+TILES(DEFINE)
+static tile_fn *const tile_by_rows[MOST_PANELS + 1][MOST_ROWS + 1] = { TILES(BY_ROWS) };
+static tile_fn *const tile_by_columns[MOST_PANELS + 1][MOST_ROWS + 1] = { TILES(BY_COLUMNS) };
+
+static const float zeros[16 * MOST_PANELS];
+
+/* The last tile of a product may be narrower than its panels: it works on a copy. */
+static void tile_part(tile_fn *fn, const struct rlhf_product *o, size_t rows, size_t panels, size_t cols, size_t k)
+{
+    float y[MOST_ROWS * MOST_PANELS * 16];
+    struct rlhf_product part = *o;
+
+    part.start = part.y = y;
+    part.start_stride = part.y_stride = 16 * panels;
+    for (size_t r = 0; r < rows; r++) {
+        memset(y + r * 16 * panels, 0, 16 * panels * sizeof *y);
+        memcpy(y + r * 16 * panels, o->start + r * o->start_stride, cols * sizeof *y);
+    }
+    fn(&part, k);
+    for (size_t r = 0; r < rows; r++)
+        memcpy(o->y + r * o->y_stride, y + r * 16 * panels, cols * sizeof *y);
+}
+
+static void cut(tile_fn *const table[MOST_PANELS + 1][MOST_ROWS + 1], size_t a_row, const struct rlhf_product *o,
+                size_t m, size_t cols, size_t k)
+{
+    struct rlhf_product at = *o;
+    size_t widest = MOST_PANELS, panels;
+
+    if (m == 0 || cols == 0)
+        return;
+    /* Wide for few rows, so that enough chains run at once; two panels or one for many, so that what is loaded
+     * serves many FMAs. */
+    while (widest > 1 && m * widest > ACCUMULATORS && MOST_ROWS * widest > ACCUMULATORS)
+        widest /= 2;
+    for (size_t col = 0; col < cols; col += 16 * panels) {
+        size_t left = (cols - col + 15) / 16, rows;
+        for (panels = widest; panels > left; panels /= 2)
+            ;
+        size_t most = ACCUMULATORS / panels < MOST_ROWS ? ACCUMULATORS / panels : MOST_ROWS;
+        size_t tiles = (m + most - 1) / most, width = cols - col < 16 * panels ? cols - col : 16 * panels;
+        for (size_t r = 0, t = 0; t < tiles; t++, r += rows) {
+            rows = (m - r) / (tiles - t);
+            at.a = o->a + r * a_row;
+            at.b = o->b + col / 16 * o->panel_size;
+            at.start = o->start ? o->start + r * o->start_stride + col : zeros;
+            at.start_stride = o->start ? o->start_stride : 0;
+            at.y = o->y + r * o->y_stride + col;
+            if (width < 16 * panels)
+                tile_part(table[panels][rows], &at, rows, panels, width, k);
+            else
+                table[panels][rows](&at, k);
+        }
+    }
+}
+
+void KERNEL(product)(const struct rlhf_product *o, bool by_columns, size_t m, size_t cols, size_t k)
+{
+    if (by_columns)
+        cut(tile_by_columns, 1, o, m, cols, k);
+    else
+        cut(tile_by_rows, o->a_stride, o, m, cols, k);
+}
