@@ -377,8 +377,8 @@ void rlhf_daemon_free(struct rlhf_daemon *d)
 {
     if (!d)
         return;
-    if (d->compute) /* not run, or run to its end: nothing works any more */
-        rlhf_compute_stop(d->compute, 0);
+    if (d->compute && !rlhf_compute_stop(d->compute, rlhf_now(&rlhf_system_clock) + DRAIN_US))
+        _exit(EXIT_FAILURE); /* it uses what would be freed next */
     rlhf_node_free(d->node);
     rlhf_sockets_free(d->sockets);
     rlhf_compute_free(d->compute);

@@ -1,5 +1,6 @@
 #include "net/member.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -97,6 +98,18 @@ static bool begin_if_ready(struct rlhf_member *m, struct rlhf_member_job *job)
     return true;
 }
 
+static void on_failed(void *ctx, const struct rlhf_digest *digest, const struct rlhf_error *why)
+{
+    struct rlhf_member *m = ctx;
+
+    rlhf_log_error("weights-not-to-be-had", why);
+    for (struct rlhf_member_job *job = m->jobs, *next; job; job = next) {
+        next = job->next;
+        if (!job->begun && names(job, digest))
+            rlhf_member_return(m, job, why->text);
+    }
+}
+
 static void on_ready(void *ctx, struct rlhf_weights *w)
 {
     struct rlhf_member *m = ctx;
@@ -111,9 +124,12 @@ static void on_ready(void *ctx, struct rlhf_weights *w)
         size_t capacity = 2 * m->weights_capacity + 8;
         struct held_weights *more = reallocarray(m->weights, capacity, sizeof *more);
 
-        if (!more) { /* the jobs wait; the learner's lease brings them to somebody else */
-            rlhf_log(RLHF_LEVEL_ERROR, "no-memory weights=%zu", capacity);
+        if (!more) { /* jobs that went on waiting would be held, and renewed, for ever */
+            struct rlhf_error err = { 0 };
+
+            rlhf_fail(&err, RLHF_FULL, "no memory for more weights");
             rlhf_weights_free(w);
+            on_failed(m, &digest, &err);
             return;
         }
         m->weights = more;
@@ -125,18 +141,6 @@ static void on_ready(void *ctx, struct rlhf_weights *w)
         next = job->next; /* begin may end the job */
         if (!job->begun && names(job, &digest))
             begin_if_ready(m, job);
-    }
-}
-
-static void on_failed(void *ctx, const struct rlhf_digest *digest, const struct rlhf_error *why)
-{
-    struct rlhf_member *m = ctx;
-
-    rlhf_log_error("weights-not-to-be-had", why);
-    for (struct rlhf_member_job *job = m->jobs, *next; job; job = next) {
-        next = job->next;
-        if (!job->begun && names(job, digest))
-            rlhf_member_return(m, job, why->text);
     }
 }
 
@@ -154,15 +158,20 @@ static void unlink_job(struct rlhf_member *m, struct rlhf_member_job *job)
     m->held--;
 }
 
-static void forget_all(struct rlhf_member *m)
+static void free_jobs(struct rlhf_member *m)
 {
-    m->ops->cancel(m->ctx);
     while (m->jobs) {
         struct rlhf_member_job *job = m->jobs;
 
         unlink_job(m, job);
         m->ops->free_job(m->ctx, job);
     }
+}
+
+static void forget_all(struct rlhf_member *m)
+{
+    m->ops->cancel(m->ctx);
+    free_jobs(m);
 }
 
 void rlhf_member_take(struct rlhf_member *m, struct rlhf_member_job *job)
@@ -178,8 +187,8 @@ void rlhf_member_take(struct rlhf_member *m, struct rlhf_member_job *job)
     *m->last = job;
     m->last = &job->next;
     m->held++;
-    if (m->draining) {
-        rlhf_member_return(m, job, "draining");
+    if (m->draining || m->held > RLHF_MAX_JOBS) {
+        rlhf_member_return(m, job, m->draining ? "this one is stopping" : "it holds more jobs than any may");
         return;
     }
     if (begin_if_ready(m, job))
@@ -210,12 +219,17 @@ void rlhf_member_return_ids(struct rlhf_member *m, uint64_t *ids, size_t count, 
 {
     Rlhf__V1__JobsReturned body = RLHF__V1__JOBS_RETURNED__INIT;
     struct rlhf_error err = { 0 };
+    char line[sizeof err.text];
 
     if (!m->learner || count == 0)
         return;
+    snprintf(line, sizeof line, "%s", reason);
+    for (char *c = line; *c; c++) /* a reason is one line (checks.h); an error's text may quote anything */
+        if ((unsigned char)*c < ' ' || *c == 0x7f)
+            *c = ' ';
     body.ids = ids;
     body.n_ids = count;
-    body.reason = (char *)reason;
+    body.reason = line;
     if (rlhf_node_send(m->node, m->learner,
                        &(struct rlhf_message){ .type = RLHF__V1__MESSAGE_TYPE__JOBS_RETURNED, .body = &body.base },
                        &err)
@@ -407,7 +421,7 @@ void rlhf_member_free(struct rlhf_member *m)
 {
     if (!m)
         return;
-    forget_all(m);
+    free_jobs(m); /* nothing works on them any more */
     rlhf_weights_store_free(m->store);
     free(m->weights);
     free(m);

@@ -173,6 +173,31 @@ static int mark(struct marker *k, const struct marker_job *job, const struct rlh
     return 0;
 }
 
+/* Says what became of a job of the batch: its tokens begin at `at`. Weights that are no numbers give none. */
+static void report(struct marker *k, struct job *job, size_t at, const struct rlhf_error *failed)
+{
+    const struct marker_job *j = &job->job;
+    struct marker_result r = { .tag = j->tag };
+    struct rlhf_error err = *failed;
+
+    if (!rlhf_digest_is_zero(&j->reward_model))
+        r.reward = k->scalar[at + j->count - 1];
+    if (!rlhf_digest_is_zero(&j->reference)) {
+        r.logprob_ref = k->logprob + at + j->prompt_count - 1;
+        r.count = j->count - j->prompt_count;
+    }
+    if (err.code == RLHF_OK && !isfinite(r.reward))
+        rlhf_fail(&err, RLHF_CORRUPT, "the reward is %g: the reward model's weights are damaged", (double)r.reward);
+    for (size_t t = 0; t < r.count && err.code == RLHF_OK; t++)
+        if (!isfinite(r.logprob_ref[t]))
+            rlhf_fail(&err, RLHF_CORRUPT, "reference log-prob %zu is %g: the reference's weights are damaged", t,
+                      (double)r.logprob_ref[t]);
+    if (err.code != RLHF_OK)
+        fail_job(k, job, &err);
+    else
+        k->done(k->ctx, &r);
+}
+
 /* Takes jobs with the same models from the front, as many as fit. */
 bool marker_step(struct marker *k)
 {
@@ -201,17 +226,7 @@ bool marker_step(struct marker *k)
         mark(k, &batch[0]->job, &(struct rlhf_batch){ k->tokens, start, count }, &err);
     }
     for (size_t i = 0; i < count; i++) {
-        const struct marker_job *job = &batch[i]->job;
-        bool rewards = !rlhf_digest_is_zero(&job->reward_model), references = !rlhf_digest_is_zero(&job->reference);
-
-        if (err.code != RLHF_OK)
-            fail_job(k, batch[i], &err);
-        else
-            k->done(k->ctx, &(struct marker_result){
-                                .tag = job->tag,
-                                .reward = rewards ? k->scalar[start[i + 1] - 1] : 0,
-                                .logprob_ref = references ? k->logprob + start[i] + job->prompt_count - 1 : NULL,
-                                .count = references ? job->count - job->prompt_count : 0 });
+        report(k, batch[i], start[i], &err);
         job_free(batch[i]);
     }
     return true;

@@ -165,39 +165,54 @@ static int switch_model(struct generator *g, struct rlhf_error *err)
     return 0;
 }
 
-static struct job *pop(struct generator *g)
+static struct job *take_out(struct generator *g, struct job **at)
 {
-    struct job *job = g->first;
+    struct job *job = *at;
 
-    if (!(g->first = job->next))
-        g->last = &g->first;
+    if (!(*at = job->next))
+        g->last = at;
     job->next = NULL;
     return job;
 }
 
-/* Lets jobs in while slots are free. A job whose prompt is cached in another slot copies it, all but the last token,
- * whose logits it needs; one whose prompt is being prefilled in this very step waits for the next. */
+static struct job *pop(struct generator *g)
+{
+    return take_out(g, &g->first);
+}
+
+/* True when one of this step's fresh items prefills the same prompt: next step its slot can be copied. */
+static bool being_prefilled(const struct generator *g, const struct job *job, size_t fresh, size_t items)
+{
+    for (size_t i = fresh; i < items; i++)
+        if (same_prompt(g->slots[g->item_slot[i]].job, job))
+            return true;
+    return false;
+}
+
+/* Lets waiting jobs of the present model in while slots are free, oldest first; those of others wait until the slots are
+ * empty, so that they come in one batch, too. A job whose prompt is cached in another slot copies it, all but the last token,
+ * whose logits it needs. */
 static size_t admit(struct generator *g, size_t items)
 {
     size_t prefill = 0, fresh = items;
+    struct job **at = &g->first;
 
-    for (size_t s = 0; s < g->slot_count && g->first; s++) {
+    for (size_t s = 0; s < g->slot_count; s++) {
         struct slot *slot = &g->slots[s];
-        struct job *job = g->first;
         size_t shared = SIZE_MAX;
+        struct job *job;
 
         if (slot->job)
             continue;
-        if (!rlhf_digest_equal(&job->job.weights, &g->model_digest)
-            || (prefill > 0 && prefill + job->job.prompt_count > g->max_prefill))
+        while (*at && (!rlhf_digest_equal(&(*at)->job.weights, &g->model_digest)
+                       || being_prefilled(g, *at, fresh, items)))
+            at = &(*at)->next;
+        if (!(job = *at) || (prefill > 0 && prefill + job->job.prompt_count > g->max_prefill))
             break;
-        for (size_t i = fresh; i < items; i++)
-            if (same_prompt(g->slots[g->item_slot[i]].job, job))
-                return items;
         for (size_t i = 0; i < g->slot_count && shared == SIZE_MAX; i++)
             if (g->slots[i].job && g->slots[i].count > 0 && same_prompt(g->slots[i].job, job))
                 shared = i;
-        slot->job = pop(g);
+        slot->job = take_out(g, at);
         slot->count = 0;
         g->active++;
         rlhf_cache_clear(g->cache, s);
