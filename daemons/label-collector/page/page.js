@@ -34,6 +34,7 @@ const state = {
   queue: [],                      /* tasks to come */
   task: null,                     /* on screen */
   again: null,                    /* its entry in history, when it is shown again */
+  flashing: false,                /* the answer just given lights up; the next task comes in a moment */
   progress: null,
   ranks: [],                      /* of a ranking in the making, by completion */
   picked: [],                     /* its completions, in the order picked */
@@ -122,7 +123,7 @@ async function refill() {
   state.fetching = false;
   showProgress();
   showSaving();
-  if (!state.task)
+  if (!state.task && !state.flashing)
     advance();
 }
 
@@ -201,6 +202,8 @@ function skip() {
 function undo() {
   const at = state.again ? state.history.indexOf(state.again) - 1 : state.history.length - 1;
   const entry = state.history[at];
+  if (state.flashing)
+    return;
   if (!entry) {
     toast('Nothing to undo');
     return;
@@ -221,11 +224,13 @@ function flash(ranks) {
   state.again = null;
   state.task = null;
   setChoices([]);
+  state.flashing = true;
   setTimeout(advance, matchMedia('(prefers-reduced-motion: reduce)').matches ? 0 : 160);
 }
 
 function advance() {
   state.again = null;
+  state.flashing = false;
   const task = state.queue.shift();
   if (task)
     show(task);
