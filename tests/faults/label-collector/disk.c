@@ -24,7 +24,7 @@ struct pending {
 
 struct image {
     unsigned char *data;
-    size_t size;
+    size_t size, capacity;
 };
 
 struct disk_file {
@@ -41,10 +41,19 @@ static struct disk {
     struct rlhf_random random;
 } disk;
 
+/* Under a sanitizer every realloc() is a new block, so it happens seldom. */
+static void image_reserve(struct image *i, size_t size)
+{
+    if (size > i->capacity) {
+        i->capacity = size + size / 2;
+        i->data = realloc(i->data, i->capacity);
+    }
+}
+
 static void image_write(struct image *i, const void *data, size_t size, size_t offset)
 {
     if (offset + size > i->size) {
-        i->data = realloc(i->data, offset + size);
+        image_reserve(i, offset + size);
         memset(i->data + i->size, 0, offset + size - i->size);
         i->size = offset + size;
     }
@@ -53,7 +62,7 @@ static void image_write(struct image *i, const void *data, size_t size, size_t o
 
 static void image_copy(struct image *to, const struct image *from)
 {
-    to->data = realloc(to->data, from->size ? from->size : 1);
+    image_reserve(to, from->size);
     if (from->size)
         memcpy(to->data, from->data, from->size);
     to->size = from->size;
