@@ -26,6 +26,8 @@ enum {
     TURNS = 64,                 /* of the loop in one call of run */
     SWEEP_MS = 1000,
     SPARE_DESCRIPTORS = 64,     /* for everything but clients */
+    LEAVING = 32,               /* of them for clients that were sent away and are not gone yet: the library takes a
+                                   few new ones before it sees that, and resets those above its limit */
     EXPORT_BLOCK = 64 << 10,
 };
 
@@ -613,7 +615,7 @@ static int start(struct collector_http *h, int fd, struct rlhf_error *err)
     h->max_wires = limit;
     h->daemon = MHD_start_daemon(
         MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL, on_request, h,
-        MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT, limit,
+        MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT, limit + LEAVING,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_STRICT_FOR_CLIENT, 1,
         MHD_OPTION_NOTIFY_COMPLETED, on_completed, h, MHD_OPTION_NOTIFY_CONNECTION, on_connection, h,
         MHD_OPTION_END);

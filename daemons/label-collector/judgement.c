@@ -43,7 +43,7 @@ static int content_check(const struct collector_content *c, struct rlhf_error *e
     if (text_check("prompt", c->prompt, COLLECTOR_MAX_TEXT, err) < 0)
         return -1;
     for (size_t i = 0; i < c->count; ++i) {
-        char field[32];
+        char field[48];
         snprintf(field, sizeof(field), "completions[%zu]", i);
         if (text_check(field, c->completion[i], COLLECTOR_MAX_TEXT, err) < 0)
             return -1;
