@@ -93,8 +93,8 @@ static int load_blas(const char *want, struct rlhf_error *err)
     if (!rlhf_blas_sgemm || !corename || !config)
         return rlhf_fail(err, RLHF_FATAL, "libopenblas.so.0 is not OpenBLAS: cblas_sgemm or openblas_get_corename is missing");
     core = corename();
-    snprintf(profile, sizeof profile, "kernels=%s blas=\"%.80s\" core=%s wanted=%s", rlhf_kernels()->name, config(), core,
-             want ? want : "any");
+    snprintf(profile, sizeof profile, "kernels=%s core=%s wanted=%s (%.80s)", rlhf_kernels()->name, core,
+             want ? want : "any", config());
     if (want && strcasecmp(core, want) != 0)
         return rlhf_fail(err, RLHF_FATAL, "OpenBLAS runs its %s kernels where %s was asked for; is OPENBLAS_CORETYPE honoured "
                          "by this build?", core, want);
