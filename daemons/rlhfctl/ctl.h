@@ -1,0 +1,36 @@
+/* ctl.h - what rlhfctl's commands share: how they are called, and how they take their arguments. */
+#ifndef RLHFCTL_CTL_H
+#define RLHFCTL_CTL_H
+
+#include <argp.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+/* One subcommand. run gets argv[0] = "rlhfctl NAME"; it returns 0, or -1 and *err, which main prints. */
+struct ctl_command {
+    const char *name, *arguments, *does;
+    int (*run)(int argc, char **argv, struct rlhf_error *err);
+};
+
+int ctl_up(int argc, char **argv, struct rlhf_error *err);
+int ctl_status(int argc, char **argv, struct rlhf_error *err);
+int ctl_generate(int argc, char **argv, struct rlhf_error *err);
+int ctl_label(int argc, char **argv, struct rlhf_error *err);
+int ctl_tokenizer(int argc, char **argv, struct rlhf_error *err);
+int ctl_model(int argc, char **argv, struct rlhf_error *err);
+
+/* Picks argv[1] from the NULL-terminated table, or prints the table as help. what: "rlhfctl", "rlhfctl label". */
+int ctl_dispatch(const char *what, const char *about, const struct ctl_command *commands, int argc, char **argv,
+                 struct rlhf_error *err);
+
+/* Numbers in options; a mistake ends the process with a usage error that names the option. */
+int64_t ctl_integer(struct argp_state *state, const char *option, const char *text, int64_t min, int64_t max);
+double ctl_number(struct argp_state *state, const char *option, const char *text, double min, double max);
+
+/* A program of ours: beside rlhfctl itself, else wherever PATH has it. */
+void ctl_find_program(char *out, size_t size, const char *name);
+
+#endif

@@ -1,0 +1,392 @@
+/* label - comparisons between files and a label-collector, over its HTTP API.
+ *
+ * Import is safe to repeat: a line without id is named by its content, so what is there already changes nothing. */
+#include <curl/curl.h>
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/io.h"
+#include "rlhfctl/ctl.h"
+#include "telemetry/progress.h"
+
+enum {
+    MAX_FILES = 64,
+    PIECE = 4 << 20,      /* bytes of a request; whole lines */
+    MAX_ANSWER = 64 << 20,
+    SHOWN_ERRORS = 20,
+    TRIES = 6,
+};
+
+struct options {
+    const char *url, *address_file, *round, *labeler, *format, *out;
+    const char *files[MAX_FILES];
+    size_t file_count;
+    bool import;
+};
+
+struct http {
+    CURL *curl;
+    struct rlhf_bytes answer;
+    FILE *to; /* instead of answer, for exports that succeed */
+    char base[300];
+};
+
+static size_t receive(char *data, size_t size, size_t count, void *ctx)
+{
+    struct http *h = ctx;
+    long status = 0;
+
+    curl_easy_getinfo(h->curl, CURLINFO_RESPONSE_CODE, &status);
+    if (h->to && status / 100 == 2)
+        return fwrite(data, size, count, h->to);
+    return h->answer.size + size * count <= MAX_ANSWER && rlhf_bytes_append(&h->answer, data, size * count, NULL) == 0 ? size * count
+                                                                                                                     : 0;
+}
+
+static int open_http(struct http *h, const struct options *o, struct rlhf_error *err)
+{
+    struct rlhf_bytes text = {0};
+
+    if (o->address_file) {
+        if (rlhf_read_file(&rlhf_system_io, o->address_file, sizeof h->base - 1, &text, err) < 0)
+            return -1;
+        snprintf(h->base, sizeof h->base, "%.*s", (int)strcspn(text.data, " \r\n"), text.data);
+        rlhf_bytes_free(&text);
+    } else {
+        snprintf(h->base, sizeof h->base, "%s", o->url);
+    }
+    if (h->base[0] && h->base[strlen(h->base) - 1] == '/')
+        h->base[strlen(h->base) - 1] = '\0';
+    return (h->curl = curl_easy_init()) ? 0 : rlhf_fail(err, RLHF_FULL, "out of memory for HTTP");
+}
+
+static void close_http(struct http *h)
+{
+    if (h->curl)
+        curl_easy_cleanup(h->curl);
+    rlhf_bytes_free(&h->answer);
+}
+
+/* Appends "&key=value", escaped. */
+static int add_query(struct http *h, struct rlhf_bytes *url, const char *key, const char *value, struct rlhf_error *err)
+{
+    char *escaped;
+    int result;
+
+    if (!value)
+        return 0;
+    if (!(escaped = curl_easy_escape(h->curl, value, 0)))
+        return rlhf_fail(err, RLHF_FULL, "out of memory for a query");
+    result = rlhf_bytes_printf(url, err, "%s%s=%s", strchr(url->data, '?') ? "&" : "?", key, escaped);
+    curl_free(escaped);
+    return result;
+}
+
+/* One request. RLHF_AGAIN: worth another try. *status: HTTP's, 0 when nobody answered. */
+static int request(struct http *h, const char *url, const char *body, size_t size, long *status, struct rlhf_error *err)
+{
+    struct curl_slist *headers = curl_slist_append(NULL, "Content-Type: application/x-ndjson");
+    CURLcode code;
+
+    rlhf_bytes_clear(&h->answer);
+    curl_easy_reset(h->curl);
+    curl_easy_setopt(h->curl, CURLOPT_URL, url);
+    curl_easy_setopt(h->curl, CURLOPT_NOPROXY, "127.0.0.1,localhost");
+    curl_easy_setopt(h->curl, CURLOPT_CONNECTTIMEOUT, 10L);
+    curl_easy_setopt(h->curl, CURLOPT_TIMEOUT, 600L);
+    curl_easy_setopt(h->curl, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(h->curl, CURLOPT_WRITEFUNCTION, receive);
+    curl_easy_setopt(h->curl, CURLOPT_WRITEDATA, h);
+    if (body) {
+        curl_easy_setopt(h->curl, CURLOPT_HTTPHEADER, headers);
+        curl_easy_setopt(h->curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)size);
+        curl_easy_setopt(h->curl, CURLOPT_POSTFIELDS, body);
+    }
+    code = curl_easy_perform(h->curl);
+    curl_slist_free_all(headers);
+    *status = 0;
+    if (code != CURLE_OK)
+        return rlhf_fail(err, RLHF_AGAIN, "%s: %s; is the label-collector running there (--url)?", h->base, curl_easy_strerror(code));
+    curl_easy_getinfo(h->curl, CURLINFO_RESPONSE_CODE, status);
+    return 0;
+}
+
+static int refused(const struct http *h, long status, struct rlhf_error *err)
+{
+    json_t *root = h->answer.data ? json_loadb(h->answer.data, h->answer.size, 0, NULL) : NULL;
+    const char *message = json_string_value(json_object_get(json_object_get(root, "error"), "message"));
+
+    rlhf_fail(err, status >= 500 ? RLHF_AGAIN : RLHF_REJECT, "%s: HTTP %ld: %s", h->base, status, message ? message : "no reason given");
+    json_decref(root);
+    return -1;
+}
+
+/* ---- import ------------------------------------------------------------------------------------------ */
+
+struct import {
+    struct http http;
+    const char *file;
+    size_t first_line; /* of the piece */
+    unsigned long long lines, stored, known, revised, rejected;
+    unsigned shown;
+};
+
+static void count_answer(struct import *im, json_t *root)
+{
+    json_t *errors = json_object_get(root, "errors");
+
+    im->lines += (unsigned long long)json_integer_value(json_object_get(root, "lines"));
+    im->stored += (unsigned long long)json_integer_value(json_object_get(root, "stored"));
+    im->known += (unsigned long long)json_integer_value(json_object_get(root, "known"));
+    im->revised += (unsigned long long)json_integer_value(json_object_get(root, "revised"));
+    im->rejected += (unsigned long long)json_integer_value(json_object_get(root, "rejected"));
+    for (size_t i = 0; i < json_array_size(errors); i++, im->shown++) {
+        json_t *e = json_array_get(errors, i);
+        const char *message = json_string_value(json_object_get(e, "message"));
+        if (im->shown < SHOWN_ERRORS)
+            fprintf(stderr, "%s:%llu: %s\n", im->file,
+                    (unsigned long long)im->first_line + (unsigned long long)json_integer_value(json_object_get(e, "line")) - 1,
+                    message ? message : "");
+        else if (im->shown == SHOWN_ERRORS)
+            fprintf(stderr, "further lines at fault are counted only\n");
+    }
+}
+
+/* Without an answer the same piece is sent again: its ids are its content, so nothing counts twice. */
+static int send_piece(struct import *im, const char *url, const char *data, size_t size, struct rlhf_error *err)
+{
+    struct timespec nap = {0, 200000000};
+    json_t *root;
+    long status = 0;
+
+    for (int tries = 0;; tries++) {
+        if (request(&im->http, url, data, size, &status, err) == 0) {
+            if (status / 100 == 2 || status == 422)
+                break;
+            refused(&im->http, status, err);
+        }
+        if (err->code != RLHF_AGAIN || tries + 1 == TRIES)
+            return -1;
+        nanosleep(&nap, NULL);
+        nap.tv_nsec = nap.tv_nsec < 500000000 ? nap.tv_nsec * 2 : 999999999;
+    }
+    *err = (struct rlhf_error){0};
+    root = im->http.answer.data ? json_loadb(im->http.answer.data, im->http.answer.size, 0, NULL) : NULL;
+    if (!json_is_object(root) || !json_object_get(root, "lines")) {
+        json_decref(root);
+        return status == 422 ? refused(&im->http, status, err)
+                             : rlhf_fail(err, RLHF_REJECT, "%s: the answer is not a label-collector's", im->http.base);
+    }
+    count_answer(im, root);
+    json_decref(root);
+    return 0;
+}
+
+static int import_file(struct import *im, const char *url, struct rlhf_progress *progress, uint64_t before, struct rlhf_error *err)
+{
+    FILE *f = fopen(im->file, "r");
+    struct rlhf_bytes piece = {0};
+    char *line = NULL;
+    size_t capacity = 0, number = 0;
+    uint64_t done = before;
+    ssize_t size;
+    int result = 0;
+
+    if (!f)
+        return rlhf_fail(err, RLHF_REJECT, "%s: %s", im->file, strerror(errno));
+    im->first_line = 1;
+    while (result == 0) {
+        size = getline(&line, &capacity, f);
+        if (piece.size > 0 && (size < 0 || piece.size + (size_t)size > PIECE)) {
+            char detail[80];
+            result = send_piece(im, url, piece.data, piece.size, err);
+            done += piece.size;
+            snprintf(detail, sizeof detail, "%llu stored, %llu rejected", im->stored, im->rejected);
+            rlhf_progress_update(progress, done, detail);
+            im->first_line = number + 1;
+            rlhf_bytes_clear(&piece);
+        }
+        if (size < 0 || result < 0)
+            break;
+        number++;
+        result = rlhf_bytes_append(&piece, line, (size_t)size, err);
+    }
+    if (result == 0 && ferror(f))
+        result = rlhf_fail(err, RLHF_REJECT, "%s: cannot be read", im->file);
+    free(line);
+    fclose(f);
+    rlhf_bytes_free(&piece);
+    return result;
+}
+
+static int check_files(const struct options *o, uint64_t *total, struct rlhf_error *err)
+{
+    for (size_t i = 0; i < o->file_count; i++) {
+        struct stat st;
+        size_t length = strlen(o->files[i]);
+        if (stat(o->files[i], &st) < 0)
+            return rlhf_fail(err, RLHF_REJECT, "%s: %s", o->files[i], strerror(errno));
+        if (length > 3 && strcmp(o->files[i] + length - 3, ".gz") == 0)
+            return rlhf_fail(err, RLHF_REJECT, "%s is compressed; unpack it first (gunzip -k)", o->files[i]);
+        *total += (uint64_t)st.st_size;
+    }
+    return 0;
+}
+
+static int run_import(const struct options *o, struct rlhf_error *err)
+{
+    struct import im = {0};
+    struct rlhf_bytes url = {0};
+    struct rlhf_progress *progress = NULL;
+    uint64_t total = 0, before = 0;
+    int result = 0;
+
+    if (check_files(o, &total, err) < 0 || open_http(&im.http, o, err) < 0
+        || rlhf_bytes_printf(&url, err, "%s/api/v1/import", im.http.base) < 0
+        || add_query(&im.http, &url, "round", o->round, err) < 0 || add_query(&im.http, &url, "labeler", o->labeler, err) < 0)
+        result = -1;
+    if (result == 0)
+        progress = rlhf_progress_new(&rlhf_system_clock, "import", total, "bytes");
+    for (size_t i = 0; result == 0 && i < o->file_count; i++) {
+        struct stat st;
+        im.file = o->files[i];
+        result = import_file(&im, url.data, progress, before, err);
+        before += stat(im.file, &st) == 0 ? (uint64_t)st.st_size : 0;
+    }
+    rlhf_progress_end(progress);
+    if (result == 0) {
+        printf("%llu lines: %llu stored, %llu known already, %llu revised, %llu rejected\n", im.lines, im.stored, im.known, im.revised,
+               im.rejected);
+        if (im.rejected && im.rejected == im.lines)
+            result = rlhf_fail(err, RLHF_REJECT, "no line is a comparison");
+    }
+    close_http(&im.http);
+    rlhf_bytes_free(&url);
+    return result;
+}
+
+/* ---- export ------------------------------------------------------------------------------------------ */
+
+static int run_export(const struct options *o, struct rlhf_error *err)
+{
+    struct http h = {0};
+    struct rlhf_bytes url = {0}, aside = {0};
+    long status;
+    int result = -1;
+
+    if (open_http(&h, o, err) == 0 && rlhf_bytes_printf(&url, err, "%s/api/v1/export", h.base) == 0
+        && add_query(&h, &url, "format", o->format, err) == 0 && add_query(&h, &url, "round", o->round, err) == 0
+        && (!o->out || rlhf_bytes_printf(&aside, err, "%s.tmp", o->out) == 0)) {
+        h.to = o->out ? fopen(aside.data, "w") : stdout;
+        if (!h.to)
+            rlhf_fail(err, RLHF_REJECT, "%s: %s", aside.data, strerror(errno));
+        else if (request(&h, url.data, NULL, 0, &status, err) == 0)
+            result = status / 100 == 2 ? 0 : refused(&h, status, err);
+        if (h.to && (o->out ? fclose(h.to) : fflush(h.to)) != 0)
+            result = rlhf_fail(err, RLHF_FULL, "%s: %s", o->out ? o->out : "standard output", strerror(errno));
+        /* A file under its name is whole. */
+        if (o->out && result == 0 && rename(aside.data, o->out) < 0)
+            result = rlhf_fail(err, RLHF_FULL, "%s: %s", o->out, strerror(errno));
+        if (o->out && result < 0)
+            unlink(aside.data);
+    }
+    close_http(&h);
+    rlhf_bytes_free(&url);
+    rlhf_bytes_free(&aside);
+    return result;
+}
+
+/* ---- the commands ------------------------------------------------------------------------------------ */
+
+enum { KEY_ADDRESS_FILE = 256, KEY_LABELER };
+
+static error_t parse(int key, char *text, struct argp_state *state)
+{
+    struct options *o = state->input;
+
+    switch (key) {
+    case 'u':
+        o->url = text;
+        break;
+    case KEY_ADDRESS_FILE:
+        o->address_file = text;
+        break;
+    case 'r':
+        o->round = text;
+        break;
+    case KEY_LABELER:
+        o->labeler = text;
+        break;
+    case 'f':
+        if (strcmp(text, "kway") != 0 && strcmp(text, "pairs") != 0 && strcmp(text, "hh") != 0)
+            argp_error(state, "--format: '%s' is not kway, pairs or hh", text);
+        o->format = text;
+        break;
+    case 'o':
+        o->out = text;
+        break;
+    case ARGP_KEY_ARG:
+        if (!o->import)
+            argp_error(state, "'%s' is not expected here; --out names the file", text);
+        if (o->file_count == MAX_FILES)
+            argp_error(state, "at most %d files", MAX_FILES);
+        o->files[o->file_count++] = text;
+        break;
+    case ARGP_KEY_END:
+        if (o->import && o->file_count == 0)
+            argp_error(state, "which files?");
+        break;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+    return 0;
+}
+
+#define WHERE                                                                                                \
+    {"url", 'u', "URL", 0, "the label-collector (default http://127.0.0.1:8477)", 0},                        \
+        {"address-file", KEY_ADDRESS_FILE, "FILE", 0, "read the URL from FILE (RUN/labels.http)", 0},        \
+    {                                                                                                        \
+        "round", 'r', "NAME", 0, "the round they belong to", 0                                               \
+    }
+
+static int import(int argc, char **argv, struct rlhf_error *err)
+{
+    static const struct argp_option options[] = {WHERE, {"labeler", KEY_LABELER, "NAME", 0, "who judged, where a line does not say", 0}, {0}};
+    static const struct argp parser = {options, parse, "FILE...",
+                                       "Stores the comparisons of JSON-lines files: HH transcripts (chosen, rejected), prompt + chosen "
+                                       "+ rejected, or K-way (prompt, responses, ranks). Repeating it changes nothing.",
+                                       NULL, NULL, NULL};
+    struct options o = {.url = "http://127.0.0.1:8477", .import = true};
+
+    argp_parse(&parser, argc, argv, 0, NULL, &o);
+    return run_import(&o, err);
+}
+
+static int export(int argc, char **argv, struct rlhf_error *err)
+{
+    static const struct argp_option options[] = {WHERE,
+                                                 {"format", 'f', "kway|pairs|hh", 0, "how a line looks (default kway)", 0},
+                                                 {"out", 'o', "FILE", 0, "where to (default: standard output)", 0},
+                                                 {0}};
+    static const struct argp parser = {options, parse, "", "Writes the latest revision of every comparison as JSON lines.", NULL, NULL, NULL};
+    struct options o = {.url = "http://127.0.0.1:8477"};
+
+    argp_parse(&parser, argc, argv, 0, NULL, &o);
+    return run_export(&o, err);
+}
+
+int ctl_label(int argc, char **argv, struct rlhf_error *err)
+{
+    static const struct ctl_command commands[] = {
+        {"import", "FILE...", "stores a file's comparisons", import},
+        {"export", "[--out FILE]", "writes all comparisons as JSON lines", export},
+        {0}};
+
+    return ctl_dispatch("rlhfctl label", "Brings comparisons into the label-collector and out of it.", commands, argc, argv, err);
+}

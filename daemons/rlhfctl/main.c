@@ -1,0 +1,31 @@
+/* rlhfctl: the person's hand on a run, its daemons, labels and models. */
+#include <locale.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "rlhfctl/ctl.h"
+
+static const struct ctl_command commands[] = {
+    {"up", "FILE", "starts all daemons of a run on this host, shows them, stops them", ctl_up},
+    {"status", "FILE | ENDPOINT...", "asks running daemons what they do", ctl_status},
+    {"generate", "--model DIR [PROMPT]", "completes a prompt with a model on disk", ctl_generate},
+    {"label", "import | export", "brings comparisons in and out of the label-collector", ctl_label},
+    {"tokenizer", "train | encode | decode", "learns and applies a tokenizer", ctl_tokenizer},
+    {"model", "inspect DIR", "says what a model directory holds", ctl_model},
+    {0}};
+
+int main(int argc, char **argv)
+{
+    struct rlhf_error err = {0};
+
+    setlocale(LC_ALL, "C.UTF-8");
+    if (argc > 1 && (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0)) {
+        puts("rlhfctl " RLHF_VERSION);
+        return EXIT_SUCCESS;
+    }
+    if (ctl_dispatch("rlhfctl", "Runs, watches and uses rlhfd.", commands, argc, argv, &err) == 0)
+        return EXIT_SUCCESS;
+    fprintf(stderr, "rlhfctl: %s\n", err.text);
+    return EXIT_FAILURE;
+}
