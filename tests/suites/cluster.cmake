@@ -3,3 +3,5 @@ add_library(rlhf_cluster INTERFACE)
 target_link_libraries(rlhf_cluster INTERFACE learner-objects rollout-worker-objects reward-scorer-objects
                       label-collector-objects rlhf_simulation)
 rlhf_suites(unit cluster USES cluster)
+# Real daemons, real sockets, real kills.
+rlhf_suites(faults cluster USES config base LIBS PkgConfig::jansson learner-objects)

@@ -129,11 +129,10 @@ static inline double tiny_utility(const char *prompt, const char *completion)
     "      exact: [{name: yes, file: %s/exact.jsonl}]\n"
 #define TINY_RUN TINY_HEAD TINY_PRETRAIN TINY_SFT TINY_COLLECT TINY_REWARD TINY_POLICY TINY_EVALUATE
 
-/* Parses text whose first %s is the run's directory and whose others are the world's. */
-static inline void tiny_parse(struct rlhf_run *run, const char *text, const char *dir, const char *world)
+/* text with its first %s filled in by the run's directory and the others by the world's. Static storage. */
+static inline const char *tiny_fill(const char *text, const char *dir, const char *world)
 {
     static char filled[1 << 14];
-    struct rlhf_error err = {0};
     const char *from = text, *at;
     size_t n = 0;
     int first = 1;
@@ -143,8 +142,16 @@ static inline void tiny_parse(struct rlhf_run *run, const char *text, const char
                               first ? dir : world);
         first = 0;
     }
-    n += (size_t)snprintf(filled + n, sizeof filled - n, "%s", from);
-    expect_ok(rlhf_run_parse(run, filled, n, "tiny.yaml", &err), err);
+    snprintf(filled + n, sizeof filled - n, "%s", from);
+    return filled;
+}
+
+static inline void tiny_parse(struct rlhf_run *run, const char *text, const char *dir, const char *world)
+{
+    const char *filled = tiny_fill(text, dir, world);
+    struct rlhf_error err = {0};
+
+    expect_ok(rlhf_run_parse(run, filled, strlen(filled), "tiny.yaml", &err), err);
 }
 
 /* A clock that moves by a set amount whenever it is looked at: states inside stages become due. */
