@@ -241,10 +241,10 @@ function advance() {
 
 /* ---- showing -------------------------------------------------------------------------------------- */
 
-/* Control characters get their pictures, so that nothing is hidden from the one who judges. */
+/* Control characters and changes of direction are spelt out, so that nothing is hidden from the one who judges. */
 function visible(text) {
-  return text.replace(/[\u0001-\u0008\u000b-\u001f]/g, (c) => String.fromCharCode(0x2400 + c.charCodeAt(0)))
-    .replace(/\u007f/g, '\u2421');
+  return text.replace(/[\u0001-\u0008\u000b-\u001f\u007f\u202a-\u202e\u2066-\u2069]/g,
+    (c) => '[U+' + c.charCodeAt(0).toString(16).toUpperCase().padStart(4, '0') + ']');
 }
 
 function element(name, classes, text) {
@@ -288,7 +288,7 @@ function showAnswers(task) {
   answers.replaceChildren();
   answers.classList.toggle('pair', pair);
   task.presented.forEach((completion, position) => {
-    const name = pair ? 'AB'[position] : String(position + 1);
+    const name = 'ABCDEFGHIJKLMNOP'[position];
     const card = element('article', 'answer');
     const heading = element('h2');
     heading.id = 'answer-' + position;
@@ -300,7 +300,7 @@ function showAnswers(task) {
     text.tabIndex = 0;
     card.append(heading, text);
     if (!pair) {
-      const pick = element('button', 'rank', 'Next best');
+      const pick = element('button', 'rank');
       pick.type = 'button';
       pick.addEventListener('click', () => pickNext(position));
       card.append(pick);
@@ -424,7 +424,10 @@ function showRanking() {
     const shared = rank && state.ranks.filter((r) => r === rank).length > 1;
     card.classList.toggle('ranked', rank > 0);
     card.querySelector('.words').textContent = rank ? 'rank ' + rank + (shared ? ', tie' : '') : 'not ranked yet';
-    card.querySelector('button.rank').textContent = rank ? 'Take back' : state.tie ? 'Same as the last' : 'Next best';
+    const pick = card.querySelector('button.rank');
+    pick.replaceChildren((rank ? 'Take back' : state.tie ? 'Same as the last' : 'Next best') + ' ');
+    if (position < 9)
+      pick.append(element('kbd', '', String(position + 1)));
   });
   setChoices([
     choice('Tie with the last', 'T', toggleTie, { id: 'choose-tie', pressed: state.tie, disabled: complete || state.picked.length === 0 }),
