@@ -701,6 +701,8 @@ void collector_api_read(struct collector *c, const struct collector_route *route
 {
     collector_response_free(r);
     route->handle(c, q, r);
+    if (r->failure.code == RLHF_CORRUPT || r->failure.code == RLHF_FATAL)
+        collector_wrote(c, &r->failure); /* a store that cannot be read must not be written */
 }
 
 /* One write within the group's transaction. -1: the database failed and the whole group has to be undone. */

@@ -115,7 +115,7 @@ static void on_connection(void *ctx, struct MHD_Connection *connection, void **s
             return;
         w->fd = info->connect_fd;
         wire_append(h, w);
-        if (++h->wires + 1 >= h->max_wires)
+        if (++h->wires > h->max_wires)
             make_room(h);
         *socket_context = w;
     } else if (w) {
@@ -644,6 +644,8 @@ struct collector_http *collector_http_new(struct collector *c, struct rlhf_error
     h->epoll = h->timer = -1;
     h->last = &h->first;
     const char *file = c->config->http_address_file;
+    if (file)
+        c->env->io->unlink(c->env->io, file); /* what a former life wrote */
     if ((fd = bind_socket(h, err)) < 0 || start(h, fd, err) < 0
         || (file && rlhf_write_file(c->env->io, file, h->address, strlen(h->address), err) < 0)) {
         collector_http_free(h);
