@@ -1,10 +1,6 @@
 /* learner: executes a run file. The only process that computes gradients; coordinates the fleet. */
-#include <errno.h>
-#include <limits.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "base/io.h"
 #include "config/run.h"
 #include "daemon/daemon.h"
 #include "learner/learner.h"
@@ -20,21 +16,6 @@ static const struct rlhf_daemon_info info = {
     .config_size = sizeof(struct rlhf_run),
     .finish = rlhf_run_finish,
 };
-
-/* Where published weights lie for workers of this host, as an absolute path: theirs is another directory. A new life
- * serves weights of its own, so what a killed one left there is of no use. */
-static int clear_weights_dir(const struct rlhf_run *run, char dir[PATH_MAX], struct rlhf_error *err)
-{
-    char name[PATH_MAX];
-
-    if (rlhf_path(name, sizeof name, run->run.dir, "weights", err) < 0
-        || (rlhf_exists(&rlhf_system_io, name) && rlhf_remove_tree(&rlhf_system_io, name, err) < 0)
-        || rlhf_make_dirs(&rlhf_system_io, name, err) < 0)
-        return -1;
-    if (!realpath(name, dir))
-        return rlhf_fail(err, RLHF_FATAL, "%s cannot be resolved: %s", name, strerror(errno));
-    return 0;
-}
 
 static struct learner *fleet(struct rlhf_daemon *d, const struct rlhf_run *run, struct rlhf_error *err)
 {
@@ -72,12 +53,10 @@ int main(int argc, char **argv)
     struct rlhf_daemon *d = NULL;
     struct learner *l = NULL;
     struct learner_bridge *b = NULL;
-    char weights_dir[PATH_MAX];
 
     if ((d = rlhf_daemon_new(&info, argc, argv, &run, &err)) && rlhf_tensor_start(&err) == 0
-        && clear_weights_dir(&run, weights_dir, &err) == 0
-        && (l = fleet(d, &run, &err)) && (b = learner_bridge_new(d, l, weights_dir, &err))
-        && learner_bridge_start(b, &run, &err) == 0)
+        && (l = fleet(d, &run, &err)) && (b = learner_bridge_new(d, l, &run, &err))
+        && learner_bridge_start(b, &err) == 0)
         rlhf_daemon_run(d, &err);
 
     if (err.code != RLHF_OK)

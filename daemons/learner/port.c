@@ -1,9 +1,12 @@
 #include "learner/port.h"
 
+#include <errno.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/io.h"
 #include "learner/train.h"
 #include "net/weights.h"
 #include "telemetry/log.h"
@@ -13,7 +16,7 @@ struct learner_bridge {
     struct rlhf_daemon *daemon;
     struct learner *learner;
     const struct rlhf_run *run;
-    const char *weights_dir;
+    char weights_dir[PATH_MAX]; /* compute thread's */
 
     pthread_mutex_t lock; /* guards all below */
     pthread_cond_t changed;
@@ -185,20 +188,35 @@ static bool stopping(struct learner_port *p)
     return yes;
 }
 
+/* Where published weights lie for workers of this host, as an absolute path: theirs is another directory. A new life
+ * serves weights of its own, so what a killed one left there is of no use. */
+static int clear_weights_dir(const struct rlhf_run *run, char dir[PATH_MAX], struct rlhf_error *err)
+{
+    char name[PATH_MAX];
+
+    if (rlhf_path(name, sizeof name, run->run.dir, "weights", err) < 0
+        || (rlhf_exists(&rlhf_system_io, name) && rlhf_remove_tree(&rlhf_system_io, name, err) < 0)
+        || rlhf_make_dirs(&rlhf_system_io, name, err) < 0)
+        return -1;
+    if (!realpath(name, dir))
+        return rlhf_fail(err, RLHF_FATAL, "%s cannot be resolved: %s", name, strerror(errno));
+    return 0;
+}
+
 static void train(void *ctx)
 {
     struct learner_bridge *b = ctx;
     const struct rlhf_env *env = rlhf_daemon_env(b->daemon);
-    struct learner_trainer *t = learner_trainer_new(b->run, env->io, env->clock, &b->result);
+    struct learner_trainer *t = learner_trainer_new(b->run, env->io, env->clock, &b->result); /* locks the directory */
 
-    if (t)
+    if (t && clear_weights_dir(b->run, b->weights_dir, &b->result) == 0)
         learner_trainer_run(t, &b->port, &b->result);
     learner_trainer_free(t);
 }
 
 /* ---- life ------------------------------------------------------------------------------------------ */
 
-struct learner_bridge *learner_bridge_new(struct rlhf_daemon *d, struct learner *l, const char *weights_dir,
+struct learner_bridge *learner_bridge_new(struct rlhf_daemon *d, struct learner *l, const struct rlhf_run *run,
                                           struct rlhf_error *err)
 {
     struct learner_bridge *b = calloc(1, sizeof *b);
@@ -210,7 +228,7 @@ struct learner_bridge *learner_bridge_new(struct rlhf_daemon *d, struct learner 
     b->port = (struct learner_port){ .ask = ask, .progress = progress, .stopping = stopping };
     b->daemon = d;
     b->learner = l;
-    b->weights_dir = weights_dir;
+    b->run = run;
     pthread_mutex_init(&b->lock, NULL);
     pthread_cond_init(&b->changed, NULL);
     rlhf_daemon_on_drain(d, drain, b);
@@ -219,9 +237,8 @@ struct learner_bridge *learner_bridge_new(struct rlhf_daemon *d, struct learner 
     return b;
 }
 
-int learner_bridge_start(struct learner_bridge *b, const struct rlhf_run *run, struct rlhf_error *err)
+int learner_bridge_start(struct learner_bridge *b, struct rlhf_error *err)
 {
-    b->run = run;
     learner_set_state(b->learner, "running", NULL);
     return rlhf_daemon_compute(b->daemon, train, on_trained, b, err);
 }

@@ -9,11 +9,11 @@
 
 struct learner_bridge;
 
-/* Borrows all. weights_dir: where published weights are laid for workers on this host. */
-struct learner_bridge *learner_bridge_new(struct rlhf_daemon *d, struct learner *l, const char *weights_dir,
+/* Borrows all. */
+struct learner_bridge *learner_bridge_new(struct rlhf_daemon *d, struct learner *l, const struct rlhf_run *run,
                                           struct rlhf_error *err);
-/* Runs the trainer over all stages of run on the compute thread; the daemon stops when it is through, or fails. */
-int learner_bridge_start(struct learner_bridge *b, const struct rlhf_run *run, struct rlhf_error *err);
+/* Runs the trainer over all stages on the compute thread; the daemon stops when it is through, or fails. */
+int learner_bridge_start(struct learner_bridge *b, struct rlhf_error *err);
 void learner_bridge_free(struct learner_bridge *b); /* after the daemon's loop has ended; NULL is fine */
 
 #endif
