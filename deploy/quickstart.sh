@@ -1,0 +1,99 @@
+#!/usr/bin/env bash
+# From nothing to a trained, judged model in one command: installs what is missing, builds, makes the tiny kingdom, runs the whole
+# recipe through all four daemons with a simulated labeler beside them, prints what came of it.
+set -euo pipefail
+
+usage() {
+    cat <<TEXT
+Usage: deploy/quickstart.sh [OPTION...]
+
+  --seed N      another kingdom, other random numbers (default 1)
+  --dir DIR     the run's directory (default runs/quickstart)
+  --port N      port of the labeling page (default 8477; 0: any free one)
+  --yourself    no simulated labeler: compare the answers yourself in the browser
+  --check       also check what the recipe promises of any seed; status 1 when a clause fails
+  --fresh       forget an earlier run in DIR; without it, an unfinished run goes on where it was
+  --help        this text
+TEXT
+}
+
+seed=1 dir=runs/quickstart port=8477 yourself= check= fresh=
+need() { [ $# -ge 2 ] || { echo "quickstart.sh: $1 needs a value" >&2; exit 2; }; }
+while [ $# -gt 0 ]; do
+    case $1 in
+    --seed) need "$@"; seed=$2; shift ;;
+    --dir) need "$@"; dir=$2; shift ;;
+    --port) need "$@"; port=$2; shift ;;
+    --yourself) yourself=yes ;;
+    --check) check=--check ;;
+    --fresh) fresh=yes ;;
+    --help | -h) usage; exit 0 ;;
+    *) echo "quickstart.sh: unknown option '$1'" >&2; usage >&2; exit 2 ;;
+    esac
+    shift
+done
+for number in "$seed" "$port"; do
+    case $number in '' | *[!0-9]*) echo "quickstart.sh: '$number' is not a number" >&2; exit 2 ;; esac
+done
+[[ $dir =~ ^[A-Za-z0-9._/-]+$ ]] || { echo "quickstart.sh: --dir: use letters, digits, '.', '_', '-' and '/'" >&2; exit 2; }
+[[ $dir = /* ]] || dir=$PWD/$dir
+dir=$(realpath -ms "$dir")
+cd "$(dirname "$0")/.."
+dir=${dir#"$PWD"/} # short, because sockets lie in it
+[ ${#dir} -le 70 ] || { echo "quickstart.sh: --dir: $dir is too long to hold sockets (70 characters)" >&2; exit 2; }
+
+step() { printf '\n== %s\n' "$*"; }
+
+# RLHF_BIN: programs that are built already (the tests use this).
+if [ -z "${RLHF_BIN:-}" ]; then
+    step "What is needed (deploy/packages.txt)"
+    deploy/install-packages.sh build run
+    step "Building (preset release)"
+    cmake --preset release --log-level=WARNING
+    cmake --build build/release -j "$(nproc)"
+    RLHF_BIN=$PWD/build/release
+fi
+find_program() {
+    local at
+    for at in "$RLHF_BIN/$1" "$RLHF_BIN/daemons/$1" "$RLHF_BIN/deploy/quickstart/$1"; do
+        [ -x "$at" ] && { echo "$at"; return; }
+    done
+    echo "quickstart.sh: there is no $1 in $RLHF_BIN" >&2
+    return 1
+}
+rlhfctl=$(find_program rlhfctl)
+kingdom=$(find_program rlhf-kingdom)
+
+[ -z "$fresh" ] || rm -rf "$dir"
+mkdir -p "$dir"
+if [ -e "$dir/seed" ] && [ "$(cat "$dir/seed")" != "$seed" ]; then
+    echo "quickstart.sh: $dir holds a run of seed $(cat "$dir/seed"); give another --dir, or --fresh to forget it" >&2
+    exit 2
+fi
+if [ ! -e "$dir/seed" ]; then
+    step "The kingdom of seed $seed"
+    "$kingdom" make --seed "$seed" --out "$dir/world"
+    echo "$seed" >"$dir/seed"
+fi
+sed -e "s|runs/quickstart|$dir|g" -e "s|seed: 1}|seed: $seed}|" -e "s|127.0.0.1:8477|127.0.0.1:$port|" \
+    ${QUICKSTART_YAML:-deploy/quickstart/quickstart.yaml} >"$dir/run.yaml"
+
+step "The recipe: pretraining, SFT, two rounds of comparisons, reward model, PPO"
+if [ -n "$yourself" ]; then
+    echo "Open http://127.0.0.1:$port when the comparisons stages come, and judge."
+    "$rlhfctl" up "$dir/run.yaml"
+else
+    "$rlhfctl" up "$dir/run.yaml" --with \
+        "'$kingdom' label --world '$dir/world/world.json' --address-file '$dir/labels.http' --stats '$dir/labels.json'"
+fi
+
+step "What came of it"
+"$kingdom" report --world "$dir/world/world.json" --run "$dir" $check
+cat <<TEXT
+
+Checkpoints (Hugging Face directories): $dir/checkpoints/{pretrained,sft,reward-1,ppo-1,reward-2,ppo,ppo-ptx}
+Talk to one:     ${rlhfctl#"$PWD"/} generate --model $dir/checkpoints/ppo-ptx 'Q: Name the dish of Orla.\nA:'
+The labeling page with the answers compared above:
+                 ${rlhfctl%/*}/label-collector --config $dir/etc/label-collector.yaml    and open http://127.0.0.1:$port
+Judge in place of the simulated labeler: deploy/quickstart.sh --dir runs/mine --yourself
+TEXT
