@@ -80,7 +80,7 @@ sed -e "s|runs/quickstart|$dir|g" -e "s|seed: 1}|seed: $seed}|" -e "s|127.0.0.1:
 
 step "The recipe: pretraining, SFT, two rounds of comparisons, reward model, PPO"
 if [ -n "$yourself" ]; then
-    echo "Open http://127.0.0.1:$port when the comparisons stages come, and judge."
+    echo "Open the labeling page (port $port) when the comparisons stages come, and judge."
     "$rlhfctl" up "$dir/run.yaml"
 else
     "$rlhfctl" up "$dir/run.yaml" --with \
@@ -89,11 +89,12 @@ fi
 
 step "What came of it"
 "$kingdom" report --world "$dir/world/world.json" --run "$dir" $check
+[ "$port" != 0 ] && page=http://127.0.0.1:$port || page="the address that it logs"
 cat <<TEXT
 
 Checkpoints (Hugging Face directories): $dir/checkpoints/{pretrained,sft,reward-1,ppo-1,reward-2,ppo,ppo-ptx}
 Talk to one:     ${rlhfctl#"$PWD"/} generate --model $dir/checkpoints/ppo-ptx 'Q: Name the dish of Orla.\nA:'
-The labeling page with the answers compared above:
-                 ${rlhfctl%/*}/label-collector --config $dir/etc/label-collector.yaml    and open http://127.0.0.1:$port
+Labeling page:   $(find_program label-collector | sed "s|^$PWD/||") \\
+                     --config $dir/etc/label-collector.yaml    and open $page
 Judge in place of the simulated labeler: deploy/quickstart.sh --dir runs/mine --yourself
 TEXT

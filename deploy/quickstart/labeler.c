@@ -121,8 +121,10 @@ static int find_collector(struct labeler *l, struct rlhf_error *err)
         snprintf(l->url, sizeof l->url, "%s", l->options->url);
         return 0;
     }
-    if (rlhf_read_file(&rlhf_system_io, l->options->address_file, sizeof l->url - 1, &text, err) < 0)
+    if (rlhf_read_file(&rlhf_system_io, l->options->address_file, sizeof l->url - 1, &text, err) < 0) {
+        err->code = RLHF_AGAIN; /* it is written once the collector listens */
         return -1;
+    }
     snprintf(l->url, sizeof l->url, "%.*s", (int)strcspn(text.data, " \r\n"), text.data);
     rlhf_bytes_free(&text);
     return 0;

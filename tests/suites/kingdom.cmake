@@ -1,1 +1,7 @@
 rlhf_suites(unit quickstart USES kingdom base)
+if(TARGET rlhfctl-objects)
+  add_library(rlhf_rlhfctl ALIAS rlhfctl-objects)
+  rlhf_suites(unit rlhfctl USES rlhfctl)
+endif()
+rlhf_test(integration/quickstart/mistakes COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/integration/quickstart/mistakes.sh)
+rlhf_test(integration/quickstart/small TIMEOUT 900 COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/integration/quickstart/small.sh)
