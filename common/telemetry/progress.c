@@ -16,7 +16,8 @@ struct rlhf_progress {
     const struct rlhf_clock *clock;
     char what[64], unit[32], detail[256];
     uint64_t total, done;
-    int64_t started, shown;
+    uint64_t done_before; /* at the first update: a resumed run has not done that now */
+    int64_t started, shown, first_update;
     bool terminal;
 };
 
@@ -88,10 +89,10 @@ static void cut(char *text, size_t columns)
     }
 }
 
-/* Behind the bar: " 50%  12/s  0:10 left". */
-static void numbers(char *out, size_t size, uint64_t done, uint64_t total, double seconds, const char *unit)
+/* Behind the bar: " 50%  12/s  0:10 left". rate in units a second, 0: not known. */
+static void numbers(char *out, size_t size, uint64_t done, uint64_t total, double seconds, double rate,
+                    const char *unit)
 {
-    double rate = seconds > 0 ? (double)done / seconds : 0;
     bool named = unit && *unit;
     char amount[32], speed[32], time[32];
 
@@ -115,15 +116,15 @@ static void numbers(char *out, size_t size, uint64_t done, uint64_t total, doubl
     }
 }
 
-size_t rlhf_progress_text(char *out, size_t size, unsigned columns, const char *what, uint64_t done,
-                          uint64_t total, double seconds, const char *unit, const char *detail)
+static size_t put_bar(char *out, size_t size, unsigned columns, const char *what, uint64_t done, uint64_t total,
+                      double seconds, double rate, const char *unit, const char *detail)
 {
     char behind[128], bar[WIDEST_BAR + 4] = "", text[LONGEST_TEXT];
     size_t fixed, room;
 
     if (size == 0)
         return 0;
-    numbers(behind, sizeof behind, done, total, seconds, unit);
+    numbers(behind, sizeof behind, done, total, seconds, rate, unit);
     fixed = width_of(what) + 1 + width_of(behind) + (detail && *detail ? 2 + width_of(detail) : 0);
     room = columns > fixed ? columns - fixed : 0;
     if (total > 0 && room < NARROWEST_BAR + 3 && detail && *detail) { /* rather cut the detail than have no bar */
@@ -150,9 +151,26 @@ size_t rlhf_progress_text(char *out, size_t size, unsigned columns, const char *
     return strlen(out);
 }
 
+size_t rlhf_progress_text(char *out, size_t size, unsigned columns, const char *what, uint64_t done,
+                          uint64_t total, double seconds, const char *unit, const char *detail)
+{
+    return put_bar(out, size, columns, what, done, total, seconds, seconds > 0 ? (double)done / seconds : 0, unit,
+                   detail);
+}
+
 static double seconds_of(const struct rlhf_progress *p)
 {
     return (double)(rlhf_now(p->clock) - p->started) * 1e-6;
+}
+
+/* Units a second since the first update; of one update alone, since the start. */
+static double rate_of(const struct rlhf_progress *p)
+{
+    double seconds = (double)(rlhf_now(p->clock) - p->first_update) * 1e-6;
+
+    if (p->done > p->done_before && seconds > 0)
+        return (double)(p->done - p->done_before) / seconds;
+    return seconds_of(p) > 0 ? (double)p->done / seconds_of(p) : 0;
 }
 
 static void show(struct rlhf_progress *p, unsigned columns)
@@ -160,11 +178,10 @@ static void show(struct rlhf_progress *p, unsigned columns)
     char text[LONGEST_TEXT];
 
     if (p->terminal) {
-        rlhf_progress_text(text, sizeof text, columns, p->what, p->done, p->total, seconds_of(p), p->unit,
-                           p->detail);
+        put_bar(text, sizeof text, columns, p->what, p->done, p->total, seconds_of(p), rate_of(p), p->unit, p->detail);
         screen_status(text);
     } else {
-        numbers(text, sizeof text, p->done, p->total, seconds_of(p), p->unit);
+        numbers(text, sizeof text, p->done, p->total, seconds_of(p), rate_of(p), p->unit);
         rlhf_log(RLHF_LEVEL_INFO, "progress what=\"%s\" done=%llu total=%llu seconds=%.1f state=\"%s\"%s%s", p->what,
                  (unsigned long long)p->done, (unsigned long long)p->total, seconds_of(p), text,
                  *p->detail ? " " : "", p->detail);
@@ -178,6 +195,10 @@ void rlhf_progress_update(struct rlhf_progress *p, uint64_t done, const char *de
     if (!p)
         return;
     now = rlhf_now(p->clock);
+    if (!p->first_update) {
+        p->first_update = now;
+        p->done_before = done;
+    }
     p->done = done;
     if (detail)
         snprintf(p->detail, sizeof p->detail, "%s", detail);

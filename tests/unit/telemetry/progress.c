@@ -111,6 +111,28 @@ START_TEST(on_a_terminal_one_line_is_drawn_ten_times_a_second)
 }
 END_TEST
 
+START_TEST(a_resumed_run_is_timed_from_where_it_goes_on)
+{
+    char text[2000] = "";
+    struct fake_clock clock;
+    struct rlhf_progress *p;
+    int ends[2], before = dup(STDERR_FILENO);
+
+    ck_assert_int_eq(pipe(ends), 0);
+    dup2(ends[1], STDERR_FILENO);
+    fake_clock_init(&clock);
+    p = rlhf_progress_new(&clock.clock, "sft", 1000, "steps");
+    for (unsigned i = 900; i <= 920; i++) {
+        rlhf_progress_update(p, i, NULL);
+        fake_clock_advance(&clock, 1000000);
+    }
+    rlhf_progress_end(p);
+    dup2(before, STDERR_FILENO);
+    ck_assert_int_gt(read(ends[0], text, sizeof text - 1), 0);
+    expect_contains(text, "state=\" 91%  1.00 steps/s  1:25 left\"");
+}
+END_TEST
+
 START_TEST(progress_may_be_missing)
 {
     rlhf_progress_update(NULL, 1, NULL);
@@ -122,5 +144,6 @@ int main(void)
 {
     return RUN_SUITE("telemetry/progress", a_bar_shows_share_rate_and_time_left, a_bar_fits_any_width,
                      without_a_terminal_progress_is_a_few_log_lines,
-                     on_a_terminal_one_line_is_drawn_ten_times_a_second, progress_may_be_missing);
+                     on_a_terminal_one_line_is_drawn_ten_times_a_second,
+                     a_resumed_run_is_timed_from_where_it_goes_on, progress_may_be_missing);
 }
