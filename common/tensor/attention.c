@@ -1,200 +1,181 @@
-/* attention.c - causal attention, split into heads of sequences; keys and values brought into the kernel's form. */
-#include <math.h>
+/* attention.c - causal attention over packed sequences and over caches: one task a sequence and key/value head. */
+#include "tensor/ops.h"
+
 #include <string.h>
 
 #include "tensor/kernels.h"
 
-struct job {
-    const struct rlhf_attention_shape *shape;
-    const struct rlhf_attention_item *items;
-    const size_t *first; /* of an item: its first row of qkv */
-    size_t heads, kv_heads, d, row, total;
-    const float *qkv, *d_out, *out_in, *lse_in;
-    float *out, *lse, *d_qkv;
-};
+/* Items whose same head makes one task. */
+enum { EXTEND_ITEMS = 4 };
 
-static float scale_of(size_t d)
-{
-    return (float)(1 / sqrt((double)d));
-}
-
-static size_t smaller(size_t a, size_t b)
+static size_t least(size_t a, size_t b)
 {
     return a < b ? a : b;
 }
 
-/* x [t] rows of d, stride apart, as panels [t/16][D][16] with zeros behind the end. */
-static void to_panels(const float *x, size_t stride, size_t t, size_t d, float *panels)
+static size_t whole_panels(size_t n)
 {
-    for (size_t p = 0; p < t; p += 16, panels += 16 * d) {
-        size_t width = smaller(16, t - p);
+    return (n + RLHF_LANES - 1) / RLHF_LANES * RLHF_LANES;
+}
 
-        for (size_t l = 0; l < d; l++) {
-            for (size_t i = 0; i < width; i++)
-                panels[16 * l + i] = x[(p + i) * stride + l];
-            for (size_t i = width; i < 16; i++)
-                panels[16 * l + i] = 0;
-        }
+struct attention {
+    const struct rlhf_attention_shape *s;
+    const float *qkv, *out, *lse, *d_out;
+    float *y, *y_lse, *d_qkv;
+};
+
+/* [n][d] rows as panels of 16 rows, [panel][d][16]. */
+static void to_panels(const float *rows, size_t stride, size_t n, size_t d, float *panels)
+{
+    for (size_t i = 0; i < n; i += RLHF_LANES)
+        rlhf_kernels()->transpose_panel(rows + i * stride, stride, least(n - i, RLHF_LANES), d, panels + i * d);
+}
+
+/* Micro-kernels read sixteen columns at a time. Where D is no multiple of 16, heads are copied to rows that
+ * are; `from` and `stride` then name the copy in `room`, [n][whole_panels(d)]. */
+static float *widen(const float **from, size_t *stride, size_t n, size_t d, float *room)
+{
+    size_t wide = whole_panels(d);
+
+    if (wide == d)
+        return room;
+    memset(room, 0, n * wide * sizeof *room);
+    for (size_t i = 0; i < n; i++)
+        memcpy(room + i * wide, *from + i * *stride, d * sizeof *room);
+    *from = room;
+    *stride = wide;
+    return room + n * wide;
+}
+
+static void forward_part(void *ctx, size_t index)
+{
+    const struct attention *a = ctx;
+    const struct rlhf_attention_shape *s = a->s;
+    size_t sequence = index / s->kv_heads, g = index % s->kv_heads, group = s->heads / s->kv_heads, d = s->d;
+    size_t row = (s->heads + 2 * s->kv_heads) * d, start = s->start[sequence], n = s->start[sequence + 1] - start;
+    const float *first = a->qkv + start * row, *keys = first + (s->heads + g) * d;
+
+    if (n == 0)
+        return;
+    float *panels = rlhf_scratch(n * whole_panels(d) + whole_panels(n) * (d + RLHF_ATTENTION_ROWS));
+    struct rlhf_attention_task t = {
+        .d = d, .group = group, .to = n, .q = first + g * group * d, .q_stride = row, .keys = panels,
+        .keys_panel = d * RLHF_LANES, .values = keys + s->kv_heads * d, .values_stride = row,
+        .out = a->y + (start * s->heads + g * group) * d, .out_stride = s->heads * d,
+        .lse = a->y_lse ? a->y_lse + g * group * s->start[s->sequences] + start : NULL,
+        .lse_stride = s->start[s->sequences],
+    };
+    to_panels(keys, row, n, d, panels);
+    t.scratch = widen(&t.values, &t.values_stride, n, d, panels + whole_panels(n) * d);
+    rlhf_kernels()->attention(&t);
+}
+
+void rlhf_attention(const struct rlhf_attention_shape *s, const float *qkv, float *out, float *lse,
+                    struct rlhf_pool *pool)
+{
+    struct attention a = { .s = s, .qkv = qkv, .y = out, .y_lse = lse };
+    rlhf_pool_for(pool, s->sequences * s->kv_heads, forward_part, &a);
+}
+
+static void backward_part(void *ctx, size_t index)
+{
+    const struct attention *a = ctx;
+    const struct rlhf_attention_shape *s = a->s;
+    size_t sequence = index / s->kv_heads, g = index % s->kv_heads, group = s->heads / s->kv_heads, d = s->d;
+    size_t row = (s->heads + 2 * s->kv_heads) * d, start = s->start[sequence], n = s->start[sequence + 1] - start;
+    size_t wide = whole_panels(d), size = whole_panels(n);
+    const float *first = a->qkv + start * row, *keys = first + (s->heads + g) * d, *values = keys + s->kv_heads * d;
+    float *d_first = a->d_qkv + start * row;
+
+    if (n == 0)
+        return;
+    float *panels = rlhf_scratch(2 * size * (d + RLHF_ATTENTION_ROWS) + 3 * n * wide), *room = panels + 2 * size * d;
+    struct rlhf_attention_task t = {
+        .d = d, .group = 1, .to = n, .keys = panels, .value_panels = panels + size * d,
+        .keys_panel = d * RLHF_LANES, .lse_stride = s->start[s->sequences], .key_rows = keys, .values_stride = row,
+        .d_k = d_first + (s->heads + g) * d, .d_v = d_first + (s->heads + s->kv_heads + g) * d,
+        .d_stride = row,
+    };
+    to_panels(keys, row, n, d, panels);
+    to_panels(values, row, n, d, panels + size * d);
+    room = widen(&t.key_rows, &t.values_stride, n, d, room);
+    for (size_t i = 0; i < n; i++) {
+        memset(t.d_k + i * row, 0, d * sizeof *t.d_k);
+        memset(t.d_v + i * row, 0, d * sizeof *t.d_v);
+    }
+    for (size_t h = g * group; h < (g + 1) * group; h++) {
+        const float *out = a->out + (start * s->heads + h) * d;
+        size_t out_stride = s->heads * d;
+        t.q = first + h * d;
+        t.q_stride = row;
+        t.d_out = a->d_out + (start * s->heads + h) * d;
+        t.out_stride = s->heads * d;
+        float *rest = widen(&t.q, &t.q_stride, n, d, room);
+        rest = widen(&t.d_out, &t.out_stride, n, d, rest);
+        t.y = out;
+        t.y_stride = out_stride;
+        t.logsum = a->lse + h * s->start[s->sequences] + start;
+        t.d_q = d_first + h * d;
+        t.scratch = rest;
+        rlhf_kernels()->attention_backward(&t);
     }
 }
 
-/* Rows padded with zeros to a multiple of 16 columns. */
-static void to_rows(const float *x, size_t stride, size_t t, size_t d, float *rows)
+void rlhf_attention_backward(const struct rlhf_attention_shape *s, const float *d_out, const float *qkv,
+                             const float *out, const float *lse, float *d_qkv, struct rlhf_pool *pool)
 {
-    size_t wide = rlhf_round16(d);
-
-    for (size_t i = 0; i < t; i++) {
-        memcpy(rows + i * wide, x + i * stride, d * sizeof *rows);
-        memset(rows + i * wide + d, 0, (wide - d) * sizeof *rows);
-    }
+    struct attention a = { .s = s, .qkv = qkv, .out = out, .lse = lse, .d_out = d_out, .d_qkv = d_qkv };
+    rlhf_pool_for(pool, s->sequences * s->kv_heads, backward_part, &a);
 }
 
-static void queries(const struct job *j, size_t first, size_t count, size_t before, size_t head, const float *keys,
-                    size_t panel_size, const float *values, size_t value_stride)
+/* ---- behind a cache -------------------------------------------------------------------------------- */
+
+struct extend {
+    const struct rlhf_attention_item *items;
+    size_t count, heads, kv_heads, d;
+    const float *qkv;
+    float *out;
+};
+
+static void extend_item(const struct extend *e, const struct rlhf_attention_item *it, size_t g, size_t before)
 {
-    struct rlhf_attention_rows a = { .q_stride = j->row, .d = j->d, .scale = scale_of(j->d), .keys = keys,
-                                     .panel_size = panel_size, .values = values, .value_stride = value_stride,
-                                     .out_stride = j->heads * j->d };
-
-    a.scratch = rlhf_scratch(2, RLHF_ATTENTION_ROWS * rlhf_round16(before + count));
-    for (size_t r = 0; r < count; r += RLHF_ATTENTION_ROWS) {
-        a.q = j->qkv + (first + r) * j->row + head * j->d;
-        a.rows = smaller(RLHF_ATTENTION_ROWS, count - r);
-        a.before = before + r;
-        a.out = j->out + (first + r) * j->heads * j->d + head * j->d;
-        a.lse = j->lse ? j->lse + head * j->total + first + r : NULL;
-        rlhf_kernels()->attention(&a);
-    }
-}
-
-/* One key/value head of one sequence, with the query heads that share it. */
-static void forward(void *ctx, size_t index)
-{
-    const struct job *j = ctx;
-    size_t s = index / j->kv_heads, g = index % j->kv_heads, group = j->heads / j->kv_heads;
-    size_t first = j->shape->start[s], count = j->shape->start[s + 1] - first, wide = rlhf_round16(j->d);
-    const float *k = j->qkv + first * j->row + (j->heads + g) * j->d;
-    float *keys = rlhf_scratch(0, rlhf_round16(count) * j->d), *values = rlhf_scratch(1, count * wide);
-
-    to_panels(k, j->row, count, j->d, keys);
-    to_rows(k + j->kv_heads * j->d, j->row, count, j->d, values);
-    for (size_t h = g * group; h < (g + 1) * group; h++)
-        queries(j, first, count, 0, h, keys, 16 * j->d, values, wide);
-}
-
-static struct job job_of(const struct rlhf_attention_shape *s)
-{
-    return (struct job){ .shape = s, .heads = s->heads, .kv_heads = s->kv_heads, .d = s->d,
-                         .row = (s->heads + 2 * s->kv_heads) * s->d, .total = s->start[s->sequences] };
-}
-
-void rlhf_attention(const struct rlhf_attention_shape *s, const float *qkv, float *out, float *lse, struct rlhf_pool *pool)
-{
-    struct job j = job_of(s);
-
-    j.qkv = qkv;
-    j.out = out;
-    j.lse = lse;
-    rlhf_pool_for(pool, s->sequences * s->kv_heads, forward, &j);
-}
-
-static void extend(void *ctx, size_t index)
-{
-    const struct job *j = ctx;
-    size_t n = index / j->kv_heads, g = index % j->kv_heads, group = j->heads / j->kv_heads, d = j->d;
-    const struct rlhf_attention_item *it = &j->items[n];
-    size_t first = j->first[n], length = it->length + it->count, value_stride = j->kv_heads * d;
-    const float *k = j->qkv + first * j->row + (j->heads + g) * d, *values = it->values + g * d;
+    size_t d = e->d, group = e->heads / e->kv_heads, row = (e->heads + 2 * e->kv_heads) * d;
+    size_t n = it->length + it->count;
+    const float *first = e->qkv + before * row;
 
     for (size_t i = 0; i < it->count; i++) {
-        size_t at = it->length + i;
-        float *panel = it->keys + (at / 16 * j->kv_heads + g) * 16 * d + at % 16;
-
+        const float *key = first + i * row + (e->heads + g) * d, *value = key + e->kv_heads * d;
+        size_t p = it->length + i;
+        float *panel = it->keys + (p / RLHF_LANES * e->kv_heads + g) * d * RLHF_LANES + p % RLHF_LANES;
         for (size_t l = 0; l < d; l++)
-            panel[16 * l] = k[i * j->row + l];
-        memcpy(it->values + at * value_stride + g * d, k + i * j->row + j->kv_heads * d, d * sizeof *values);
+            panel[l * RLHF_LANES] = key[l];
+        memcpy(it->values + (p * e->kv_heads + g) * d, value, d * sizeof *value);
     }
-    if (d % 16 != 0) { /* the kernel reads whole panels of columns */
-        float *rows = rlhf_scratch(1, length * rlhf_round16(d));
-
-        to_rows(values, value_stride, length, d, rows);
-        values = rows;
-        value_stride = rlhf_round16(d);
-    }
-    for (size_t h = g * group; h < (g + 1) * group; h++)
-        queries(j, first, it->count, it->length, h, it->keys + g * 16 * d, j->kv_heads * 16 * d, values, value_stride);
-}
-
-void rlhf_attention_extend(const struct rlhf_attention_item *items, size_t count, size_t heads, size_t kv_heads, size_t d,
-                           const float *qkv, float *out, struct rlhf_pool *pool)
-{
-    size_t *first = (size_t *)rlhf_scratch(3, (count + 1) * sizeof *first / sizeof(float));
-    struct job j = { .items = items, .first = first, .heads = heads, .kv_heads = kv_heads, .d = d,
-                     .row = (heads + 2 * kv_heads) * d, .qkv = qkv, .out = out };
-
-    first[0] = 0;
-    for (size_t i = 0; i < count; i++)
-        first[i + 1] = first[i] + items[i].count;
-    rlhf_pool_for(pool, count * kv_heads, extend, &j);
-}
-
-static void from_rows(const float *rows, size_t wide, size_t t, size_t d, float *x, size_t stride)
-{
-    for (size_t i = 0; i < t; i++)
-        memcpy(x + i * stride, rows + i * wide, d * sizeof *x);
-}
-
-static void backward(void *ctx, size_t index)
-{
-    const struct job *j = ctx;
-    size_t s = index / j->kv_heads, g = index % j->kv_heads, group = j->heads / j->kv_heads, d = j->d;
-    size_t first = j->shape->start[s], count = j->shape->start[s + 1] - first, wide = rlhf_round16(d);
-    size_t panels = rlhf_round16(count) * d, rows = count * wide, out_stride = j->heads * d;
-    const float *k = j->qkv + first * j->row + (j->heads + g) * d;
-    float *keys = rlhf_scratch(0, 2 * panels), *key_rows = rlhf_scratch(1, 5 * rows);
-    float *q_rows = key_rows + rows, *d_out_rows = q_rows + rows, *d_keys = d_out_rows + rows;
-    struct rlhf_attention_rows_backward a = {
-        .q_stride = j->row, .out_stride = out_stride, .d = d, .scale = scale_of(d), .keys = keys, .values = keys + panels,
-        .panel_size = 16 * d, .key_rows = key_rows, .key_stride = wide, .q_rows_stride = wide, .d_out_rows_stride = wide,
-        .d_q_stride = j->row, .d_keys = d_keys, .d_values = d_keys + rows, .d_stride = wide,
+    struct rlhf_attention_task t = {
+        .d = d, .group = group, .from = it->length, .to = n, .q = first + g * group * d, .q_stride = row,
+        .keys = it->keys + g * d * RLHF_LANES, .keys_panel = e->kv_heads * d * RLHF_LANES,
+        .values = it->values + g * d, .values_stride = e->kv_heads * d,
+        .out = e->out + (before * e->heads + g * group) * d, .out_stride = e->heads * d,
     };
-
-    to_panels(k, j->row, count, d, keys);
-    to_panels(k + j->kv_heads * d, j->row, count, d, keys + panels);
-    to_rows(k, j->row, count, d, key_rows);
-    memset(d_keys, 0, 2 * rows * sizeof *d_keys);
-    a.scratch = rlhf_scratch(2, 2 * RLHF_ATTENTION_ROWS * rlhf_round16(count));
-    for (size_t h = g * group; h < (g + 1) * group; h++) {
-        const float *q = j->qkv + first * j->row + h * d, *dy = j->d_out + first * out_stride + h * d;
-
-        to_rows(q, j->row, count, d, q_rows);
-        to_rows(dy, out_stride, count, d, d_out_rows);
-        for (size_t r = 0; r < count; r += RLHF_ATTENTION_ROWS) {
-            a.q = q + r * j->row;
-            a.d_out = dy + r * out_stride;
-            a.out = j->out_in + (first + r) * out_stride + h * d;
-            a.rows = smaller(RLHF_ATTENTION_ROWS, count - r);
-            a.before = r;
-            a.q_rows = q_rows + r * wide;
-            a.d_out_rows = d_out_rows + r * wide;
-            a.lse = j->lse_in + h * j->total + first + r;
-            a.d_q = j->d_qkv + (first + r) * j->row + h * d;
-            rlhf_kernels()->attention_backward(&a);
-        }
-    }
-    from_rows(d_keys, wide, count, d, j->d_qkv + first * j->row + (j->heads + g) * d, j->row);
-    from_rows(d_keys + rows, wide, count, d, j->d_qkv + first * j->row + (j->heads + j->kv_heads + g) * d, j->row);
+    t.scratch = widen(&t.values, &t.values_stride, n, d,
+                      rlhf_scratch(n * whole_panels(d) + whole_panels(n) * RLHF_ATTENTION_ROWS));
+    rlhf_kernels()->attention(&t);
 }
 
-void rlhf_attention_backward(const struct rlhf_attention_shape *s, const float *d_out, const float *qkv, const float *out,
-                             const float *lse, float *d_qkv, struct rlhf_pool *pool)
+/* A task is one head of every item: it walks the items and so knows the rows before each. */
+static void extend_part(void *ctx, size_t index)
 {
-    struct job j = job_of(s);
+    const struct extend *e = ctx;
+    size_t before = 0, share = index / e->kv_heads;
 
-    j.qkv = qkv;
-    j.d_out = d_out;
-    j.out_in = out;
-    j.lse_in = lse;
-    j.d_qkv = d_qkv;
-    rlhf_pool_for(pool, s->sequences * s->kv_heads, backward, &j);
+    for (size_t i = 0; i < e->count; before += e->items[i++].count)
+        if (i / EXTEND_ITEMS == share && e->items[i].count > 0)
+            extend_item(e, &e->items[i], index % e->kv_heads, before);
+}
+
+void rlhf_attention_extend(const struct rlhf_attention_item *items, size_t count, size_t heads, size_t kv_heads,
+                           size_t d, const float *qkv, float *out, struct rlhf_pool *pool)
+{
+    struct extend e = { items, count, heads, kv_heads, d, qkv, out };
+    rlhf_pool_for(pool, (count + EXTEND_ITEMS - 1) / EXTEND_ITEMS * kv_heads, extend_part, &e);
 }

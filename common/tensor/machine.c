@@ -1,124 +1,76 @@
-/* machine.c - which kernels this processor runs, and OpenBLAS with the core type that fits it. */
-#include <dlfcn.h>
+/* machine.c - which kernels this process runs. */
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
+#include "tensor/blas.h"
 #include "tensor/kernels.h"
 
-extern const struct rlhf_kernels rlhf_generic_kernels;
+static _Atomic(const struct rlhf_kernels *) chosen;
+static char profile[400];
+
+/* Best first. */
+static const struct rlhf_kernels *const sets[] = {
 #if defined(__x86_64__)
-extern const struct rlhf_kernels rlhf_avx2_kernels, rlhf_avx512_kernels;
+    &rlhf_avx512_table,
+    &rlhf_avx2_table,
 #endif
+    &rlhf_generic_table,
+};
+enum { SETS = sizeof sets / sizeof sets[0] };
 
-rlhf_sgemm *rlhf_blas_sgemm;
-
-static _Atomic(const struct rlhf_kernels *) in_use;
-static char profile[256] = "not started";
-
-/* ---- kernels --------------------------------------------------------------------------------------- */
-
-const struct rlhf_kernels *rlhf_kernels_named(const char *name)
+static bool runs_here(const struct rlhf_kernels *k)
 {
 #if defined(__x86_64__)
-    __builtin_cpu_init();
-    if (strcmp(name, "avx512") == 0)
-        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq")
-                       && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl")
-                   ? &rlhf_avx512_kernels
-                   : NULL;
-    if (strcmp(name, "avx2") == 0)
-        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? &rlhf_avx2_kernels : NULL;
+    __builtin_cpu_init(); /* knows whether the system saves the wide registers, too */
+    if (k == &rlhf_avx512_table)
+        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw")
+               && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")
+               && __builtin_cpu_supports("fma");
+    if (k == &rlhf_avx2_table)
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 #endif
-    return strcmp(name, "generic") == 0 ? &rlhf_generic_kernels : NULL;
+    return k == &rlhf_generic_table;
 }
 
-static const struct rlhf_kernels *best(void)
+bool rlhf_kernels_choose(const char *name)
 {
-    static const char *const names[] = { "avx512", "avx2", "generic" };
-    const char *wish = getenv("RLHF_ISA");
-    const struct rlhf_kernels *k = wish ? rlhf_kernels_named(wish) : NULL;
-
-    for (size_t i = 0; !k; i++)
-        k = rlhf_kernels_named(names[i]);
-    return k;
+    for (size_t i = 0; i < SETS; i++)
+        if (strcmp(sets[i]->set, name) == 0 && runs_here(sets[i])) {
+            atomic_store(&chosen, sets[i]);
+            return true;
+        }
+    return false;
 }
 
 const struct rlhf_kernels *rlhf_kernels(void)
 {
-    const struct rlhf_kernels *k = atomic_load_explicit(&in_use, memory_order_acquire);
+    const struct rlhf_kernels *k = atomic_load_explicit(&chosen, memory_order_acquire);
 
-    if (!k) {
-        k = best();
-        atomic_store_explicit(&in_use, k, memory_order_release);
-    }
+    for (size_t i = 0; !k; i++)
+        if (runs_here(sets[i]))
+            atomic_store(&chosen, k = sets[i]);
     return k;
-}
-
-void rlhf_kernels_use(const struct rlhf_kernels *k)
-{
-    atomic_store_explicit(&in_use, k, memory_order_release);
-}
-
-/* ---- OpenBLAS -------------------------------------------------------------------------------------- */
-
-/* The core type whose kernels suit this processor, by what it can do rather than by its model: OpenBLAS 0.3.21 falls
- * back to Prescott on models it does not know, a fifth of the speed. NULL: leave the choice to it. */
-static const char *core_type(void)
-{
-#if defined(__x86_64__)
-    __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw")
-        && __builtin_cpu_supports("avx512vl"))
-        return "SkylakeX"; /* its sgemm is SapphireRapids' too, and the latter's start needs what not all of them have */
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-        return __builtin_cpu_is("amd") ? "Zen" : "Haswell";
-#endif
-    return NULL;
-}
-
-static int load_blas(const char *want, struct rlhf_error *err)
-{
-    void *library = dlopen("libopenblas.so.0", RTLD_NOW | RTLD_LOCAL);
-    const char *(*corename)(void), *(*config)(void);
-    const char *core;
-
-    if (!library)
-        return rlhf_fail(err, RLHF_FATAL, "OpenBLAS cannot be loaded: %s; install libopenblas0-pthread", dlerror());
-    *(void **)&rlhf_blas_sgemm = dlsym(library, "cblas_sgemm");
-    *(void **)&corename = dlsym(library, "openblas_get_corename");
-    *(void **)&config = dlsym(library, "openblas_get_config");
-    if (!rlhf_blas_sgemm || !corename || !config)
-        return rlhf_fail(err, RLHF_FATAL, "libopenblas.so.0 is not OpenBLAS: cblas_sgemm or openblas_get_corename is missing");
-    core = corename();
-    snprintf(profile, sizeof profile, "kernels=%s core=%s wanted=%s (%.80s)", rlhf_kernels()->name, core,
-             want ? want : "any", config());
-    if (want && strcasecmp(core, want) != 0)
-        return rlhf_fail(err, RLHF_FATAL, "OpenBLAS runs its %s kernels where %s was asked for; is OPENBLAS_CORETYPE honoured "
-                         "by this build?", core, want);
-    return 0;
 }
 
 int rlhf_tensor_start(struct rlhf_error *err)
 {
-    const char *wish = getenv("RLHF_ISA"), *mine = getenv("OPENBLAS_CORETYPE");
-    const char *want = mine ? mine : core_type();
+    const char *wish = getenv("RLHF_ISA");
 
-    if (rlhf_blas_sgemm)
+    if (profile[0])
         return 0;
-    if (wish && !rlhf_kernels_named(wish))
-        return rlhf_fail(err, RLHF_REJECT, "RLHF_ISA=%s is unknown, or this processor cannot run it; use generic, avx2 or avx512",
-                         wish);
-    if (want)
-        setenv("OPENBLAS_CORETYPE", want, 1);
-    setenv("OPENBLAS_NUM_THREADS", "1", 1); /* our pool is the only one */
-    setenv("OMP_NUM_THREADS", "1", 1);      /* an OpenMP build listens to this one only */
-    return load_blas(want, err);
+    if (wish && *wish && !rlhf_kernels_choose(wish))
+        return rlhf_fail(err, RLHF_FATAL, "RLHF_ISA=%s: this processor cannot run that kernel set or there is none of "
+                         "that name; unset it, or use generic, avx2 or avx512", wish);
+    if (rlhf_blas_load(err) < 0)
+        return -1;
+    snprintf(profile, sizeof profile, "kernels=%s core=%s wanted=%s (%s)", rlhf_kernels()->set, rlhf_blas.loaded,
+             rlhf_blas.wanted ? rlhf_blas.wanted : "any", rlhf_blas.config);
+    return 0;
 }
 
 const char *rlhf_tensor_profile(void)
 {
-    return profile;
+    return profile[0] ? profile : "kernels=not-started";
 }

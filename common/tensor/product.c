@@ -1,54 +1,75 @@
-/* product.c - products with packed weights, and weight gradients. */
+/* product.c - products with packed weights, and the gradients of weights. */
+#include "tensor/ops.h"
+
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/memory.h"
+#include "tensor/blas.h"
 #include "tensor/kernels.h"
 
 enum {
-    BLOCK_ROWS = 112,     /* of x a task: eight tiles of fourteen; it stays in the second-level cache        */
-    SMALL = 1 << 17,      /* multiply-adds below which one thread is quicker than waking another            */
-    TASKS = 8,            /* wanted at least, for two threads to end at about the same time                 */
-    BLOCK_TOKENS = 256,   /* of a weight gradient's chain at a time: 16 KB of x a pair of panels            */
-    BLAS_LEAST = 256,     /* all three sizes at least: OpenBLAS then packs both sides and is quicker        */
-    BLAS_SLAB = 128,      /* rows of dw a call to OpenBLAS: fixed by the shape, so that threads do not matter */
+    BLOCK_ROWS = 112,  /* rows of x a task takes: 8 micro-kernels of 14                              */
+    BLOCK_K = 256,     /* steps of k between two visits to y: two panels of them fill a third of L1   */
+    BLOCK_COLS = 128,  /* columns of a weight's gradient a task takes                                 */
+    BLAS_SLAB = 192,   /* rows of a weight's gradient in one call of OpenBLAS                         */
+    BLAS_LEAST = 32,   /* smaller matrices are not what it is good at                                 */
+    LEAST_WORK = 1 << 19, /* multiplications worth a task of their own: about 10 us                   */
 };
 
-static size_t smaller(size_t a, size_t b)
+static size_t least(size_t a, size_t b)
 {
     return a < b ? a : b;
+}
+
+static size_t blocks(size_t count, size_t block)
+{
+    return (count + block - 1) / block;
 }
 
 /* ---- packing --------------------------------------------------------------------------------------- */
 
 struct packing {
     const float *w;
-    struct rlhf_packed *p;
+    size_t n, k;
     bool transposed;
+    float *panels;
 };
 
 static void pack_panel(void *ctx, size_t panel)
 {
-    const struct packing *a = ctx;
+    const struct packing *p = ctx;
+    size_t from = panel * RLHF_LANES, width = least(p->n - from, RLHF_LANES);
+    float *to = p->panels + from * p->k;
 
-    rlhf_kernels()->pack(a->w, a->p->n, a->p->k, a->transposed, panel, a->p->panels + panel * 16 * a->p->k);
+    if (!p->transposed) {
+        rlhf_kernels()->transpose_panel(p->w + from * p->k, p->k, width, p->k, to);
+        return;
+    }
+    for (size_t l = 0; l < p->k; l++, to += RLHF_LANES) {
+        memcpy(to, p->w + l * p->n + from, width * sizeof *to);
+        memset(to + width, 0, (RLHF_LANES - width) * sizeof *to);
+    }
 }
 
-int rlhf_pack(struct rlhf_packed *p, const float *w, size_t n, size_t k, bool transposed, struct rlhf_pool *pool,
-              struct rlhf_error *err)
+int rlhf_pack(struct rlhf_packed *p, const float *w, size_t n, size_t k, bool transposed,
+              struct rlhf_pool *pool, struct rlhf_error *err)
 {
-    size_t panels = (n + 15) / 16;
-    struct packing a = { w, p, transposed };
+    size_t panels = blocks(n, RLHF_LANES), size;
 
     if (!p->panels || p->n != n || p->k != k) {
-        float *memory = rlhf_aligned_new(panels * 16 * (k ? k : 1), sizeof *memory, err);
-
+        if (!rlhf_mul_size(panels * RLHF_LANES, k, &size))
+            return rlhf_fail(err, RLHF_FULL, "a weight of %zu x %zu is too large to pack", n, k);
+        float *memory = rlhf_aligned_new(size ? size : 1, sizeof *memory, err);
         if (!memory)
             return -1;
         free(p->panels);
         *p = (struct rlhf_packed){ .panels = memory, .n = n, .k = k };
     }
-    rlhf_pool_for(n * k < SMALL ? NULL : pool, panels, pack_panel, &a);
+    struct packing job = { w, n, k, transposed, p->panels };
+    if (n * k < LEAST_WORK / 8)
+        pool = NULL;
+    rlhf_pool_for(pool, panels, pack_panel, &job);
     return 0;
 }
 
@@ -64,127 +85,147 @@ struct linear {
     const struct rlhf_packed *w;
     const float *x, *bias;
     size_t x_stride, m, y_stride;
-    float *y;
     bool accumulate;
-    size_t row_blocks, rows, columns; /* a task's share */
+    float *y;
+    size_t row_blocks, rows, cols; /* a task's part, at most */
 };
 
-static void linear_block(void *ctx, size_t index)
+static void linear_part(void *ctx, size_t index)
 {
-    const struct linear *a = ctx;
-    size_t row = index % a->row_blocks * a->rows, column = index / a->row_blocks * a->columns;
-    struct rlhf_product p = { .a = a->x + row * a->x_stride, .a_stride = a->x_stride,
-                              .b = a->w->panels + column * a->w->k, .b_stride = 16, .panel_size = 16 * a->w->k,
-                              .y = a->y + row * a->y_stride + column, .y_stride = a->y_stride };
+    const struct linear *l = ctx;
+    size_t row = index % l->row_blocks * l->rows, col = index / l->row_blocks * l->cols;
+    size_t m = least(l->m - row, l->rows), n = least(l->w->n - col, l->cols), k = l->w->k, from = 0;
+    struct rlhf_operands o = {
+        .a = l->x + row * l->x_stride, .a_stride = l->x_stride,
+        .b = l->w->panels + col * k, .b_stride = RLHF_LANES, .panel_size = k * RLHF_LANES,
+        .y = l->y + row * l->y_stride + col, .y_stride = l->y_stride,
+    };
 
-    if (row >= a->m || column >= a->w->n)
-        return;
-    if (a->accumulate) {
-        p.start = p.y;
-        p.start_stride = a->y_stride;
-    } else if (a->bias) {
-        p.start = a->bias + column;
+    if (l->accumulate) {
+        o.start = o.y;
+        o.start_stride = o.y_stride;
+        for (size_t i = 0; l->bias && i < m; i++)
+            rlhf_kernels()->add(l->bias + col, n, o.y + i * o.y_stride);
+    } else if (l->bias) {
+        o.start = l->bias + col;
     }
-    rlhf_kernels()->product(&p, false, smaller(a->rows, a->m - row), smaller(a->columns, a->w->n - column), a->w->k);
+    do {
+        size_t step = least(k - from, BLOCK_K);
+        rlhf_kernels()->tiles(&o, m, n, step);
+        from += step;
+        o.a += step;
+        o.b += step * RLHF_LANES;
+        o.start = o.y;
+        o.start_stride = o.y_stride;
+    } while (from < k);
 }
 
 void rlhf_linear(const struct rlhf_packed *w, const float *x, size_t x_stride, size_t m, const float *bias,
                  bool accumulate, float *y, size_t y_stride, struct rlhf_pool *pool)
 {
-    struct linear a = { .w = w, .x = x, .bias = bias, .x_stride = x_stride, .m = m, .y_stride = y_stride, .y = y,
-                        .accumulate = accumulate };
-    size_t blocks;
+    struct linear l = { .w = w, .x = x, .bias = bias, .x_stride = x_stride, .m = m, .y_stride = y_stride,
+                        .accumulate = accumulate, .y = y };
+    size_t col_blocks = 1;
 
     if (m == 0 || w->n == 0)
         return;
-    a.row_blocks = (m + BLOCK_ROWS - 1) / BLOCK_ROWS;
-    a.rows = (m + a.row_blocks - 1) / a.row_blocks;
-    blocks = a.row_blocks < TASKS ? (TASKS + a.row_blocks - 1) / a.row_blocks : 1;
-    if (m * w->n * w->k < SMALL)
-        blocks = 1;
-    a.columns = (w->n + blocks - 1) / blocks;
-    a.columns = (a.columns + 31) / 32 * 32;
-    blocks = (w->n + a.columns - 1) / a.columns;
-    rlhf_pool_for(m * w->n * w->k < SMALL ? NULL : pool, a.row_blocks * blocks, linear_block, &a);
+    l.row_blocks = blocks(m, BLOCK_ROWS);
+    l.rows = blocks(m, l.row_blocks);
+    /* Few rows leave the columns to be shared, in whole groups of eight panels. */
+    size_t work = l.rows * w->k * w->n, wanted = blocks(32, l.row_blocks);
+    if (l.row_blocks < 32 && work > LEAST_WORK)
+        col_blocks = least(least(work / LEAST_WORK, wanted), blocks(w->n, 8 * RLHF_LANES));
+    l.cols = blocks(blocks(w->n, col_blocks), 8 * RLHF_LANES) * 8 * RLHF_LANES;
+    rlhf_pool_for(m * w->k * w->n < 2 * LEAST_WORK ? NULL : pool, l.row_blocks * blocks(w->n, l.cols),
+                  linear_part, &l);
 }
 
 /* ---- dw += dyᵀ·x ----------------------------------------------------------------------------------- */
 
-/* As the product of a [rows, m] that lies as [m, rows] with b [m, columns]: rows are n, columns k; transposed the other way
- * round. */
+/* out[rows, cols] += aᵀ·b over m tokens; a [m, rows], b [m, cols]. */
 struct gradient {
     const float *a, *b;
-    size_t a_stride, b_stride, m, rows, columns;
-    float *dw;
-    size_t slab; /* rows of dw a task */
-    bool blas;
+    size_t a_stride, b_stride, m, rows, cols, out_stride, row_blocks, block_rows;
+    float *out;
 };
 
 static void gradient_slab(void *ctx, size_t index)
 {
     const struct gradient *g = ctx;
-    size_t row = index * g->slab, rows = smaller(g->slab, g->rows - row), whole = g->columns / 16 * 16;
-    float *dw = g->dw + row * g->columns;
+    size_t row = index * BLAS_SLAB, rows = least(g->rows - row, BLAS_SLAB);
 
-    if (g->blas) {
-        enum { ROW_MAJOR = 101, NO_TRANSPOSE = 111, TRANSPOSE = 112 };
+    rlhf_blas.sgemm(RLHF_BLAS_ROW_MAJOR, RLHF_BLAS_TRANSPOSED, RLHF_BLAS_PLAIN, (int)rows, (int)g->cols, (int)g->m, 1,
+                    g->a + row, (int)g->a_stride, g->b, (int)g->b_stride, 1, g->out + row * g->cols, (int)g->cols);
+}
 
-        rlhf_blas_sgemm(ROW_MAJOR, TRANSPOSE, NO_TRANSPOSE, (int)rows, (int)g->columns, (int)g->m, 1, g->a + row,
-                        (int)g->a_stride, g->b, (int)g->b_stride, 1, dw, (int)g->columns);
-        return;
-    }
-    for (size_t t = 0; t < g->m; t += BLOCK_TOKENS) {
-        size_t tokens = smaller(BLOCK_TOKENS, g->m - t);
-        struct rlhf_product p = { .a = g->a + t * g->a_stride + row, .a_stride = g->a_stride, .b = g->b + t * g->b_stride,
-                                  .b_stride = g->b_stride, .panel_size = 16, .start = dw, .start_stride = g->columns,
-                                  .y = dw, .y_stride = g->columns };
+/* The same with our own micro-kernel: for small shapes, and where OpenBLAS is not loaded. */
+static void gradient_part(void *ctx, size_t index)
+{
+    const struct gradient *g = ctx;
+    size_t row = index % g->row_blocks * g->block_rows, col = index / g->row_blocks * BLOCK_COLS;
+    size_t rows = least(g->rows - row, g->block_rows), cols = least(g->cols - col, BLOCK_COLS);
+    size_t panels = blocks(cols, RLHF_LANES);
+    /* Both operands are copied close together: rows of a few KB apart would fight for the same lines of L1. */
+    float *a = rlhf_scratch((BLOCK_ROWS + BLOCK_COLS) * BLOCK_K), *b = a + BLOCK_ROWS * BLOCK_K;
 
-        rlhf_kernels()->product(&p, true, rows, whole, tokens);
-        if (whole < g->columns) { /* the last, narrow panel is copied: a whole one would reach behind the row */
-            float *panel = rlhf_scratch(3, 16 * BLOCK_TOKENS);
-            size_t width = g->columns - whole;
-
-            for (size_t i = 0; i < tokens; i++) {
-                memset(panel + 16 * i, 0, 16 * sizeof *panel);
-                memcpy(panel + 16 * i, g->b + (t + i) * g->b_stride + whole, width * sizeof *panel);
+    for (size_t from = 0, step; from < g->m; from += step) {
+        step = least(g->m - from, BLOCK_K);
+        for (size_t t = 0; t < step; t++) {
+            const float *b_row = g->b + (from + t) * g->b_stride + col;
+            memcpy(a + t * rows, g->a + (from + t) * g->a_stride + row, rows * sizeof *a);
+            for (size_t p = 0; p < panels; p++) {
+                float *to = b + (p * step + t) * RLHF_LANES;
+                size_t width = least(cols - p * RLHF_LANES, RLHF_LANES);
+                if (width == RLHF_LANES) {
+                    memcpy(to, b_row + p * RLHF_LANES, RLHF_LANES * sizeof *to);
+                } else {
+                    memset(to, 0, RLHF_LANES * sizeof *to);
+                    memcpy(to, b_row + p * RLHF_LANES, width * sizeof *to);
+                }
             }
-            p.b = panel;
-            p.b_stride = 16;
-            p.start = p.y = dw + whole;
-            rlhf_kernels()->product(&p, true, rows, width, tokens);
         }
+        float *out = g->out + row * g->out_stride + col;
+        struct rlhf_operands o = { .a = a, .a_stride = rows, .b = b, .b_stride = RLHF_LANES,
+                                   .panel_size = step * RLHF_LANES, .start = out, .start_stride = g->out_stride,
+                                   .y = out, .y_stride = g->out_stride };
+        rlhf_kernels()->tiles_columns(&o, rows, cols, step);
     }
 }
 
-struct sums {
+struct column_sums {
     const float *x;
-    size_t x_stride, m, n;
+    size_t stride, m, n;
     float *sum;
 };
 
-enum { SUM_COLUMNS = 64 };
-
-static void sum_columns(void *ctx, size_t index)
+static void column_sums_part(void *ctx, size_t index)
 {
-    const struct sums *s = ctx;
-    size_t from = index * SUM_COLUMNS;
-
-    rlhf_kernels()->column_sums(s->x, s->x_stride, s->m, from, smaller(from + SUM_COLUMNS, s->n), s->sum);
+    const struct column_sums *s = ctx;
+    size_t from = index * BLOCK_COLS;
+    rlhf_kernels()->column_sums(s->x + from, s->stride, s->m, least(s->n - from, BLOCK_COLS), s->sum + from);
 }
 
-void rlhf_linear_backward_weight(const float *dy, size_t dy_stride, const float *x, size_t x_stride, size_t m, size_t n,
-                                 size_t k, bool transposed, float *dw, float *db, struct rlhf_pool *pool)
+void rlhf_linear_backward_weight(const float *dy, size_t dy_stride, const float *x, size_t x_stride, size_t m,
+                                 size_t n, size_t k, bool transposed, float *dw, float *db,
+                                 struct rlhf_pool *pool)
 {
-    struct gradient g = { .a = transposed ? x : dy, .b = transposed ? dy : x, .a_stride = transposed ? x_stride : dy_stride,
-                          .b_stride = transposed ? dy_stride : x_stride, .m = m, .rows = transposed ? k : n,
-                          .columns = transposed ? n : k, .dw = dw };
+    struct gradient g = { .a = dy, .b = x, .a_stride = dy_stride, .b_stride = x_stride, .m = m, .rows = n,
+                          .cols = k, .out = dw };
 
-    if (m == 0 || n == 0 || k == 0)
-        return;
-    g.blas = rlhf_blas_sgemm && m >= BLAS_LEAST && n >= BLAS_LEAST && k >= BLAS_LEAST;
-    g.slab = g.blas ? BLAS_SLAB : 56;
-    rlhf_pool_for(m * n * k < SMALL ? NULL : pool, (g.rows + g.slab - 1) / g.slab, gradient_slab, &g);
-    if (db)
-        rlhf_pool_for(m * n < SMALL / 4 ? NULL : pool, (n + SUM_COLUMNS - 1) / SUM_COLUMNS, sum_columns,
-                      &(struct sums){ dy, dy_stride, m, n, db });
+    if (m * n * k < 2 * LEAST_WORK)
+        pool = NULL;
+    if (transposed)
+        g = (struct gradient){ .a = x, .b = dy, .a_stride = x_stride, .b_stride = dy_stride, .m = m, .rows = k,
+                               .cols = n, .out = dw };
+    g.out_stride = g.cols;
+    g.row_blocks = blocks(g.rows, BLOCK_ROWS);
+    g.block_rows = g.row_blocks ? blocks(g.rows, g.row_blocks) : 0;
+    if (rlhf_blas.sgemm && m >= BLAS_LEAST && n >= BLAS_LEAST && k >= BLAS_LEAST)
+        rlhf_pool_for(pool, blocks(g.rows, BLAS_SLAB), gradient_slab, &g);
+    else
+        rlhf_pool_for(pool, g.row_blocks * blocks(g.cols, BLOCK_COLS), gradient_part, &g);
+    if (db) {
+        struct column_sums s = { dy, dy_stride, m, n, db };
+        rlhf_pool_for(pool, blocks(n, BLOCK_COLS), column_sums_part, &s);
+    }
 }

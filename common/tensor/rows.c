@@ -1,287 +1,256 @@
-/* rows.c - operations on rows and elements, split into blocks of rows, elements, or columns (sums over tokens). */
+/* rows.c - operations on rows and elements, split into blocks by their shape. */
+#include "tensor/ops.h"
+
 #include <math.h>
 #include <string.h>
 
 #include "tensor/kernels.h"
 
-enum { BLOCK = 1 << 14, COLUMNS = 64 }; /* elements a task; columns a task */
+/* A task has about this many floats: 5 to 20 us of work, so that waking a thread for it pays. */
+enum { BLOCK_FLOATS = 16384, EMBED_COLS = 64 };
+/* Rows whose gain and shift gradients are summed together before the blocks' sums are. */
+enum { NORM_ROWS = 64 };
 
-static size_t smaller(size_t a, size_t b)
+static size_t least(size_t a, size_t b)
 {
     return a < b ? a : b;
 }
 
-/* What all of these need; each uses its part. */
-struct job {
-    const float *x, *y, *gain, *shift, *mean, *rstd, *table;
-    float *out, *out2, *out3;
+static size_t blocks(size_t count, size_t block)
+{
+    return (count + block - 1) / block;
+}
+
+/* One operation's arguments; each uses those it knows. */
+struct rows {
+    const float *x, *dy, *gain, *shift, *mean_in, *rstd_in, *cos_sin, *position_table;
     const int32_t *token;
     const uint32_t *position;
-    size_t t, c, stride, heads;
+    float *y, *mean, *rstd, *d_position_table, *partial;
     float epsilon;
+    size_t t, c, block, stride, heads;
     bool backward;
-    size_t block; /* rows or elements a task */
 };
 
 static size_t rows_a_task(size_t c)
 {
-    return c < BLOCK ? BLOCK / (c ? c : 1) : 1;
+    return c >= BLOCK_FLOATS ? 1 : BLOCK_FLOATS / (c ? c : 1);
 }
 
-/* Runs task over t rows of c; small ones at once. */
-static void each_rows(struct job *j, void (*task)(void *ctx, size_t index), struct rlhf_pool *pool)
+static void run(struct rlhf_pool *pool, struct rows *r, void (*part)(void *ctx, size_t index))
 {
-    size_t tasks;
-
-    j->block = rows_a_task(j->c);
-    tasks = (j->t + j->block - 1) / j->block;
-    rlhf_pool_for(tasks > 1 ? pool : NULL, tasks, task, j);
+    size_t tasks = blocks(r->t, r->block);
+    rlhf_pool_for(tasks > 1 ? pool : NULL, tasks, part, r);
 }
-
-static void each_columns(struct job *j, void (*task)(void *ctx, size_t index), struct rlhf_pool *pool)
-{
-    size_t tasks = (j->c + COLUMNS - 1) / COLUMNS;
-
-    rlhf_pool_for(j->t * j->c > BLOCK ? pool : NULL, tasks, task, j);
-}
-
-#define ROWS(j, index) \
-    size_t from = (index) * (j)->block, t = smaller((j)->block, (j)->t - from); \
-    size_t at = from * (j)->c
 
 /* ---- embedding ------------------------------------------------------------------------------------- */
 
-static void embed_rows(void *ctx, size_t index)
+static void embed_part(void *ctx, size_t index)
 {
-    const struct job *j = ctx;
-    ROWS(j, index);
+    const struct rows *r = ctx;
+    size_t from = index * r->block, to = least(from + r->block, r->t);
 
-    for (size_t i = 0; i < t; i++) {
-        float *y = j->out + at + i * j->c;
-
-        memcpy(y, j->table + (size_t)j->token[from + i] * j->c, j->c * sizeof *y);
-        if (j->y)
-            rlhf_kernels()->add(j->y + (size_t)j->position[from + i] * j->c, j->c, y);
+    for (size_t i = from; i < to; i++) {
+        memcpy(r->y + i * r->c, r->x + (size_t)r->token[i] * r->c, r->c * sizeof *r->y);
+        if (r->position_table)
+            rlhf_kernels()->add(r->position_table + (size_t)r->position[i] * r->c, r->c, r->y + i * r->c);
     }
 }
 
-void rlhf_embed(const float *table, const int32_t *token, const float *position_table, const uint32_t *position, size_t t,
-                size_t c, float *y, struct rlhf_pool *pool)
+void rlhf_embed(const float *table, const int32_t *token, const float *position_table, const uint32_t *position,
+                size_t t, size_t c, float *y, struct rlhf_pool *pool)
 {
-    struct job j = { .table = table, .token = token, .y = position_table, .position = position, .t = t, .c = c, .out = y };
-
-    each_rows(&j, embed_rows, pool);
+    struct rows r = { .x = table, .token = token, .position_table = position_table, .position = position,
+                      .t = t, .c = c, .y = y, .block = rows_a_task(c) };
+    run(pool, &r, embed_part);
 }
 
-static void embed_columns(void *ctx, size_t index)
+/* Columns are shared out, not tokens: two tokens may be the same row of the table. */
+static void embed_backward_part(void *ctx, size_t index)
 {
-    const struct job *j = ctx;
-    size_t from = index * COLUMNS, width = smaller(COLUMNS, j->c - from);
+    const struct rows *r = ctx;
+    size_t from = index * EMBED_COLS, width = least(r->c - from, EMBED_COLS);
 
-    for (size_t i = 0; i < j->t; i++) {
-        rlhf_kernels()->add(j->x + i * j->c + from, width, j->out + (size_t)j->token[i] * j->c + from);
-        if (j->out2)
-            rlhf_kernels()->add(j->x + i * j->c + from, width, j->out2 + (size_t)j->position[i] * j->c + from);
+    for (size_t i = 0; i < r->t; i++) {
+        const float *dy = r->dy + i * r->c + from;
+        rlhf_kernels()->add(dy, width, r->y + (size_t)r->token[i] * r->c + from);
+        if (r->d_position_table)
+            rlhf_kernels()->add(dy, width, r->d_position_table + (size_t)r->position[i] * r->c + from);
     }
 }
 
 void rlhf_embed_backward(const float *dy, const int32_t *token, const uint32_t *position, size_t t, size_t c,
                          float *d_table, float *d_position_table, struct rlhf_pool *pool)
 {
-    struct job j = { .x = dy, .token = token, .position = position, .t = t, .c = c, .out = d_table,
-                     .out2 = d_position_table };
-
-    each_columns(&j, embed_columns, pool);
+    struct rows r = { .dy = dy, .token = token, .position = position, .t = t, .c = c, .y = d_table,
+                      .d_position_table = d_position_table };
+    rlhf_pool_for(t * c > BLOCK_FLOATS ? pool : NULL, blocks(c, EMBED_COLS), embed_backward_part, &r);
 }
 
 /* ---- norms ----------------------------------------------------------------------------------------- */
 
-static void layernorm_rows(void *ctx, size_t index)
+static void layernorm_part(void *ctx, size_t index)
 {
-    const struct job *j = ctx;
-    ROWS(j, index);
-
-    rlhf_kernels()->layernorm(j->x + at, j->gain, j->shift, j->epsilon, t, j->c, j->out + at, j->out2 + from,
-                              j->out3 + from);
+    const struct rows *r = ctx;
+    size_t from = index * r->block, n = least(r->t - from, r->block);
+    rlhf_kernels()->layernorm(r->x + from * r->c, r->gain, r->shift, r->epsilon, n, r->c, r->y + from * r->c,
+                              r->mean + from, r->rstd + from);
 }
 
-void rlhf_layernorm(const float *x, const float *gain, const float *shift, float epsilon, size_t t, size_t c, float *y,
-                    float *mean, float *rstd, struct rlhf_pool *pool)
+void rlhf_layernorm(const float *x, const float *gain, const float *shift, float epsilon, size_t t, size_t c,
+                    float *y, float *mean, float *rstd, struct rlhf_pool *pool)
 {
-    struct job j = { .x = x, .gain = gain, .shift = shift, .epsilon = epsilon, .t = t, .c = c, .out = y, .out2 = mean,
-                     .out3 = rstd };
-
-    each_rows(&j, layernorm_rows, pool);
+    struct rows r = { .x = x, .gain = gain, .shift = shift, .epsilon = epsilon, .t = t, .c = c, .y = y,
+                      .mean = mean, .rstd = rstd, .block = rows_a_task(c) };
+    run(pool, &r, layernorm_part);
 }
 
-static void layernorm_backward_rows(void *ctx, size_t index)
+static void rmsnorm_part(void *ctx, size_t index)
 {
-    const struct job *j = ctx;
-    ROWS(j, index);
-
-    rlhf_kernels()->layernorm_backward(j->y + at, j->x + at, j->gain, j->mean + from, j->rstd + from, t, j->c, j->out + at);
-}
-
-static void norm_backward_columns(void *ctx, size_t index)
-{
-    const struct job *j = ctx;
-    size_t from = index * COLUMNS;
-
-    rlhf_kernels()->norm_backward_gain(j->y, j->x, j->mean, j->rstd, j->t, j->c, from, smaller(from + COLUMNS, j->c),
-                                       j->out2, j->out3);
-}
-
-void rlhf_layernorm_backward(const float *dy, const float *x, const float *gain, const float *mean, const float *rstd,
-                             size_t t, size_t c, float *dx, float *d_gain, float *d_shift, struct rlhf_pool *pool)
-{
-    struct job j = { .y = dy, .x = x, .gain = gain, .mean = mean, .rstd = rstd, .t = t, .c = c, .out = dx, .out2 = d_gain,
-                     .out3 = d_shift };
-
-    each_rows(&j, layernorm_backward_rows, pool);
-    each_columns(&j, norm_backward_columns, pool);
-}
-
-static void rmsnorm_rows(void *ctx, size_t index)
-{
-    const struct job *j = ctx;
-    ROWS(j, index);
-
-    rlhf_kernels()->rmsnorm(j->x + at, j->gain, j->epsilon, t, j->c, j->out + at, j->out3 + from);
+    const struct rows *r = ctx;
+    size_t from = index * r->block, n = least(r->t - from, r->block);
+    rlhf_kernels()->rmsnorm(r->x + from * r->c, r->gain, r->epsilon, n, r->c, r->y + from * r->c,
+                            r->rstd + from);
 }
 
 void rlhf_rmsnorm(const float *x, const float *gain, float epsilon, size_t t, size_t c, float *y, float *rstd,
                   struct rlhf_pool *pool)
 {
-    struct job j = { .x = x, .gain = gain, .epsilon = epsilon, .t = t, .c = c, .out = y, .out3 = rstd };
-
-    each_rows(&j, rmsnorm_rows, pool);
+    struct rows r = { .x = x, .gain = gain, .epsilon = epsilon, .t = t, .c = c, .y = y, .rstd = rstd,
+                      .block = rows_a_task(c) };
+    run(pool, &r, rmsnorm_part);
 }
 
-static void rmsnorm_backward_rows(void *ctx, size_t index)
+/* Block b's sums go to partial[b][gain C | shift C]. */
+static void norm_backward_part(void *ctx, size_t index)
 {
-    const struct job *j = ctx;
-    ROWS(j, index);
+    const struct rows *r = ctx;
+    size_t from = index * NORM_ROWS, n = least(r->t - from, NORM_ROWS), at = from * r->c;
+    float *d_gain = r->partial + index * 2 * r->c;
 
-    rlhf_kernels()->rmsnorm_backward(j->y + at, j->x + at, j->gain, j->rstd + from, t, j->c, j->out + at);
+    memset(d_gain, 0, 2 * r->c * sizeof *d_gain);
+    if (r->mean_in)
+        rlhf_kernels()->layernorm_backward(r->dy + at, r->x + at, r->gain, r->mean_in + from, r->rstd_in + from,
+                                           n, r->c, r->y + at, d_gain, d_gain + r->c);
+    else
+        rlhf_kernels()->rmsnorm_backward(r->dy + at, r->x + at, r->gain, r->rstd_in + from, n, r->c, r->y + at,
+                                         d_gain);
 }
 
-void rlhf_rmsnorm_backward(const float *dy, const float *x, const float *gain, const float *rstd, size_t t, size_t c,
-                           float *dx, float *d_gain, struct rlhf_pool *pool)
+static void norm_backward(struct rows *r, float *d_gain, float *d_shift, struct rlhf_pool *pool)
 {
-    struct job j = { .y = dy, .x = x, .gain = gain, .rstd = rstd, .t = t, .c = c, .out = dx, .out2 = d_gain };
+    size_t tasks = blocks(r->t, NORM_ROWS);
 
-    each_rows(&j, rmsnorm_backward_rows, pool);
-    each_columns(&j, norm_backward_columns, pool);
+    r->block = NORM_ROWS;
+    r->partial = rlhf_shared_scratch(tasks * 2 * r->c);
+    run(r->t * r->c > BLOCK_FLOATS ? pool : NULL, r, norm_backward_part);
+    rlhf_kernels()->column_sums(r->partial, 2 * r->c, tasks, r->c, d_gain);
+    if (d_shift)
+        rlhf_kernels()->column_sums(r->partial + r->c, 2 * r->c, tasks, r->c, d_shift);
 }
 
-/* ---- elements -------------------------------------------------------------------------------------- */
-
-static void each_elements(struct job *j, size_t count, void (*task)(void *ctx, size_t index), struct rlhf_pool *pool)
+void rlhf_layernorm_backward(const float *dy, const float *x, const float *gain, const float *mean,
+                             const float *rstd, size_t t, size_t c, float *dx, float *d_gain, float *d_shift,
+                             struct rlhf_pool *pool)
 {
-    j->t = count;
-    j->c = 1;
-    each_rows(j, task, pool);
+    struct rows r = { .dy = dy, .x = x, .gain = gain, .mean_in = mean, .rstd_in = rstd, .t = t, .c = c, .y = dx };
+    norm_backward(&r, d_gain, d_shift, pool);
 }
 
-static void gelu_elements(void *ctx, size_t index)
+void rlhf_rmsnorm_backward(const float *dy, const float *x, const float *gain, const float *rstd, size_t t,
+                           size_t c, float *dx, float *d_gain, struct rlhf_pool *pool)
 {
-    const struct job *j = ctx;
-    ROWS(j, index);
+    struct rows r = { .dy = dy, .x = x, .gain = gain, .rstd_in = rstd, .t = t, .c = c, .y = dx };
+    norm_backward(&r, d_gain, NULL, pool);
+}
 
-    rlhf_kernels()->gelu(j->x + at, t, j->out + at);
+/* ---- activations ----------------------------------------------------------------------------------- */
+
+static void gelu_part(void *ctx, size_t index)
+{
+    const struct rows *r = ctx;
+    size_t from = index * r->block, n = least(r->t - from, r->block);
+    if (r->dy)
+        rlhf_kernels()->gelu_backward(r->dy + from, r->x + from, n, r->y + from);
+    else
+        rlhf_kernels()->gelu(r->x + from, n, r->y + from);
 }
 
 void rlhf_gelu(const float *x, size_t count, float *y, struct rlhf_pool *pool)
 {
-    each_elements(&(struct job){ .x = x, .out = y }, count, gelu_elements, pool);
-}
-
-static void gelu_backward_elements(void *ctx, size_t index)
-{
-    const struct job *j = ctx;
-    ROWS(j, index);
-
-    rlhf_kernels()->gelu_backward(j->y + at, j->x + at, t, j->out + at);
+    struct rows r = { .x = x, .t = count, .y = y, .block = BLOCK_FLOATS };
+    run(pool, &r, gelu_part);
 }
 
 void rlhf_gelu_backward(const float *dy, const float *x, size_t count, float *dx, struct rlhf_pool *pool)
 {
-    each_elements(&(struct job){ .y = dy, .x = x, .out = dx }, count, gelu_backward_elements, pool);
+    struct rows r = { .x = x, .dy = dy, .t = count, .y = dx, .block = BLOCK_FLOATS };
+    run(pool, &r, gelu_part);
 }
 
-static void add_elements(void *ctx, size_t index)
+static void swiglu_part(void *ctx, size_t index)
 {
-    const struct job *j = ctx;
-    ROWS(j, index);
-
-    rlhf_kernels()->add(j->x + at, t, j->out + at);
-}
-
-void rlhf_add(const float *x, size_t count, float *y, struct rlhf_pool *pool)
-{
-    each_elements(&(struct job){ .x = x, .out = y }, count, add_elements, pool);
-}
-
-static void swiglu_rows(void *ctx, size_t index)
-{
-    const struct job *j = ctx;
-    ROWS(j, index);
-
-    rlhf_kernels()->swiglu(j->x + 2 * at, t, j->c, j->out + at);
+    const struct rows *r = ctx;
+    size_t from = index * r->block, n = least(r->t - from, r->block);
+    if (r->dy)
+        rlhf_kernels()->swiglu_backward(r->dy + from * r->c, r->x + from * 2 * r->c, n, r->c,
+                                        r->y + from * 2 * r->c);
+    else
+        rlhf_kernels()->swiglu(r->x + from * 2 * r->c, n, r->c, r->y + from * r->c);
 }
 
 void rlhf_swiglu(const float *gate_up, size_t t, size_t m, float *y, struct rlhf_pool *pool)
 {
-    struct job j = { .x = gate_up, .t = t, .c = m, .out = y };
-
-    each_rows(&j, swiglu_rows, pool);
-}
-
-static void swiglu_backward_rows(void *ctx, size_t index)
-{
-    const struct job *j = ctx;
-    ROWS(j, index);
-
-    rlhf_kernels()->swiglu_backward(j->y + at, j->x + 2 * at, t, j->c, j->out + 2 * at);
+    struct rows r = { .x = gate_up, .t = t, .c = m, .y = y, .block = rows_a_task(m) };
+    run(pool, &r, swiglu_part);
 }
 
 void rlhf_swiglu_backward(const float *dy, const float *gate_up, size_t t, size_t m, float *d_gate_up,
                           struct rlhf_pool *pool)
 {
-    struct job j = { .y = dy, .x = gate_up, .t = t, .c = m, .out = d_gate_up };
-
-    each_rows(&j, swiglu_backward_rows, pool);
+    struct rows r = { .x = gate_up, .dy = dy, .t = t, .c = m, .y = d_gate_up, .block = rows_a_task(m) };
+    run(pool, &r, swiglu_part);
 }
 
-/* ---- rotary ---------------------------------------------------------------------------------------- */
+static void add_part(void *ctx, size_t index)
+{
+    const struct rows *r = ctx;
+    size_t from = index * r->block;
+    rlhf_kernels()->add(r->x + from, least(r->t - from, r->block), r->y + from);
+}
+
+void rlhf_add(const float *x, size_t count, float *y, struct rlhf_pool *pool)
+{
+    struct rows r = { .x = x, .t = count, .y = y, .block = BLOCK_FLOATS };
+    run(pool, &r, add_part);
+}
+
+/* ---- rotary embedding ------------------------------------------------------------------------------ */
 
 /* Su et al. 2021: pair j of D/2 turns by position·theta^(-2j/D). */
 void rlhf_rope_table(float theta, size_t context, size_t d, float *cos_sin)
 {
-    for (size_t p = 0; p < context; p++)
-        for (size_t j = 0; j < d / 2; j++) {
-            /* in single precision where transformers is: inverse frequency and angle */
-            float inverse = (float)(1 / pow((double)theta, 2 * (double)j / (double)d)), angle = (float)p * inverse;
-
-            cos_sin[p * d + j] = (float)cos((double)angle);
-            cos_sin[p * d + d / 2 + j] = (float)sin((double)angle);
+    for (size_t j = 0; j < d / 2; j++) {
+        double turn = pow((double)theta, -2.0 * (double)j / (double)d);
+        for (size_t p = 0; p < context; p++) {
+            cos_sin[p * d + j] = (float)cos((double)p * turn);
+            cos_sin[p * d + d / 2 + j] = (float)sin((double)p * turn);
         }
+    }
 }
 
-static void rope_rows(void *ctx, size_t index)
+static void rope_part(void *ctx, size_t index)
 {
-    const struct job *j = ctx;
-    size_t from = index * j->block, t = smaller(j->block, j->t - from);
-
-    rlhf_kernels()->rope(j->out + from * j->stride, j->stride, j->heads, j->c / j->heads, j->position + from, t, j->table,
-                         j->backward);
+    const struct rows *r = ctx;
+    size_t from = index * r->block;
+    rlhf_kernels()->rope(r->y + from * r->stride, r->stride, r->heads, r->c, r->position + from,
+                         least(r->t - from, r->block), r->cos_sin, r->backward);
 }
 
-void rlhf_rope(float *x, size_t stride, size_t heads, size_t d, const uint32_t *position, size_t t, const float *cos_sin,
-               bool backward, struct rlhf_pool *pool)
+void rlhf_rope(float *x, size_t stride, size_t heads, size_t d, const uint32_t *position, size_t t,
+               const float *cos_sin, bool backward, struct rlhf_pool *pool)
 {
-    struct job j = { .out = x, .stride = stride, .heads = heads, .c = heads * d, .position = position, .t = t,
-                     .table = cos_sin, .backward = backward };
-
-    each_rows(&j, rope_rows, pool);
+    struct rows r = { .y = x, .stride = stride, .heads = heads, .c = d, .position = position, .t = t,
+                      .cos_sin = cos_sin, .backward = backward, .block = rows_a_task(heads * d) };
+    run(pool, &r, rope_part);
 }

@@ -1,56 +1,55 @@
+/* scratch.c - memory that an operation needs beyond its results, kept for each thread. */
 #include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 
+#include "base/check.h"
 #include "base/memory.h"
 #include "tensor/kernels.h"
 
-enum { SLOTS = 4 };
+enum { OWN, SHARED, KINDS };
 
-struct scratch {
-    float *memory[SLOTS];
-    size_t count[SLOTS];
+struct block {
+    float *floats;
+    size_t count;
 };
 
 static pthread_key_t key;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
+static __thread struct block blocks[KINDS];
 
-static void let_go(void *p)
+static void free_blocks(void *of_thread)
 {
-    struct scratch *s = p;
-
-    for (unsigned i = 0; i < SLOTS; i++)
-        free(s->memory[i]);
-    free(s);
+    struct block *b = of_thread;
+    for (size_t i = 0; i < KINDS; i++) {
+        free(b[i].floats);
+        b[i] = (struct block){ 0 };
+    }
 }
 
 static void make_key(void)
 {
-    if (pthread_key_create(&key, let_go) != 0)
-        abort();
+    RLHF_ASSERT(pthread_key_create(&key, free_blocks) == 0);
 }
 
-_Noreturn static void no_memory(size_t count)
+static float *grow(struct block *b, size_t floats)
 {
-    fprintf(stderr, "no memory for %zu floats of scratch\n", count);
-    abort();
+    if (floats > b->count) {
+        pthread_once(&once, make_key);
+        pthread_setspecific(key, blocks);
+        free(b->floats);
+        b->count = floats + floats / 4; /* so that growing batches do not allocate each time */
+        b->floats = rlhf_aligned_new(b->count, sizeof *b->floats, NULL);
+        RLHF_ASSERT(b->floats); /* operations cannot fail; these few MB are part of being able to run */
+    }
+    return b->floats;
 }
 
-float *rlhf_scratch(unsigned slot, size_t count)
+float *rlhf_scratch(size_t floats)
 {
-    struct scratch *s;
+    return grow(&blocks[OWN], floats);
+}
 
-    pthread_once(&once, make_key);
-    if (!(s = pthread_getspecific(key))) {
-        if (!(s = calloc(1, sizeof *s)) || pthread_setspecific(key, s) != 0)
-            no_memory(count);
-    }
-    if (s->count[slot] < count) {
-        free(s->memory[slot]);
-        count += count / 4; /* so that slowly growing sequences do not allocate each time */
-        if (!(s->memory[slot] = rlhf_aligned_new(count, sizeof(float), NULL)))
-            no_memory(count);
-        s->count[slot] = count;
-    }
-    return s->memory[slot];
+float *rlhf_shared_scratch(size_t floats)
+{
+    return grow(&blocks[SHARED], floats);
 }

@@ -1,128 +1,150 @@
-/* vocab.c - log-probs of targets under a vocabulary's softmax, without holding all logits. */
+/* vocab.c - log-probs over a vocabulary, logits in tiles only.
+ *
+ * A row's sums are those of its chunks of CHUNK columns, joined in order: whoever computes a chunk, and
+ * whether the logits come from a product or from memory, the bits are the same. */
+#include "tensor/ops.h"
+
 #include <string.h>
 
 #include "tensor/kernels.h"
 
-enum {
-    BLOCK_ROWS = 56,            /* a task's rows: four tiles of fourteen */
-    GRADIENT_FLOATS = 1 << 22,  /* of logits held at a time backwards    */
-};
+enum { CHUNK = 512, BLOCK_ROWS = 112, BLOCK_K = 256 };
 
-static size_t smaller(size_t a, size_t b)
+static size_t least(size_t a, size_t b)
 {
     return a < b ? a : b;
 }
 
-struct job {
-    const struct rlhf_packed *w, *w_back;
-    const float *hidden, *lse_in, *entropy_in, *d_logprob, *d_entropy;
-    const int32_t *target;
-    size_t n; /* rows */
-    float scale;
-    float *logprob, *entropy, *lse, *logits, *d_hidden;
-};
-
-static void logits_of(const struct job *j, size_t row, size_t rows, size_t from, size_t count, float *logits, size_t stride)
+static size_t blocks(size_t count, size_t block)
 {
-    struct rlhf_product p = { .a = j->hidden + row * j->w->k, .a_stride = j->w->k, .b = j->w->panels + from * j->w->k,
-                              .b_stride = 16, .panel_size = 16 * j->w->k, .y = logits, .y_stride = stride };
-
-    rlhf_kernels()->product(&p, false, rows, count, j->w->k);
+    return (count + block - 1) / block;
 }
 
-static void forward(void *ctx, size_t index)
+struct vocab {
+    const struct rlhf_packed *w, *back;
+    const float *hidden, *lse, *entropy, *d_logprob, *d_entropy;
+    const int32_t *target;
+    size_t n, chunks, row_blocks, chunks_a_task;
+    float scale; /* 1/temperature */
+    float *mst;    /* [n][chunks][3], and behind it the targets' logits [n] */
+    float *target_logit;
+    size_t chunk;  /* backward: the one being done */
+    float *logits; /* backward: [n][CHUNK], its logits and then their gradient */
+    float *d_hidden;
+};
+
+/* Columns [col, col + cols) of start + x·w over k from .. to - 1, one chain as in rlhf_linear(); x begins at `from`. */
+static void product(const struct rlhf_packed *w, const float *x, size_t x_stride, size_t m, size_t col, size_t cols,
+                    size_t from, size_t to, const float *start, float *y, size_t y_stride)
 {
-    const struct job *j = ctx;
-    size_t row = index * BLOCK_ROWS, rows = smaller(BLOCK_ROWS, j->n - row), v = j->w->n;
-    size_t chunks = (v + RLHF_VOCAB_CHUNK - 1) / RLHF_VOCAB_CHUNK;
-    float *logits = rlhf_scratch(0, BLOCK_ROWS * RLHF_VOCAB_CHUNK), *m = rlhf_scratch(1, 3 * rows * chunks);
-    float *s = m + rows * chunks, *t = s + rows * chunks, chosen[BLOCK_ROWS];
+    struct rlhf_operands o = { .a = x, .a_stride = x_stride, .b = w->panels + col * w->k + from * RLHF_LANES,
+                               .b_stride = RLHF_LANES, .panel_size = w->k * RLHF_LANES, .start = start,
+                               .start_stride = y_stride, .y = y, .y_stride = y_stride };
+    do {
+        size_t step = least(to - from, BLOCK_K);
+        rlhf_kernels()->tiles(&o, m, cols, step);
+        from += step;
+        o.a += step;
+        o.b += step * RLHF_LANES;
+        o.start = y;
+    } while (from < to);
+}
 
-    for (size_t c = 0; c < chunks; c++) {
-        size_t from = c * RLHF_VOCAB_CHUNK, count = smaller(RLHF_VOCAB_CHUNK, v - from);
+static void logprobs_part(void *ctx, size_t index)
+{
+    const struct vocab *v = ctx;
+    size_t row = index % v->row_blocks * BLOCK_ROWS, m = least(v->n - row, BLOCK_ROWS);
+    size_t first = index / v->row_blocks * v->chunks_a_task, last = least(first + v->chunks_a_task, v->chunks);
+    float *logits = rlhf_scratch(BLOCK_ROWS * CHUNK);
 
-        logits_of(j, row, rows, from, count, logits, RLHF_VOCAB_CHUNK);
-        for (size_t r = 0; r < rows; r++) {
-            size_t target = (size_t)j->target[row + r], at = r * chunks + c;
-
-            rlhf_kernels()->vocab_chunk(logits + r * RLHF_VOCAB_CHUNK, count, j->scale, &m[at], &s[at], &t[at]);
-            if (target >= from && target < from + count)
-                chosen[r] = logits[r * RLHF_VOCAB_CHUNK + target - from];
+    for (size_t chunk = first; chunk < last; chunk++) {
+        size_t col = chunk * CHUNK, cols = least(v->w->n - col, CHUNK);
+        product(v->w, v->hidden + row * v->w->k, v->w->k, m, col, cols, 0, v->w->k, NULL, logits, CHUNK);
+        for (size_t i = 0; i < m; i++) {
+            size_t at = (size_t)v->target[row + i] - col;
+            rlhf_kernels()->vocab_chunk(logits + i * CHUNK, cols, v->scale,
+                                        v->mst + ((row + i) * v->chunks + chunk) * 3);
+            if (at < cols)
+                v->target_logit[row + i] = logits[i * CHUNK + at];
         }
     }
-    for (size_t r = 0; r < rows; r++) {
-        float max, log_sum;
+}
 
-        rlhf_kernels()->vocab_join(m + r * chunks, s + r * chunks, t + r * chunks, chunks, &max, &log_sum,
-                                   j->entropy ? &j->entropy[row + r] : NULL);
-        j->lse[row + r] = max + log_sum;
-        j->logprob[row + r] = chosen[r] * j->scale - max - log_sum;
-    }
+/* The scaled logit is rounded as the kernels round it. In double the rest is exact enough for any order. */
+static float logprob_of(float logit, float scale, float most, float log_sum)
+{
+    float z = logit * scale;
+    return (float)((double)z - (double)most - (double)log_sum);
 }
 
 void rlhf_vocab_logprobs(const struct rlhf_packed *w, const float *hidden, const int32_t *target, size_t n,
                          float temperature, float *logprob, float *entropy, float *lse, struct rlhf_pool *pool)
 {
-    struct job j = { .w = w, .hidden = hidden, .target = target, .n = n, .scale = 1 / temperature, .logprob = logprob,
-                     .entropy = entropy, .lse = lse };
+    struct vocab v = { .w = w, .hidden = hidden, .target = target, .n = n, .chunks = blocks(w->n, CHUNK),
+                       .row_blocks = blocks(n, BLOCK_ROWS), .scale = 1.0f / temperature };
 
-    rlhf_pool_for(pool, (n + BLOCK_ROWS - 1) / BLOCK_ROWS, forward, &j);
+    if (n == 0)
+        return;
+    v.mst = rlhf_shared_scratch(n * v.chunks * 3 + n);
+    v.target_logit = v.mst + n * v.chunks * 3;
+    v.chunks_a_task = v.row_blocks >= 16 ? v.chunks : blocks(v.chunks, blocks(32, v.row_blocks));
+    rlhf_pool_for(n * w->n * w->k < (1 << 20) ? NULL : pool, v.row_blocks * blocks(v.chunks, v.chunks_a_task),
+                  logprobs_part, &v);
+    for (size_t i = 0; i < n; i++) {
+        float most, log_sum;
+        rlhf_kernels()->vocab_join(v.mst + i * v.chunks * 3, v.chunks, &most, &log_sum,
+                                   entropy ? &entropy[i] : NULL);
+        lse[i] = most + log_sum;
+        logprob[i] = logprob_of(v.target_logit[i], v.scale, most, log_sum);
+    }
 }
 
 float rlhf_vocab_logprob_row(const float *logits, size_t v, float temperature, int32_t target)
 {
-    size_t chunks = (v + RLHF_VOCAB_CHUNK - 1) / RLHF_VOCAB_CHUNK;
-    float *m = rlhf_scratch(1, 3 * chunks), *s = m + chunks, *t = s + chunks, scale = 1 / temperature, max, log_sum;
+    float scale = 1.0f / temperature, most, log_sum;
+    size_t chunks = blocks(v, CHUNK);
+    float *mst = rlhf_scratch(chunks * 3);
 
-    for (size_t c = 0; c < chunks; c++) {
-        size_t from = c * RLHF_VOCAB_CHUNK;
-
-        rlhf_kernels()->vocab_chunk(logits + from, smaller(RLHF_VOCAB_CHUNK, v - from), scale, &m[c], &s[c], &t[c]);
-    }
-    rlhf_kernels()->vocab_join(m, s, t, chunks, &max, &log_sum, NULL);
-    return logits[target] * scale - max - log_sum;
+    for (size_t chunk = 0; chunk < chunks; chunk++)
+        rlhf_kernels()->vocab_chunk(logits + chunk * CHUNK, least(v - chunk * CHUNK, CHUNK), scale, mst + 3 * chunk);
+    rlhf_kernels()->vocab_join(mst, chunks, &most, &log_sum, NULL);
+    return logprob_of(logits[target], scale, most, log_sum);
 }
 
-/* ---- backwards: a block of rows at a time, its logits held ------------------------------------------- */
+/* ---- backward -------------------------------------------------------------------------------------- */
 
-static void gradient_rows(void *ctx, size_t index)
+static void gradient_part(void *ctx, size_t index)
 {
-    const struct job *j = ctx;
-    size_t row = index * BLOCK_ROWS, rows = smaller(BLOCK_ROWS, j->n - row), v = j->w->n, wide = rlhf_round16(v);
-    struct rlhf_product back = { .a = j->logits + row * wide, .a_stride = wide, .b = j->w_back->panels, .b_stride = 16,
-                                 .panel_size = 16 * j->w_back->k, .y = j->d_hidden + row * j->w->k, .y_stride = j->w->k };
+    const struct vocab *v = ctx;
+    size_t row = index * BLOCK_ROWS, m = least(v->n - row, BLOCK_ROWS), c = v->w->k;
+    size_t col = v->chunk * CHUNK, cols = least(v->w->n - col, CHUNK);
+    float *logits = v->logits + row * CHUNK, *d_hidden = v->d_hidden + row * c;
 
-    for (size_t from = 0; from < v; from += RLHF_VOCAB_CHUNK) {
-        size_t count = smaller(RLHF_VOCAB_CHUNK, v - from);
-
-        logits_of(j, row, rows, from, count, j->logits + row * wide + from, wide);
-        for (size_t r = row; r < row + rows; r++)
-            rlhf_kernels()->vocab_gradient(j->logits + r * wide + from, count, j->scale, j->lse_in[r],
-                                           j->entropy_in ? j->entropy_in[r] : 0, (size_t)j->target[r] - from,
-                                           j->d_logprob[r], j->d_entropy ? j->d_entropy[r] : 0);
-    }
-    rlhf_kernels()->product(&back, false, rows, j->w->k, v);
+    product(v->w, v->hidden + row * c, c, m, col, cols, 0, c, NULL, logits, CHUNK);
+    for (size_t i = 0; i < m; i++)
+        rlhf_kernels()->vocab_gradient(logits + i * CHUNK, cols, v->scale, v->lse[row + i],
+                                       v->d_entropy ? v->entropy[row + i] : 0, (size_t)v->target[row + i] - col,
+                                       v->d_logprob[row + i], v->d_entropy ? v->d_entropy[row + i] : 0);
+    product(v->back, logits, CHUNK, m, 0, c, col, col + cols, v->chunk ? d_hidden : NULL, d_hidden, c);
 }
 
-void rlhf_vocab_logprobs_backward(const struct rlhf_packed *w, const struct rlhf_packed *w_back, const float *hidden,
-                                  const int32_t *target, size_t n, float temperature, const float *lse,
-                                  const float *entropy, const float *d_logprob, const float *d_entropy, float *d_hidden,
-                                  float *d_w, struct rlhf_pool *pool)
+void rlhf_vocab_logprobs_backward(const struct rlhf_packed *w, const struct rlhf_packed *w_back,
+                                  const float *hidden, const int32_t *target, size_t n, float temperature,
+                                  const float *lse, const float *entropy, const float *d_logprob,
+                                  const float *d_entropy, float *d_hidden, float *d_w, struct rlhf_pool *pool)
 {
-    size_t wide = rlhf_round16(w->n), block = GRADIENT_FLOATS / wide / BLOCK_ROWS * BLOCK_ROWS;
+    struct vocab v = { .w = w, .back = w_back, .hidden = hidden, .lse = lse, .entropy = entropy,
+                       .d_logprob = d_logprob, .d_entropy = d_entropy, .target = target, .n = n,
+                       .chunks = blocks(w->n, CHUNK), .row_blocks = blocks(n, BLOCK_ROWS),
+                       .scale = 1.0f / temperature, .d_hidden = d_hidden };
 
-    if (block == 0)
-        block = BLOCK_ROWS;
-    for (size_t row = 0; row < n; row += block) {
-        size_t rows = smaller(block, n - row);
-        struct job j = { .w = w, .w_back = w_back, .hidden = hidden + row * w->k, .target = target + row, .n = rows,
-                         .scale = 1 / temperature, .lse_in = lse + row, .entropy_in = entropy ? entropy + row : NULL,
-                         .d_logprob = d_logprob + row, .d_entropy = d_entropy ? d_entropy + row : NULL,
-                         .d_hidden = d_hidden + row * w->k };
-
-        /* slot 2 of this thread; the tasks' products use none of it */
-        j.logits = rlhf_scratch(2, smaller(block, n) * wide);
-        rlhf_pool_for(pool, (rows + BLOCK_ROWS - 1) / BLOCK_ROWS, gradient_rows, &j);
-        rlhf_linear_backward_weight(j.logits, wide, j.hidden, w->k, rows, w->n, w->k, false, d_w, NULL, pool);
+    if (n == 0)
+        return;
+    v.logits = rlhf_shared_scratch(n * CHUNK);
+    for (v.chunk = 0; v.chunk < v.chunks; v.chunk++) {
+        size_t col = v.chunk * CHUNK, cols = least(w->n - col, CHUNK);
+        rlhf_pool_for(pool, v.row_blocks, gradient_part, &v);
+        rlhf_linear_backward_weight(v.logits, CHUNK, hidden, w->k, n, cols, w->k, false, d_w + col * w->k, NULL,
+                                    pool);
     }
 }

@@ -1,7 +1,9 @@
-/* tile.c - the micro-kernel: up to 14 rows by up to 8 panels of 16 columns, all of k, in registers. Every output is one chain of FMAs in
- * k order, whatever the tile: a row's bits depend neither on the rows beside it nor on the kernel set. */
-#include "tensor/kernel/set.h"
+/* tile.c - the micro-kernel: up to 14 rows by up to 8 panels of 16 columns, all of k, in registers.
+ *
+ * Each output is one chain of FMAs in k order, whatever the tile: so a row's bits depend neither on the rows
+ * beside it nor on the kernel set. */
 #include "tensor/kernel/lanes.h"
+#include "tensor/kernel/table.h"
 
 #if defined(__clang__)
 #define UNROLL _Pragma("clang loop unroll(full)")
@@ -39,7 +41,7 @@ INLINE void step(const int rows, const int panels, const int columns, v16 acc[MO
     }
 }
 
-INLINE void tile(const int rows, const int panels, const int columns, const struct rlhf_product *o, size_t k)
+INLINE void tile(const int rows, const int panels, const int columns, const struct rlhf_operands *o, size_t k)
 {
     v16 acc[MOST_ROWS][MOST_PANELS];
     const float *b = o->b, *row[5];
@@ -71,14 +73,14 @@ INLINE void tile(const int rows, const int panels, const int columns, const stru
             v16_store(o->y + (size_t)r * o->y_stride + 16 * v, acc[r][v]);
 }
 
-typedef void tile_fn(const struct rlhf_product *o, size_t k);
+typedef void tile_fn(const struct rlhf_operands *o, size_t k);
 
 #define DEFINE(rows, panels) \
-    static void tile_##rows##_##panels(const struct rlhf_product *o, size_t k) \
+    static void tile_##rows##_##panels(const struct rlhf_operands *o, size_t k) \
     { \
         tile(rows, panels, 0, o, k); \
     } \
-    static void columns_##rows##_##panels(const struct rlhf_product *o, size_t k) \
+    static void columns_##rows##_##panels(const struct rlhf_operands *o, size_t k) \
     { \
         tile(rows, panels, 1, o, k); \
     }
@@ -92,10 +94,10 @@ static tile_fn *const tile_by_columns[MOST_PANELS + 1][MOST_ROWS + 1] = { TILES(
 static const float zeros[16 * MOST_PANELS];
 
 /* The last tile of a product may be narrower than its panels: it works on a copy. */
-static void tile_part(tile_fn *fn, const struct rlhf_product *o, size_t rows, size_t panels, size_t cols, size_t k)
+static void tile_part(tile_fn *fn, const struct rlhf_operands *o, size_t rows, size_t panels, size_t cols, size_t k)
 {
     float y[MOST_ROWS * MOST_PANELS * 16];
-    struct rlhf_product part = *o;
+    struct rlhf_operands part = *o;
 
     part.start = part.y = y;
     part.start_stride = part.y_stride = 16 * panels;
@@ -108,10 +110,10 @@ static void tile_part(tile_fn *fn, const struct rlhf_product *o, size_t rows, si
         memcpy(o->y + r * o->y_stride, y + r * 16 * panels, cols * sizeof *y);
 }
 
-static void cut(tile_fn *const table[MOST_PANELS + 1][MOST_ROWS + 1], size_t a_row, const struct rlhf_product *o,
+static void cut(tile_fn *const table[MOST_PANELS + 1][MOST_ROWS + 1], size_t a_row, const struct rlhf_operands *o,
                 size_t m, size_t cols, size_t k)
 {
-    struct rlhf_product at = *o;
+    struct rlhf_operands at = *o;
     size_t widest = MOST_PANELS, panels;
 
     if (m == 0 || cols == 0)
@@ -141,10 +143,51 @@ static void cut(tile_fn *const table[MOST_PANELS + 1][MOST_ROWS + 1], size_t a_r
     }
 }
 
-void KERNEL(product)(const struct rlhf_product *o, bool by_columns, size_t m, size_t cols, size_t k)
+void KERNEL(tiles)(const struct rlhf_operands *o, size_t m, size_t cols, size_t k)
 {
-    if (by_columns)
-        cut(tile_by_columns, 1, o, m, cols, k);
-    else
-        cut(tile_by_rows, o->a_stride, o, m, cols, k);
+    cut(tile_by_rows, o->a_stride, o, m, cols, k);
+}
+
+void KERNEL(tiles_columns)(const struct rlhf_operands *o, size_t m, size_t cols, size_t k)
+{
+    cut(tile_by_columns, 1, o, m, cols, k);
+}
+
+/* 4 by 4 at a time, with shuffles that every processor has. */
+typedef float quad __attribute__((vector_size(16)));
+#define SHUFFLE __builtin_shufflevector
+
+INLINE void transpose_4(const float *from, size_t stride, float *to)
+{
+    quad a, b, c, d;
+
+    memcpy(&a, from, sizeof a);
+    memcpy(&b, from + stride, sizeof b);
+    memcpy(&c, from + 2 * stride, sizeof c);
+    memcpy(&d, from + 3 * stride, sizeof d);
+    quad ab = SHUFFLE(a, b, 0, 4, 1, 5), cd = SHUFFLE(c, d, 0, 4, 1, 5);
+    quad AB = SHUFFLE(a, b, 2, 6, 3, 7), CD = SHUFFLE(c, d, 2, 6, 3, 7);
+    a = SHUFFLE(ab, cd, 0, 1, 4, 5);
+    b = SHUFFLE(ab, cd, 2, 3, 6, 7);
+    c = SHUFFLE(AB, CD, 0, 1, 4, 5);
+    d = SHUFFLE(AB, CD, 2, 3, 6, 7);
+    memcpy(to, &a, sizeof a);
+    memcpy(to + 16, &b, sizeof b);
+    memcpy(to + 32, &c, sizeof c);
+    memcpy(to + 48, &d, sizeof d);
+}
+
+void KERNEL(transpose_panel)(const float *from, size_t stride, size_t rows, size_t cols, float *to)
+{
+    size_t quads = rows / 4 * 4, col = 0;
+
+    for (; col + 4 <= cols; col += 4)
+        for (size_t r = 0; r < quads; r += 4)
+            transpose_4(from + r * stride + col, stride, to + col * 16 + r);
+    for (; col < cols; col++)
+        for (size_t r = 0; r < quads; r++)
+            to[col * 16 + r] = from[r * stride + col];
+    for (size_t r = quads; r < 16; r++)
+        for (col = 0; col < cols; col++)
+            to[col * 16 + r] = r < rows ? from[r * stride + col] : 0;
 }

@@ -1,0 +1,29 @@
+/* table.c - this kernel set as a table. */
+#include "tensor/kernel/table.h"
+
+#define ROW(name) .name = KERNEL(name)
+
+const struct rlhf_kernels KERNEL(table) = {
+    .set = KERNEL_SET,
+    ROW(tiles),
+    ROW(tiles_columns),
+    ROW(transpose_panel),
+    ROW(layernorm),
+    ROW(layernorm_backward),
+    ROW(rmsnorm),
+    ROW(rmsnorm_backward),
+    ROW(gelu),
+    ROW(gelu_backward),
+    ROW(swiglu),
+    ROW(swiglu_backward),
+    ROW(add),
+    ROW(rope),
+    ROW(column_sums),
+    ROW(attention),
+    ROW(attention_backward),
+    ROW(vocab_chunk),
+    ROW(vocab_join),
+    ROW(vocab_gradient),
+    ROW(adamw),
+    ROW(sum_squares),
+};

@@ -1,0 +1,36 @@
+/* table.h - declares this kernel set's functions; table.c lists them. */
+#ifndef RLHF_TENSOR_KERNEL_TABLE_H
+#define RLHF_TENSOR_KERNEL_TABLE_H
+
+#include "tensor/kernel/name.h"
+#include "tensor/kernels.h"
+
+void KERNEL(tiles)(const struct rlhf_operands *o, size_t m, size_t cols, size_t k);
+void KERNEL(tiles_columns)(const struct rlhf_operands *o, size_t m, size_t cols, size_t k);
+void KERNEL(transpose_panel)(const float *from, size_t stride, size_t rows, size_t cols, float *to);
+void KERNEL(layernorm)(const float *x, const float *gain, const float *shift, float epsilon, size_t t, size_t c,
+                       float *y, float *mean, float *rstd);
+void KERNEL(layernorm_backward)(const float *dy, const float *x, const float *gain, const float *mean,
+                                const float *rstd, size_t t, size_t c, float *dx, float *d_gain, float *d_shift);
+void KERNEL(rmsnorm)(const float *x, const float *gain, float epsilon, size_t t, size_t c, float *y, float *rstd);
+void KERNEL(rmsnorm_backward)(const float *dy, const float *x, const float *gain, const float *rstd, size_t t,
+                              size_t c, float *dx, float *d_gain);
+void KERNEL(gelu)(const float *x, size_t c, float *y);
+void KERNEL(gelu_backward)(const float *dy, const float *x, size_t c, float *dx);
+void KERNEL(swiglu)(const float *gate_up, size_t t, size_t c, float *y);
+void KERNEL(swiglu_backward)(const float *dy, const float *gate_up, size_t t, size_t c, float *d_gate_up);
+void KERNEL(add)(const float *x, size_t c, float *y);
+void KERNEL(rope)(float *x, size_t stride, size_t heads, size_t d, const uint32_t *position, size_t t,
+                  const float *cos_sin, bool backward);
+void KERNEL(column_sums)(const float *x, size_t x_stride, size_t m, size_t c, float *sum);
+void KERNEL(attention)(const struct rlhf_attention_task *a);
+void KERNEL(attention_backward)(const struct rlhf_attention_task *a);
+void KERNEL(vocab_chunk)(const float *logits, size_t c, float scale, float mst[3]);
+void KERNEL(vocab_join)(const float *mst, size_t chunks, float *most, float *log_sum, float *entropy);
+void KERNEL(vocab_gradient)(float *logits, size_t c, float scale, float lse, float entropy, size_t target,
+                            float d_logprob, float d_entropy);
+void KERNEL(adamw)(const struct rlhf_adamw_factors *f, const float *grad, float *m, float *v, float *param,
+                   size_t c);
+double KERNEL(sum_squares)(const float *x, size_t count);
+
+#endif

@@ -1,0 +1,1 @@
+rlhf_suites(unit tensor USES tensor base)

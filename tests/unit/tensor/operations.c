@@ -1,0 +1,380 @@
+/* Every operation against its plain twin, over odd shapes, with every kernel set. */
+#include "unit/tensor/compare.h"
+
+static const size_t odd[] = { 0, 1, 2, 3, 7, 16, 33, 131 };
+enum { ODD = sizeof odd / sizeof odd[0] };
+
+static struct rlhf_packed packed(const float *w, size_t n, size_t k, bool transposed)
+{
+    struct rlhf_packed p = { 0 };
+    struct rlhf_error err = { 0 };
+
+    expect_ok(rlhf_pack(&p, w, n, k, transposed, NULL, &err), err);
+    return p;
+}
+
+static void compare_linear(size_t m, size_t n, size_t k, bool transposed, bool accumulate, bool biased)
+{
+    struct both w = some(n * k, 1), x = some(m * (k + 3), 1), bias = some(n, 1), y = some(m * (n + 5), 1);
+    struct rlhf_packed p = packed(w.f, n, k, transposed);
+
+    rlhf_linear(&p, x.f, k + 3, m, biased ? bias.f : NULL, accumulate, y.f, n + 5, NULL);
+    rlhf_reference_linear(w.d, x.d, k + 3, m, n, k, transposed, biased ? bias.d : NULL, accumulate, y.d, n + 5);
+    expect_close(&y, k < 200 ? 1e-5 : 5e-5); /* the rounding of a chain of k sums in float */
+    rlhf_packed_free(&p);
+    done(&w), done(&x), done(&bias), done(&y);
+}
+
+START_TEST(linear_is_its_twin)
+{
+    WITH_EVERY_SET({
+        for (size_t m = 0; m < ODD; m++)
+            for (size_t n = 0; n < ODD; n++)
+                for (size_t k = 0; k < ODD; k++)
+                    compare_linear(odd[m], odd[n], odd[k], (m + n + k) % 2, n % 2, k % 3);
+        compare_linear(129, 200, 700, false, false, true);
+        compare_linear(9, 1000, 513, true, true, false);
+    })
+}
+END_TEST
+
+static void compare_gradient(size_t m, size_t n, size_t k, bool transposed, bool biased)
+{
+    struct both dy = some(m * (n + 2), 1), x = some(m * (k + 1), 1), dw = some(n * k, 1), db = some(n, 1);
+
+    rlhf_linear_backward_weight(dy.f, n + 2, x.f, k + 1, m, n, k, transposed, dw.f, biased ? db.f : NULL, NULL);
+    rlhf_reference_linear_backward_weight(dy.d, n + 2, x.d, k + 1, m, n, k, transposed, dw.d, biased ? db.d : NULL);
+    expect_close(&dw, 1e-5);
+    expect_close(&db, 1e-5);
+    done(&dy), done(&x), done(&dw), done(&db);
+}
+
+START_TEST(the_gradient_of_a_weight_is_its_twin)
+{
+    WITH_EVERY_SET({
+        for (size_t m = 0; m < ODD; m++)
+            for (size_t n = 0; n < ODD; n++)
+                for (size_t k = 0; k < ODD; k++)
+                    compare_gradient(odd[m], odd[n], odd[k], (m + n + k) % 2, n % 2);
+        compare_gradient(600, 130, 140, false, true);
+    })
+}
+END_TEST
+
+START_TEST(the_gradient_of_a_weight_through_openblas_is_its_twin)
+{
+    struct rlhf_error err = { 0 };
+
+    expect_ok(rlhf_tensor_start(&err), err);
+    for (size_t m = 4; m < ODD; m++)
+        for (size_t n = 4; n < ODD; n++)
+            for (size_t k = 4; k < ODD; k++)
+                compare_gradient(odd[m], odd[n], odd[k], (m + n + k) % 2, n % 2);
+    compare_gradient(600, 130, 240, false, true);
+    compare_gradient(70, 400, 33, true, true);
+}
+END_TEST
+
+static void compare_rows(size_t t, size_t c)
+{
+    struct both x = some(t * c, 2), gain = some(c, 1), shift = some(c, 1), y = nothing(t * c), mean = nothing(t),
+                rstd = nothing(t), dy = some(t * c, 1), dx = some(t * c, 1), d_gain = some(c, 1), d_shift = some(c, 1);
+
+    rlhf_layernorm(x.f, gain.f, shift.f, 1e-5f, t, c, y.f, mean.f, rstd.f, NULL);
+    rlhf_reference_layernorm(x.d, gain.d, shift.d, (double)1e-5f, t, c, y.d, mean.d, rstd.d);
+    /* With few channels rstd is up to 300, and so is the rounding of x - mean. */
+    expect_close(&y, c < 4 ? 1e-3 : 1e-5), expect_close(&mean, 1e-6), expect_close(&rstd, c < 4 ? 1e-3 : 1e-5);
+    rlhf_layernorm_backward(dy.f, x.f, gain.f, mean.f, rstd.f, t, c, dx.f, d_gain.f, d_shift.f, NULL);
+    rlhf_reference_layernorm_backward(dy.d, x.d, gain.d, mean.d, rstd.d, t, c, dx.d, d_gain.d, d_shift.d);
+    expect_close(&dx, c < 4 ? 1e-2 : 2e-5), expect_close(&d_gain, c < 4 ? 1e-3 : 2e-5), expect_close(&d_shift, 1e-5);
+    rlhf_rmsnorm(x.f, gain.f, 1e-5f, t, c, y.f, rstd.f, NULL);
+    rlhf_reference_rmsnorm(x.d, gain.d, (double)1e-5f, t, c, y.d, rstd.d);
+    expect_close(&y, 1e-5), expect_close(&rstd, 1e-5);
+    rlhf_rmsnorm_backward(dy.f, x.f, gain.f, rstd.f, t, c, dx.f, d_gain.f, NULL);
+    rlhf_reference_rmsnorm_backward(dy.d, x.d, gain.d, rstd.d, t, c, dx.d, d_gain.d);
+    expect_close(&dx, c < 4 ? 1e-2 : 2e-5), expect_close(&d_gain, c < 4 ? 1e-3 : 2e-5);
+    done(&x), done(&gain), done(&shift), done(&y), done(&mean), done(&rstd), done(&dy), done(&dx), done(&d_gain),
+        done(&d_shift);
+}
+
+START_TEST(norms_are_their_twins)
+{
+    WITH_EVERY_SET({
+        for (size_t t = 0; t < ODD; t++)
+            for (size_t c = 1; c < ODD; c++)
+                compare_rows(odd[t], odd[c]);
+    })
+}
+END_TEST
+
+static void compare_activations(size_t t, size_t c, double scale)
+{
+    struct both x = some(t * 2 * c, scale), y = nothing(t * c), dy = some(t * 2 * c, 1), dx = nothing(t * 2 * c),
+                z = nothing(2 * t * c);
+
+    rlhf_gelu(x.f, 2 * t * c, z.f, NULL);
+    rlhf_reference_gelu(x.d, 2 * t * c, z.d);
+    expect_close(&z, 2e-6);
+    rlhf_gelu_backward(dy.f, x.f, 2 * t * c, dx.f, NULL);
+    rlhf_reference_gelu_backward(dy.d, x.d, 2 * t * c, dx.d);
+    expect_close(&dx, 2e-6);
+    rlhf_swiglu(x.f, t, c, y.f, NULL);
+    rlhf_reference_swiglu(x.d, t, c, y.d);
+    expect_close(&y, 2e-6);
+    rlhf_swiglu_backward(dy.f, x.f, t, c, dx.f, NULL);
+    rlhf_reference_swiglu_backward(dy.d, x.d, t, c, dx.d);
+    expect_close(&dx, scale > 10 ? 1e-4 : 2e-6);
+    rlhf_add(dy.f, 2 * t * c, x.f, NULL);
+    for (size_t i = 0; i < 2 * t * c; i++)
+        x.d[i] += dy.d[i];
+    expect_close(&x, 1e-7);
+    done(&x), done(&y), done(&dy), done(&dx), done(&z);
+}
+
+START_TEST(activations_are_their_twins_at_every_size_of_input)
+{
+    WITH_EVERY_SET({
+        for (size_t t = 0; t < ODD; t++)
+            for (size_t c = 1; c < ODD; c++)
+                compare_activations(odd[t], odd[c], c % 3 == 0 ? 200 : 4);
+    })
+}
+END_TEST
+
+static void compare_embedding(size_t t, size_t c)
+{
+    enum { V = 11, P = 5 };
+    struct both table = some(V * c, 1), places = some(P * c, 1), y = nothing(t * c), dy = some(t * c, 1),
+                d_table = some(V * c, 1), d_places = some(P * c, 1);
+    int32_t token[131];
+    uint32_t position[131];
+
+    for (size_t i = 0; i < t; i++) {
+        token[i] = (int32_t)noise_below(V);
+        position[i] = (uint32_t)noise_below(P);
+    }
+    for (int with = 0; with < 2; with++) {
+        rlhf_embed(table.f, token, with ? places.f : NULL, position, t, c, y.f, NULL);
+        rlhf_reference_embed(table.d, token, with ? places.d : NULL, position, t, c, y.d);
+        expect_close(&y, 1e-7);
+        rlhf_embed_backward(dy.f, token, position, t, c, d_table.f, with ? d_places.f : NULL, NULL);
+        rlhf_reference_embed_backward(dy.d, token, position, t, c, d_table.d, with ? d_places.d : NULL);
+        expect_close(&d_table, 1e-5), expect_close(&d_places, 1e-5);
+    }
+    done(&table), done(&places), done(&y), done(&dy), done(&d_table), done(&d_places);
+}
+
+START_TEST(embedding_is_its_twin)
+{
+    WITH_EVERY_SET({
+        for (size_t t = 0; t < ODD; t++)
+            for (size_t c = 1; c < ODD; c++)
+                compare_embedding(odd[t], odd[c]);
+    })
+}
+END_TEST
+
+static void compare_rope(size_t t, size_t heads, size_t d)
+{
+    size_t stride = heads * d + 3;
+    struct both x = some(t * stride, 1), table = nothing(200 * d);
+    float *before = malloc((x.count + 1) * sizeof *before);
+    uint32_t position[131];
+
+    memcpy(before, x.f, x.count * sizeof *before);
+    for (size_t i = 0; i < t; i++)
+        position[i] = (uint32_t)noise_below(200);
+    rlhf_rope_table(10000, 200, d, table.f);
+    rlhf_reference_rope_table(10000, 200, d, table.d);
+    expect_close(&table, 1e-7);
+    rlhf_rope(x.f, stride, heads, d, position, t, table.f, false, NULL);
+    rlhf_reference_rope(x.d, stride, heads, d, position, t, table.d, false);
+    expect_close(&x, 1e-6);
+    rlhf_rope(x.f, stride, heads, d, position, t, table.f, true, NULL);
+    for (size_t i = 0; i < x.count; i++)
+        ck_assert_float_eq_tol(x.f[i], before[i], 1e-6f);
+    free(before);
+    done(&x), done(&table);
+}
+
+START_TEST(rotation_is_its_twin_and_backward_undoes_it)
+{
+    WITH_EVERY_SET({
+        for (size_t t = 0; t < ODD; t++) {
+            compare_rope(odd[t], 3, 32);
+            compare_rope(odd[t], 1, 6);
+            compare_rope(odd[t], 2, 2);
+        }
+    })
+}
+END_TEST
+
+static void compare_attention(const uint32_t *start, size_t sequences, size_t heads, size_t kv_heads, size_t d)
+{
+    struct rlhf_attention_shape s = { start, sequences, heads, kv_heads, d };
+    size_t t = start[sequences], row = (heads + 2 * kv_heads) * d;
+    struct both qkv = some(t * row, 2), out = nothing(t * heads * d), lse = nothing(t * heads),
+                d_out = some(t * heads * d, 1), d_qkv = some(t * row, 1);
+
+    rlhf_attention(&s, qkv.f, out.f, lse.f, NULL);
+    rlhf_reference_attention(&s, qkv.d, out.d, lse.d);
+    expect_close(&out, 3e-6), expect_close(&lse, 2e-6);
+    rlhf_attention_backward(&s, d_out.f, qkv.f, out.f, lse.f, d_qkv.f, NULL);
+    rlhf_reference_attention_backward(&s, d_out.d, qkv.d, out.d, lse.d, d_qkv.d);
+    expect_close(&d_qkv, 3e-5);
+    done(&qkv), done(&out), done(&lse), done(&d_out), done(&d_qkv);
+}
+
+START_TEST(attention_is_its_twin)
+{
+    static const uint32_t start[] = { 0, 1, 3, 3, 10, 26, 55, 56, 120 }, one[] = { 0, 131 }, none[] = { 0, 0 };
+
+    WITH_EVERY_SET({
+        compare_attention(start, 8, 4, 4, 32);
+        compare_attention(start, 8, 4, 2, 64);
+        compare_attention(start, 8, 3, 1, 7);
+        compare_attention(start, 8, 1, 1, 1);
+        compare_attention(start, 8, 2, 2, 20);
+        compare_attention(one, 1, 6, 2, 16);
+        compare_attention(none, 1, 2, 1, 16);
+        compare_attention(none, 0, 2, 1, 16);
+    })
+}
+END_TEST
+
+static void compare_vocabulary(size_t n, size_t v, size_t c, float temperature, bool with_entropy)
+{
+    struct both w = some(v * c, 1), hidden = some(n * c, 1), logprob = nothing(n), entropy = nothing(n),
+                lse = nothing(n), d_logprob = some(n, 1), d_entropy = some(n, 1), d_hidden = some(n * c, 1),
+                d_w = some(v * c, 1);
+    struct rlhf_packed p = packed(w.f, v, c, false), back = packed(w.f, c, v, true);
+    int32_t *target = malloc((n + 1) * sizeof *target);
+    float *logits = malloc(v * sizeof *logits);
+
+    for (size_t i = 0; i < n; i++)
+        target[i] = (int32_t)noise_below(v);
+    rlhf_vocab_logprobs(&p, hidden.f, target, n, temperature, logprob.f, with_entropy ? entropy.f : NULL, lse.f, NULL);
+    rlhf_reference_vocab_logprobs(w.d, hidden.d, target, n, v, c, (double)temperature, logprob.d,
+                                  with_entropy ? entropy.d : NULL, lse.d);
+    expect_close(&logprob, 5e-6), expect_close(&entropy, 1e-5), expect_close(&lse, 5e-6);
+    for (size_t i = 0; i < n; i++) {
+        rlhf_linear(&p, hidden.f + i * c, c, 1, NULL, false, logits, v, NULL);
+        float one = rlhf_vocab_logprob_row(logits, v, temperature, target[i]);
+        expect_same_bits(&one, &logprob.f[i], 1);
+    }
+    rlhf_vocab_logprobs_backward(&p, &back, hidden.f, target, n, temperature, lse.f, with_entropy ? entropy.f : NULL,
+                                 d_logprob.f, with_entropy ? d_entropy.f : NULL, d_hidden.f, d_w.f, NULL);
+    rlhf_reference_vocab_logprobs_backward(w.d, hidden.d, target, n, v, c, (double)temperature, lse.d,
+                                           with_entropy ? entropy.d : NULL, d_logprob.d,
+                                           with_entropy ? d_entropy.d : NULL, d_hidden.d, d_w.d);
+    expect_close(&d_hidden, 2e-5), expect_close(&d_w, 2e-5);
+    rlhf_packed_free(&p), rlhf_packed_free(&back);
+    free(target), free(logits);
+    done(&w), done(&hidden), done(&logprob), done(&entropy), done(&lse), done(&d_logprob), done(&d_entropy),
+        done(&d_hidden), done(&d_w);
+}
+
+START_TEST(log_probs_over_a_vocabulary_are_their_twins)
+{
+    WITH_EVERY_SET({
+        compare_vocabulary(0, 7, 3, 1, true);
+        compare_vocabulary(1, 1, 1, 1, true);
+        compare_vocabulary(33, 2, 7, 1, true);
+        compare_vocabulary(7, 33, 16, 0.7f, true);
+        compare_vocabulary(131, 512, 33, 1, false);
+        compare_vocabulary(3, 513, 33, 2, true);
+        compare_vocabulary(40, 1601, 65, 0.5f, true);
+    })
+}
+END_TEST
+
+START_TEST(an_impossible_token_has_no_share_in_the_log_prob)
+{
+    WITH_EVERY_SET({
+        float logits[700];
+        for (size_t i = 0; i < 700; i++)
+            logits[i] = i == 3 || i == 600 ? (float)i / 600 : -INFINITY;
+        ck_assert_float_eq_tol(rlhf_vocab_logprob_row(logits, 700, 1, 3), 0.005f - logf(expf(0.005f) + expf(1)), 1e-6f);
+        ck_assert(rlhf_vocab_logprob_row(logits, 700, 1, 4) == -INFINITY);
+        logits[3] = NAN;
+        ck_assert(isnan(rlhf_vocab_logprob_row(logits, 700, 1, 600)));
+    })
+}
+END_TEST
+
+static void compare_adamw(size_t count, uint64_t step, bool tf1, bool decay)
+{
+    struct rlhf_adamw a = { .lr = 1e-2f, .beta1 = 0.9f, .beta2 = 0.95f, .epsilon = 1e-5f, .weight_decay = 0.1f, .step = step,
+                            .epsilon_inside_tf1 = tf1 };
+    struct both grad = some(count, 1), m = some(count, 1), v = some(count, 1), param = some(count, 1);
+
+    for (size_t i = 0; i < count; i++)
+        v.d[i] = v.f[i] = fabsf(v.f[i]);
+    rlhf_adamw_step(&a, 0.5f, decay, grad.f, m.f, v.f, param.f, count, NULL);
+    rlhf_reference_adamw_step(&a, 0.5, decay, grad.d, m.d, v.d, param.d, count);
+    expect_close(&m, 1e-6), expect_close(&v, 1e-6), expect_close(&param, 1e-6);
+    done(&grad), done(&m), done(&v), done(&param);
+}
+
+START_TEST(adamw_is_its_twin_in_both_forms)
+{
+    WITH_EVERY_SET({
+        for (size_t i = 0; i < ODD; i++)
+            for (unsigned form = 0; form < 4; form++)
+                compare_adamw(odd[i], form == 0 ? 1 : 1000, form % 2, form / 2);
+        compare_adamw(40000, 7, false, true);
+    })
+}
+END_TEST
+
+START_TEST(the_sum_of_squares_is_exact_and_shows_what_is_not_finite)
+{
+    WITH_EVERY_SET({
+        float x[1000];
+        double sum = 0;
+        ck_assert(rlhf_sum_squares(x, 0, NULL) == 0);
+        for (size_t i = 0; i < 1000; i++) {
+            x[i] = (float)i;
+            sum += (double)i * (double)i;
+            ck_assert(rlhf_sum_squares(x, i + 1, NULL) == sum);
+        }
+        x[417] = INFINITY;
+        ck_assert(isinf(rlhf_sum_squares(x, 1000, NULL)));
+        x[999] = NAN;
+        ck_assert(isnan(rlhf_sum_squares(x, 1000, NULL)));
+    })
+}
+END_TEST
+
+START_TEST(the_machine_is_named)
+{
+    struct rlhf_error err = { 0 };
+
+    expect_ok(rlhf_tensor_start(&err), err);
+    expect_ok(rlhf_tensor_start(&err), err);
+    expect_contains(rlhf_tensor_profile(), "kernels=");
+    expect_contains(rlhf_tensor_profile(), "OpenBLAS");
+}
+END_TEST
+
+START_TEST(a_kernel_set_that_is_not_there_is_refused)
+{
+    struct rlhf_error err = { 0 };
+
+    setenv("RLHF_ISA", "altivec", 1);
+    ck_assert_int_eq(rlhf_tensor_start(&err), -1);
+    expect_code(err, RLHF_FATAL);
+    expect_contains(err.text, "altivec");
+}
+END_TEST
+
+int main(void)
+{
+    return RUN_SUITE("tensor/operations", linear_is_its_twin, the_gradient_of_a_weight_is_its_twin,
+                     the_gradient_of_a_weight_through_openblas_is_its_twin, norms_are_their_twins,
+                     activations_are_their_twins_at_every_size_of_input, embedding_is_its_twin,
+                     rotation_is_its_twin_and_backward_undoes_it, attention_is_its_twin,
+                     log_probs_over_a_vocabulary_are_their_twins, an_impossible_token_has_no_share_in_the_log_prob,
+                     adamw_is_its_twin_in_both_forms, the_sum_of_squares_is_exact_and_shows_what_is_not_finite,
+                     the_machine_is_named, a_kernel_set_that_is_not_there_is_refused);
+}
