@@ -17,6 +17,7 @@ Usage: deploy/quickstart.sh [OPTION...]
 TEXT
 }
 
+main() { # one function, read whole before it runs: the file may change meanwhile
 seed=1 dir=runs/quickstart port=8477 yourself= check= fresh=
 need() { [ $# -ge 2 ] || { echo "quickstart.sh: $1 needs a value" >&2; exit 2; }; }
 while [ $# -gt 0 ]; do
@@ -98,3 +99,6 @@ Labeling page:   $(find_program label-collector | sed "s|^$PWD/||") \\
                      --config $dir/etc/label-collector.yaml    and open $page
 Judge in place of the simulated labeler: deploy/quickstart.sh --dir runs/mine --yourself
 TEXT
+exit
+}
+main "$@"

@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# Trains on real human comparisons: hh.sh DATA [DIR], where DATA holds train.jsonl.gz and valid.jsonl.gz (or the same without .gz) with
+# lines {"chosen": "\n\nHuman: ...\n\nAssistant: ...", "rejected": ...}, and DIR (default runs/hh) is the run's directory.
+set -euo pipefail
+main() {
+    [ $# -ge 1 ] && [ "$1" != --help ] || { sed -n '2,4s/^# //p' "$0"; [ $# -ge 1 ] && exit 0 || exit 2; }
+    data=$(realpath "$1")
+    dir=${2:-runs/hh}
+    [[ $dir = /* ]] || dir=$PWD/$dir
+    cd "$(dirname "$0")/../.."
+    dir=${dir#"$PWD"/}
+    bin=${RLHF_BIN:-$PWD/build/release}
+    if [ -z "${RLHF_BIN:-}" ]; then
+        deploy/install-packages.sh build run
+        cmake --preset release --log-level=WARNING
+        cmake --build build/release -j "$(nproc)"
+    fi
+    ctl=$bin/rlhfctl
+    [ -x "$ctl" ] || ctl=$bin/daemons/rlhfctl
+
+    mkdir -p "$dir/data"
+    for part in train valid; do
+        if [ -e "$data/$part.jsonl.gz" ]; then
+            gunzip -c "$data/$part.jsonl.gz" >"$dir/data/$part.jsonl"
+        elif [ -e "$data/$part.jsonl" ]; then
+            cp "$data/$part.jsonl" "$dir/data/$part.jsonl"
+        else
+            echo "hh.sh: $data holds neither $part.jsonl.gz nor $part.jsonl" >&2
+            exit 1
+        fi
+    done
+    # Documents are the preferred dialogues: {"chosen": X, ...} becomes {"text": X}.
+    to_text='s/^\{ *"chosen": *("([^"\\]|\\.)*").*/{"text": \1}/'
+    sed -E "$to_text" "$dir/data/train.jsonl" >"$dir/data/text.jsonl"
+    sed -E "$to_text" "$dir/data/valid.jsonl" >"$dir/data/valid_text.jsonl"
+    # Equal lines are one comparison to the label-collector.
+    comparisons=$(sort -u "$dir/data/train.jsonl" | wc -l)
+    sed -e "s|runs/hh|$dir|g" -e "s|want: 1848|want: $comparisons|" deploy/examples/hh.yaml >"$dir/run.yaml"
+
+    echo "$comparisons comparisons go to the label-collector over HTTP while the model is pretrained."
+    "$ctl" up "$dir/run.yaml" --with "'$ctl' label import --address-file '$dir/labels.http' --round hh '$dir/data/train.jsonl'"
+
+    echo
+    echo "Reward model on held-out comparisons: $dir/evaluations/reward/metrics.json"
+    cat "$dir/evaluations/reward/metrics.json"
+    echo
+    echo "SFT and PPO on held-out prompts: $dir/evaluations/report/metrics.json"
+    cat "$dir/evaluations/report/metrics.json"
+    echo
+    exit # the file may change while it runs
+}
+main "$@"
