@@ -12,15 +12,15 @@ enum {
     BODY_SMALL = 64 * 1024,
     BODY_LARGE = 8 * 1024 * 1024,
     BODY_IMPORT = 32 * 1024 * 1024,
-    MAX_ELEMENTS = 10000,      /* of an array in one request */
-    MAX_ERRORS = 100,          /* told one by one in an answer */
-    MAX_OFFERS = 500,          /* tasks handed out at once */
-    MAX_ROWS = 1000,           /* comparisons listed at once */
+    MAX_ELEMENTS = 10000,         /* of an array in one request */
+    MAX_ERRORS = 100,             /* told one by one in an answer */
+    MAX_OFFERS = 500,             /* tasks handed out at once */
+    MAX_ROWS = 1000,              /* comparisons listed at once */
     MAX_ANSWER = 4 * 1024 * 1024, /* bytes of text in such a list */
     MAX_LABELERS = 100,
 };
 
-/* ---- answers -------------------------------------------------------------------------------------------- */
+/* ---- answers ----------------------------------------------------------------------------------- */
 
 void collector_response_free(struct collector_response *r)
 {
@@ -37,13 +37,14 @@ static int append(const char *data, size_t size, void *ctx)
 /* Takes json; NULL means that memory ran out while it was made. */
 static void respond(struct collector_response *r, unsigned status, json_t *json)
 {
-    static const char sorry[]
-        = "{\"error\":{\"code\":\"memory\",\"message\":\"out of memory: send the same again later\"}}\n";
+    static const char sorry[] =
+        "{\"error\":{\"code\":\"memory\",\"message\":\"out of memory: send the same again later\"}}\n";
 
     collector_response_free(r);
     r->content_type = "application/json";
     r->status = status;
-    if (!json || json_dump_callback(json, append, &r->body, JSON_COMPACT) < 0 || append("\n", 1, &r->body) < 0) {
+    if (!json || json_dump_callback(json, append, &r->body, JSON_COMPACT) < 0
+        || append("\n", 1, &r->body) < 0) {
         rlhf_bytes_free(&r->body);
         r->status = 503;
         r->fixed = sorry;
@@ -63,7 +64,8 @@ static json_t *error_json(const char *code, const char *message)
     return json_pack("{s:{s:s, s:o}}", "error", "code", code, "message", text_json(message));
 }
 
-void collector_respond_error(struct collector_response *r, unsigned status, const char *code, const char *fmt, ...)
+void collector_respond_error(struct collector_response *r, unsigned status, const char *code, const char *fmt,
+                             ...)
 {
     char message[512];
     va_list args;
@@ -97,7 +99,8 @@ static struct verdict verdict_of(enum collector_outcome outcome, const struct rl
                                            : (struct verdict){ 422, "invalid" };
 }
 
-static void respond_verdict(struct collector_response *r, enum collector_outcome outcome, const struct rlhf_error *err)
+static void respond_verdict(struct collector_response *r, enum collector_outcome outcome,
+                            const struct rlhf_error *err)
 {
     struct verdict v = verdict_of(outcome, err);
 
@@ -111,10 +114,11 @@ static const char *outcome_name(enum collector_outcome outcome)
     return outcome == COLLECTOR_STORED ? "stored" : outcome == COLLECTOR_REVISED ? "revised" : "known";
 }
 
-/* ---- requests ------------------------------------------------------------------------------------------- */
+/* ---- requests ---------------------------------------------------------------------------------- */
 
 /* A name from the query; "" where absent. NULL and the answer (400) when it is none. */
-static const char *query_name(const struct collector_request *q, const char *key, struct collector_response *r)
+static const char *query_name(const struct collector_request *q, const char *key,
+                              struct collector_response *r)
 {
     struct rlhf_error err;
     const char *text = q->query(q->query_ctx, key);
@@ -139,20 +143,21 @@ static int query_number(const struct collector_request *q, const char *key, uint
         if (*value <= max)
             return 0;
     }
-    collector_respond_error(r, 400, "bad_request", "query parameter %s must be a whole number up to %llu", key,
-                            (unsigned long long)max);
+    collector_respond_error(r, 400, "bad_request", "query parameter %s must be a whole number up to %llu",
+                            key, (unsigned long long)max);
     return -1;
 }
 
 /* The body as JSON: *list becomes a new array of the object or objects sent. */
-static int read_elements(const struct collector_request *q, json_t **list, bool *single, struct collector_response *r)
+static int read_elements(const struct collector_request *q, json_t **list, bool *single,
+                         struct collector_response *r)
 {
     json_error_t where;
     json_t *json = json_loadb(q->body ? q->body : "", q->body_size, JSON_REJECT_DUPLICATES, &where);
 
     if (!json) {
-        collector_respond_error(r, 400, "bad_request", "the body is not JSON: line %d, column %d: %s", where.line,
-                                where.column, where.text);
+        collector_respond_error(r, 400, "bad_request", "the body is not JSON: line %d, column %d: %s",
+                                where.line, where.column, where.text);
         return -1;
     }
     *single = !json_is_array(json);
@@ -161,8 +166,8 @@ static int read_elements(const struct collector_request *q, json_t **list, bool 
     if (*list && count > 0 && count <= MAX_ELEMENTS)
         return 0;
     json_decref(*list);
-    collector_respond_error(r, 422, "invalid", "an array must have 1 to %d elements, this one has %zu", MAX_ELEMENTS,
-                            count);
+    collector_respond_error(r, 422, "invalid", "an array must have 1 to %d elements, this one has %zu",
+                            MAX_ELEMENTS, count);
     return -1;
 }
 
@@ -175,7 +180,8 @@ struct complaints {
     enum collector_outcome outcome; /* of the first */
 };
 
-static void complain(struct complaints *c, size_t place, enum collector_outcome outcome, const struct rlhf_error *err)
+static void complain(struct complaints *c, size_t place, enum collector_outcome outcome,
+                     const struct rlhf_error *err)
 {
     if (c->count++ == 0 || err->code != RLHF_REJECT) { /* a failure is worse than any refusal */
         c->first = *err;
@@ -184,8 +190,8 @@ static void complain(struct complaints *c, size_t place, enum collector_outcome 
     if (!c->list)
         c->list = json_array();
     if (c->count <= MAX_ERRORS)
-        json_array_append_new(c->list, json_pack("{s:I, s:o}", c->key, (json_int_t)place, "message",
-                                                 text_json(err->text)));
+        json_array_append_new(
+            c->list, json_pack("{s:I, s:o}", c->key, (json_int_t)place, "message", text_json(err->text)));
 }
 
 /* Answers with the complaints; takes their list. */
@@ -202,7 +208,7 @@ static void respond_complaints(struct collector_response *r, struct complaints *
     respond(r, v.status, json);
 }
 
-/* ---- tasks ---------------------------------------------------------------------------------------------- */
+/* ---- tasks ------------------------------------------------------------------------------------- */
 
 static void post_tasks(struct collector *c, const struct collector_request *q, struct collector_response *r)
 {
@@ -214,8 +220,7 @@ static void post_tasks(struct collector *c, const struct collector_request *q, s
 
     if (read_elements(q, &list, &single, r) < 0)
         return;
-    json_array_foreach(list, i, element)
-    {
+    json_array_foreach (list, i, element) {
         struct collector_receipt receipt = { .outcome = COLLECTOR_INVALID };
         struct collector_task task;
         struct rlhf_error err;
@@ -231,7 +236,8 @@ static void post_tasks(struct collector *c, const struct collector_request *q, s
     if (complaints.count)
         respond_complaints(r, &complaints, single);
     else
-        respond(r, 200, json_pack("{s:I, s:I}", "stored", (json_int_t)count[0], "known", (json_int_t)count[1]));
+        respond(r, 200,
+                json_pack("{s:I, s:I}", "stored", (json_int_t)count[0], "known", (json_int_t)count[1]));
     json_decref(list);
 }
 
@@ -259,9 +265,10 @@ static bool add_offer(void *ctx, const struct collector_offer *o)
         return false;
     }
     return json_array_append_new(offers->list,
-                                 json_pack("{s:s, s:s, s:s, s:o, s:o, s:I}", "id", o->task.id, "round", o->task.round,
-                                           "prompt", content->prompt, "completions", completions, "presented",
-                                           presented, "reserved_seconds", (json_int_t)offers->reservation_seconds))
+                                 json_pack("{s:s, s:s, s:s, s:o, s:o, s:I}", "id", o->task.id, "round",
+                                           o->task.round, "prompt", content->prompt, "completions",
+                                           completions, "presented", presented, "reserved_seconds",
+                                           (json_int_t)offers->reservation_seconds))
            == 0;
 }
 
@@ -290,8 +297,8 @@ static void get_next(struct collector *c, const struct collector_request *q, str
     }
     respond(r, 200,
             json_pack("{s:o, s:{s:I, s:I, s:I, s:I}}", "tasks", offers.list, "progress", "tasks",
-                      (json_int_t)counts.tasks, "open", (json_int_t)counts.open, "labels", (json_int_t)counts.labels,
-                      "mine", (json_int_t)mine));
+                      (json_int_t)counts.tasks, "open", (json_int_t)counts.open, "labels",
+                      (json_int_t)counts.labels, "mine", (json_int_t)mine));
 }
 
 /* The {id} of a path that matched "before{id}after". */
@@ -329,7 +336,7 @@ static void post_skip(struct collector *c, const struct collector_request *q, st
     json_decref(list);
 }
 
-/* ---- labels --------------------------------------------------------------------------------------------- */
+/* ---- labels ------------------------------------------------------------------------------------ */
 
 /* What every label of a request has in common. */
 struct submission {
@@ -339,8 +346,8 @@ struct submission {
 };
 
 /* Fills what the submitter left out. name has room for a derived id. */
-static int complete_label(struct collector_label *l, const struct submission *s, size_t index, char *name, size_t size,
-                          struct rlhf_error *err)
+static int complete_label(struct collector_label *l, const struct submission *s, size_t index, char *name,
+                          size_t size, struct rlhf_error *err)
 {
     if (s->task && l->task && strcmp(s->task, l->task) != 0)
         return rlhf_fail(err, RLHF_REJECT, "task differs from the one in the path");
@@ -395,8 +402,7 @@ static void put_labels(struct collector *c, const struct collector_request *q, s
         return;
     s->idempotency_key = q->idempotency_key;
     results = json_array();
-    json_array_foreach(list, i, element)
-    {
+    json_array_foreach (list, i, element) {
         if (put_label(c, element, s, i, results, &receipt, &err) < 0) {
             complain(&complaints, i, receipt.outcome, &err);
             if (err.code != RLHF_REJECT)
@@ -422,12 +428,14 @@ static void put_labels(struct collector *c, const struct collector_request *q, s
     json_decref(list);
 }
 
-static void post_comparisons(struct collector *c, const struct collector_request *q, struct collector_response *r)
+static void post_comparisons(struct collector *c, const struct collector_request *q,
+                             struct collector_response *r)
 {
     put_labels(c, q, &(struct submission){ .ranking = false }, r);
 }
 
-static void post_rankings(struct collector *c, const struct collector_request *q, struct collector_response *r)
+static void post_rankings(struct collector *c, const struct collector_request *q,
+                          struct collector_response *r)
 {
     put_labels(c, q, &(struct submission){ .ranking = true }, r);
 }
@@ -468,7 +476,8 @@ static bool add_row(void *ctx, const struct collector_row *row)
     return !l->failed;
 }
 
-static void get_comparisons(struct collector *c, const struct collector_request *q, struct collector_response *r)
+static void get_comparisons(struct collector *c, const struct collector_request *q,
+                            struct collector_response *r)
 {
     struct collector_range range = { .last = UINT64_MAX };
     struct listing listing = { 0 };
@@ -488,8 +497,8 @@ static void get_comparisons(struct collector *c, const struct collector_request 
         return;
     }
     bool more = listing.more || (limit && json_array_size(listing.list) == limit);
-    json_t *json = json_pack("{s:o, s:I, s:b}", "comparisons", listing.list, "cursor", (json_int_t)listing.cursor,
-                             "more", more);
+    json_t *json = json_pack("{s:o, s:I, s:b}", "comparisons", listing.list, "cursor",
+                             (json_int_t)listing.cursor, "more", more);
     if (listing.failed) {
         json_decref(json);
         json = NULL;
@@ -497,7 +506,7 @@ static void get_comparisons(struct collector *c, const struct collector_request 
     respond(r, 200, json);
 }
 
-/* ---- files ---------------------------------------------------------------------------------------------- */
+/* ---- files ------------------------------------------------------------------------------------- */
 
 static void refuse_line(void *ctx, size_t line, const char *why)
 {
@@ -524,12 +533,13 @@ static void post_import(struct collector *c, const struct collector_request *q, 
         return;
     }
     json_t *json = json_pack("{s:I, s:I, s:I, s:I, s:I, s:o}", "lines", (json_int_t)i.lines, "stored",
-                             (json_int_t)i.stored, "known", (json_int_t)i.known, "revised", (json_int_t)i.revised,
-                             "rejected", (json_int_t)i.rejected, "errors",
+                             (json_int_t)i.stored, "known", (json_int_t)i.known, "revised",
+                             (json_int_t)i.revised, "rejected", (json_int_t)i.rejected, "errors",
                              complaints.list ? complaints.list : json_array());
     bool none = i.stored + i.known + i.revised == 0;
     if (none && json) {
-        json_t *error = error_json("invalid", i.rejected ? complaints.first.text : "there is no line to import");
+        json_t *error =
+            error_json("invalid", i.rejected ? complaints.first.text : "there is no line to import");
         json_object_update_missing_new(json, error);
     }
     respond(r, none ? 422 : 200, json);
@@ -537,7 +547,9 @@ static void post_import(struct collector *c, const struct collector_request *q, 
 
 static void get_export(struct collector *c, const struct collector_request *q, struct collector_response *r)
 {
-    static const char *const names[] = { [COLLECTOR_KWAY] = "kway", [COLLECTOR_PAIRS] = "pairs", [COLLECTOR_HH] = "hh" };
+    static const char *const names[] = {
+        [COLLECTOR_KWAY] = "kway", [COLLECTOR_PAIRS] = "pairs", [COLLECTOR_HH] = "hh"
+    };
     const char *format = q->query(q->query_ctx, "format");
     const char *round = query_name(q, "round", r);
     struct rlhf_error err;
@@ -561,12 +573,13 @@ static void get_export(struct collector *c, const struct collector_request *q, s
     r->export = e;
 }
 
-/* ---- watching ------------------------------------------------------------------------------------------- */
+/* ---- watching ---------------------------------------------------------------------------------- */
 
 static void add_round(void *ctx, const char *round, const struct collector_counts *n)
 {
-    json_array_append_new(ctx, json_pack("{s:s, s:I, s:I, s:I}", "round", round, "tasks", (json_int_t)n->tasks, "open",
-                                         (json_int_t)n->open, "labels", (json_int_t)n->labels));
+    json_array_append_new(ctx,
+                          json_pack("{s:s, s:I, s:I, s:I}", "round", round, "tasks", (json_int_t)n->tasks,
+                                    "open", (json_int_t)n->open, "labels", (json_int_t)n->labels));
 }
 
 static void add_labeler(void *ctx, const struct collector_labeler *l)
@@ -575,8 +588,8 @@ static void add_labeler(void *ctx, const struct collector_labeler *l)
 
     collector_time_text(l->last_us, time);
     json_array_append_new(ctx, json_pack("{s:s, s:I, s:I, s:f, s:s}", "labeler", l->name, "labels",
-                                         (json_int_t)l->labels, "skips", (json_int_t)l->skips, "seconds", l->seconds,
-                                         "last_at", time));
+                                         (json_int_t)l->labels, "skips", (json_int_t)l->skips, "seconds",
+                                         l->seconds, "last_at", time));
 }
 
 static void get_stats(struct collector *c, const struct collector_request *q, struct collector_response *r)
@@ -600,8 +613,9 @@ static void get_stats(struct collector *c, const struct collector_request *q, st
     }
     respond(r, 200,
             json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o}", "tasks", (json_int_t)n.tasks, "open",
-                      (json_int_t)n.open, "labels", (json_int_t)n.labels, "revisions", (json_int_t)n.revisions, "skips",
-                      (json_int_t)n.skips, "cursor", (json_int_t)n.sequence, "rounds", rounds, "labelers", labelers));
+                      (json_int_t)n.open, "labels", (json_int_t)n.labels, "revisions",
+                      (json_int_t)n.revisions, "skips", (json_int_t)n.skips, "cursor", (json_int_t)n.sequence,
+                      "rounds", rounds, "labelers", labelers));
 }
 
 static void get_health(struct collector *c, const struct collector_request *q, struct collector_response *r)
@@ -610,7 +624,8 @@ static void get_health(struct collector *c, const struct collector_request *q, s
     if (c->trouble.code == RLHF_OK)
         respond(r, 200, json_pack("{s:s}", "status", "ok"));
     else
-        collector_respond_error(r, 503, verdict_of(COLLECTOR_FAILED, &c->trouble).code, "%s", c->trouble.text);
+        collector_respond_error(r, 503, verdict_of(COLLECTOR_FAILED, &c->trouble).code, "%s",
+                                c->trouble.text);
 }
 
 static void get_page(struct collector *c, const struct collector_request *q, struct collector_response *r)
@@ -624,7 +639,7 @@ static void get_page(struct collector *c, const struct collector_request *q, str
     r->fixed_size = file->size;
 }
 
-/* ---- the table ------------------------------------------------------------------------------------------ */
+/* ---- the table --------------------------------------------------------------------------------- */
 
 static const struct collector_route routes[] = {
     /* method  path                        max body    writes lines  handler          */
@@ -694,10 +709,10 @@ bool collector_route_accepts(const struct collector_route *route, const char *co
     return false;
 }
 
-/* ---- running -------------------------------------------------------------------------------------------- */
+/* ---- running ----------------------------------------------------------------------------------- */
 
-void collector_api_read(struct collector *c, const struct collector_route *route, const struct collector_request *q,
-                        struct collector_response *r)
+void collector_api_read(struct collector *c, const struct collector_route *route,
+                        const struct collector_request *q, struct collector_response *r)
 {
     collector_response_free(r);
     route->handle(c, q, r);
@@ -746,7 +761,8 @@ void collector_api_write(struct collector *c, struct collector_exchange **exchan
         collector_wrote(c, NULL);
         return;
     }
-    if (count > 1 && (err.code == RLHF_FULL || err.code == RLHF_AGAIN)) { /* perhaps one of them does not fit */
+    if (count > 1
+        && (err.code == RLHF_FULL || err.code == RLHF_AGAIN)) { /* perhaps one of them does not fit */
         for (size_t i = 0; i < count; ++i)
             collector_api_write(c, &exchanges[i], 1);
         return;

@@ -1,8 +1,8 @@
 /* api.h - the HTTP API of API.md as functions of requests: no sockets, no HTTP library.
  *
- * Routes are one table: method, path, how big a body may be, whether it writes. Reads answer from what is committed.
- * Writes are run in groups, one transaction for all, because a commit costs a sync of the disk however much is in it;
- * each is undone alone when it is refused. */
+ * Routes are one table: method, path, how big a body may be, whether it writes. Reads answer from what is
+ * committed. Writes are run in groups, one transaction for all, because a commit costs a sync of the disk
+ * however much is in it; each is undone alone when it is refused. */
 #ifndef LABEL_COLLECTOR_API_H
 #define LABEL_COLLECTOR_API_H
 
@@ -28,21 +28,22 @@ struct collector_response {
     const char *content_type; /* static */
     const char *allow;        /* for 405: the methods, static; else NULL */
     struct rlhf_bytes body;
-    const void *fixed;        /* in place of body: static bytes */
+    const void *fixed; /* in place of body: static bytes */
     size_t fixed_size;
     struct collector_export *export; /* in place of body: read it with collector_export_read(); owned */
     struct rlhf_error failure;       /* of the store, behind a 5xx; else RLHF_OK */
 };
 void collector_response_free(struct collector_response *r); /* leaves it zeroed */
 
-typedef void collector_handle(struct collector *c, const struct collector_request *q, struct collector_response *r);
+typedef void collector_handle(struct collector *c, const struct collector_request *q,
+                              struct collector_response *r);
 
 struct collector_route {
     const char *method;
-    const char *path;   /* one "{id}" may stand for the rest up to what follows it */
+    const char *path; /* one "{id}" may stand for the rest up to what follows it */
     size_t max_body;
     bool writes;
-    bool lines;         /* the body is JSON lines */
+    bool lines; /* the body is JSON lines */
     collector_handle *handle;
 };
 
@@ -54,8 +55,8 @@ bool collector_route_accepts(const struct collector_route *route, const char *co
                              struct collector_response *r);
 
 /* Answers a read. */
-void collector_api_read(struct collector *c, const struct collector_route *route, const struct collector_request *q,
-                        struct collector_response *r);
+void collector_api_read(struct collector *c, const struct collector_route *route,
+                        const struct collector_request *q, struct collector_response *r);
 
 /* Answers writes: what is answered with 2xx is committed when this returns. */
 struct collector_exchange {
@@ -66,7 +67,7 @@ struct collector_exchange {
 void collector_api_write(struct collector *c, struct collector_exchange **exchanges, size_t count);
 
 /* Fills *r with {"error": ...}. code: "invalid", "not_found", ... */
-void collector_respond_error(struct collector_response *r, unsigned status, const char *code, const char *fmt, ...)
-    __attribute__((format(printf, 4, 5)));
+void collector_respond_error(struct collector_response *r, unsigned status, const char *code, const char *fmt,
+                             ...) __attribute__((format(printf, 4, 5)));
 
 #endif

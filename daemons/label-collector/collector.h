@@ -1,8 +1,8 @@
-/* collector.h - the label-collector's state machine: tasks go in from the learner, judgements from people, judgements
- * go out to the learner.
+/* collector.h - the label-collector's state machine: tasks go in from the learner, judgements from people,
+ * judgements go out to the learner.
  *
- * It has two doors, the messages of handlers.c and the HTTP API of api.c, and one store behind both. All of it runs on the
- * reactor thread, and needs neither sockets nor HTTP: the simulator calls the same functions. */
+ * It has two doors, the messages of handlers.c and the HTTP API of api.c, and one store behind both. All of
+ * it runs on the reactor thread, and needs neither sockets nor HTTP: the simulator calls the same functions. */
 #ifndef LABEL_COLLECTOR_COLLECTOR_H
 #define LABEL_COLLECTOR_COLLECTOR_H
 
@@ -48,8 +48,8 @@ struct rlhf_machine collector_machine(struct collector *c);
 void collector_attach(struct collector *c, struct rlhf_node *node); /* borrows */
 void collector_free(struct collector *c);                           /* NULL is fine */
 
-/* After every write: remembers err (NULL = it was stored), logs a change, and ends the daemon when the store must not be
- * used any more. */
+/* After every write: remembers err (NULL = it was stored), logs a change, and ends the daemon when the store
+ * must not be used any more. */
 void collector_wrote(struct collector *c, const struct rlhf_error *err);
 
 /* The message table (handlers.c); ends with type 0. */

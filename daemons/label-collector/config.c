@@ -4,7 +4,8 @@
 
 static const struct rlhf_config_key keys[] = {
     { KEY(listen), .type = RLHF_CONFIG_STRING, .def = "tcp://127.0.0.1:5703",
-      .help = "ZeroMQ endpoint for the learner and rlhfctl: ipc:///path, or tcp://127.0.0.1:PORT (0 picks one)" },
+      .help =
+          "ZeroMQ endpoint for the learner and rlhfctl: ipc:///path, or tcp://127.0.0.1:PORT (0 picks one)" },
     { KEY(http), .type = RLHF_CONFIG_STRING, .def = "127.0.0.1:8477",
       .help = "address of the HTTP API and the labeling page (port 0 picks one)" },
     { KEY(http_address_file), .type = RLHF_CONFIG_STRING,

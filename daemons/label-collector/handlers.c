@@ -9,15 +9,16 @@
 #include "telemetry/log.h"
 
 enum {
-    MAX_SUBMIT = 64 << 20,     /* bytes of TasksSubmit */
-    MAX_PULL = 1000,           /* comparisons in one answer ... */
-    MAX_PULL_BYTES = 4 << 20,  /* ... and bytes of their text */
+    MAX_SUBMIT = 64 << 20,    /* bytes of TasksSubmit */
+    MAX_PULL = 1000,          /* comparisons in one answer ... */
+    MAX_PULL_BYTES = 4 << 20, /* ... and bytes of their text */
     MAX_PEERS_SHOWN = 16,
 };
 
-/* ---- labels --------------------------------------------------------------------------------------------- */
+/* ---- labels ------------------------------------------------------------------------------------ */
 
-static int take_task(struct collector *c, const Rlhf__V1__Task *from, uint32_t count[2], struct rlhf_error *err)
+static int take_task(struct collector *c, const Rlhf__V1__Task *from, uint32_t count[2],
+                     struct rlhf_error *err)
 {
     struct collector_task t = { .id = from->id, .round = from->round, .content = { .prompt = from->prompt } };
     struct collector_receipt receipt;
@@ -48,7 +49,8 @@ static int take_tasks(struct collector *c, const Rlhf__V1__TasksSubmit *body, ui
     return collector_store_commit(c->store, err);
 }
 
-static int on_tasks(void *machine, struct rlhf_peer *peer, const struct rlhf_message *m, struct rlhf_error *err)
+static int on_tasks(void *machine, struct rlhf_peer *peer, const struct rlhf_message *m,
+                    struct rlhf_error *err)
 {
     struct collector *c = machine;
     Rlhf__V1__TasksStored stored = RLHF__V1__TASKS_STORED__INIT;
@@ -135,15 +137,17 @@ static void answer_free(struct answer *a)
     free(a->list);
 }
 
-static int on_pull(void *machine, struct rlhf_peer *peer, const struct rlhf_message *m, struct rlhf_error *err)
+static int on_pull(void *machine, struct rlhf_peer *peer, const struct rlhf_message *m,
+                   struct rlhf_error *err)
 {
     struct collector *c = machine;
     const Rlhf__V1__ComparisonsPull *body = (const Rlhf__V1__ComparisonsPull *)m->body;
     Rlhf__V1__Comparisons out = RLHF__V1__COMPARISONS__INIT;
     size_t limit = body->limit < MAX_PULL ? body->limit : MAX_PULL;
     struct answer a = { .items = calloc(limit, sizeof(*a.items)), .list = calloc(limit, sizeof(*a.list)) };
-    struct collector_range range
-        = { .round = body->round, .cursor = body->cursor, .last = UINT64_MAX, .limit = limit };
+    struct collector_range range = {
+        .round = body->round, .cursor = body->cursor, .last = UINT64_MAX, .limit = limit
+    };
     struct collector_counts counts;
     int rc = -1;
 
@@ -158,8 +162,9 @@ static int on_pull(void *machine, struct rlhf_peer *peer, const struct rlhf_mess
         out.cursor = end && counts.sequence > seen ? counts.sequence : seen;
         out.open_tasks = (uint32_t)counts.open;
         out.total = (uint32_t)counts.labels;
-        rc = a.failed ? rlhf_fail(err, RLHF_FULL, "out of memory")
-                      : rlhf_node_reply(c->node, peer, m, RLHF__V1__MESSAGE_TYPE__COMPARISONS, &out.base, err);
+        rc = a.failed
+                 ? rlhf_fail(err, RLHF_FULL, "out of memory")
+                 : rlhf_node_reply(c->node, peer, m, RLHF__V1__MESSAGE_TYPE__COMPARISONS, &out.base, err);
     } else if (err->code == RLHF_CORRUPT || err->code == RLHF_FATAL) {
         collector_wrote(c, err);
     }
@@ -167,7 +172,7 @@ static int on_pull(void *machine, struct rlhf_peer *peer, const struct rlhf_mess
     return rc;
 }
 
-/* ---- control -------------------------------------------------------------------------------------------- */
+/* ---- control ----------------------------------------------------------------------------------- */
 
 struct gauges {
     Rlhf__V1__Gauge items[16], *list[16];
@@ -225,12 +230,14 @@ static int send_status(struct collector *c, struct rlhf_peer *peer, const struct
     return rlhf_node_reply(c->node, peer, m, RLHF__V1__MESSAGE_TYPE__STATUS, &out.base, err);
 }
 
-static int on_status(void *machine, struct rlhf_peer *peer, const struct rlhf_message *m, struct rlhf_error *err)
+static int on_status(void *machine, struct rlhf_peer *peer, const struct rlhf_message *m,
+                     struct rlhf_error *err)
 {
     return send_status(machine, peer, m, err);
 }
 
-static int on_drain(void *machine, struct rlhf_peer *peer, const struct rlhf_message *m, struct rlhf_error *err)
+static int on_drain(void *machine, struct rlhf_peer *peer, const struct rlhf_message *m,
+                    struct rlhf_error *err)
 {
     struct collector *c = machine;
     const Rlhf__V1__Drain *body = (const Rlhf__V1__Drain *)m->body;
@@ -250,10 +257,11 @@ const struct rlhf_handler collector_handlers[] = {
     /* type, schema, who may send it, bytes of the body, blobs and their bytes, check, handler */
     { RLHF__V1__MESSAGE_TYPE__TASKS_SUBMIT, &rlhf__v1__tasks_submit__descriptor, LEARNER, MAX_SUBMIT, 0, 0,
       rlhf_check_tasks_submit, on_tasks },
-    { RLHF__V1__MESSAGE_TYPE__COMPARISONS_PULL, &rlhf__v1__comparisons_pull__descriptor, LEARNER, 1u << 10, 0, 0,
-      rlhf_check_comparisons_pull, on_pull },
-    { RLHF__V1__MESSAGE_TYPE__STATUS_REQUEST, &rlhf__v1__status_request__descriptor, CONTROL, 1u << 6, 0, 0, NULL,
-      on_status },
-    { RLHF__V1__MESSAGE_TYPE__DRAIN, &rlhf__v1__drain__descriptor, CONTROL, 1u << 12, 0, 0, rlhf_check_drain, on_drain },
+    { RLHF__V1__MESSAGE_TYPE__COMPARISONS_PULL, &rlhf__v1__comparisons_pull__descriptor, LEARNER, 1u << 10, 0,
+      0, rlhf_check_comparisons_pull, on_pull },
+    { RLHF__V1__MESSAGE_TYPE__STATUS_REQUEST, &rlhf__v1__status_request__descriptor, CONTROL, 1u << 6, 0, 0,
+      NULL, on_status },
+    { RLHF__V1__MESSAGE_TYPE__DRAIN, &rlhf__v1__drain__descriptor, CONTROL, 1u << 12, 0, 0, rlhf_check_drain,
+      on_drain },
     { 0 },
 };

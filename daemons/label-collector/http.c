@@ -19,15 +19,15 @@
 #include "transfer.h"
 
 enum {
-    HELD_BYTES = 96 << 20,      /* bodies of all requests together */
-    SWALLOW_BYTES = 1 << 20,    /* of a refused body that are read, so that the client gets to see the answer */
+    HELD_BYTES = 96 << 20,   /* bodies of all requests together */
+    SWALLOW_BYTES = 1 << 20, /* of a refused body that are read, so that the client gets to see the answer */
     CONNECTION_MEMORY = 32 << 10, /* header and read buffer of a connection */
     BACKLOG = 1024,
-    TURNS = 64,                 /* of the loop in one call of run */
+    TURNS = 64, /* of the loop in one call of run */
     SWEEP_MS = 1000,
-    SPARE_DESCRIPTORS = 64,     /* for everything but clients */
-    LEAVING = 32,               /* of them for clients that were sent away and are not gone yet: the library takes a
-                                   few new ones before it sees that, and resets those above its limit */
+    SPARE_DESCRIPTORS = 64, /* for everything but clients */
+    LEAVING = 32, /* of them for clients that were sent away and are not gone yet: the library takes a
+                     few new ones before it sees that, and resets those above its limit */
     EXPORT_BLOCK = 64 << 10,
 };
 
@@ -50,7 +50,7 @@ struct visit {
     struct rlhf_bytes body;
     size_t swallowed;
     char *path, *method, *content_type, *idempotency_key;
-    bool answered; /* a write: committed or refused */
+    bool answered;      /* a write: committed or refused */
     struct visit *next; /* among those that wait for the commit */
 };
 
@@ -62,12 +62,12 @@ struct collector_http {
     bool any_host;
     struct wire *oldest, *newest;
     size_t wires, max_wires;
-    size_t held; /* bytes of bodies */
+    size_t held;                 /* bytes of bodies */
     struct visit *first, **last; /* writes that wait for the commit */
     size_t waiting;
 };
 
-/* ---- connections ---------------------------------------------------------------------------------------- */
+/* ---- connections ------------------------------------------------------------------------------- */
 
 static void wire_remove(struct collector_http *h, struct wire *w)
 {
@@ -110,7 +110,8 @@ static void on_connection(void *ctx, struct MHD_Connection *connection, void **s
     struct wire *w = *socket_context;
 
     if (what == MHD_CONNECTION_NOTIFY_STARTED) {
-        const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+        const union MHD_ConnectionInfo *info =
+            MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
         if (!(w = calloc(1, sizeof(*w))))
             return;
         w->fd = info->connect_fd;
@@ -135,7 +136,7 @@ static void sweep(struct collector_http *h)
             wire_close(w);
 }
 
-/* ---- who may ask ---------------------------------------------------------------------------------------- */
+/* ---- who may ask ------------------------------------------------------------------------------- */
 
 static const char *header(struct MHD_Connection *c, const char *name)
 {
@@ -149,7 +150,8 @@ static bool host_is_ours(const struct collector_http *h, const char *host)
     const struct rlhf_config_strings *more = &h->collector->config->hosts;
     size_t size = strcspn(host, *host == '[' ? "]" : ":") + (*host == '[');
 
-    if (strlen(host) < size || (host[size] && (host[size] != ':' || host[size + 1 + strspn(host + size + 1, "0123456789")])))
+    if (strlen(host) < size
+        || (host[size] && (host[size] != ':' || host[size + 1 + strspn(host + size + 1, "0123456789")])))
         return false;
     if (h->any_host)
         return true;
@@ -190,8 +192,8 @@ static bool same_site(const struct collector_http *h, struct MHD_Connection *c, 
 }
 
 /* A link from elsewhere may open the page itself. */
-static bool may_enter(const struct collector_http *h, struct MHD_Connection *c, const char *path, const char *method,
-                      struct collector_response *r)
+static bool may_enter(const struct collector_http *h, struct MHD_Connection *c, const char *path,
+                      const char *method, struct collector_response *r)
 {
     const char *mode = header(c, "Sec-Fetch-Mode"), *host = header(c, "Host");
 
@@ -201,7 +203,7 @@ static bool may_enter(const struct collector_http *h, struct MHD_Connection *c, 
     return same_site(h, c, r);
 }
 
-/* ---- answers -------------------------------------------------------------------------------------------- */
+/* ---- answers ----------------------------------------------------------------------------------- */
 
 static ssize_t read_export(void *ctx, uint64_t position, char *out, size_t max)
 {
@@ -227,11 +229,13 @@ static struct MHD_Response *make_response(struct collector_response *r)
     struct MHD_Response *response;
 
     if (r->export) {
-        response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, EXPORT_BLOCK, read_export, r->export, free_export);
+        response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, EXPORT_BLOCK, read_export, r->export,
+                                                     free_export);
         if (response)
             r->export = NULL; /* the response owns it */
     } else if (r->fixed) {
-        response = MHD_create_response_from_buffer(r->fixed_size, (void *)(uintptr_t)r->fixed, MHD_RESPMEM_PERSISTENT);
+        response = MHD_create_response_from_buffer(r->fixed_size, (void *)(uintptr_t)r->fixed,
+                                                   MHD_RESPMEM_PERSISTENT);
     } else {
         response = MHD_create_response_from_buffer(r->body.size, r->body.data ? r->body.data : "",
                                                    MHD_RESPMEM_MUST_COPY);
@@ -274,7 +278,7 @@ static enum MHD_Result answer(struct visit *v)
     return rc;
 }
 
-/* ---- requests ------------------------------------------------------------------------------------------- */
+/* ---- requests ---------------------------------------------------------------------------------- */
 
 static const char *query(void *ctx, const char *key)
 {
@@ -306,7 +310,8 @@ static struct visit *visit_new(struct collector_http *h, struct MHD_Connection *
                                const char *method)
 {
     struct visit *v = calloc(1, sizeof(*v));
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
 
     if (!v)
         return NULL;
@@ -330,9 +335,8 @@ static struct visit *visit_new(struct collector_http *h, struct MHD_Connection *
                                                       .query = query,
                                                       .query_ctx = connection };
     struct collector_response *r = &v->exchange.response;
-    const struct collector_route *route = may_enter(h, connection, path, method, r)
-                                              ? collector_route_find(method, path, r)
-                                              : NULL;
+    const struct collector_route *route =
+        may_enter(h, connection, path, method, r) ? collector_route_find(method, path, r) : NULL;
     if (route && route->writes && !collector_route_accepts(route, v->content_type, r))
         route = NULL;
     const char *length = header(connection, "Content-Length");
@@ -392,8 +396,9 @@ static enum MHD_Result visit_ready(struct visit *v)
     return MHD_YES;
 }
 
-static enum MHD_Result on_request(void *ctx, struct MHD_Connection *connection, const char *path, const char *method,
-                                  const char *version, const char *data, size_t *size, void **state)
+static enum MHD_Result on_request(void *ctx, struct MHD_Connection *connection, const char *path,
+                                  const char *method, const char *version, const char *data, size_t *size,
+                                  void **state)
 {
     struct visit *v = *state;
 
@@ -442,7 +447,7 @@ static void on_log(void *ctx, const char *fmt, va_list args)
     rlhf_log(RLHF_LEVEL_DEBUG, "http-client text=\"%s\"", text);
 }
 
-/* ---- running -------------------------------------------------------------------------------------------- */
+/* ---- running ----------------------------------------------------------------------------------- */
 
 /* Commits all writes that have arrived, then lets their connections go on. */
 static void commit_waiting(struct collector_http *h)
@@ -502,7 +507,7 @@ void collector_http_run(void *http)
     arm(h, more ? 0 : timed && ms < SWEEP_MS ? (int64_t)ms : h->wires ? SWEEP_MS : -1);
 }
 
-/* ---- opening -------------------------------------------------------------------------------------------- */
+/* ---- opening ----------------------------------------------------------------------------------- */
 
 /* "127.0.0.1:8477", "[::1]:0", "localhost:8477" -> host (as in a URL) and port. */
 static int split_address(const char *text, char *host, size_t size, char port[6], struct rlhf_error *err)
@@ -510,9 +515,11 @@ static int split_address(const char *text, char *host, size_t size, char port[6]
     const char *colon = strrchr(text, ':');
     size_t n = colon ? (size_t)(colon - text) : 0;
 
-    if (!n || n >= size || !colon[1] || strlen(colon + 1) > 5 || strspn(colon + 1, "0123456789") != strlen(colon + 1)
-        || atoi(colon + 1) > 65535 || (*text != '[' && memchr(text, ':', n)))
-        return rlhf_fail(err, RLHF_REJECT, "http: %s is not an address: write it as 127.0.0.1:8477 or [::1]:8477", text);
+    if (!n || n >= size || !colon[1] || strlen(colon + 1) > 5
+        || strspn(colon + 1, "0123456789") != strlen(colon + 1) || atoi(colon + 1) > 65535
+        || (*text != '[' && memchr(text, ':', n)))
+        return rlhf_fail(err, RLHF_REJECT,
+                         "http: %s is not an address: write it as 127.0.0.1:8477 or [::1]:8477", text);
     memcpy(host, text, n);
     host[n] = '\0';
     strcpy(port, colon + 1);
@@ -523,14 +530,16 @@ static bool is_loopback(const struct sockaddr *a)
 {
     if (a->sa_family == AF_INET)
         return ntohl(((const struct sockaddr_in *)(const void *)a)->sin_addr.s_addr) >> 24 == 127;
-    return a->sa_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)(const void *)a)->sin6_addr);
+    return a->sa_family == AF_INET6
+           && IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)(const void *)a)->sin6_addr);
 }
 
 /* A listening socket on config->http; fills host and address. */
 static int bind_socket(struct collector_http *h, struct rlhf_error *err)
 {
     const struct collector_config *c = h->collector->config;
-    struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV }, *found = NULL;
+    struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV },
+                    *found = NULL;
     char name[80], port[6], bare[80];
     struct sockaddr_storage bound;
     socklen_t size = sizeof(bound);
@@ -545,7 +554,8 @@ static int bind_socket(struct collector_http *h, struct rlhf_error *err)
         return rlhf_fail(err, RLHF_REJECT, "http: %s: %s", c->http, gai_strerror(rc));
     if (!is_loopback(found->ai_addr) && !c->insecure) {
         rlhf_fail(err, RLHF_DENIED,
-                  "http: %s is not loopback, and the API has no passwords: put a TLS proxy with a login in front, or set"
+                  "http: %s is not loopback, and the API has no passwords: put a TLS proxy with a login in "
+                  "front, or set"
                   " `insecure: true`",
                   c->http);
         goto failed;
@@ -557,7 +567,8 @@ static int bind_socket(struct collector_http *h, struct rlhf_error *err)
         || getsockname(fd, (struct sockaddr *)&bound, &size) < 0) {
         if (errno == EADDRINUSE)
             rlhf_fail(err, RLHF_AGAIN,
-                      "http: %s is in use: see who has it with `ss -ltnp 'sport = :%s'`, or set `http` to another port"
+                      "http: %s is in use: see who has it with `ss -ltnp 'sport = :%s'`, or set `http` to "
+                      "another port"
                       " (0 picks one)",
                       c->http, port);
         else
@@ -613,12 +624,12 @@ static int start(struct collector_http *h, int fd, struct rlhf_error *err)
     unsigned limit = connection_limit(h->collector->config);
 
     h->max_wires = limit;
-    h->daemon = MHD_start_daemon(
-        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL, on_request, h,
-        MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT, limit + LEAVING,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_STRICT_FOR_CLIENT, 1,
-        MHD_OPTION_NOTIFY_COMPLETED, on_completed, h, MHD_OPTION_NOTIFY_CONNECTION, on_connection, h,
-        MHD_OPTION_END);
+    h->daemon = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL,
+                                 on_request, h, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
+                                 MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT, limit + LEAVING,
+                                 MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
+                                 MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_NOTIFY_COMPLETED, on_completed,
+                                 h, MHD_OPTION_NOTIFY_CONNECTION, on_connection, h, MHD_OPTION_END);
     if (!h->daemon) {
         close(fd);
         return rlhf_fail(err, RLHF_FATAL, "http: libmicrohttpd did not start");

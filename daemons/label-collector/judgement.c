@@ -17,7 +17,8 @@ static int text_check(const char *field, const char *text, size_t limit, struct 
     return 0;
 }
 
-static int name_check(const char *field, const char *text, size_t limit, bool may_be_empty, struct rlhf_error *err)
+static int name_check(const char *field, const char *text, size_t limit, bool may_be_empty,
+                      struct rlhf_error *err)
 {
     if (text_check(field, text, limit, err) < 0)
         return -1;
@@ -53,7 +54,8 @@ static int content_check(const struct collector_content *c, struct rlhf_error *e
 
 int collector_task_check(const struct collector_task *t, struct rlhf_error *err)
 {
-    if (collector_name_check("id", t->id, false, err) < 0 || collector_name_check("round", t->round, true, err) < 0)
+    if (collector_name_check("id", t->id, false, err) < 0
+        || collector_name_check("round", t->round, true, err) < 0)
         return -1;
     return content_check(&t->content, err);
 }
@@ -65,7 +67,8 @@ static int ranks_normalise(struct collector_label *l, struct rlhf_error *err)
     size_t k = l->rank_count;
 
     if (k < 2 || k > COLLECTOR_MAX_COMPLETIONS)
-        return rlhf_fail(err, RLHF_REJECT, "ranks: %zu given, 2 to %d are allowed", k, COLLECTOR_MAX_COMPLETIONS);
+        return rlhf_fail(err, RLHF_REJECT, "ranks: %zu given, 2 to %d are allowed", k,
+                         COLLECTOR_MAX_COMPLETIONS);
     if (l->content.count && l->content.count != k)
         return rlhf_fail(err, RLHF_REJECT, "ranks: %zu given for %zu completions", k, l->content.count);
     for (size_t i = 0; i < k; ++i) {
@@ -87,7 +90,8 @@ static int presented_check(const struct collector_label *l, struct rlhf_error *e
 
     for (size_t i = 0; i < l->rank_count; ++i) {
         if (l->presented[i] >= l->rank_count || (seen & 1u << l->presented[i]))
-            return rlhf_fail(err, RLHF_REJECT, "presented must hold each of 0 to %zu once", l->rank_count - 1);
+            return rlhf_fail(err, RLHF_REJECT, "presented must hold each of 0 to %zu once",
+                             l->rank_count - 1);
         seen |= 1u << l->presented[i];
     }
     return 0;
@@ -102,8 +106,8 @@ int collector_label_check(struct collector_label *l, struct rlhf_error *err)
         || collector_name_check("labeler", l->labeler, false, err) < 0
         || (l->task && collector_name_check("task", l->task, false, err) < 0)
         || (!l->task && collector_name_check("round", l->round, true, err) < 0)
-        || ((!l->task || l->content.count) && content_check(&l->content, err) < 0) || ranks_normalise(l, err) < 0
-        || (l->has_presented && presented_check(l, err) < 0)
+        || ((!l->task || l->content.count) && content_check(&l->content, err) < 0)
+        || ranks_normalise(l, err) < 0 || (l->has_presented && presented_check(l, err) < 0)
         || (l->flags && text_check("flags", l->flags, COLLECTOR_MAX_NOTE, err) < 0)
         || (l->note && text_check("note", l->note, COLLECTOR_MAX_NOTE, err) < 0))
         return -1;
@@ -122,7 +126,7 @@ void collector_label_free(struct collector_label *l)
     *l = (struct collector_label){ 0 };
 }
 
-/* ---- JSON ------------------------------------------------------------------------------------------- */
+/* ---- JSON -------------------------------------------------------------------------------------- */
 
 /* Sets *text when key is there; null counts as absent. */
 static int get_text(const json_t *json, const char *key, const char **text, struct rlhf_error *err)
@@ -146,8 +150,10 @@ static int get_content(struct collector_content *c, const json_t *json, struct r
         return -1;
     if (!list)
         return 0;
-    if (!json_is_array(list) || json_array_size(list) < 2 || json_array_size(list) > COLLECTOR_MAX_COMPLETIONS)
-        return rlhf_fail(err, RLHF_REJECT, "%s must be a list of 2 to %d strings", key, COLLECTOR_MAX_COMPLETIONS);
+    if (!json_is_array(list) || json_array_size(list) < 2
+        || json_array_size(list) > COLLECTOR_MAX_COMPLETIONS)
+        return rlhf_fail(err, RLHF_REJECT, "%s must be a list of 2 to %d strings", key,
+                         COLLECTOR_MAX_COMPLETIONS);
     for (size_t i = 0; i < json_array_size(list); ++i) {
         c->completion[i] = json_string_value(json_array_get(list, i));
         if (!c->completion[i])
@@ -207,12 +213,10 @@ static int get_ranking(struct collector_label *l, const json_t *json, struct rlh
 
     if (!json_is_array(list))
         return rlhf_fail(err, RLHF_REJECT, "ranking must be a list of completions (0 to K - 1), best first");
-    json_array_foreach(list, i, place)
-    {
+    json_array_foreach (list, i, place) {
         uint32_t rank = (uint32_t)l->rank_count + 1;
         if (json_is_array(place)) {
-            json_array_foreach(place, j, value)
-            {
+            json_array_foreach (place, j, value) {
                 if (rank_one(l, value, rank, err) < 0)
                     return -1;
             }
@@ -299,7 +303,8 @@ static int get_pair(struct collector_label *l, const json_t *json, struct rlhf_e
         return rlhf_fail(err, RLHF_REJECT, "%s is missing beside %s", pair[0] ? "rejected" : "chosen",
                          pair[0] ? "chosen" : "rejected");
     if (strcmp(pair[0], pair[1]) == 0)
-        return rlhf_fail(err, RLHF_REJECT, "chosen and rejected are equal; a tie is given as completions and ranks");
+        return rlhf_fail(err, RLHF_REJECT,
+                         "chosen and rejected are equal; a tie is given as completions and ranks");
     l->content.count = l->rank_count = 2;
     l->rank[0] = 1;
     l->rank[1] = 2;
@@ -316,7 +321,9 @@ int collector_label_parse(struct collector_label *l, const json_t *json, bool ra
         return -1;
     if (pair && l->content.count)
         return rlhf_fail(err, RLHF_REJECT, "give chosen and rejected, or completions and ranks, not both");
-    if (pair ? get_pair(l, json, err) < 0 : ranking ? get_ranking(l, json, err) < 0 : get_ranks(l, json, err) < 0)
+    if (pair      ? get_pair(l, json, err) < 0
+        : ranking ? get_ranking(l, json, err) < 0
+                  : get_ranks(l, json, err) < 0)
         return -1;
     if (collector_label_parse_extras(l, json, err) < 0) {
         collector_label_free(l);
@@ -339,14 +346,15 @@ int collector_label_borrow(struct collector_label *l, const struct rlhf_comparis
     return 0;
 }
 
-/* ---- names by content ------------------------------------------------------------------------------- */
+/* ---- names by content -------------------------------------------------------------------------- */
 
 static void add_text(struct rlhf_hasher *h, const char *text)
 {
     rlhf_hasher_add(h, text ? text : "", (text ? strlen(text) : 0) + 1); /* texts hold no NUL: it separates */
 }
 
-int collector_content_digest(const struct collector_content *c, struct rlhf_digest *digest, struct rlhf_error *err)
+int collector_content_digest(const struct collector_content *c, struct rlhf_digest *digest,
+                             struct rlhf_error *err)
 {
     struct rlhf_hasher *h = rlhf_hasher_new();
     uint8_t k = (uint8_t)c->count;

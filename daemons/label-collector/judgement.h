@@ -1,7 +1,7 @@
 /* judgement.h - tasks and labels as values: what they hold, what is valid, and their JSON forms (API.md).
  *
- * The structs borrow their text (from a JSON document, a database row, a message) for as long as the comment of
- * whoever filled them says. Nothing here touches the database. */
+ * The structs borrow their text (from a JSON document, a database row, a message) for as long as the comment
+ * of whoever filled them says. Nothing here touches the database. */
 #ifndef LABEL_COLLECTOR_JUDGEMENT_H
 #define LABEL_COLLECTOR_JUDGEMENT_H
 
@@ -36,11 +36,11 @@ struct collector_task {
 };
 
 struct collector_label {
-    const char *id;      /* the submitter's, unique within source */
-    const char *source;  /* "page", "api", "import", a vendor */
+    const char *id;     /* the submitter's, unique within source */
+    const char *source; /* "page", "api", "import", a vendor */
     const char *labeler;
-    const char *task;    /* Task id; NULL = free-standing, then content is given */
-    const char *round;   /* of a free-standing one; a task's label has the task's */
+    const char *task;  /* Task id; NULL = free-standing, then content is given */
+    const char *round; /* of a free-standing one; a task's label has the task's */
     struct collector_content content;
     uint32_t rank[COLLECTOR_MAX_COMPLETIONS]; /* 1 = best, equal = tie; competition form: 1 1 3 */
     size_t rank_count;
@@ -62,19 +62,22 @@ int collector_label_check(struct collector_label *l, struct rlhf_error *err);
 /* One name (id, round, labeler): length, UTF-8, no control characters. */
 int collector_name_check(const char *field, const char *text, bool may_be_empty, struct rlhf_error *err);
 
-/* From an API object; text is borrowed from json. No check of values beyond their types is made. id and source stay
- * NULL where absent. ranking: the field is "ranking" (best first) instead of "ranks". */
+/* From an API object; text is borrowed from json. No check of values beyond their types is made. id and
+ * source stay NULL where absent. ranking: the field is "ranking" (best first) instead of "ranks". */
 int collector_task_parse(struct collector_task *t, const json_t *json, struct rlhf_error *err);
-int collector_label_parse(struct collector_label *l, const json_t *json, bool ranking, struct rlhf_error *err);
+int collector_label_parse(struct collector_label *l, const json_t *json, bool ranking,
+                          struct rlhf_error *err);
 /* The fields of a label other than content and ranks, as collector_label_parse() does. */
 int collector_label_parse_extras(struct collector_label *l, const json_t *json, struct rlhf_error *err);
 /* Content and ranks of a parsed comparison, borrowed. */
-int collector_label_borrow(struct collector_label *l, const struct rlhf_comparison *c, struct rlhf_error *err);
+int collector_label_borrow(struct collector_label *l, const struct rlhf_comparison *c,
+                           struct rlhf_error *err);
 
 /* Names content by its bytes: BLAKE2b-256 over K, prompt, completions. */
-int collector_content_digest(const struct collector_content *c, struct rlhf_digest *digest, struct rlhf_error *err);
-/* Names the judgement: content, ranks, task, round, labeler, strength, flags, note. Not the time spent or the order
- * shown, which a retry may not repeat. */
+int collector_content_digest(const struct collector_content *c, struct rlhf_digest *digest,
+                             struct rlhf_error *err);
+/* Names the judgement: content, ranks, task, round, labeler, strength, flags, note. Not the time spent or the
+ * order shown, which a retry may not repeat. */
 int collector_label_digest(const struct collector_label *l, const struct rlhf_digest *content,
                            struct rlhf_digest *digest, struct rlhf_error *err);
 

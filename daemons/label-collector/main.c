@@ -41,7 +41,8 @@ int main(int argc, char **argv)
             && rlhf_daemon_serve(d, config.listen, config.insecure, &err) == 0
             && rlhf_daemon_watch(d, collector_http_fd(h), collector_http_run, h, &err) == 0) {
             collector_attach(c, node);
-            rlhf_log(RLHF_LEVEL_INFO, "ready listen=%s http=%s", rlhf_daemon_endpoint(d), collector_http_address(h));
+            rlhf_log(RLHF_LEVEL_INFO, "ready listen=%s http=%s", rlhf_daemon_endpoint(d),
+                     collector_http_address(h));
             rlhf_daemon_run(d, &err);
         }
     }

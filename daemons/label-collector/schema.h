@@ -1,4 +1,5 @@
-/* schema.h - the database's tables, one step a version. Forwards only: a step that was released never changes. */
+/* schema.h - the database's tables, one step a version. Forwards only: a step that was released never
+ * changes. */
 #ifndef LABEL_COLLECTOR_SCHEMA_H
 #define LABEL_COLLECTOR_SCHEMA_H
 
@@ -11,9 +12,9 @@ static const char *const collector_migrations[] = {
     /* A prompt and its completions, once for everything that refers to them. */
     "CREATE TABLE items ("
     " item INTEGER PRIMARY KEY,"
-    " digest BLOB NOT NULL UNIQUE,"   /* BLAKE2b-256 */
+    " digest BLOB NOT NULL UNIQUE," /* BLAKE2b-256 */
     " prompt TEXT NOT NULL,"
-    " completions TEXT NOT NULL"      /* JSON array of K strings */
+    " completions TEXT NOT NULL" /* JSON array of K strings */
     ") STRICT;"
     "CREATE TABLE tasks ("
     " task INTEGER PRIMARY KEY,"
@@ -33,22 +34,22 @@ static const char *const collector_migrations[] = {
     " task INTEGER REFERENCES tasks," /* NULL: free-standing */
     " round TEXT NOT NULL,"
     " labeler TEXT NOT NULL,"
-    " sequence INTEGER NOT NULL,"     /* of the revision that stands */
+    " sequence INTEGER NOT NULL," /* of the revision that stands */
     " UNIQUE (source, id)"
     ") STRICT;"
     "CREATE INDEX labels_by_task ON labels (task, labeler) WHERE task IS NOT NULL;"
     "CREATE TABLE revisions ("
-    " sequence INTEGER PRIMARY KEY,"  /* 1, 2, 3 ... without gaps: rows are never deleted */
+    " sequence INTEGER PRIMARY KEY," /* 1, 2, 3 ... without gaps: rows are never deleted */
     " label INTEGER NOT NULL REFERENCES labels,"
-    " revision INTEGER NOT NULL,"     /* 1 at first */
-    " digest BLOB NOT NULL,"          /* of the judgement: tells a retry from a revision */
+    " revision INTEGER NOT NULL," /* 1 at first */
+    " digest BLOB NOT NULL,"      /* of the judgement: tells a retry from a revision */
     " item INTEGER NOT NULL REFERENCES items,"
     " round TEXT NOT NULL,"
-    " ranks TEXT NOT NULL,"           /* JSON: [1,2] */
-    " presented TEXT,"                /* JSON: [1,0] */
+    " ranks TEXT NOT NULL," /* JSON: [1,2] */
+    " presented TEXT,"      /* JSON: [1,0] */
     " seconds REAL,"
     " strength INTEGER,"
-    " flags TEXT,"                    /* JSON object */
+    " flags TEXT," /* JSON object */
     " note TEXT,"
     " stored_us INTEGER NOT NULL,"
     " UNIQUE (label, revision)"
@@ -82,12 +83,13 @@ static const char *const collector_migrations[] = {
 enum { COLLECTOR_SCHEMA = sizeof(collector_migrations) / sizeof(collector_migrations[0]) };
 
 /* Lives in memory, as long as the connection. */
-static const char collector_temporary[] = "CREATE TEMP TABLE reservations ("
-                                          " task INTEGER NOT NULL,"
-                                          " labeler TEXT NOT NULL,"
-                                          " expires_us INTEGER NOT NULL," /* monotonic */
-                                          " PRIMARY KEY (task, labeler)"
-                                          ") STRICT, WITHOUT ROWID;"
-                                          "CREATE INDEX temp.reservations_by_time ON reservations (expires_us);";
+static const char collector_temporary[] =
+    "CREATE TEMP TABLE reservations ("
+    " task INTEGER NOT NULL,"
+    " labeler TEXT NOT NULL,"
+    " expires_us INTEGER NOT NULL," /* monotonic */
+    " PRIMARY KEY (task, labeler)"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX temp.reservations_by_time ON reservations (expires_us);";
 
 #endif

@@ -63,14 +63,15 @@ enum statement {
 };
 
 #define NEXT_TASKS(where)                                                                                    \
-    "SELECT t.task, t.id, t.round, i.prompt, i.completions FROM tasks t CROSS JOIN items i ON i.item = t.item" \
+    "SELECT t.task, t.id, t.round, i.prompt, i.completions FROM tasks t CROSS JOIN items i ON i.item = "     \
+    "t.item"                                                                                                 \
     " WHERE " where " AND t.labels < ?2"                                                                     \
     " AND t.labels + (SELECT count(*) FROM reservations r WHERE r.task = t.task AND r.labeler <> ?3) < ?2"   \
     " AND NOT EXISTS (SELECT 1 FROM labels l WHERE l.task = t.task AND l.labeler = ?3)"                      \
     " AND NOT EXISTS (SELECT 1 FROM skips k WHERE k.task = t.task AND k.labeler = ?3)"                       \
     " ORDER BY t.labels, t.task LIMIT ?4"
 #define LIST_ROWS(where)                                                                                     \
-    "SELECT r.sequence, r.revision, r.stored_us, l.id, l.source, l.labeler, t.id, r.round, i.prompt,"          \
+    "SELECT r.sequence, r.revision, r.stored_us, l.id, l.source, l.labeler, t.id, r.round, i.prompt,"        \
     " i.completions, r.ranks, r.presented, r.seconds, r.strength, r.flags, r.note"                           \
     " FROM revisions r CROSS JOIN labels l ON l.label = r.label CROSS JOIN items i ON i.item = r.item"       \
     " LEFT JOIN tasks t ON t.task = l.task WHERE r.sequence > ?2 AND r.sequence <= ?3" where                 \
@@ -98,9 +99,10 @@ static const char *const sql[STATEMENTS] = {
     [ADD_LABEL] = "INSERT INTO labels (source, id, task, round, labeler, sequence)"
                   " VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     [MOVE_LABEL] = "UPDATE labels SET sequence = ?2 WHERE label = ?1",
-    [ADD_REVISION] = "INSERT INTO revisions (sequence, label, revision, digest, item, round, ranks, presented,"
-                     " seconds, strength, flags, note, stored_us)"
-                     " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+    [ADD_REVISION] =
+        "INSERT INTO revisions (sequence, label, revision, digest, item, round, ranks, presented,"
+        " seconds, strength, flags, note, stored_us)"
+        " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
     [LABEL_TASK] = "UPDATE tasks SET labels = labels + 1 WHERE task = ?1",
     [COUNT_LABEL] = "INSERT INTO rounds (round, labels) VALUES (?1, 1)"
                     " ON CONFLICT DO UPDATE SET labels = labels + 1, open = open - ?2",
@@ -122,7 +124,8 @@ static const char *const sql[STATEMENTS] = {
     [LATEST_IN_ROUND] = LIST_ROWS(" AND r.round = ?1 AND l.sequence = r.sequence"),
     [LATEST_ANY] = LIST_ROWS(" AND ?1 = '' AND l.sequence = r.sequence"),
     [COUNT_ROUND] = "SELECT tasks, open, labels FROM rounds WHERE round = ?1",
-    [COUNT_ALL] = "SELECT coalesce(sum(tasks), 0), coalesce(sum(open), 0), coalesce(sum(labels), 0) FROM rounds",
+    [COUNT_ALL] =
+        "SELECT coalesce(sum(tasks), 0), coalesce(sum(open), 0), coalesce(sum(labels), 0) FROM rounds",
     [COUNT_STORE] = "SELECT (SELECT coalesce(max(sequence), 0) FROM revisions),"
                     " (SELECT coalesce(sum(skips), 0) FROM labelers)",
     [ROUNDS] = "SELECT round, tasks, open, labels FROM rounds ORDER BY round",
@@ -141,7 +144,7 @@ struct collector_store {
     uint64_t order_seed;
 };
 
-/* ---- talking to SQLite ---------------------------------------------------------------------------------- */
+/* ---- talking to SQLite ------------------------------------------------------------------------- */
 
 /* What a result code asks of the caller, in words that name the file. */
 static int fail(struct collector_store *s, int rc, struct rlhf_error *err)
@@ -150,19 +153,22 @@ static int fail(struct collector_store *s, int rc, struct rlhf_error *err)
     int system = s->db ? sqlite3_system_errno(s->db) : 0;
 
     if ((rc & 0xFF) == SQLITE_FULL || ((rc & 0xFF) == SQLITE_IOERR && (system == ENOSPC || system == EDQUOT)))
-        return rlhf_fail(err, RLHF_FULL, "the disk under %s is full: nothing was stored; make room, then send again",
+        return rlhf_fail(err, RLHF_FULL,
+                         "the disk under %s is full: nothing was stored; make room, then send again",
                          s->path);
     switch (rc & 0xFF) {
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
-        return rlhf_fail(err, RLHF_AGAIN, "%s is locked by another program: close it, then try again", s->path);
+        return rlhf_fail(err, RLHF_AGAIN, "%s is locked by another program: close it, then try again",
+                         s->path);
     case SQLITE_NOMEM:
         return rlhf_fail(err, RLHF_FULL, "out of memory");
     case SQLITE_TOOBIG:
         return rlhf_fail(err, RLHF_REJECT, "a text is too long for the database");
     case SQLITE_NOTADB:
         return rlhf_fail(err, RLHF_CORRUPT,
-                         "%s is not an SQLite database: move it away, or set `database` to another file", s->path);
+                         "%s is not an SQLite database: move it away, or set `database` to another file",
+                         s->path);
     case SQLITE_CORRUPT:
         return rlhf_fail(err, RLHF_CORRUPT,
                          "%s is damaged (%s): keep a copy, then rescue what can be read with"
@@ -171,11 +177,13 @@ static int fail(struct collector_store *s, int rc, struct rlhf_error *err)
     case SQLITE_READONLY:
     case SQLITE_PERM:
     case SQLITE_AUTH:
-        return rlhf_fail(err, RLHF_FATAL, "%s cannot be written (%s): check owner and mode of it and its directory",
-                         s->path, why);
+        return rlhf_fail(err, RLHF_FATAL,
+                         "%s cannot be written (%s): check owner and mode of it and its directory", s->path,
+                         why);
     case SQLITE_CANTOPEN:
-        return rlhf_fail(err, RLHF_FATAL, "%s cannot be opened (%s): does its directory exist, may it be written?",
-                         s->path, system ? strerror(system) : why);
+        return rlhf_fail(err, RLHF_FATAL,
+                         "%s cannot be opened (%s): does its directory exist, may it be written?", s->path,
+                         system ? strerror(system) : why);
     default:
         return rlhf_fail(err, RLHF_FATAL, "%s: %s (SQLite %d, %s)", s->path, why, rc,
                          system ? strerror(system) : "no system error");
@@ -188,8 +196,7 @@ static sqlite3_stmt *bind(struct collector_store *s, enum statement which, struc
                           const char *types, ...)
 {
     sqlite3_stmt **st = &s->statements[which];
-    int rc = *st ? SQLITE_OK
-                 : sqlite3_prepare_v3(s->db, sql[which], -1, SQLITE_PREPARE_PERSISTENT, st, NULL);
+    int rc = *st ? SQLITE_OK : sqlite3_prepare_v3(s->db, sql[which], -1, SQLITE_PREPARE_PERSISTENT, st, NULL);
     va_list args;
 
     va_start(args, types);
@@ -216,7 +223,7 @@ static sqlite3_stmt *bind(struct collector_store *s, enum statement which, struc
             rc = n == INT64_MIN ? sqlite3_bind_null(*st, i) : sqlite3_bind_int64(*st, i, n);
             break;
         default:
-            RLHF_ASSERT(!"a known type letter");
+            RLHF_ASSERT(false); /* not one of the letters above */
         }
     }
     va_end(args);
@@ -276,17 +283,17 @@ static const char *column_text(sqlite3_stmt *st, int column)
     return (const char *)sqlite3_column_text(st, column);
 }
 
-/* ---- opening -------------------------------------------------------------------------------------------- */
+/* ---- opening ----------------------------------------------------------------------------------- */
 
-static int open_file(struct collector_store *s, const struct collector_store_config *c, struct rlhf_error *err)
+static int open_file(struct collector_store *s, const struct collector_store_config *c,
+                     struct rlhf_error *err)
 {
     /* The WAL index needs shared memory of the VFS, unless nobody else may have the file. */
     const char *locking = c->vfs ? "PRAGMA locking_mode=EXCLUSIVE;" : "";
     char text[512];
-    int rc = sqlite3_open_v2(c->path, &s->db,
-                             SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX
-                                 | SQLITE_OPEN_EXRESCODE,
-                             c->vfs);
+    int rc = sqlite3_open_v2(
+        c->path, &s->db,
+        SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, c->vfs);
 
     if (rc != SQLITE_OK)
         return fail(s, rc, err);
@@ -308,13 +315,14 @@ static int identify(struct collector_store *s, int64_t *version, struct rlhf_err
         || ask(s, "SELECT count(*) FROM sqlite_schema", &tables, err) < 0)
         return -1;
     if (id != COLLECTOR_APPLICATION_ID && (id != 0 || tables > 0))
-        return rlhf_fail(err, RLHF_REJECT,
-                         "%s is another program's database (application id 0x%08x): set `database` to another file",
-                         s->path, (unsigned)id);
+        return rlhf_fail(
+            err, RLHF_REJECT,
+            "%s is another program's database (application id 0x%08x): set `database` to another file",
+            s->path, (unsigned)id);
     if (*version > COLLECTOR_SCHEMA)
         return rlhf_fail(err, RLHF_REJECT,
-                         "%s was written by a newer label-collector (schema %d, this one knows %d): upgrade", s->path,
-                         (int)*version, COLLECTOR_SCHEMA);
+                         "%s was written by a newer label-collector (schema %d, this one knows %d): upgrade",
+                         s->path, (int)*version, COLLECTOR_SCHEMA);
     return 0;
 }
 
@@ -380,8 +388,8 @@ static int sync_parent(const char *path, struct rlhf_error *err)
     return rc;
 }
 
-struct collector_store *collector_store_open(const struct collector_store_config *c, const struct rlhf_clock *clock,
-                                             struct rlhf_error *err)
+struct collector_store *collector_store_open(const struct collector_store_config *c,
+                                             const struct rlhf_clock *clock, struct rlhf_error *err)
 {
     struct collector_store *s = calloc(1, sizeof(*s));
     int64_t version, seed;
@@ -417,7 +425,7 @@ void collector_store_close(struct collector_store *s)
     free(s);
 }
 
-/* ---- transactions --------------------------------------------------------------------------------------- */
+/* ---- transactions ------------------------------------------------------------------------------ */
 
 static int run(struct collector_store *s, enum statement which, struct rlhf_error *err)
 {
@@ -459,7 +467,7 @@ int collector_store_unmark(struct collector_store *s, bool keep, struct rlhf_err
     return run(s, MARK_KEEP, err);
 }
 
-/* ---- JSON columns --------------------------------------------------------------------------------------- */
+/* ---- JSON columns ------------------------------------------------------------------------------ */
 
 static char *print_strings(const struct collector_content *c)
 {
@@ -475,7 +483,8 @@ out:
     return text;
 }
 
-/* Fills completion[] and count, borrowed from the document returned. NULL when the column is not what was stored. */
+/* Fills completion[] and count, borrowed from the document returned. NULL when the column is not what was
+ * stored. */
 static json_t *parse_strings(struct collector_content *c, const char *text)
 {
     json_t *list = text ? json_loads(text, 0, NULL) : NULL;
@@ -515,10 +524,10 @@ static size_t parse_numbers(const char *text, uint32_t *numbers)
     return count;
 }
 
-/* ---- writing -------------------------------------------------------------------------------------------- */
+/* ---- writing ----------------------------------------------------------------------------------- */
 
-static int put_item(struct collector_store *s, const struct collector_content *c, const struct rlhf_digest *digest,
-                    int64_t *item, struct rlhf_error *err)
+static int put_item(struct collector_store *s, const struct collector_content *c,
+                    const struct rlhf_digest *digest, int64_t *item, struct rlhf_error *err)
 {
     sqlite3_stmt *st = bind(s, FIND_ITEM, err, "b", digest);
     int rc = step(s, st, err);
@@ -594,15 +603,16 @@ int collector_store_put_task(struct collector_store *s, const struct collector_t
         return -1;
     if (found) {
         if (!rlhf_digest_equal(&digest, &known.digest) || strcmp(t->round, known.round) != 0) {
-            rlhf_fail(err, RLHF_REJECT, "task %s is stored already with another %s: give new tasks new ids", t->id,
-                      strcmp(t->round, known.round) ? "round" : "prompt or other completions");
+            rlhf_fail(err, RLHF_REJECT, "task %s is stored already with another %s: give new tasks new ids",
+                      t->id, strcmp(t->round, known.round) ? "round" : "prompt or other completions");
             return refuse(receipt, COLLECTOR_CONFLICT);
         }
         receipt->outcome = COLLECTOR_KNOWN;
         return 0;
     }
     if (put_item(s, &t->content, &digest, &item, err) < 0
-        || step(s, bind(s, ADD_TASK, err, "titi", t->id, item, t->round, s->clock->wall_us(s->clock)), err) < 0
+        || step(s, bind(s, ADD_TASK, err, "titi", t->id, item, t->round, s->clock->wall_us(s->clock)), err)
+               < 0
         || step(s, bind(s, COUNT_TASK, err, "t", t->round), err) < 0)
         return -1;
     receipt->outcome = COLLECTOR_STORED;
@@ -629,10 +639,10 @@ static int find_label(struct collector_store *s, const struct collector_label *l
 
     if (rc <= 0)
         return rc;
-    const char *other = !same_text(l->task, column_text(st, 1))        ? "task"
-                        : !same_text(round, column_text(st, 2))        ? "round"
+    const char *other = !same_text(l->task, column_text(st, 1))      ? "task"
+                        : !same_text(round, column_text(st, 2))      ? "round"
                         : !same_text(l->labeler, column_text(st, 3)) ? "labeler"
-                                                                       : NULL;
+                                                                     : NULL;
     k->label = sqlite3_column_int64(st, 0);
     k->revision = sqlite3_column_int64(st, 4);
     k->sequence = sqlite3_column_int64(st, 6);
@@ -644,8 +654,8 @@ static int find_label(struct collector_store *s, const struct collector_label *l
         return fail(s, SQLITE_CORRUPT, err);
     if (!other)
         return 1;
-    rlhf_fail(err, RLHF_REJECT, "label id %s of source %s belongs to another %s: give new labels new ids", l->id,
-              l->source, other);
+    rlhf_fail(err, RLHF_REJECT, "label id %s of source %s belongs to another %s: give new labels new ids",
+              l->id, l->source, other);
     return refuse(receipt, COLLECTOR_CONFLICT);
 }
 
@@ -680,7 +690,8 @@ static int resolve_task(struct collector_store *s, const struct collector_label 
         if (collector_content_digest(&l->content, &digest, err) < 0)
             return -1;
         if (!rlhf_digest_equal(&digest, &t->digest)) {
-            rlhf_fail(err, RLHF_REJECT, "task %s has another prompt or other completions than this label", l->task);
+            rlhf_fail(err, RLHF_REJECT, "task %s has another prompt or other completions than this label",
+                      l->task);
             return refuse(receipt, COLLECTOR_CONFLICT);
         }
     }
@@ -729,16 +740,17 @@ static const char *presented_text(struct collector_store *s, const struct collec
     return text;
 }
 
-static int add_revision(struct collector_store *s, const struct collector_label *l, const struct known_task *t,
-                        const char *round, const struct rlhf_digest *digest, int64_t item, int64_t label,
-                        const struct collector_receipt *r, struct rlhf_error *err)
+static int add_revision(struct collector_store *s, const struct collector_label *l,
+                        const struct known_task *t, const char *round, const struct rlhf_digest *digest,
+                        int64_t item, int64_t label, const struct collector_receipt *r,
+                        struct rlhf_error *err)
 {
     char ranks[NUMBERS_TEXT], presented[NUMBERS_TEXT];
 
     print_numbers(ranks, l->rank, l->rank_count);
     return step(s,
-                bind(s, ADD_REVISION, err, "iiibitttdotti", (int64_t)r->sequence, label, (int64_t)r->revision, digest,
-                     item, round, ranks, presented_text(s, l, t, presented), l->seconds,
+                bind(s, ADD_REVISION, err, "iiibitttdotti", (int64_t)r->sequence, label, (int64_t)r->revision,
+                     digest, item, round, ranks, presented_text(s, l, t, presented), l->seconds,
                      l->has_strength ? (int64_t)l->strength : INT64_MIN, l->flags, l->note,
                      s->clock->wall_us(s->clock)),
                 err);
@@ -784,7 +796,8 @@ static int count_label(struct collector_store *s, const struct collector_label *
         || step(s,
                 bind(s, COUNT_LABELER, err, "ttiidi", l->labeler, round, (int64_t)1, (int64_t)0,
                      l->seconds > 0 ? l->seconds : 0.0, s->clock->wall_us(s->clock)),
-                err) < 0)
+                err)
+               < 0)
         return -1;
     if (!l->task)
         return 0;
@@ -838,7 +851,8 @@ int collector_store_put_label(struct collector_store *s, const struct collector_
         if (step(s,
                  bind(s, ADD_LABEL, err, "ttotti", l->source, l->id, l->task ? task.task : INT64_MIN, round,
                       l->labeler, (int64_t)receipt->sequence),
-                 err) < 0)
+                 err)
+            < 0)
             return -1;
         label.label = sqlite3_last_insert_rowid(s->db);
         if (count_label(s, l, &task, round, err) < 0)
@@ -851,8 +865,8 @@ int collector_store_put_label(struct collector_store *s, const struct collector_
     return 0;
 }
 
-int collector_store_put_skip(struct collector_store *s, const char *task, const char *labeler, const char *reason,
-                             struct collector_receipt *receipt, struct rlhf_error *err)
+int collector_store_put_skip(struct collector_store *s, const char *task, const char *labeler,
+                             const char *reason, struct collector_receipt *receipt, struct rlhf_error *err)
 {
     struct known_task t;
     int64_t now = s->clock->wall_us(s->clock);
@@ -869,8 +883,8 @@ int collector_store_put_skip(struct collector_store *s, const char *task, const 
         return -1;
     if (rc > 0) {
         done(st);
-        rlhf_fail(err, RLHF_REJECT, "%s has judged task %s already: send the label again to change it", labeler,
-                  task);
+        rlhf_fail(err, RLHF_REJECT, "%s has judged task %s already: send the label again to change it",
+                  labeler, task);
         return refuse(receipt, COLLECTOR_CONFLICT);
     }
     if ((rc = step(s, (st = bind(s, FIND_SKIP, err, "it", t.task, labeler)), err)) < 0)
@@ -881,17 +895,20 @@ int collector_store_put_skip(struct collector_store *s, const char *task, const 
         return 0;
     }
     if (step(s, bind(s, ADD_SKIP, err, "itti", t.task, labeler, reason, now), err) < 0
-        || step(s, bind(s, COUNT_LABELER, err, "ttiidi", labeler, t.round, (int64_t)0, (int64_t)1, 0.0, now), err) < 0
+        || step(s, bind(s, COUNT_LABELER, err, "ttiidi", labeler, t.round, (int64_t)0, (int64_t)1, 0.0, now),
+                err)
+               < 0
         || step(s, bind(s, RELEASE, err, "it", t.task, labeler), err) < 0)
         return -1;
     receipt->outcome = COLLECTOR_STORED;
     return 0;
 }
 
-/* ---- reading -------------------------------------------------------------------------------------------- */
+/* ---- reading ----------------------------------------------------------------------------------- */
 
 int collector_store_next(struct collector_store *s, const char *labeler, const char *round, size_t count,
-                         bool (*each)(void *ctx, const struct collector_offer *o), void *ctx, struct rlhf_error *err)
+                         bool (*each)(void *ctx, const struct collector_offer *o), void *ctx,
+                         struct rlhf_error *err)
 {
     int64_t now = rlhf_now(s->clock);
     int64_t *taken = calloc(count ? count : 1, sizeof(*taken));
@@ -903,8 +920,8 @@ int collector_store_next(struct collector_store *s, const char *labeler, const c
         return rlhf_fail(err, RLHF_FULL, "out of memory");
     if (step(s, bind(s, EXPIRE, err, "i", now), err) < 0)
         goto out;
-    sqlite3_stmt *st = bind(s, *round ? NEXT_IN_ROUND : NEXT_ANY, err, "titi", round, (int64_t)s->labels_per_task,
-                            labeler, (int64_t)count);
+    sqlite3_stmt *st = bind(s, *round ? NEXT_IN_ROUND : NEXT_ANY, err, "titi", round,
+                            (int64_t)s->labels_per_task, labeler, (int64_t)count);
     while (room && (rc = step(s, st, err)) > 0) {
         struct collector_offer o = {
             .task = { .id = column_text(st, 1),
@@ -1013,8 +1030,8 @@ int collector_store_counts(struct collector_store *s, const char *round, struct 
 }
 
 int collector_store_rounds(struct collector_store *s,
-                           void (*each)(void *ctx, const char *round, const struct collector_counts *c), void *ctx,
-                           struct rlhf_error *err)
+                           void (*each)(void *ctx, const char *round, const struct collector_counts *c),
+                           void *ctx, struct rlhf_error *err)
 {
     sqlite3_stmt *st = bind(s, ROUNDS, err, "");
     int rc;

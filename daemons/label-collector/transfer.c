@@ -12,12 +12,12 @@ enum {
     EXPORT_BYTES = 1 << 20,      /* ... or until so much text is waiting to be sent */
 };
 
-/* ---- import --------------------------------------------------------------------------------------------- */
+/* ---- import ------------------------------------------------------------------------------------ */
 
 /* Fills the label from one line. Its text is borrowed from *comparison, json and name. */
 static int read_line(struct collector_label *l, struct rlhf_comparison *comparison, const json_t *json,
-                     const char *line, size_t size, const struct collector_import *i, char name[RLHF_DIGEST_TEXT],
-                     struct rlhf_error *err)
+                     const char *line, size_t size, const struct collector_import *i,
+                     char name[RLHF_DIGEST_TEXT], struct rlhf_error *err)
 {
     struct rlhf_digest content, digest;
     char where[32];
@@ -108,7 +108,7 @@ int collector_import(struct collector_store *s, const char *text, size_t size, s
     return 0;
 }
 
-/* ---- rows as JSON --------------------------------------------------------------------------------------- */
+/* ---- rows as JSON ------------------------------------------------------------------------------ */
 
 void collector_time_text(int64_t wall_us, char out[32])
 {
@@ -149,12 +149,12 @@ static json_t *facts_json(const struct collector_row *row)
     for (size_t k = 0; l->has_presented && k < l->rank_count; ++k)
         json_array_append_new(presented, json_integer(l->presented[k]));
     collector_time_text(row->stored_us, time);
-    return json_pack("{s:s, s:s, s:s?, s:s, s:s, s:I, s:o, s:o, s:o, s:o, s:s?, s:s}", "id", l->id, "source",
-                     l->source, "task", l->task, "round", l->round, "labeler", l->labeler, "revision",
-                     (json_int_t)row->revision, "presented", presented, "seconds",
-                     l->seconds < 0 ? json_null() : json_real(l->seconds), "strength",
-                     l->has_strength ? json_integer(l->strength) : json_null(), "flags",
-                     l->flags ? json_loads(l->flags, 0, NULL) : json_null(), "note", l->note, "stored_at", time);
+    return json_pack(
+        "{s:s, s:s, s:s?, s:s, s:s, s:I, s:o, s:o, s:o, s:o, s:s?, s:s}", "id", l->id, "source", l->source,
+        "task", l->task, "round", l->round, "labeler", l->labeler, "revision", (json_int_t)row->revision,
+        "presented", presented, "seconds", l->seconds < 0 ? json_null() : json_real(l->seconds), "strength",
+        l->has_strength ? json_integer(l->strength) : json_null(), "flags",
+        l->flags ? json_loads(l->flags, 0, NULL) : json_null(), "note", l->note, "stored_at", time);
 }
 
 /* first and then the facts, in one object; takes first. */
@@ -175,11 +175,12 @@ json_t *collector_row_json(const struct collector_row *row)
     const struct collector_label *l = &row->label;
 
     return with_facts(json_pack("{s:I, s:s, s:o, s:o}", "sequence", (json_int_t)row->sequence, "prompt",
-                                l->content.prompt, "completions", strings_json(&l->content), "ranks", ranks_json(l)),
+                                l->content.prompt, "completions", strings_json(&l->content), "ranks",
+                                ranks_json(l)),
                       row);
 }
 
-/* ---- export --------------------------------------------------------------------------------------------- */
+/* ---- export ------------------------------------------------------------------------------------ */
 
 struct collector_export {
     struct collector_store *store;
@@ -231,7 +232,8 @@ static json_t *pair_json(const struct collector_export *e, const struct collecto
     if (e->format == COLLECTOR_HH)
         return json_pack("{s:o, s:o}", "chosen", transcript_json(c->prompt, best), "rejected",
                          transcript_json(c->prompt, worse));
-    return json_pack("{s:s, s:s, s:s, s:o, s:s, s:s}", "prompt", c->prompt, "chosen", best, "rejected", worse, "id",
+    return json_pack("{s:s, s:s, s:s, s:o, s:s, s:s}", "prompt", c->prompt, "chosen", best, "rejected", worse,
+                     "id",
                      c->count == 2 ? json_string(l->id) : json_sprintf("%s/%zu-%zu", l->id, chosen, rejected),
                      "labeler", l->labeler, "round", l->round);
 }
@@ -280,8 +282,9 @@ ptrdiff_t collector_export_read(struct collector_export *e, char *out, size_t ma
 {
     while (e->taken == e->text.size && e->cursor < e->last) {
         uint64_t before = e->cursor;
-        struct collector_range range
-            = { .round = e->round, .cursor = before, .last = e->last, .limit = EXPORT_ROWS, .latest = true };
+        struct collector_range range = {
+            .round = e->round, .cursor = before, .last = e->last, .limit = EXPORT_ROWS, .latest = true
+        };
         rlhf_bytes_clear(&e->text);
         e->taken = 0;
         if (collector_store_list(e->store, &range, export_row, e, err) < 0)

@@ -6,7 +6,8 @@
 #include "store.h"
 
 struct collector_import {
-    const char *round, *labeler, *source; /* for lines that name none; labeler "import", source "import" by default */
+    const char *round, *labeler,
+        *source; /* for lines that name none; labeler "import", source "import" by default */
     size_t lines, stored, known, revised, rejected;
     /* Told of every line that was refused. */
     void (*refused)(void *ctx, size_t line, const char *why);
@@ -19,7 +20,8 @@ int collector_import(struct collector_store *s, const char *text, size_t size, s
 
 enum collector_format { COLLECTOR_KWAY, COLLECTOR_PAIRS, COLLECTOR_HH };
 
-/* An export that is read in pieces, as fast as its reader takes it. What is stored after its start is not in it. */
+/* An export that is read in pieces, as fast as its reader takes it. What is stored after its start is not in
+ * it. */
 struct collector_export;
 struct collector_export *collector_export_new(struct collector_store *s, const char *round,
                                               enum collector_format format, struct rlhf_error *err);

@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <check.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,12 +24,14 @@ int http_connect(const char *address)
 {
     struct sockaddr_in to = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
     struct timeval limit = { .tv_sec = 30 };
+    int on = 1;
     const char *colon = strrchr(address, ':');
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
     ck_assert_int_ge(fd, 0);
     to.sin_port = htons((uint16_t)atoi(colon + 1));
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)); /* heads and bodies go out apart */
     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
     if (connect(fd, (struct sockaddr *)&to, sizeof(to)) == 0)
         return fd;
@@ -123,8 +126,8 @@ struct http_answer http_read(int fd)
     return a;
 }
 
-struct http_answer http_request(const char *address, const char *method, const char *target, const char *headers,
-                                const char *type, const void *body, size_t size)
+struct http_answer http_request(const char *address, const char *method, const char *target,
+                                const char *headers, const char *type, const void *body, size_t size)
 {
     struct http_answer a = { 0 };
     char head[4096];
@@ -132,8 +135,9 @@ struct http_answer http_request(const char *address, const char *method, const c
 
     if (fd < 0)
         return a;
-    int n = snprintf(head, sizeof(head), "%s %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n%s%s%s%s", method, target,
-                     address + 7, headers, type ? "Content-Type: " : "", type ? type : "", type ? "\r\n" : "");
+    int n = snprintf(head, sizeof(head), "%s %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n%s%s%s%s",
+                     method, target, address + 7, headers, type ? "Content-Type: " : "", type ? type : "",
+                     type ? "\r\n" : "");
     if (type || size)
         n += snprintf(head + n, sizeof(head) - (size_t)n, "Content-Length: %zu\r\n", size);
     n += snprintf(head + n, sizeof(head) - (size_t)n, "\r\n");
@@ -158,7 +162,8 @@ struct http_answer http_post_on(int fd, const char *target, const char *json)
 {
     char head[512];
     int n = snprintf(head, sizeof(head),
-                     "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n",
+                     "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: "
+                     "application/json\r\nContent-Length: %zu\r\n\r\n",
                      target, strlen(json));
 
     if (!http_send(fd, head, (size_t)n) || !http_send(fd, json, strlen(json)))

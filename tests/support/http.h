@@ -6,7 +6,7 @@
 #include <stddef.h>
 
 struct http_answer {
-    int status; /* 0: none came (refused, cut off, or not HTTP) */
+    int status;        /* 0: none came (refused, cut off, or not HTTP) */
     char *head, *body; /* owned, NUL-terminated */
     size_t body_size;
 };
@@ -19,8 +19,8 @@ bool http_send(int fd, const void *data, size_t size); /* false: the other side 
 struct http_answer http_read(int fd);
 
 /* One request on a connection of its own. type NULL: none; headers: further lines, each with "\r\n", or "". */
-struct http_answer http_request(const char *address, const char *method, const char *target, const char *headers,
-                                const char *type, const void *body, size_t size);
+struct http_answer http_request(const char *address, const char *method, const char *target,
+                                const char *headers, const char *type, const void *body, size_t size);
 struct http_answer http_get(const char *address, const char *target);
 struct http_answer http_post(const char *address, const char *target, const char *json);
 /* The same on a connection that stays open. */

@@ -1,7 +1,8 @@
-/* The label store on a disk that fills up, fails, or loses power at the 1st, 2nd, 3rd ... call until a run is left alone.
+/* The label store on a disk that fills up, fails, or loses power at the 1st, 2nd, 3rd ... call until a run is
+ * left alone.
  *
- * The disk is an SQLite VFS in memory. What was written and not synced is, after a power cut, there or lost or torn, sector
- * by sector, by seed. */
+ * The disk is an SQLite VFS in memory. What was written and not synced is, after a power cut, there or lost
+ * or torn, sector by sector, by seed. */
 #include <sqlite3.h>
 #include <stdlib.h>
 #include <string.h>
@@ -150,14 +151,15 @@ static int disk_call(bool needs_room, int failure)
         disk.fired = true;
         return failure;
     }
-    if (needs_room && ((disk.fault == FULL_ONCE && now) || (disk.fault == FULL_FROM && disk.calls >= disk.at))) {
+    if (needs_room
+        && ((disk.fault == FULL_ONCE && now) || (disk.fault == FULL_FROM && disk.calls >= disk.at))) {
         disk.fired = true;
         return SQLITE_FULL;
     }
     return SQLITE_OK;
 }
 
-/* ---- the VFS -------------------------------------------------------------------------------------------- */
+/* ---- the VFS ----------------------------------------------------------------------------------- */
 
 struct handle {
     sqlite3_file base;
@@ -391,7 +393,7 @@ static void setup(void)
     ck_assert_int_eq(sqlite3_auto_extension((void (*)(void))often), SQLITE_OK);
 }
 
-/* ---- runs ----------------------------------------------------------------------------------------------- */
+/* ---- runs -------------------------------------------------------------------------------------- */
 
 static struct fake_clock fake;
 
@@ -399,7 +401,8 @@ static struct collector_store *open_disk(struct rlhf_error *err)
 {
     fake_clock_init(&fake);
     return collector_store_open(
-        &(struct collector_store_config){ .path = "labels.db", .vfs = "disk", .labels_per_task = 1 }, &fake.clock, err);
+        &(struct collector_store_config){ .path = "labels.db", .vfs = "disk", .labels_per_task = 1 },
+        &fake.clock, err);
 }
 
 static int put(struct collector_store *s, int i, struct rlhf_error *err)
@@ -449,13 +452,14 @@ static void check_whole(uint64_t acked)
 
     expect_some(s, err);
     expect_ok(collector_store_counts(s, "", &n, &err), err);
-    ck_assert_msg(n.labels >= acked && n.labels <= acked + 1, "%d acknowledged, %d stored (fault at call %u)", (int)acked,
-                  (int)n.labels, disk.at);
+    ck_assert_msg(n.labels >= acked && n.labels <= acked + 1, "%d acknowledged, %d stored (fault at call %u)",
+                  (int)acked, (int)n.labels, disk.at);
     for (int i = 0; i < LABELS; ++i)
         expect_ok(put(s, i, &err), err);
-    expect_ok(collector_store_list(s, &(struct collector_range){ .round = "", .last = UINT64_MAX, .limit = 1000 }, see,
-                                   &next, &err),
-              err);
+    expect_ok(
+        collector_store_list(s, &(struct collector_range){ .round = "", .last = UINT64_MAX, .limit = 1000 },
+                             see, &next, &err),
+        err);
     ck_assert_uint_eq(next, LABELS);
     collector_store_close(s);
     total += acked;
@@ -541,7 +545,8 @@ START_TEST(a_failing_call_is_never_silent)
         while (s && acked < LABELS && put(s, (int)acked, &err) == 0)
             ++acked;
         if (!s || acked < LABELS) /* a checkpoint or a close may fail without harm: it is made up for later */
-            ck_assert_msg(err.code == RLHF_FATAL || err.code == RLHF_CORRUPT || err.code == RLHF_FULL, "call %u: %s", at, err.text);
+            ck_assert_msg(err.code == RLHF_FATAL || err.code == RLHF_CORRUPT || err.code == RLHF_FULL,
+                          "call %u: %s", at, err.text);
         collector_store_close(s);
         disk.fault = NONE;
         check_whole(acked);
@@ -552,6 +557,6 @@ END_TEST
 int main(void)
 {
     return RUN_SUITE_WITH("label-collector/disk", setup, NULL, acknowledged_labels_survive_any_power_cut,
-                          a_full_disk_refuses_and_loses_nothing, one_write_without_room_refuses_and_loses_nothing,
-                          a_failing_call_is_never_silent);
+                          a_full_disk_refuses_and_loses_nothing,
+                          one_write_without_room_refuses_and_loses_nothing, a_failing_call_is_never_silent);
 }

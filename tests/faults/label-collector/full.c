@@ -1,4 +1,5 @@
-/* The real daemon on a real file system that is full: 507, nothing acknowledged is lost, and it goes on when there is room. */
+/* The real daemon on a real file system that is full: 507, nothing acknowledged is lost, and it goes on when
+ * there is room. */
 #include <errno.h>
 #include <jansson.h>
 #include <signal.h>
@@ -31,9 +32,10 @@ static void setup(void)
     snprintf(disk, sizeof(disk), "%s/disk", dir);
     ck_assert_int_eq(mkdir(disk, 0700), 0);
     ck_assert_msg(mount("small", disk, "tmpfs", 0, "size=1m") == 0, "mount: %s", strerror(errno));
-    write_file(in_directory(dir, "collector.yaml"),
-               "listen: ipc://%s/socket\nhttp: 127.0.0.1:0\nhttp_address_file: %s/address\ndatabase: %s/labels.db\n", dir,
-               dir, disk);
+    write_file(
+        in_directory(dir, "collector.yaml"),
+        "listen: ipc://%s/socket\nhttp: 127.0.0.1:0\nhttp_address_file: %s/address\ndatabase: %s/labels.db\n",
+        dir, dir, disk);
     start();
 }
 
@@ -47,7 +49,9 @@ static int submit(int number)
 {
     char body[4096];
 
-    sprintf(body, "{\"id\":\"%d\",\"labeler\":\"a\",\"prompt\":\"%02000d\",\"chosen\":\"x\",\"rejected\":\"y\"}", number, number);
+    sprintf(body,
+            "{\"id\":\"%d\",\"labeler\":\"a\",\"prompt\":\"%02000d\",\"chosen\":\"x\",\"rejected\":\"y\"}",
+            number, number);
     struct http_answer a = http_post(address, "/api/v1/comparisons", body);
     int status = a.status;
     if (status == 507) {
@@ -131,6 +135,7 @@ int main(void)
     }
     umount(probe);
     rmdir(probe);
-    return RUN_SUITE_WITH("label-collector/full", setup, teardown, a_full_disk_is_answered_with_507_and_loses_nothing,
+    return RUN_SUITE_WITH("label-collector/full", setup, teardown,
+                          a_full_disk_is_answered_with_507_and_loses_nothing,
                           a_daemon_killed_on_a_full_disk_starts_again);
 }

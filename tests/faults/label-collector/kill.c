@@ -37,9 +37,10 @@ static void start(void)
 static void setup(void)
 {
     strcpy(dir, a_directory());
-    write_file(in_directory(dir, "collector.yaml"),
-               "listen: ipc://%s/socket\nhttp: 127.0.0.1:0\nhttp_address_file: %s/address\ndatabase: %s/labels.db\n", dir,
-               dir, dir);
+    write_file(
+        in_directory(dir, "collector.yaml"),
+        "listen: ipc://%s/socket\nhttp: 127.0.0.1:0\nhttp_address_file: %s/address\ndatabase: %s/labels.db\n",
+        dir, dir, dir);
     start();
 }
 
@@ -75,13 +76,16 @@ static void *submit(void *ctx)
         unsigned count = s->acknowledged % 2 ? BATCH : 1;
         p = body + sprintf(body, "[");
         for (unsigned i = 0; i < count; ++i)
-            p += sprintf(p, "%s{\"id\":\"%d-%u\",\"labeler\":\"s%d\",\"prompt\":\"%d\",\"chosen\":\"x\",\"rejected\":\"y\"}",
+            p += sprintf(p,
+                         "%s{\"id\":\"%d-%u\",\"labeler\":\"s%d\",\"prompt\":\"%d\",\"chosen\":\"x\","
+                         "\"rejected\":\"y\"}",
                          i ? "," : "", s->number, s->acknowledged + i, s->number, s->number);
         strcpy(p, "]");
         for (;;) {
             if (fd < 0)
                 fd = connect_now();
-            struct http_answer a = fd < 0 ? (struct http_answer){ 0 } : http_post_on(fd, "/api/v1/comparisons", body);
+            struct http_answer a =
+                fd < 0 ? (struct http_answer){ 0 } : http_post_on(fd, "/api/v1/comparisons", body);
             int status = a.status;
             http_answer_free(&a);
             if (status == 200) {
@@ -117,8 +121,7 @@ static unsigned list_all(void)
         ck_assert_int_eq(a.status, 200);
         json_t *page = json_loads(a.body, 0, NULL), *row;
         size_t i;
-        json_array_foreach(json_object_get(page, "comparisons"), i, row)
-        {
+        json_array_foreach (json_object_get(page, "comparisons"), i, row) {
             unsigned who, what;
             ck_assert_int_eq(sscanf(json_string_value(json_object_get(row, "id")), "%u-%u", &who, &what), 2);
             ++stored[who][what];
@@ -158,7 +161,8 @@ START_TEST(no_acknowledged_label_is_lost_or_doubled_by_kills)
     unsigned count = list_all();
     for (int i = 0; i < SUBMITTERS; ++i) {
         for (unsigned k = 0; k < submitters[i].acknowledged; ++k)
-            ck_assert_msg(stored[i][k] == 1, "label %d-%u was acknowledged and is stored %d times", i, k, stored[i][k]);
+            ck_assert_msg(stored[i][k] == 1, "label %d-%u was acknowledged and is stored %d times", i, k,
+                          stored[i][k]);
         for (unsigned k = submitters[i].acknowledged; k < MAX_LABELS; ++k)
             ck_assert_uint_le(stored[i][k], 1);
         acknowledged += submitters[i].acknowledged;
@@ -171,7 +175,7 @@ START_TEST(no_acknowledged_label_is_lost_or_doubled_by_kills)
 }
 END_TEST
 
-/* ---- duplicates ----------------------------------------------------------------------------------------- */
+/* ---- duplicates -------------------------------------------------------------------------------- */
 
 enum { SENDERS = 4, PARTS = 250, PART = 20, COPIES = 5 };
 
@@ -189,8 +193,10 @@ static void *send_parts(void *ctx)
     for (size_t n = 0; n < s->count; ++n) {
         p = body + sprintf(body, "[");
         for (unsigned i = 0; i < PART; ++i)
-            p += sprintf(p, "%s{\"id\":\"0-%u\",\"labeler\":\"s\",\"prompt\":\"p\",\"chosen\":\"x\",\"rejected\":\"y\"}",
-                         i ? "," : "", s->parts[n] * PART + i);
+            p += sprintf(
+                p,
+                "%s{\"id\":\"0-%u\",\"labeler\":\"s\",\"prompt\":\"p\",\"chosen\":\"x\",\"rejected\":\"y\"}",
+                i ? "," : "", s->parts[n] * PART + i);
         strcpy(p, "]");
         struct http_answer a = http_post_on(fd, "/api/v1/comparisons", body);
         ck_assert_int_eq(a.status, 200);
@@ -229,6 +235,7 @@ END_TEST
 
 int main(void)
 {
-    return RUN_SUITE_WITH("label-collector/kill", setup, NULL, no_acknowledged_label_is_lost_or_doubled_by_kills,
+    return RUN_SUITE_WITH("label-collector/kill", setup, NULL,
+                          no_acknowledged_label_is_lost_or_doubled_by_kills,
                           labels_sent_up_to_five_times_and_reordered_count_once);
 }

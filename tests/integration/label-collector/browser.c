@@ -1,4 +1,5 @@
-/* A person at the labeling page: the real page in a real Chromium, driven by keys and mouse through WebDriver.
+/* A person at the labeling page: the real page in a real Chromium, driven by keys and mouse through
+ * WebDriver.
  *
  * Screenshots are kept in $RLHF_BUILD/artefacts. */
 #include <fcntl.h>
@@ -22,7 +23,7 @@ enum { POLL_MS = 20, GIVE_UP_MS = 30000 };
 static char dir[300], address[128], driver[64], session[128];
 static pid_t collector, chromedriver;
 
-/* ---- WebDriver ------------------------------------------------------------------------------------------ */
+/* ---- WebDriver --------------------------------------------------------------------------------- */
 
 static pid_t start_chromedriver(const char *log)
 {
@@ -46,8 +47,8 @@ static json_t *command(const char *path, json_t *body, const char *method)
     char *text = body ? json_dumps(body, 0) : NULL;
 
     snprintf(target, sizeof(target), "%s%s", session, path);
-    struct http_answer a = http_request(driver, method, target, "", text ? "application/json" : NULL, text ? text : "",
-                                        text ? strlen(text) : 0);
+    struct http_answer a = http_request(driver, method, target, "", text ? "application/json" : NULL,
+                                        text ? text : "", text ? strlen(text) : 0);
     json_t *answer = a.body ? json_loads(a.body, 0, NULL) : NULL;
     json_t *value = json_incref(json_object_get(answer, "value"));
     ck_assert_msg(a.status == 200, "%s %s: %d %s", method, target, a.status, a.body ? a.body : "(no answer)");
@@ -97,15 +98,17 @@ static void open_page(const char *query)
 /* A key as WebDriver names it: a character, or \uE0xx for special ones. */
 static void press(const char *key)
 {
-    json_decref(command("/actions",
-                        json_pack("{s:[{s:s, s:s, s:[{s:s, s:s}, {s:s, s:s}]}]}", "actions", "type", "key", "id", "keys",
-                                  "actions", "type", "keyDown", "value", key, "type", "keyUp", "value", key),
-                        "POST"));
+    json_decref(
+        command("/actions",
+                json_pack("{s:[{s:s, s:s, s:[{s:s, s:s}, {s:s, s:s}]}]}", "actions", "type", "key", "id",
+                          "keys", "actions", "type", "keyDown", "value", key, "type", "keyUp", "value", key),
+                "POST"));
 }
 
 static char *find(const char *selector)
 {
-    json_t *value = command("/element", json_pack("{s:s, s:s}", "using", "css selector", "value", selector), "POST");
+    json_t *value =
+        command("/element", json_pack("{s:s, s:s}", "using", "css selector", "value", selector), "POST");
     char *id = strdup(json_string_value(json_object_iter_value(json_object_iter(value))));
 
     json_decref(value);
@@ -132,17 +135,18 @@ static void type(const char *selector, const char *text)
 
 static void resize(int width, int height)
 {
-    json_decref(command("/goog/cdp/execute",
-                        json_pack("{s:s, s:{s:i, s:i, s:i, s:b}}", "cmd", "Emulation.setDeviceMetricsOverride", "params",
-                                  "width", width, "height", height, "deviceScaleFactor", 1, "mobile", 0),
-                        "POST"));
+    json_decref(
+        command("/goog/cdp/execute",
+                json_pack("{s:s, s:{s:i, s:i, s:i, s:b}}", "cmd", "Emulation.setDeviceMetricsOverride",
+                          "params", "width", width, "height", height, "deviceScaleFactor", 1, "mobile", 0),
+                "POST"));
 }
 
 static void scheme(const char *name)
 {
     json_decref(command("/goog/cdp/execute",
-                        json_pack("{s:s, s:{s:[{s:s, s:s}]}}", "cmd", "Emulation.setEmulatedMedia", "params", "features",
-                                  "name", "prefers-color-scheme", "value", name),
+                        json_pack("{s:s, s:{s:[{s:s, s:s}]}}", "cmd", "Emulation.setEmulatedMedia", "params",
+                                  "features", "name", "prefers-color-scheme", "value", name),
                         "POST"));
 }
 
@@ -168,14 +172,14 @@ static void screenshot(const char *name)
     json_decref(value);
 }
 
-/* ---- the collector -------------------------------------------------------------------------------------- */
+/* ---- the collector ----------------------------------------------------------------------------- */
 
 static void start_collector(const char *http)
 {
     const char *config = in_directory(dir, "collector.yaml"), *file = in_directory(dir, "address");
 
-    write_file(config, "listen: ipc://%s/socket\nhttp: %s\nhttp_address_file: %s\ndatabase: %s/labels.db\n", dir, http, file,
-               dir);
+    write_file(config, "listen: ipc://%s/socket\nhttp: %s\nhttp_address_file: %s\ndatabase: %s/labels.db\n",
+               dir, http, file, dir);
     unlink(file);
     collector = start_daemon("label-collector", config, in_directory(dir, "log"));
     wait_for_file(file, address, sizeof(address), collector, in_directory(dir, "log"));
@@ -200,13 +204,14 @@ static void setup(void)
             nanosleep(&(struct timespec){ .tv_nsec = POLL_MS * 1000000L }, NULL);
     }
     strcpy(session, "/session");
-    value = command(
-        "",
-        json_pack("{s:{s:{s:s, s:{s:[s, s, s, s, s, s, s, s, s, s+]}}}}", "capabilities", "alwaysMatch", "browserName",
-                  "chrome", "goog:chromeOptions", "args", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
-                  "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
-                  "--disable-dev-shm-usage", "--user-data-dir=", in_directory(dir, "profile")),
-        "POST");
+    value =
+        command("",
+                json_pack("{s:{s:{s:s, s:{s:[s, s, s, s, s, s, s, s, s, s+]}}}}", "capabilities",
+                          "alwaysMatch", "browserName", "chrome", "goog:chromeOptions", "args", "--headless",
+                          "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+                          "--disable-background-networking", "--disable-component-update", "--disable-sync",
+                          "--disable-dev-shm-usage", "--user-data-dir=", in_directory(dir, "profile")),
+                "POST");
     snprintf(session, sizeof(session), "/session/%s", json_string_value(json_object_get(value, "sessionId")));
     json_decref(value);
     resize(1280, 800);
@@ -239,8 +244,7 @@ static json_t *label_of(const char *task)
     json_t *page = a.status == 200 ? json_loads(a.body, 0, NULL) : NULL, *row, *found = NULL;
     size_t i;
 
-    json_array_foreach(json_object_get(page, "comparisons"), i, row)
-    {
+    json_array_foreach (json_object_get(page, "comparisons"), i, row) {
         if (strcmp(json_string_value(json_object_get(row, "task")), task) == 0) {
             json_decref(found);
             found = json_incref(row);
@@ -271,7 +275,8 @@ static void expect_shown_ranks(json_t *label, const char *expected)
 
     for (size_t i = 0; i < json_array_size(presented); ++i)
         sprintf(text + strlen(text), "%d",
-                (int)json_integer_value(json_array_get(ranks, (size_t)json_integer_value(json_array_get(presented, i)))));
+                (int)json_integer_value(
+                    json_array_get(ranks, (size_t)json_integer_value(json_array_get(presented, i)))));
     ck_assert_str_eq(text, expected);
     ck_assert_str_eq(json_string_value(json_object_get(label, "labeler")), "ada");
     ck_assert_str_eq(json_string_value(json_object_get(label, "source")), "page");
@@ -283,11 +288,13 @@ static void wait_for_task(const char *prompt)
 {
     char condition[256];
     snprintf(condition, sizeof(condition),
-             "document.querySelector('#prompt').innerText.trim() === '%s' && document.querySelector('#choices button')", prompt);
+             "document.querySelector('#prompt').innerText.trim() === '%s' && "
+             "document.querySelector('#choices button')",
+             prompt);
     wait_until(condition);
 }
 
-/* ---- tests ---------------------------------------------------------------------------------------------- */
+/* ---- tests ------------------------------------------------------------------------------------- */
 
 START_TEST(a_person_judges_with_keys_and_mouse)
 {
@@ -387,16 +394,22 @@ START_TEST(hostile_completions_are_shown_as_text)
 
     memset(longest, 'W', 200000);
     longest[200000] = '\0';
-    submit_task("t0", "<script>window.pwned = 1</script><img src=x onerror='window.pwned = 2'>",
-                json_pack("[s, s]", "<script>window.pwned = 3</script><img src=x onerror=\"window.pwned = 4\"><b>bold</b>",
-                          "</div></article><style>*{display:none}</style>\xE2\x80\xAE txet desrever \x07\x1B[31m {{7*7}} ${7*7}"));
-    submit_task("t1", "t1", json_pack("[s, s]", longest, "\xD7\xA9\xD7\x9C\xD7\x95\xD7\x9D \xD7\xA2\xD7\x95\xD7\x9C\xD7\x9D"));
+    submit_task(
+        "t0", "<script>window.pwned = 1</script><img src=x onerror='window.pwned = 2'>",
+        json_pack("[s, s]",
+                  "<script>window.pwned = 3</script><img src=x onerror=\"window.pwned = 4\"><b>bold</b>",
+                  "</div></article><style>*{display:none}</style>\xE2\x80\xAE txet desrever \x07\x1B[31m "
+                  "{{7*7}} ${7*7}"));
+    submit_task(
+        "t1", "t1",
+        json_pack("[s, s]", longest, "\xD7\xA9\xD7\x9C\xD7\x95\xD7\x9D \xD7\xA2\xD7\x95\xD7\x9C\xD7\x9D"));
     open_page("?labeler=ada");
     wait_until("document.querySelectorAll('.answer .text').length === 2");
     ck_assert(holds("document.querySelector('.answers').innerText.includes('<b>bold</b>')"));
     ck_assert(holds("document.querySelector('#prompt').innerText.includes('<script>')"));
     ck_assert(holds("document.querySelectorAll('main script, main img, main b, main style').length === 0"));
-    ck_assert(holds("document.querySelector('.answers').innerText.includes('[U+0007][U+001B][31m') && document.querySelector('.answers').innerText.includes('[U+202E] txet')"));
+    ck_assert(holds("document.querySelector('.answers').innerText.includes('[U+0007][U+001B][31m') && "
+                    "document.querySelector('.answers').innerText.includes('[U+202E] txet')"));
     ck_assert(holds("window.pwned === undefined"));
     screenshot("hostile");
     press("a");
@@ -412,15 +425,19 @@ END_TEST
 
 START_TEST(the_page_fits_a_phone_in_the_dark)
 {
-    submit_task("t0", "\n\nHuman: Who rules Orla?\n\nAssistant: Mira.\n\nHuman: Really? And which river flows there?\n\nAssistant:",
-                json_pack("[s, s]", " The river of Orla is the Ash, says the Chronicle.", " You fool. It is the Elm."));
+    submit_task("t0",
+                "\n\nHuman: Who rules Orla?\n\nAssistant: Mira.\n\nHuman: Really? And which river flows "
+                "there?\n\nAssistant:",
+                json_pack("[s, s]", " The river of Orla is the Ash, says the Chronicle.",
+                          " You fool. It is the Elm."));
     submit_task("t1", "t1", json_pack("[s, s, s, s]", "one", "two", "three", "four"));
     resize(390, 844);
     scheme("dark");
     open_page("?labeler=ada");
     wait_until("document.querySelectorAll('.turn').length === 3");
     ck_assert(holds("document.documentElement.scrollWidth <= 390"));
-    ck_assert(holds("[...document.querySelectorAll('#actions button')].every((b) => { const r = b.getBoundingClientRect();"
+    ck_assert(holds("[...document.querySelectorAll('#actions button')].every((b) => { const r = "
+                    "b.getBoundingClientRect();"
                     " return r.left >= 0 && r.right <= 390 && r.bottom <= 844 && r.height >= 40; })"));
     screenshot("phone");
     click("#choose-b");
@@ -462,7 +479,8 @@ static bool is_installed(const char *program)
 int main(void)
 {
     if (!is_installed("chromedriver") || !is_installed("chromium")) {
-        printf("skipped: chromium and chromedriver are not installed (apt install chromium chromium-driver)\n");
+        printf(
+            "skipped: chromium and chromedriver are not installed (apt install chromium chromium-driver)\n");
         return 77;
     }
     return RUN_SUITE_WITH("label-collector/browser", setup, teardown, a_person_judges_with_keys_and_mouse,

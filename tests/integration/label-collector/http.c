@@ -1,4 +1,5 @@
-/* The real daemon over real sockets: what every route says to good and to hostile requests, and that it lives on. */
+/* The real daemon over real sockets: what every route says to good and to hostile requests, and that it lives
+ * on. */
 #include <errno.h>
 #include <jansson.h>
 #include <signal.h>
@@ -23,9 +24,10 @@ static void start(const char *more)
     const char *config = in_directory(dir, "collector.yaml"), *file = in_directory(dir, "address");
     const char *log = in_directory(dir, "log");
 
-    write_file(config,
-               "listen: ipc://%s/socket\nhttp: 127.0.0.1:0\nhttp_address_file: %s\ndatabase: %s/labels.db\n%s", dir,
-               file, dir, more);
+    write_file(
+        config,
+        "listen: ipc://%s/socket\nhttp: 127.0.0.1:0\nhttp_address_file: %s\ndatabase: %s/labels.db\n%s", dir,
+        file, dir, more);
     unlink(file);
     pid = start_daemon("label-collector", config, log);
     wait_for_file(file, address, sizeof(address), pid, log);
@@ -59,7 +61,8 @@ static void expect_answer(struct http_answer a, int status, const char *what)
 {
     json_t *json = a.body ? json_loadb(a.body, a.body_size, JSON_DISABLE_EOF_CHECK, NULL) : NULL;
 
-    ck_assert_msg(a.status == status, "%s: %d expected, got %d %s", what, status, a.status, a.body ? a.body : "");
+    ck_assert_msg(a.status == status, "%s: %d expected, got %d %s", what, status, a.status,
+                  a.body ? a.body : "");
     if (status >= 400) {
         json_t *error = json_object_get(json, "error");
         ck_assert_msg(json_string_value(json_object_get(error, "code")) != NULL
@@ -77,7 +80,8 @@ static void post(const char *target, const char *json, int status)
 
 static void import(const char *target, const char *lines, int status, const char *part)
 {
-    struct http_answer a = http_request(address, "POST", target, "", "application/x-ndjson", lines, strlen(lines));
+    struct http_answer a =
+        http_request(address, "POST", target, "", "application/x-ndjson", lines, strlen(lines));
 
     expect_contains(a.body, part);
     expect_answer(a, status, target);
@@ -101,7 +105,8 @@ static json_int_t number(const char *target, const char *key)
     return n;
 }
 
-static const char pair_task[] = "{\"id\":\"r/1\",\"round\":\"r\",\"prompt\":\"p\",\"completions\":[\"x\",\"y\"]}";
+static const char pair_task[] =
+    "{\"id\":\"r/1\",\"round\":\"r\",\"prompt\":\"p\",\"completions\":[\"x\",\"y\"]}";
 
 START_TEST(a_judgement_goes_from_task_to_list)
 {
@@ -122,13 +127,22 @@ END_TEST
 
 START_TEST(every_route_refuses_what_is_not_its_own)
 {
-    static const char *const gets[] = { "/", "/page.js", "/page.css", "/icon.svg", "/healthz", "/api/v1/stats",
-                                        "/api/v1/comparisons", "/api/v1/tasks/next?labeler=a", "/api/v1/export" };
-    static const char *const posts[] = { "/api/v1/tasks", "/api/v1/comparisons", "/api/v1/rankings",
+    static const char *const gets[] = { "/",
+                                        "/page.js",
+                                        "/page.css",
+                                        "/icon.svg",
+                                        "/healthz",
+                                        "/api/v1/stats",
+                                        "/api/v1/comparisons",
+                                        "/api/v1/tasks/next?labeler=a",
+                                        "/api/v1/export" };
+    static const char *const posts[] = { "/api/v1/tasks",  "/api/v1/comparisons",   "/api/v1/rankings",
                                          "/api/v1/import", "/api/v1/tasks/t/label", "/api/v1/tasks/t/skip" };
     static const char *const methods[] = { "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "BREW" };
-    static const char *const not_json[] = { "", "{", "{\"id\":\"\\u0000\"}", "{\"id\":\"a\",\"id\":\"b\"}", "\"\xff\xfe\"",
-                                            "1e999", "null", "{} {}" };
+    static const char *const not_json[] = {
+        "",     "{",    "{\"id\":\"\\u0000\"}", "{\"id\":\"a\",\"id\":\"b\"}", "\"\xff\xfe\"", "1e999",
+        "null", "{} {}"
+    };
 
     for (size_t i = 0; i < sizeof(gets) / sizeof(gets[0]); ++i) {
         get(gets[i], 200);
@@ -193,7 +207,8 @@ START_TEST(values_are_checked_field_by_field)
         { 422, "/api/v1/tasks/r%2F1/skip", "{\"labeler\":\"\"}" },
         { 422, comparisons, "{\"labeler\":\"a\",\"prompt\":\"p\",\"chosen\":\"x\",\"rejected\":\"y\"}" },
         { 422, comparisons, "{\"id\":\"i\",\"labeler\":\"a\",\"prompt\":\"p\",\"chosen\":\"x\"}" },
-        { 422, comparisons, "{\"id\":\"i\",\"labeler\":\"a\",\"prompt\":\"p\",\"chosen\":\"x\",\"rejected\":\"x\"}" },
+        { 422, comparisons,
+          "{\"id\":\"i\",\"labeler\":\"a\",\"prompt\":\"p\",\"chosen\":\"x\",\"rejected\":\"x\"}" },
         { 422, comparisons, "{\"id\":\"i\",\"labeler\":\"a\",\"chosen\":\"x\",\"rejected\":\"y\"}" },
         { 422, rankings, "{\"task\":\"r/1\",\"labeler\":\"a\",\"ranking\":[0,0]}" },
         { 422, rankings, "{\"task\":\"r/1\",\"labeler\":\"a\",\"ranking\":[1]}" },
@@ -217,9 +232,9 @@ END_TEST
 
 START_TEST(an_array_is_stored_as_a_whole_or_not_at_all)
 {
-    static const char two[]
-        = "[{\"labeler\":\"a\",\"prompt\":\"p\",\"chosen\":\"x\",\"rejected\":\"y\"},"
-          "{\"labeler\":\"a\",\"prompt\":\"p\",\"completions\":[\"1\",\"2\",\"3\"],\"ranks\":[1,1,2]}]";
+    static const char two[] =
+        "[{\"labeler\":\"a\",\"prompt\":\"p\",\"chosen\":\"x\",\"rejected\":\"y\"},"
+        "{\"labeler\":\"a\",\"prompt\":\"p\",\"completions\":[\"1\",\"2\",\"3\"],\"ranks\":[1,1,2]}]";
 
     post("/api/v1/comparisons",
          "[{\"id\":\"1\",\"labeler\":\"a\",\"prompt\":\"p\",\"chosen\":\"x\",\"rejected\":\"y\"},"
@@ -254,16 +269,16 @@ START_TEST(other_sites_are_refused)
     char own[256];
 
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); ++i) {
-        expect_answer(http_request(address, "POST", "/api/v1/tasks", cases[i].headers, "application/json", pair_task,
-                                   strlen(pair_task)),
+        expect_answer(http_request(address, "POST", "/api/v1/tasks", cases[i].headers, "application/json",
+                                   pair_task, strlen(pair_task)),
                       cases[i].status, cases[i].headers);
         expect_answer(http_request(address, "GET", "/api/v1/stats", cases[i].headers, NULL, NULL, 0),
                       cases[i].status, cases[i].headers);
     }
     snprintf(own, sizeof(own), "Origin: %s\r\n", address);
     expect_answer(
-        http_request(address, "POST", "/api/v1/tasks", own, "application/json", pair_task, strlen(pair_task)), 200,
-        own);
+        http_request(address, "POST", "/api/v1/tasks", own, "application/json", pair_task, strlen(pair_task)),
+        200, own);
     /* A link from elsewhere may lead to the page, and to nothing else. */
     expect_answer(http_request(address, "GET", "/", link, NULL, NULL, 0), 200, "link");
     expect_answer(http_request(address, "GET", "/api/v1/export", link, NULL, NULL, 0), 403, "link");
@@ -286,8 +301,8 @@ static int raw(const char *bytes, size_t size)
 
 START_TEST(a_foreign_host_name_is_refused)
 {
-    static const char *const refused[]
-        = { "evil.example", "127.0.0.1.evil.example", "localhost:80:90", "[::1].evil", "[" };
+    static const char *const refused[] = { "evil.example", "127.0.0.1.evil.example", "localhost:80:90",
+                                           "[::1].evil", "[" };
     char request[256];
     int n;
 
@@ -319,8 +334,9 @@ END_TEST
 
 START_TEST(bodies_over_the_limit_get_413)
 {
-    static const char announced[] = "POST /api/v1/comparisons HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n"
-                                    "Content-Type: application/json\r\nContent-Length: 99999999999\r\n\r\n";
+    static const char announced[] =
+        "POST /api/v1/comparisons HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n"
+        "Content-Type: application/json\r\nContent-Length: 99999999999\r\n\r\n";
     static const char chunked[] = "POST /api/v1/tasks/t/label HTTP/1.1\r\nHost: localhost\r\n"
                                   "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
     static char body[100001];
@@ -359,10 +375,12 @@ END_TEST
 
 START_TEST(requests_cut_short_cost_only_their_sender)
 {
-    static const char whole[] = "POST /api/v1/tasks HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-                                "Transfer-Encoding: chunked\r\n\r\n5\r\n[{\"id\r\n3\r\n\":1\r\n0\r\n\r\n";
-    static const char broken[] = "POST /api/v1/tasks HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-                                 "Transfer-Encoding: chunked\r\n\r\nzz\r\n";
+    static const char whole[] =
+        "POST /api/v1/tasks HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        "Transfer-Encoding: chunked\r\n\r\n5\r\n[{\"id\r\n3\r\n\":1\r\n0\r\n\r\n";
+    static const char broken[] =
+        "POST /api/v1/tasks HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        "Transfer-Encoding: chunked\r\n\r\nzz\r\n";
 
     for (size_t size = 0; size < sizeof(whole) - 1; ++size) {
         int fd = http_connect(address);
@@ -395,9 +413,10 @@ START_TEST(random_bytes_are_harmless)
         memcpy(body, pair_task, sizeof(body));
         for (int k = 0; k < 3; ++k)
             body[rlhf_random_below(&random, sizeof(body) - 1)] = (char)rlhf_random_u32(&random);
-        struct http_answer a
-            = http_request(address, "POST", "/api/v1/tasks", "", "application/json", body, sizeof(body) - 1);
-        ck_assert_msg(a.status == 200 || a.status == 400 || a.status == 409 || a.status == 422, "status %d", a.status);
+        struct http_answer a =
+            http_request(address, "POST", "/api/v1/tasks", "", "application/json", body, sizeof(body) - 1);
+        ck_assert_msg(a.status == 200 || a.status == 400 || a.status == 409 || a.status == 422, "status %d",
+                      a.status);
         http_answer_free(&a);
     }
     memset(head, 'x', sizeof(head));
@@ -409,16 +428,19 @@ END_TEST
 
 START_TEST(imports_report_bad_lines_and_store_good_ones)
 {
-    static const char lines[]
-        = "{\"chosen\":\"\\n\\nHuman: a\\n\\nAssistant: yes\",\"rejected\":\"\\n\\nHuman: a\\n\\nAssistant: no\"}\n"
-          "not json\n"
-          "\n"
-          "{\"prompt\":\"p\",\"chosen\":\"x\",\"rejected\":\"y\",\"labeler\":\"eve\",\"id\":\"mine\"}\r\n"
-          "{\"prompt\":\"p\",\"chosen\":\"x\"}\n"
-          "{\"prompt\":\"p\",\"responses\":[\"a\",\"b\",\"c\"],\"ranks\":[1,1,3]}"; /* no newline at the end */
+    static const char lines[] =
+        "{\"chosen\":\"\\n\\nHuman: a\\n\\nAssistant: yes\",\"rejected\":\"\\n\\nHuman: a\\n\\nAssistant: "
+        "no\"}\n"
+        "not json\n"
+        "\n"
+        "{\"prompt\":\"p\",\"chosen\":\"x\",\"rejected\":\"y\",\"labeler\":\"eve\",\"id\":\"mine\"}\r\n"
+        "{\"prompt\":\"p\",\"chosen\":\"x\"}\n"
+        "{\"prompt\":\"p\",\"responses\":[\"a\",\"b\",\"c\"],\"ranks\":[1,1,3]}"; /* no newline at the end */
 
-    import("/api/v1/import?round=r", lines, 200, "\"lines\":6,\"stored\":3,\"known\":0,\"revised\":0,\"rejected\":2");
-    import("/api/v1/import?round=r", lines, 200, "\"lines\":6,\"stored\":0,\"known\":3,\"revised\":0,\"rejected\":2");
+    import("/api/v1/import?round=r", lines, 200,
+           "\"lines\":6,\"stored\":3,\"known\":0,\"revised\":0,\"rejected\":2");
+    import("/api/v1/import?round=r", lines, 200,
+           "\"lines\":6,\"stored\":0,\"known\":3,\"revised\":0,\"rejected\":2");
     import("/api/v1/import?round=r", lines, 200, "{\"line\":2,");
     import("/api/v1/import?round=r", lines, 200, "{\"line\":5,");
     ck_assert_int_eq(number("/api/v1/stats?round=r", "labels"), 3);
@@ -464,7 +486,8 @@ START_TEST(files_of_the_field_import)
     }
     struct http_answer a = http_get(address, "/api/v1/export?format=hh");
     char *text = read_fixture("chosen_rejected_transcript.jsonl");
-    json_t *out = json_loads(a.body, JSON_DISABLE_EOF_CHECK, NULL), *in = json_loads(text, JSON_DISABLE_EOF_CHECK, NULL);
+    json_t *out = json_loads(a.body, JSON_DISABLE_EOF_CHECK, NULL),
+           *in = json_loads(text, JSON_DISABLE_EOF_CHECK, NULL);
     ck_assert(json_equal(in, out)); /* transcripts come back as they went in */
     json_decref(in);
     json_decref(out);
@@ -483,7 +506,8 @@ START_TEST(an_export_imports_back_without_loss)
          "\"strength\":-3}",
          200);
     post("/api/v1/comparisons",
-         "{\"id\":\"k\",\"labeler\":\"b\",\"round\":\"s\",\"prompt\":\"p\",\"completions\":[\"a\",\"b\",\"c\"],"
+         "{\"id\":\"k\",\"labeler\":\"b\",\"round\":\"s\",\"prompt\":\"p\",\"completions\":[\"a\",\"b\","
+         "\"c\"],"
          "\"ranks\":[3,1,1]}",
          200);
     struct http_answer first = http_get(address, "/api/v1/export");
@@ -507,15 +531,19 @@ END_TEST
 START_TEST(exports_have_three_forms)
 {
     post("/api/v1/comparisons",
-         "{\"id\":\"k\",\"labeler\":\"b\",\"prompt\":\"p\",\"completions\":[\"a\",\"b\",\"c\"],\"ranks\":[2,1,1]}", 200);
+         "{\"id\":\"k\",\"labeler\":\"b\",\"prompt\":\"p\",\"completions\":[\"a\",\"b\",\"c\"],\"ranks\":[2,"
+         "1,1]}",
+         200);
     struct http_answer a = http_get(address, "/api/v1/export?format=pairs");
-    ck_assert_str_eq(a.body, "{\"prompt\":\"p\",\"chosen\":\"b\",\"rejected\":\"a\",\"id\":\"k/1-0\",\"labeler\":\"b\","
-                             "\"round\":\"\"}\n"
-                             "{\"prompt\":\"p\",\"chosen\":\"c\",\"rejected\":\"a\",\"id\":\"k/2-0\",\"labeler\":\"b\","
-                             "\"round\":\"\"}\n");
+    ck_assert_str_eq(
+        a.body, "{\"prompt\":\"p\",\"chosen\":\"b\",\"rejected\":\"a\",\"id\":\"k/1-0\",\"labeler\":\"b\","
+                "\"round\":\"\"}\n"
+                "{\"prompt\":\"p\",\"chosen\":\"c\",\"rejected\":\"a\",\"id\":\"k/2-0\",\"labeler\":\"b\","
+                "\"round\":\"\"}\n");
     http_answer_free(&a);
     a = http_get(address, "/api/v1/export?format=hh");
-    expect_contains(a.body, "{\"chosen\":\"\\n\\nHuman: p\\n\\nAssistant: b\",\"rejected\":\"\\n\\nHuman: p\\n\\nAssistant: a\"}\n");
+    expect_contains(a.body, "{\"chosen\":\"\\n\\nHuman: p\\n\\nAssistant: b\",\"rejected\":\"\\n\\nHuman: "
+                            "p\\n\\nAssistant: a\"}\n");
     http_answer_free(&a);
 }
 END_TEST
@@ -529,7 +557,9 @@ START_TEST(a_long_export_arrives_whole)
     for (int b = 0; b < BATCHES; ++b) {
         p = body + sprintf(body, "[");
         for (int i = 0; i < LABELS; ++i)
-            p += sprintf(p, "%s{\"id\":\"%d\",\"labeler\":\"a\",\"prompt\":\"%0400d\",\"chosen\":\"x\",\"rejected\":\"y\"}",
+            p += sprintf(p,
+                         "%s{\"id\":\"%d\",\"labeler\":\"a\",\"prompt\":\"%0400d\",\"chosen\":\"x\","
+                         "\"rejected\":\"y\"}",
                          i ? "," : "", b * LABELS + i, i);
         strcpy(p, "]");
         post("/api/v1/comparisons", body, 200);
@@ -606,6 +636,7 @@ int main(void)
         an_array_is_stored_as_a_whole_or_not_at_all, other_sites_are_refused, a_foreign_host_name_is_refused,
         the_page_may_not_be_framed_or_extended, bodies_over_the_limit_get_413, deep_and_wide_json_is_harmless,
         requests_cut_short_cost_only_their_sender, random_bytes_are_harmless,
-        imports_report_bad_lines_and_store_good_ones, files_of_the_field_import, an_export_imports_back_without_loss, exports_have_three_forms,
-        a_long_export_arrives_whole, idle_and_slow_clients_do_not_shut_others_out, what_cannot_be_bound_is_named);
+        imports_report_bad_lines_and_store_good_ones, files_of_the_field_import,
+        an_export_imports_back_without_loss, exports_have_three_forms, a_long_export_arrives_whole,
+        idle_and_slow_clients_do_not_shut_others_out, what_cannot_be_bound_is_named);
 }

@@ -1,4 +1,5 @@
-/* The conversations "labels" and "control": real messages between a learner's node and the collector's, in one process. */
+/* The conversations "labels" and "control": real messages between a learner's node and the collector's, in
+ * one process. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,7 +15,7 @@ static struct collector_config config;
 static struct rlhf_machine service;
 static struct rlhf_error err;
 
-/* ---- the asker: keeps what is answered -------------------------------------------------------------------- */
+/* ---- the asker: keeps what is answered --------------------------------------------------------- */
 
 static struct rlhf_peer *peer;
 static uint32_t answer_type;
@@ -57,7 +58,8 @@ static int on_answer(void *machine, struct rlhf_peer *p, const struct rlhf_messa
         ids[0] = '\0';
         for (size_t i = 0; i < count && strlen(ids) < sizeof(ids) - 300; ++i) {
             const Rlhf__V1__Comparison *one = c->comparisons[i];
-            sprintf(ids + strlen(ids), "%s%s.%u:%u%u", i ? " " : "", one->id, one->revision, one->ranks[0], one->ranks[1]);
+            sprintf(ids + strlen(ids), "%s%s.%u:%u%u", i ? " " : "", one->id, one->revision, one->ranks[0],
+                    one->ranks[1]);
         }
     }
     return 0;
@@ -66,8 +68,10 @@ static int on_answer(void *machine, struct rlhf_peer *p, const struct rlhf_messa
 #define FROM RLHF_ROLE_BIT(RLHF__V1__ROLE__ROLE_LABEL_COLLECTOR)
 
 static const struct rlhf_handler handlers[] = {
-    { RLHF__V1__MESSAGE_TYPE__TASKS_STORED, &rlhf__v1__tasks_stored__descriptor, FROM, 64, 0, 0, NULL, on_answer },
-    { RLHF__V1__MESSAGE_TYPE__COMPARISONS, &rlhf__v1__comparisons__descriptor, FROM, 64 << 20, 0, 0, NULL, on_answer },
+    { RLHF__V1__MESSAGE_TYPE__TASKS_STORED, &rlhf__v1__tasks_stored__descriptor, FROM, 64, 0, 0, NULL,
+      on_answer },
+    { RLHF__V1__MESSAGE_TYPE__COMPARISONS, &rlhf__v1__comparisons__descriptor, FROM, 64 << 20, 0, 0, NULL,
+      on_answer },
     { RLHF__V1__MESSAGE_TYPE__STATUS, &rlhf__v1__status__descriptor, FROM, 1 << 16, 0, 0, NULL, on_answer },
     { RLHF__V1__MESSAGE_TYPE__ERROR, &rlhf__v1__error__descriptor, FROM, 4096, 0, 0, NULL, on_answer },
     { 0 },
@@ -107,7 +111,8 @@ static void ask(uint32_t type, const ProtobufCMessage *body)
 
     answer_type = 0;
     expect_ok(rlhf_node_send(wire.client.node, peer,
-                             &(struct rlhf_message){ .type = type, .request = ++request, .body = body }, &err),
+                             &(struct rlhf_message){ .type = type, .request = ++request, .body = body },
+                             &err),
               err);
     loopback_settle(&wire);
 }
@@ -265,7 +270,8 @@ END_TEST
 
 int main(void)
 {
-    return RUN_SUITE_WITH("label-collector/machine", setup, teardown, tasks_are_stored_once_however_often_they_come,
-                          a_task_that_changes_is_refused_and_nothing_stored, comparisons_come_by_cursor_and_round,
-                          large_answers_are_cut_into_pieces, control_asks_for_the_state_and_for_the_end);
+    return RUN_SUITE_WITH(
+        "label-collector/machine", setup, teardown, tasks_are_stored_once_however_often_they_come,
+        a_task_that_changes_is_refused_and_nothing_stored, comparisons_come_by_cursor_and_round,
+        large_answers_are_cut_into_pieces, control_asks_for_the_state_and_for_the_end);
 }

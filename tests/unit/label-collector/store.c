@@ -1,4 +1,5 @@
-/* The label database: retries, revisions, cursors, assignment, and what it says of files that are not its own. */
+/* The label database: retries, revisions, cursors, assignment, and what it says of files that are not its
+ * own. */
 #include <fcntl.h>
 #include <sqlite3.h>
 #include <stdlib.h>
@@ -115,15 +116,17 @@ static bool see_row(void *ctx, const struct collector_row *row)
     (void)ctx;
     ck_assert_uint_gt(row->sequence, last_sequence);
     last_sequence = row->sequence;
-    sprintf(seen + strlen(seen), "%s%s.%u:%u%u", *seen ? " " : "", row->label.id, row->revision, row->label.rank[0],
-            row->label.rank[1]);
+    sprintf(seen + strlen(seen), "%s%s.%u:%u%u", *seen ? " " : "", row->label.id, row->revision,
+            row->label.rank[0], row->label.rank[1]);
     return true;
 }
 
-static const char *list(struct collector_store *s, const char *round, uint64_t cursor, size_t limit, bool latest)
+static const char *list(struct collector_store *s, const char *round, uint64_t cursor, size_t limit,
+                        bool latest)
 {
-    struct collector_range range
-        = { .round = round, .cursor = cursor, .last = UINT64_MAX, .limit = limit, .latest = latest };
+    struct collector_range range = {
+        .round = round, .cursor = cursor, .last = UINT64_MAX, .limit = limit, .latest = latest
+    };
 
     *seen = '\0';
     last_sequence = cursor;
@@ -529,16 +532,14 @@ END_TEST
 
 int main(void)
 {
-    return RUN_SUITE("label-collector/store", what_was_committed_is_there_after_reopening,
-                     the_same_label_again_changes_nothing,
-                     another_answer_under_the_same_id_is_a_revision_with_history,
-                     a_late_retry_of_an_earlier_revision_is_known_as_one, ids_are_not_taken_over,
-                     a_cursor_sees_every_revision_once, tasks_with_the_fewest_labels_come_first,
-                     two_people_do_not_get_the_same_task_at_once,
-                     a_task_is_given_to_as_many_people_as_it_wants_labels,
-                     an_offer_that_is_not_taken_is_not_reserved, a_skipped_task_goes_to_someone_else,
-                     the_order_shown_is_random_but_fixed_and_stored, a_request_is_undone_alone,
-                     open_tasks_follow_the_labels_wanted, a_label_that_brings_its_content_makes_its_task,
-                     files_that_are_not_its_own_are_refused_by_name,
-                     a_damaged_file_is_refused_with_the_way_to_rescue_it);
+    return RUN_SUITE(
+        "label-collector/store", what_was_committed_is_there_after_reopening,
+        the_same_label_again_changes_nothing, another_answer_under_the_same_id_is_a_revision_with_history,
+        a_late_retry_of_an_earlier_revision_is_known_as_one, ids_are_not_taken_over,
+        a_cursor_sees_every_revision_once, tasks_with_the_fewest_labels_come_first,
+        two_people_do_not_get_the_same_task_at_once, a_task_is_given_to_as_many_people_as_it_wants_labels,
+        an_offer_that_is_not_taken_is_not_reserved, a_skipped_task_goes_to_someone_else,
+        the_order_shown_is_random_but_fixed_and_stored, a_request_is_undone_alone,
+        open_tasks_follow_the_labels_wanted, a_label_that_brings_its_content_makes_its_task,
+        files_that_are_not_its_own_are_refused_by_name, a_damaged_file_is_refused_with_the_way_to_rescue_it);
 }
