@@ -221,6 +221,14 @@ static int index_ids(struct rlhf_tokenizer *t, const json_t *added, struct rlhf_
         if (id != TK_NONE && json_is_true(json_object_get(item, "special")))
             t->special[id] = true;
     }
+    /* An added token that is looked for in normalised text also decodes to normalised text. */
+    for (i = 0; i < t->normalized.count; i++) {
+        const struct tk_added *token = &t->normalized.token[i];
+
+        t->name[token->id] = (struct tk_name){ .start = t->names.text.size & 0xffffffffffu, .size = token->size & 0xffffff };
+        if (rlhf_bytes_append(&t->names.text, token->text, token->size, err) < 0)
+            return -1;
+    }
     t->plain_decode = t->decoders.count == 1 && t->decoders.step[0].kind == TK_DECODE_BYTE_LEVEL;
     for (i = 0; t->plain_decode && i < t->vocab; i++) {
         const char *name = t->names.text.data + t->name[i].start;
@@ -396,7 +404,7 @@ static int load_config(struct rlhf_tokenizer *t, const char *text, size_t size, 
     return 0;
 }
 
-struct rlhf_tokenizer *tk_tokenizer_new(const char *json, size_t size, const char *config, size_t config_size,
+struct rlhf_tokenizer *rlhf_tokenizer_parse(const char *json, size_t size, const char *config, size_t config_size,
                                         const char *where, struct rlhf_error *err)
 {
     struct rlhf_tokenizer *t = calloc(1, sizeof(*t));
@@ -438,7 +446,7 @@ struct rlhf_tokenizer *rlhf_tokenizer_load(const char *dir, struct rlhf_error *e
     has_config = rlhf_exists(&rlhf_system_io, path);
     if (has_config && rlhf_read_file(&rlhf_system_io, path, TK_FILE_LIMIT, &config, err) < 0)
         goto out;
-    t = tk_tokenizer_new(json.data ? json.data : "", json.size, has_config ? config.data : NULL, config.size, dir,
+    t = rlhf_tokenizer_parse(json.data ? json.data : "", json.size, has_config ? config.data : NULL, config.size, dir,
                          err);
 out:
     rlhf_bytes_free(&json);

@@ -272,10 +272,6 @@ struct rlhf_tokenizer {
     struct rlhf_bytes json, config; /* the files as read, for saving */
 };
 
-/* From the texts of tokenizer.json and tokenizer_config.json (NULL: none); where: the folder, for errors. */
-struct rlhf_tokenizer *tk_tokenizer_new(const char *json, size_t size, const char *config, size_t config_size,
-                                        const char *where, struct rlhf_error *err);
-
 /* Reads "vocab" and "merges"; t->splitters is there already. */
 int tk_bpe_load(struct rlhf_tokenizer *t, const json_t *model, struct rlhf_error *err);
 /* After all ids are known: finds the tokens that their own text encodes to. */

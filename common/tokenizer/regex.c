@@ -7,14 +7,15 @@
 /* Patterns in tokenizer.json are written for Oniguruma (Ruby syntax, UTF-8). Most of it means the same to
  * PCRE2. These do not, and are rewritten:
  *   \s \S     White_Space only; PCRE2's \s also takes U+180E
- *   \w \W \b  Alphabetic, marks, decimal numbers, connector punctuation; PCRE2: letters, numbers, _
+ *   \w \W \b  Alphabetic, marks, decimal numbers, connector punctuation, the numbers of Latin-1; PCRE2: letters,
+ *             numbers, _
  *   \h \H     a hexadecimal digit; PCRE2: horizontal white space
  *   (?m)      dot matches newline; PCRE2 calls that (?s). ^ and $ always match at lines
  *   \v \uHHHH vertical tab, a code point; PCRE2: vertical white space, nothing
  * Class intersection (&&), \S or \H inside a class and {n,m}+ (possessive in PCRE2 only) cannot be
  * expressed: an error names them. */
 #define SPACE "\\x09-\\x0d\\x20\\x85\\xa0\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}"
-#define WORD "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}"
+#define WORD "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\xb2\\xb3\\xb9\\xbc-\\xbe"
 
 struct tk_regex {
     pcre2_code *code;
@@ -248,8 +249,8 @@ int tk_regex_next(const struct tk_regex *r, struct tk_search *s, pcre2_match_dat
                              message);
         }
         const PCRE2_SIZE *pair = pcre2_get_ovector_pointer(scratch);
-        *span = (struct tk_span){ .start = pair[0], .end = pair[1], .match = true };
-        if (span->end > span->start || !s->any || s->last_end != span->end) {
+        if (pair[1] > pair[0] || !s->any || s->last_end != pair[1]) {
+            *span = (struct tk_span){ .start = pair[0], .end = pair[1], .match = true };
             s->from = s->last_end = span->end;
             s->any = true;
             return 1;

@@ -80,7 +80,9 @@ static int load_whitespace(struct tk_splitter *s, const json_t *json, struct rlh
     (void)json;
     s->behavior = TK_REMOVED;
     s->invert = true;
-    return load_regex(s, "\\w+|[^\\w\\s]+", err);
+    /* The library uses another engine here, whose \w has other members. */
+#define WORD "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\x{200c}\\x{200d}"
+    return load_regex(s, "[" WORD "]+|[^" WORD "\\s]+", err);
 }
 
 static int load_whitespace_split(struct tk_splitter *s, const json_t *json, struct rlhf_error *err)

@@ -25,6 +25,10 @@ struct rlhf_bpe_options {
 /* NULL and *err naming file and key on failure. */
 struct rlhf_tokenizer *rlhf_tokenizer_load(const char *dir, struct rlhf_error *err);
 
+/* From the text of a tokenizer.json, and of a tokenizer_config.json (NULL: none); where: what errors begin with. */
+struct rlhf_tokenizer *rlhf_tokenizer_parse(const char *json, size_t size, const char *config, size_t config_size,
+                                            const char *where, struct rlhf_error *err);
+
 /* Trains on count texts. Ties between pairs go to the smaller pair of ids, so the result is a function
  * of the text alone. Pre-tokenisation: GPT-2's pattern (words with their leading space). */
 struct rlhf_tokenizer *rlhf_tokenizer_train(const char *const *texts, const size_t *sizes, size_t count,

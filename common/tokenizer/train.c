@@ -453,7 +453,7 @@ static struct rlhf_tokenizer *build(const struct trainer *r, const char *const n
     text = json_dumps(root, JSON_INDENT(1));
     config_text = json_dumps(config, JSON_INDENT(1));
     if (text && config_text)
-        t = tk_tokenizer_new(text, strlen(text), config_text, strlen(config_text), "trained tokenizer", err);
+        t = rlhf_tokenizer_parse(text, strlen(text), config_text, strlen(config_text), "trained tokenizer", err);
     else
         rlhf_fail(err, RLHF_FULL, "training a tokenizer: out of memory, or a special token is no UTF-8");
     free(text);

@@ -1,4 +1,4 @@
-/* Every tokenizer in the golden fixtures against what Hugging Face's tokenizers computed: ids, with and without
+/* Every tokenizer in the golden fixtures (or in $RLHF_TOKENIZERS) against what Hugging Face's tokenizers computed: ids, with and without
  * the post-processor's tokens, and decoded texts. The comparison is exact. */
 #include <dirent.h>
 #include <jansson.h>
@@ -12,9 +12,12 @@
 static const char *folder(const char *name)
 {
     static char path[4096];
-    const char *shared = getenv("RLHF_SHARED");
+    const char *shared = getenv("RLHF_SHARED"), *other = getenv("RLHF_TOKENIZERS");
 
-    snprintf(path, sizeof(path), "%s/fixtures/tokenizers/%s", shared ? shared : "../shared", name);
+    if (other)
+        snprintf(path, sizeof(path), "%s/%s", other, name);
+    else
+        snprintf(path, sizeof(path), "%s/fixtures/tokenizers/%s", shared ? shared : "../shared", name);
     return path;
 }
 

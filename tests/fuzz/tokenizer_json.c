@@ -1,0 +1,28 @@
+/* tokenizer.json: what loads encodes any bytes to ids of its own and decodes them, without a fault. */
+#include <string.h>
+
+#include "base/check.h"
+#include "fuzz.h"
+#include "tokenizer/tokenizer.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static const char text[] = " The river's <s>Zyx\n\n42 \xc3\xa9\xe2\x96\x81\xff hi<|end|>  ";
+    struct rlhf_tokenizer *t = rlhf_tokenizer_parse((const char *)data, size, NULL, 0, "fuzz", NULL);
+    struct rlhf_tokens ids = { 0 };
+    struct rlhf_bytes back = { 0 };
+
+    if (!t)
+        return 0;
+    if (rlhf_tokenizer_encode_wrapped(t, text, sizeof(text) - 1, &ids, NULL) == 0 &&
+        rlhf_tokenizer_encode(t, (const char *)data, size < 300 ? size : 300, &ids, NULL) == 0) {
+        for (size_t i = 0; i < ids.size; i++)
+            RLHF_ASSERT(ids.data[i] >= 0 && (size_t)ids.data[i] < rlhf_tokenizer_vocab(t));
+        rlhf_tokenizer_decode(t, ids.data, ids.size, 0, &back, NULL);
+        rlhf_tokenizer_decode_text(t, ids.data, ids.size, 1, &back, NULL);
+    }
+    rlhf_tokens_free(&ids);
+    rlhf_bytes_free(&back);
+    rlhf_tokenizer_free(t);
+    return 0;
+}
