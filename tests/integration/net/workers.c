@@ -342,7 +342,8 @@ static struct rlhf_model *a_model(uint64_t seed, enum rlhf_head head)
     return m;
 }
 
-static struct rlhf_digest publish(struct party *p, const struct rlhf_model *m, const char *shared_dir)
+/* Takes m. */
+static struct rlhf_digest publish(struct party *p, struct rlhf_model *m, const char *shared_dir)
 {
     struct rlhf_bytes config = { 0 }, tensors = { 0 };
     struct rlhf_error err = { 0 };
@@ -356,6 +357,7 @@ static struct rlhf_digest publish(struct party *p, const struct rlhf_model *m, c
               err);
     rlhf_bytes_free(&config);
     rlhf_bytes_free(&tensors);
+    rlhf_model_free(m);
     return digest;
 }
 
@@ -505,8 +507,8 @@ START_TEST(a_scorer_gives_the_scores_that_are_computed_here)
     pid = start("reward-scorer", config);
     a_learner(&learner, ipc("learner"));
     AWAIT(&learner, learner.credit > 0);
-    reward_digest = publish(&learner, reward, dir);
-    reference_digest = publish(&learner, reference, dir);
+    reward_digest = publish(&learner, a_model(5, RLHF_HEAD_SCALAR), dir);
+    reference_digest = publish(&learner, a_model(6, RLHF_HEAD_LM), dir);
     job.id = job.attempt = 1;
     job.tokens = 5;
     job.prompt_tokens = 2;
