@@ -6,6 +6,7 @@
 
 #include "base/text.h"
 #include "rlhfctl/ctl.h"
+#include "telemetry/log.h"
 
 enum { MAX_COMMANDS = 16 };
 
@@ -18,8 +19,8 @@ static int print_commands(FILE *out, const char *what, const char *about, const 
     return 0;
 }
 
-int ctl_dispatch(const char *what, const char *about, const struct ctl_command *commands, int argc, char **argv,
-                 struct rlhf_error *err)
+int ctl_dispatch(const char *what, const char *about, const struct ctl_command *commands, int argc,
+                 char **argv, struct rlhf_error *err)
 {
     const char *names[MAX_COMMANDS + 1] = {NULL}, *meant;
     char name[80];
@@ -53,7 +54,8 @@ int64_t ctl_integer(struct argp_state *state, const char *option, const char *te
     errno = 0;
     value = strtoll(text, &end, 10);
     if (errno || end == text || *end || value < min || value > max)
-        argp_error(state, "%s: '%s' is not a number from %lld to %lld", option, text, (long long)min, (long long)max);
+        argp_error(state, "%s: '%s' is not a number from %lld to %lld", option, text, (long long)min,
+                   (long long)max);
     return value;
 }
 
@@ -67,6 +69,15 @@ double ctl_number(struct argp_state *state, const char *option, const char *text
     if (errno || end == text || *end || !(value >= min && value <= max))
         argp_error(state, "%s: '%s' is not a number from %g to %g", option, text, min, max);
     return value;
+}
+
+void ctl_log_level(const char *level)
+{
+    rlhf_log_open("rlhfctl");
+    if (getenv("RLHF_LOG") || setenv("RLHF_LOG", level, 1) < 0)
+        return;
+    rlhf_log(RLHF_LEVEL_DEBUG, "level=%s", level); /* the first line decides for all */
+    unsetenv("RLHF_LOG");
 }
 
 void ctl_find_program(char *out, size_t size, const char *name)

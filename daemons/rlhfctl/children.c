@@ -15,15 +15,15 @@
 #include "base/clock.h"
 
 enum {
-    SOON_US = 3000000,          /* who ends by itself so soon after its start would do it again */
-    DELAY_US = 200000,          /* before the first restart, doubled up to ...                  */
+    SOON_US = 3000000, /* who ends by itself so soon after its start would do it again */
+    DELAY_US = 200000, /* before the first restart, doubled up to ...                  */
     DELAY_MAX_US = 5000000,
     MAX_REFUSALS = 4,
-    STEADY_US = 60000000,       /* who ran so long starts with a clean record                   */
+    STEADY_US = 60000000, /* who ran so long starts with a clean record                   */
 };
 
-struct ctl_child *ctl_children_add(struct ctl_children *c, const char *name, const char *log, char *const *argv,
-                                   struct rlhf_error *err)
+struct ctl_child *ctl_children_add(struct ctl_children *c, const char *name, const char *log,
+                                   char *const *argv, struct rlhf_error *err)
 {
     struct ctl_child *grown = reallocarray(c->items, c->count + 1, sizeof *grown), *child;
     size_t n = 0;
@@ -109,7 +109,8 @@ static int start(struct ctl_child *child, int64_t now_us, struct rlhf_error *err
 static void explain(struct ctl_child *child, int status)
 {
     if (WIFSIGNALED(status))
-        snprintf(child->why, sizeof child->why, "killed by signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
+        snprintf(child->why, sizeof child->why, "killed by signal %d (%s)", WTERMSIG(status),
+                 strsignal(WTERMSIG(status)));
     else
         snprintf(child->why, sizeof child->why, "ended with status %d", WEXITSTATUS(status));
 }
@@ -128,8 +129,8 @@ static void bury(struct ctl_children *c, struct ctl_child *child, int status, in
     if (lived > STEADY_US)
         child->restarts = child->refusals = 0;
     child->refusals += refused;
-    if (!child->gentle
-        && (child->restarts >= CTL_MAX_RESTARTS || child->refusals >= MAX_REFUSALS || (refused && lived < SOON_US))) {
+    if (!child->gentle && (child->restarts >= CTL_MAX_RESTARTS || child->refusals >= MAX_REFUSALS ||
+                           (refused && lived < SOON_US))) {
         child->failed = true;
         return;
     }
@@ -147,8 +148,8 @@ int ctl_children_turn(struct ctl_children *c, int64_t now_us, struct rlhf_error 
         int status;
         if (child->pid > 0 && waitpid(child->pid, &status, WNOHANG) == child->pid)
             bury(c, child, status, now_us);
-        if (child->pid == 0 && !child->finished && !child->failed && now_us >= child->restart_us
-            && start(child, now_us, err) < 0)
+        if (child->pid == 0 && !child->finished && !child->failed && now_us >= child->restart_us &&
+            start(child, now_us, err) < 0)
             return -1;
     }
     return 0;

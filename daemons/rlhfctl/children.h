@@ -1,8 +1,8 @@
 /* children.h - the processes that `rlhfctl up` keeps running.
  *
- * Promise: a child never outlives rlhfctl (the kernel ends it with its parent), never gets the terminal's Ctrl-C itself, and
- * writes to a log of its own. One that dies is started again, after a delay that doubles; one that ends by itself soon after its
- * start is not, because what it says in its log will not change. */
+ * Promise: a child never outlives rlhfctl (the kernel ends it with its parent), never gets the terminal's
+ * Ctrl-C itself, and writes to a log of its own. One that dies is started again, after a delay that doubles;
+ * one that ends by itself soon after its start is not, because what it says in its log will not change. */
 #ifndef RLHFCTL_CHILDREN_H
 #define RLHFCTL_CHILDREN_H
 
@@ -16,17 +16,17 @@
 enum { CTL_MAX_RESTARTS = 20 };
 
 struct ctl_child {
-    char name[48];           /* "rollout-worker-2" */
-    char **argv;             /* owned */
+    char name[48]; /* "rollout-worker-2" */
+    char **argv;   /* owned */
     char log[400];
-    bool completes;          /* status 0 is its natural end; others are started again after it */
-    bool gentle;             /* its failure harms nobody: started again, never a reason to stop */
-    pid_t pid;               /* 0: not running */
+    bool completes; /* status 0 is its natural end; others are started again after it */
+    bool gentle;    /* its failure harms nobody: started again, never a reason to stop */
+    pid_t pid;      /* 0: not running */
     int64_t started_us, restart_us;
     unsigned restarts, refusals; /* refusals: ends of its own will, with a status that is not 0 */
-    bool finished;           /* ended well, and completes */
-    bool failed;             /* ended for good */
-    char why[160];           /* of the last end */
+    bool finished;               /* ended well, and completes */
+    bool failed;                 /* ended for good */
+    char why[160];               /* of the last end */
 };
 
 struct ctl_children {
@@ -37,8 +37,8 @@ struct ctl_children {
 };
 
 /* argv ends with NULL and is copied. The first start comes with the next turn. */
-struct ctl_child *ctl_children_add(struct ctl_children *c, const char *name, const char *log, char *const *argv,
-                                   struct rlhf_error *err);
+struct ctl_child *ctl_children_add(struct ctl_children *c, const char *name, const char *log,
+                                   char *const *argv, struct rlhf_error *err);
 /* Starts what is due, notices who died. */
 int ctl_children_turn(struct ctl_children *c, int64_t now_us, struct rlhf_error *err);
 /* Asks all to end, the first added last; waits up to patience_ms, then kills. */

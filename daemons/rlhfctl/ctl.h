@@ -22,13 +22,18 @@ int ctl_label(int argc, char **argv, struct rlhf_error *err);
 int ctl_tokenizer(int argc, char **argv, struct rlhf_error *err);
 int ctl_model(int argc, char **argv, struct rlhf_error *err);
 
-/* Picks argv[1] from the NULL-terminated table, or prints the table as help. what: "rlhfctl", "rlhfctl label". */
-int ctl_dispatch(const char *what, const char *about, const struct ctl_command *commands, int argc, char **argv,
-                 struct rlhf_error *err);
+/* Picks argv[1] from the NULL-terminated table, or prints the table as help. what: "rlhfctl", "rlhfctl
+ * label". */
+int ctl_dispatch(const char *what, const char *about, const struct ctl_command *commands, int argc,
+                 char **argv, struct rlhf_error *err);
 
 /* Numbers in options; a mistake ends the process with a usage error that names the option. */
 int64_t ctl_integer(struct argp_state *state, const char *option, const char *text, int64_t min, int64_t max);
 double ctl_number(struct argp_state *state, const char *option, const char *text, double min, double max);
+
+/* The least level of log lines of this process, unless RLHF_LOG says otherwise; its children are not told.
+ * Before the first line. */
+void ctl_log_level(const char *level);
 
 /* A program of ours: beside rlhfctl itself, else wherever PATH has it. */
 void ctl_find_program(char *out, size_t size, const char *name);

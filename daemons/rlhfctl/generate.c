@@ -1,4 +1,5 @@
-/* generate - completes a prompt with a model on disk, as a rollout-worker would: same cache, same sampler, same draws. */
+/* generate - completes a prompt with a model on disk, as a rollout-worker would: same cache, same sampler,
+ * same draws. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,7 +30,8 @@ struct generate {
 };
 
 /* Prints the bytes that token adds; what a token shows can depend on those before it, so all are decoded. */
-static int print_more(struct generate *g, const struct rlhf_tokens *completion, size_t *printed, struct rlhf_error *err)
+static int print_more(struct generate *g, const struct rlhf_tokens *completion, size_t *printed,
+                      struct rlhf_error *err)
 {
     struct rlhf_bytes text = {0};
 
@@ -47,7 +49,8 @@ static int print_more(struct generate *g, const struct rlhf_tokens *completion, 
 static int complete(struct generate *g, uint32_t sample, struct rlhf_error *err)
 {
     const struct rlhf_model_config *c = rlhf_model_get_config(g->model);
-    struct rlhf_sample_key key = {.seed = g->seed, .purpose = RLHF_PURPOSE_SAMPLE, .prompt = 0, .sample = sample};
+    struct rlhf_sample_key key = {
+        .seed = g->seed, .purpose = RLHF_PURPOSE_SAMPLE, .prompt = 0, .sample = sample};
     struct rlhf_tokens completion = {0};
     struct rlhf_extend next = {.slot = 0, .tokens = g->ids.data, .count = g->ids.size};
     int32_t end = rlhf_tokenizer_end(g->tokenizer);
@@ -57,12 +60,13 @@ static int complete(struct generate *g, uint32_t sample, struct rlhf_error *err)
     rlhf_cache_clear(g->cache, 0);
     for (uint32_t i = 0; result == 0 && i < g->sampling.max_new_tokens && g->ids.size + i < c->context; i++) {
         struct rlhf_sampled sampled;
-        if (rlhf_cache_extend(g->cache, g->model, &next, 1, g->logits, err) < 0
-            || rlhf_sample(g->logits, c->vocabulary, &g->sampling, &key, i, g->scratch, &sampled, err) < 0)
+        if (rlhf_cache_extend(g->cache, g->model, &next, 1, g->logits, err) < 0 ||
+            rlhf_sample(g->logits, c->vocabulary, &g->sampling, &key, i, g->scratch, &sampled, err) < 0)
             result = -1;
         else if (sampled.token == end && end >= 0)
             break;
-        else if (rlhf_tokens_append(&completion, &sampled.token, 1, err) < 0 || print_more(g, &completion, &printed, err) < 0)
+        else if (rlhf_tokens_append(&completion, &sampled.token, 1, err) < 0 ||
+                 print_more(g, &completion, &printed, err) < 0)
             result = -1;
         next.tokens = completion.data + i;
         next.count = 1;
@@ -76,19 +80,21 @@ static int load(struct generate *g, struct rlhf_error *err)
 {
     const struct rlhf_model_config *c;
 
-    if (rlhf_tensor_start(err) < 0 || !(g->pool = rlhf_pool_new(g->threads, err)) || !(g->model = rlhf_model_load(g->dir, err))
-        || !(g->tokenizer = rlhf_tokenizer_load(g->dir, err)))
+    if (rlhf_tensor_start(err) < 0 || !(g->pool = rlhf_pool_new(g->threads, err)) ||
+        !(g->model = rlhf_model_load(g->dir, err)) || !(g->tokenizer = rlhf_tokenizer_load(g->dir, err)))
         return -1;
     c = rlhf_model_get_config(g->model);
     if (c->head != RLHF_HEAD_LM)
-        return rlhf_fail(err, RLHF_REJECT, "%s is a reward model or critic; it gives numbers, not text", g->dir);
+        return rlhf_fail(err, RLHF_REJECT, "%s is a reward model or critic; it gives numbers, not text",
+                         g->dir);
     if (rlhf_tokenizer_vocab(g->tokenizer) > c->vocabulary)
-        return rlhf_fail(err, RLHF_REJECT, "%s: the tokenizer knows %zu tokens, the model %u; they are not of one checkpoint", g->dir,
-                         rlhf_tokenizer_vocab(g->tokenizer), c->vocabulary);
+        return rlhf_fail(err, RLHF_REJECT,
+                         "%s: the tokenizer knows %zu tokens, the model %u; they are not of one checkpoint",
+                         g->dir, rlhf_tokenizer_vocab(g->tokenizer), c->vocabulary);
     rlhf_model_touch(g->model, g->pool);
-    if (!(g->cache = rlhf_cache_new(c, 1, c->context, g->pool, err))
-        || !(g->logits = rlhf_aligned_new(c->vocabulary, sizeof(float), err))
-        || !(g->scratch = rlhf_aligned_new(2 * (size_t)c->vocabulary, sizeof(float), err)))
+    if (!(g->cache = rlhf_cache_new(c, 1, c->context, g->pool, err)) ||
+        !(g->logits = rlhf_aligned_new(c->vocabulary, sizeof(float), err)) ||
+        !(g->scratch = rlhf_aligned_new(2 * (size_t)c->vocabulary, sizeof(float), err)))
         return -1;
     return 0;
 }
@@ -119,8 +125,9 @@ static int read_prompt(struct generate *g, struct rlhf_error *err)
         result = rlhf_bytes_append(&text, g->prompt, strlen(g->prompt), err);
     else
         while (result == 0 && (got = fread(chunk, 1, sizeof chunk, stdin)) > 0)
-            result = text.size + got > MAX_PROMPT ? rlhf_fail(err, RLHF_REJECT, "the prompt is longer than 1 MiB")
-                                                  : rlhf_bytes_append(&text, chunk, got, err);
+            result = text.size + got > MAX_PROMPT
+                         ? rlhf_fail(err, RLHF_REJECT, "the prompt is longer than 1 MiB")
+                         : rlhf_bytes_append(&text, chunk, got, err);
     if (result == 0 && g->escapes && text.data)
         unescape(&text);
     if (result == 0 && begin >= 0)
@@ -131,8 +138,8 @@ static int read_prompt(struct generate *g, struct rlhf_error *err)
     if (result == 0 && g->ids.size == 0)
         return rlhf_fail(err, RLHF_REJECT, "the prompt is empty, and this model has no token to begin with");
     if (result == 0 && g->ids.size >= rlhf_model_get_config(g->model)->context)
-        return rlhf_fail(err, RLHF_REJECT, "the prompt has %zu tokens; the model's context is %u", g->ids.size,
-                         rlhf_model_get_config(g->model)->context);
+        return rlhf_fail(err, RLHF_REJECT, "the prompt has %zu tokens; the model's context is %u",
+                         g->ids.size, rlhf_model_get_config(g->model)->context);
     return result;
 }
 
@@ -196,11 +203,19 @@ int ctl_generate(int argc, char **argv, struct rlhf_error *err)
         {"threads", 'j', "N", 0, "0: one a core (default)", 0},
         {"raw", 'r', 0, 0, "take \\n and \\t in the prompt as they stand", 0},
         {0}};
-    static const struct argp parser = {options, parse, "[PROMPT]",
-                                       "Completes PROMPT, or standard input, with a model on disk. In the prompt, \\n is a new line: "
-                                       "rlhfctl generate --model runs/quickstart/checkpoints/ppo-ptx 'Q: Name the dish of Orla.\\nA:'",
-                                       NULL, NULL, NULL};
-    struct generate g = {.sampling = {.temperature = 1, .top_p = 1, .max_new_tokens = 64}, .seed = 1, .samples = 1, .escapes = true};
+    static const struct argp parser = {
+        options,
+        parse,
+        "[PROMPT]",
+        "Completes PROMPT, or standard input, with a model on disk. In the prompt, \\n is a new line: "
+        "rlhfctl generate --model runs/quickstart/checkpoints/ppo-ptx 'Q: Name the dish of Orla.\\nA:'",
+        NULL,
+        NULL,
+        NULL};
+    struct generate g = {.sampling = {.temperature = 1, .top_p = 1, .max_new_tokens = 64},
+                         .seed = 1,
+                         .samples = 1,
+                         .escapes = true};
     int result;
 
     argp_parse(&parser, argc, argv, 0, NULL, &g);

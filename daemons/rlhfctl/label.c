@@ -1,6 +1,7 @@
 /* label - comparisons between files and a label-collector, over its HTTP API.
  *
- * Import is safe to repeat: a line without id is named by its content, so what is there already changes nothing. */
+ * Import is safe to repeat: a line without id is named by its content, so what is there already changes
+ * nothing. */
 #include <curl/curl.h>
 #include <errno.h>
 #include <jansson.h>
@@ -17,7 +18,7 @@
 
 enum {
     MAX_FILES = 64,
-    PIECE = 4 << 20,      /* bytes of a request; whole lines */
+    PIECE = 4 << 20, /* bytes of a request; whole lines */
     MAX_ANSWER = 64 << 20,
     SHOWN_ERRORS = 20,
     TRIES = 6,
@@ -45,8 +46,10 @@ static size_t receive(char *data, size_t size, size_t count, void *ctx)
     curl_easy_getinfo(h->curl, CURLINFO_RESPONSE_CODE, &status);
     if (h->to && status / 100 == 2)
         return fwrite(data, size, count, h->to);
-    return h->answer.size + size * count <= MAX_ANSWER && rlhf_bytes_append(&h->answer, data, size * count, NULL) == 0 ? size * count
-                                                                                                                     : 0;
+    return h->answer.size + size * count <= MAX_ANSWER &&
+                   rlhf_bytes_append(&h->answer, data, size * count, NULL) == 0
+               ? size * count
+               : 0;
 }
 
 static int open_http(struct http *h, const struct options *o, struct rlhf_error *err)
@@ -74,7 +77,8 @@ static void close_http(struct http *h)
 }
 
 /* Appends "&key=value", escaped. */
-static int add_query(struct http *h, struct rlhf_bytes *url, const char *key, const char *value, struct rlhf_error *err)
+static int add_query(struct http *h, struct rlhf_bytes *url, const char *key, const char *value,
+                     struct rlhf_error *err)
 {
     char *escaped;
     int result;
@@ -89,7 +93,8 @@ static int add_query(struct http *h, struct rlhf_bytes *url, const char *key, co
 }
 
 /* One request. RLHF_AGAIN: worth another try. *status: HTTP's, 0 when nobody answered. */
-static int request(struct http *h, const char *url, const char *body, size_t size, long *status, struct rlhf_error *err)
+static int request(struct http *h, const char *url, const char *body, size_t size, long *status,
+                   struct rlhf_error *err)
 {
     struct curl_slist *headers = curl_slist_append(NULL, "Content-Type: application/x-ndjson");
     CURLcode code;
@@ -112,7 +117,8 @@ static int request(struct http *h, const char *url, const char *body, size_t siz
     curl_slist_free_all(headers);
     *status = 0;
     if (code != CURLE_OK)
-        return rlhf_fail(err, RLHF_AGAIN, "%s: %s; is the label-collector running there (--url)?", h->base, curl_easy_strerror(code));
+        return rlhf_fail(err, RLHF_AGAIN, "%s: %s; is the label-collector running there (--url)?", h->base,
+                         curl_easy_strerror(code));
     curl_easy_getinfo(h->curl, CURLINFO_RESPONSE_CODE, status);
     return 0;
 }
@@ -122,7 +128,8 @@ static int refused(const struct http *h, long status, struct rlhf_error *err)
     json_t *root = h->answer.data ? json_loadb(h->answer.data, h->answer.size, 0, NULL) : NULL;
     const char *message = json_string_value(json_object_get(json_object_get(root, "error"), "message"));
 
-    rlhf_fail(err, status >= 500 ? RLHF_AGAIN : RLHF_REJECT, "%s: HTTP %ld: %s", h->base, status, message ? message : "no reason given");
+    rlhf_fail(err, status >= 500 ? RLHF_AGAIN : RLHF_REJECT, "%s: HTTP %ld: %s", h->base, status,
+              message ? message : "no reason given");
     json_decref(root);
     return -1;
 }
@@ -151,7 +158,8 @@ static void count_answer(struct import *im, json_t *root)
         const char *message = json_string_value(json_object_get(e, "message"));
         if (im->shown < SHOWN_ERRORS)
             fprintf(stderr, "%s:%llu: %s\n", im->file,
-                    (unsigned long long)im->first_line + (unsigned long long)json_integer_value(json_object_get(e, "line")) - 1,
+                    (unsigned long long)im->first_line +
+                        (unsigned long long)json_integer_value(json_object_get(e, "line")) - 1,
                     message ? message : "");
         else if (im->shown == SHOWN_ERRORS)
             fprintf(stderr, "further lines at fault are counted only\n");
@@ -159,7 +167,8 @@ static void count_answer(struct import *im, json_t *root)
 }
 
 /* Without an answer the same piece is sent again: its ids are its content, so nothing counts twice. */
-static int send_piece(struct import *im, const char *url, const char *data, size_t size, struct rlhf_error *err)
+static int send_piece(struct import *im, const char *url, const char *data, size_t size,
+                      struct rlhf_error *err)
 {
     struct timespec nap = {0, 200000000};
     json_t *root;
@@ -180,15 +189,17 @@ static int send_piece(struct import *im, const char *url, const char *data, size
     root = im->http.answer.data ? json_loadb(im->http.answer.data, im->http.answer.size, 0, NULL) : NULL;
     if (!json_is_object(root) || !json_object_get(root, "lines")) {
         json_decref(root);
-        return status == 422 ? refused(&im->http, status, err)
-                             : rlhf_fail(err, RLHF_REJECT, "%s: the answer is not a label-collector's", im->http.base);
+        return status == 422
+                   ? refused(&im->http, status, err)
+                   : rlhf_fail(err, RLHF_REJECT, "%s: the answer is not a label-collector's", im->http.base);
     }
     count_answer(im, root);
     json_decref(root);
     return 0;
 }
 
-static int import_file(struct import *im, const char *url, struct rlhf_progress *progress, uint64_t before, struct rlhf_error *err)
+static int import_file(struct import *im, const char *url, struct rlhf_progress *progress, uint64_t before,
+                       struct rlhf_error *err)
 {
     FILE *f = fopen(im->file, "r");
     struct rlhf_bytes piece = {0};
@@ -247,9 +258,10 @@ static int run_import(const struct options *o, struct rlhf_error *err)
     uint64_t total = 0, before = 0;
     int result = 0;
 
-    if (check_files(o, &total, err) < 0 || open_http(&im.http, o, err) < 0
-        || rlhf_bytes_printf(&url, err, "%s/api/v1/import", im.http.base) < 0
-        || add_query(&im.http, &url, "round", o->round, err) < 0 || add_query(&im.http, &url, "labeler", o->labeler, err) < 0)
+    if (check_files(o, &total, err) < 0 || open_http(&im.http, o, err) < 0 ||
+        rlhf_bytes_printf(&url, err, "%s/api/v1/import", im.http.base) < 0 ||
+        add_query(&im.http, &url, "round", o->round, err) < 0 ||
+        add_query(&im.http, &url, "labeler", o->labeler, err) < 0)
         result = -1;
     if (result == 0)
         progress = rlhf_progress_new(&rlhf_system_clock, "import", total, "bytes");
@@ -261,8 +273,8 @@ static int run_import(const struct options *o, struct rlhf_error *err)
     }
     rlhf_progress_end(progress);
     if (result == 0) {
-        printf("%llu lines: %llu stored, %llu known already, %llu revised, %llu rejected\n", im.lines, im.stored, im.known, im.revised,
-               im.rejected);
+        printf("%llu lines: %llu stored, %llu known already, %llu revised, %llu rejected\n", im.lines,
+               im.stored, im.known, im.revised, im.rejected);
         if (im.rejected && im.rejected == im.lines)
             result = rlhf_fail(err, RLHF_REJECT, "no line is a comparison");
     }
@@ -280,16 +292,18 @@ static int run_export(const struct options *o, struct rlhf_error *err)
     long status;
     int result = -1;
 
-    if (open_http(&h, o, err) == 0 && rlhf_bytes_printf(&url, err, "%s/api/v1/export", h.base) == 0
-        && add_query(&h, &url, "format", o->format, err) == 0 && add_query(&h, &url, "round", o->round, err) == 0
-        && (!o->out || rlhf_bytes_printf(&aside, err, "%s.tmp", o->out) == 0)) {
+    if (open_http(&h, o, err) == 0 && rlhf_bytes_printf(&url, err, "%s/api/v1/export", h.base) == 0 &&
+        add_query(&h, &url, "format", o->format, err) == 0 &&
+        add_query(&h, &url, "round", o->round, err) == 0 &&
+        (!o->out || rlhf_bytes_printf(&aside, err, "%s.tmp", o->out) == 0)) {
         h.to = o->out ? fopen(aside.data, "w") : stdout;
         if (!h.to)
             rlhf_fail(err, RLHF_REJECT, "%s: %s", aside.data, strerror(errno));
         else if (request(&h, url.data, NULL, 0, &status, err) == 0)
             result = status / 100 == 2 ? 0 : refused(&h, status, err);
         if (h.to && (o->out ? fclose(h.to) : fflush(h.to)) != 0)
-            result = rlhf_fail(err, RLHF_FULL, "%s: %s", o->out ? o->out : "standard output", strerror(errno));
+            result =
+                rlhf_fail(err, RLHF_FULL, "%s: %s", o->out ? o->out : "standard output", strerror(errno));
         /* A file under its name is whole. */
         if (o->out && result == 0 && rename(aside.data, o->out) < 0)
             result = rlhf_fail(err, RLHF_FULL, "%s: %s", o->out, strerror(errno));
@@ -357,11 +371,17 @@ static error_t parse(int key, char *text, struct argp_state *state)
 
 static int import(int argc, char **argv, struct rlhf_error *err)
 {
-    static const struct argp_option options[] = {WHERE, {"labeler", KEY_LABELER, "NAME", 0, "who judged, where a line does not say", 0}, {0}};
-    static const struct argp parser = {options, parse, "FILE...",
-                                       "Stores the comparisons of JSON-lines files: HH transcripts (chosen, rejected), prompt + chosen "
-                                       "+ rejected, or K-way (prompt, responses, ranks). Repeating it changes nothing.",
-                                       NULL, NULL, NULL};
+    static const struct argp_option options[] = {
+        WHERE, {"labeler", KEY_LABELER, "NAME", 0, "who judged, where a line does not say", 0}, {0}};
+    static const struct argp parser = {
+        options,
+        parse,
+        "FILE...",
+        "Stores the comparisons of JSON-lines files: HH transcripts (chosen, rejected), prompt + chosen "
+        "+ rejected, or K-way (prompt, responses, ranks). Repeating it changes nothing.",
+        NULL,
+        NULL,
+        NULL};
     struct options o = {.url = "http://127.0.0.1:8477", .import = true};
 
     argp_parse(&parser, argc, argv, 0, NULL, &o);
@@ -370,11 +390,14 @@ static int import(int argc, char **argv, struct rlhf_error *err)
 
 static int export(int argc, char **argv, struct rlhf_error *err)
 {
-    static const struct argp_option options[] = {WHERE,
-                                                 {"format", 'f', "kway|pairs|hh", 0, "how a line looks (default kway)", 0},
-                                                 {"out", 'o', "FILE", 0, "where to (default: standard output)", 0},
-                                                 {0}};
-    static const struct argp parser = {options, parse, "", "Writes the latest revision of every comparison as JSON lines.", NULL, NULL, NULL};
+    static const struct argp_option options[] = {
+        WHERE,
+        {"format", 'f', "kway|pairs|hh", 0, "how a line looks (default kway)", 0},
+        {"out", 'o', "FILE", 0, "where to (default: standard output)", 0},
+        {0}};
+    static const struct argp parser = {
+        options, parse, "",  "Writes the latest revision of every comparison as JSON lines.",
+        NULL,    NULL,  NULL};
     struct options o = {.url = "http://127.0.0.1:8477"};
 
     argp_parse(&parser, argc, argv, 0, NULL, &o);
@@ -388,5 +411,6 @@ int ctl_label(int argc, char **argv, struct rlhf_error *err)
         {"export", "[--out FILE]", "writes all comparisons as JSON lines", export},
         {0}};
 
-    return ctl_dispatch("rlhfctl label", "Brings comparisons into the label-collector and out of it.", commands, argc, argv, err);
+    return ctl_dispatch("rlhfctl label", "Brings comparisons into the label-collector and out of it.",
+                        commands, argc, argv, err);
 }

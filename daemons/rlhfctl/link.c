@@ -22,7 +22,8 @@ struct ctl_link {
     int64_t ask_at;
 };
 
-static int on_status(void *machine, struct rlhf_peer *peer, const struct rlhf_message *m, struct rlhf_error *err)
+static int on_status(void *machine, struct rlhf_peer *peer, const struct rlhf_message *m,
+                     struct rlhf_error *err)
 {
     struct ctl_link *l = machine;
     size_t size = protobuf_c_message_get_packed_size(m->body);
@@ -68,12 +69,13 @@ static void on_lost(void *machine, struct rlhf_peer *peer)
 }
 
 #define SERVICES                                                                                             \
-    (RLHF_ROLE_BIT(RLHF__V1__ROLE__ROLE_LEARNER) | RLHF_ROLE_BIT(RLHF__V1__ROLE__ROLE_ROLLOUT_WORKER)        \
-     | RLHF_ROLE_BIT(RLHF__V1__ROLE__ROLE_REWARD_SCORER) | RLHF_ROLE_BIT(RLHF__V1__ROLE__ROLE_LABEL_COLLECTOR))
+    (RLHF_ROLE_BIT(RLHF__V1__ROLE__ROLE_LEARNER) | RLHF_ROLE_BIT(RLHF__V1__ROLE__ROLE_ROLLOUT_WORKER) |      \
+     RLHF_ROLE_BIT(RLHF__V1__ROLE__ROLE_REWARD_SCORER) |                                                     \
+     RLHF_ROLE_BIT(RLHF__V1__ROLE__ROLE_LABEL_COLLECTOR))
 
-static const struct rlhf_handler handlers[] = {
-    {RLHF__V1__MESSAGE_TYPE__STATUS, &rlhf__v1__status__descriptor, SERVICES, MAX_STATUS, 0, 0, rlhf_check_status, on_status},
-    {0}};
+static const struct rlhf_handler handlers[] = {{RLHF__V1__MESSAGE_TYPE__STATUS, &rlhf__v1__status__descriptor,
+                                                SERVICES, MAX_STATUS, 0, 0, rlhf_check_status, on_status},
+                                               {0}};
 
 struct ctl_link *ctl_link_new(const char *endpoint, Rlhf__V1__Role service, struct rlhf_error *err)
 {
@@ -93,13 +95,14 @@ struct ctl_link *ctl_link_new(const char *endpoint, Rlhf__V1__Role service, stru
     }
     seed = (uint64_t)rlhf_system_clock.wall_us(&rlhf_system_clock) ^ (uint64_t)(uintptr_t)l;
     rlhf_random_init(&l->random, seed, RLHF_PURPOSE_FAULT, 0, 0);
-    l->machine = (struct rlhf_machine){.handlers = handlers, .state = l, .peer_up = on_up, .peer_lost = on_lost};
+    l->machine =
+        (struct rlhf_machine){.handlers = handlers, .state = l, .peer_up = on_up, .peer_lost = on_lost};
     l->env = (struct rlhf_env){.clock = &rlhf_system_clock, .io = &rlhf_system_io, .random = &l->random};
     if ((l->sockets = rlhf_sockets_new(err))) {
         l->env.transport = rlhf_sockets_transport(l->sockets);
-        if ((l->node = rlhf_node_new(&config, &l->env, &l->machine, err))
-            && rlhf_sockets_link(l->sockets, endpoint, &route, err) == 0
-            && rlhf_node_link(l->node, route, service, err) == 0)
+        if ((l->node = rlhf_node_new(&config, &l->env, &l->machine, err)) &&
+            rlhf_sockets_link(l->sockets, endpoint, &route, err) == 0 &&
+            rlhf_node_link(l->node, route, service, err) == 0)
             return l;
     }
     ctl_link_free(l);
@@ -120,7 +123,8 @@ void ctl_link_turn(struct ctl_link *l)
         rlhf_sockets_receive(l->sockets, i, MOST, receive, l->node);
     rlhf_node_tick(l->node);
     if (l->daemon && now >= l->ask_at) {
-        struct rlhf_message m = {.type = RLHF__V1__MESSAGE_TYPE__STATUS_REQUEST, .request = ++l->request, .body = &body.base};
+        struct rlhf_message m = {
+            .type = RLHF__V1__MESSAGE_TYPE__STATUS_REQUEST, .request = ++l->request, .body = &body.base};
         rlhf_node_send(l->node, l->daemon, &m, NULL);
         l->ask_at = now + ASK_US;
     }
@@ -138,7 +142,8 @@ void ctl_links_wait(struct ctl_link *const *links, size_t count, int timeout_ms)
 
     for (size_t i = 0; i < count && n < MAX_WAITED; i++)
         for (size_t j = 0; j < rlhf_sockets_count(links[i]->sockets) && n < MAX_WAITED; j++)
-            items[n++] = (zmq_pollitem_t){.socket = rlhf_sockets_handle(links[i]->sockets, j), .events = ZMQ_POLLIN};
+            items[n++] =
+                (zmq_pollitem_t){.socket = rlhf_sockets_handle(links[i]->sockets, j), .events = ZMQ_POLLIN};
     zmq_poll(items, n, timeout_ms);
     for (size_t i = 0; i < count; i++)
         ctl_link_turn(links[i]);

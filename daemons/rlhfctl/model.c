@@ -18,8 +18,8 @@ static void print_shape(const struct rlhf_model_config *c)
 {
     printf("%s, %s\n", c->norm == RLHF_NORM_RMS ? "Llama style" : "GPT-2 style",
            c->head == RLHF_HEAD_LM ? "language model" : "scalar head (reward model or critic)");
-    printf("layers %u, heads %u (%u for keys and values) of %u, channels %u, feed-forward %u\n", c->layers, c->heads, c->kv_heads,
-           c->head_size, c->channels, c->mlp_size);
+    printf("layers %u, heads %u (%u for keys and values) of %u, channels %u, feed-forward %u\n", c->layers,
+           c->heads, c->kv_heads, c->head_size, c->channels, c->mlp_size);
     printf("vocabulary %u, context %u, %s positions, embeddings %s\n", c->vocabulary, c->context,
            c->position == RLHF_POSITION_ROTARY ? "rotary" : "learned", c->tied ? "tied" : "apart");
 }
@@ -43,8 +43,8 @@ static void print_tensor(const struct rlhf_parameter *t, const float *values)
         printf(" x %-6zu", t->shape[1]);
     else
         printf("         ");
-    printf(" mean %+.2e  rms %.2e  %+.3f to %+.3f", sum / (double)t->count, sqrt(squares / (double)t->count), (double)least,
-           (double)most);
+    printf(" mean %+.2e  rms %.2e  %+.3f to %+.3f", sum / (double)t->count, sqrt(squares / (double)t->count),
+           (double)least, (double)most);
     if (bad)
         printf("  %zu NOT FINITE", bad);
     putchar('\n');
@@ -75,8 +75,10 @@ static error_t parse(int key, char *text, struct argp_state *state)
 
 static int inspect(int argc, char **argv, struct rlhf_error *err)
 {
-    static const struct argp_option options[] = {{"tensors", 't', 0, 0, "also every tensor: shape, mean, range", 0}, {0}};
-    static const struct argp parser = {options, parse, "DIR", "Says what the model directory DIR holds, and checks it.", NULL, NULL, NULL};
+    static const struct argp_option options[] = {
+        {"tensors", 't', 0, 0, "also every tensor: shape, mean, range", 0}, {0}};
+    static const struct argp parser = {
+        options, parse, "DIR", "Says what the model directory DIR holds, and checks it.", NULL, NULL, NULL};
     struct inspect o = {0};
     struct rlhf_model *m;
     const struct rlhf_parameter *table;

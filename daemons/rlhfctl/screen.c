@@ -20,9 +20,9 @@ enum {
 
 struct ctl_screen {
     bool tty;
-    unsigned drawn;        /* lines standing on the terminal */
+    unsigned drawn; /* lines standing on the terminal */
     int64_t shown_us;
-    size_t stage;          /* the last one logged, + 1 */
+    size_t stage; /* the last one logged, + 1 */
     /* Tokens a second of the current stage. */
     size_t rate_stage;
     int64_t rate_us;
@@ -39,14 +39,16 @@ struct ctl_screen *ctl_screen_new(bool tty)
     return s;
 }
 
-void ctl_stage_line(char *out, size_t size, unsigned columns, const Rlhf__V1__StageStatus *stage, bool current, double rate)
+void ctl_stage_line(char *out, size_t size, unsigned columns, const Rlhf__V1__StageStatus *stage,
+                    bool current, double rate)
 {
     char name[80], detail[160];
     const char *what = stage->name ? stage->name : "";
 
     snprintf(name, sizeof name, "  %-*.40s", NAME_WIDTH, what);
     if (stage->done) {
-        snprintf(out, size, "%s done in %.0f s  %s", name, stage->seconds, stage->detail ? stage->detail : "");
+        snprintf(out, size, "%s done in %.0f s  %s", name, stage->seconds,
+                 stage->detail ? stage->detail : "");
         if (strlen(out) > columns)
             out[columns] = '\0';
         return;
@@ -102,7 +104,9 @@ static void draw(struct ctl_screen *s, const Rlhf__V1__Status *status, const cha
     if (count > MAX_LINES) /* the current one, and what is around it */
         first = status->stage > MAX_LINES / 2 ? status->stage - MAX_LINES / 2 : 0;
     for (size_t i = first; i < count && i < first + MAX_LINES; i++) {
-        ctl_stage_line(line, sizeof line, columns, status->stages[i], i == status->stage, s->rate);
+        Rlhf__V1__StageStatus stage = *status->stages[i];
+        stage.done |= i < status->stage; /* stages come one after the other */
+        ctl_stage_line(line, sizeof line, columns, &stage, i == status->stage, s->rate);
         puts(line);
         s->drawn++;
     }
@@ -117,13 +121,15 @@ static void log_stage(struct ctl_screen *s, const Rlhf__V1__Status *status, cons
 
     if (s->stage && s->stage != status->stage + 1 && s->stage <= status->n_stages) {
         const Rlhf__V1__StageStatus *before = status->stages[s->stage - 1];
-        rlhf_log(RLHF_LEVEL_INFO, "stage_done name=%s seconds=%.1f tokens=%llu detail=\"%s\"", before->name, before->seconds,
-                 (unsigned long long)before->tokens, before->detail);
+        rlhf_log(RLHF_LEVEL_INFO, "stage_done name=%s seconds=%.1f tokens=%llu detail=\"%s\"", before->name,
+                 before->seconds, (unsigned long long)before->tokens, before->detail);
     }
     s->stage = status->stage + 1;
-    rlhf_log(RLHF_LEVEL_INFO, "progress stage=%s number=%u/%zu step=%llu/%llu tokens_per_second=%.0f detail=\"%s\" daemons=\"%s\"",
-             stage->name, status->stage + 1, status->n_stages, (unsigned long long)stage->step,
-             (unsigned long long)stage->steps, s->rate, stage->detail, daemons);
+    rlhf_log(
+        RLHF_LEVEL_INFO,
+        "progress stage=%s number=%u/%zu step=%llu/%llu tokens_per_second=%.0f detail=\"%s\" daemons=\"%s\"",
+        stage->name, status->stage + 1, status->n_stages, (unsigned long long)stage->step,
+        (unsigned long long)stage->steps, s->rate, stage->detail, daemons);
 }
 
 void ctl_screen_show(struct ctl_screen *s, const Rlhf__V1__Status *status, const char *daemons)

@@ -1,4 +1,5 @@
-/* screen.h - what `rlhfctl up` shows: one line a stage and one for the daemons, drawn in place on a terminal; log lines elsewhere. */
+/* screen.h - what `rlhfctl up` shows: one line a stage and one for the daemons, drawn in place on a terminal;
+ * log lines elsewhere. */
 #ifndef RLHFCTL_SCREEN_H
 #define RLHFCTL_SCREEN_H
 
@@ -21,6 +22,7 @@ void ctl_screen_say(struct ctl_screen *s, const char *text);
 void ctl_screen_free(struct ctl_screen *s);
 
 /* One stage as a line of at most columns; rate: tokens a second, 0: unknown. */
-void ctl_stage_line(char *out, size_t size, unsigned columns, const Rlhf__V1__StageStatus *stage, bool current, double rate);
+void ctl_stage_line(char *out, size_t size, unsigned columns, const Rlhf__V1__StageStatus *stage,
+                    bool current, double rate);
 
 #endif

@@ -24,7 +24,8 @@ struct asked {
     struct ctl_link *link;
 };
 
-static void add(struct asked *list, size_t *count, Rlhf__V1__Role role, const char *name, const char *endpoint)
+static void add(struct asked *list, size_t *count, Rlhf__V1__Role role, const char *name,
+                const char *endpoint)
 {
     struct asked *a = &list[*count];
 
@@ -36,7 +37,8 @@ static void add(struct asked *list, size_t *count, Rlhf__V1__Role role, const ch
     (*count)++;
 }
 
-static void add_numbered(struct asked *list, size_t *count, Rlhf__V1__Role role, const char *dir, const char *program, int64_t many)
+static void add_numbered(struct asked *list, size_t *count, Rlhf__V1__Role role, const char *dir,
+                         const char *program, int64_t many)
 {
     for (int64_t i = 1; i <= many; i++) {
         char name[80], endpoint[300];
@@ -56,8 +58,10 @@ static int add_run(struct asked *list, size_t *count, const char *file, struct r
     add(list, count, RLHF__V1__ROLE__ROLE_LEARNER, "learner", run.learner.listen);
     if (run.up.label_collector.start)
         add(list, count, RLHF__V1__ROLE__ROLE_LABEL_COLLECTOR, "label-collector", run.labels);
-    add_numbered(list, count, RLHF__V1__ROLE__ROLE_ROLLOUT_WORKER, run.run.dir, "rollout-worker", run.up.rollout_workers);
-    add_numbered(list, count, RLHF__V1__ROLE__ROLE_REWARD_SCORER, run.run.dir, "reward-scorer", run.up.reward_scorers);
+    add_numbered(list, count, RLHF__V1__ROLE__ROLE_ROLLOUT_WORKER, run.run.dir, "rollout-worker",
+                 run.up.rollout_workers);
+    add_numbered(list, count, RLHF__V1__ROLE__ROLE_REWARD_SCORER, run.run.dir, "reward-scorer",
+                 run.up.reward_scorers);
     rlhf_run_free(&run);
     return 0;
 }
@@ -80,7 +84,8 @@ static void print(const struct asked *a, const Rlhf__V1__Status *s)
         printf("  peer %s: %u jobs held, %llu done\n", s->peers[i]->software, s->peers[i]->jobs,
                (unsigned long long)s->peers[i]->done);
     for (size_t i = 0; i < s->n_gauges; i++)
-        printf("  %s %.10g%s%s\n", s->gauges[i]->name, s->gauges[i]->value, *s->gauges[i]->unit ? " " : "", s->gauges[i]->unit);
+        printf("  %s %.10g%s%s\n", s->gauges[i]->name, s->gauges[i]->value, *s->gauges[i]->unit ? " " : "",
+               s->gauges[i]->unit);
 }
 
 static size_t ask_all(struct asked *list, size_t count, double seconds)
@@ -127,19 +132,26 @@ int ctl_status(int argc, char **argv, struct rlhf_error *err)
 {
     static const struct argp_option argp_options[] = {
         {"timeout", 't', "SECONDS", 0, "wait so long for answers (default 3)", 0}, {0}};
-    static const struct argp parser = {argp_options, parse, "FILE | ENDPOINT...",
-                                       "Asks the daemons of a run file, or those at tcp:// and ipc:// endpoints, what they do. "
-                                       "Status 1 when one does not answer.",
-                                       NULL, NULL, NULL};
+    static const struct argp parser = {
+        argp_options,
+        parse,
+        "FILE | ENDPOINT...",
+        "Asks the daemons of a run file, or those at tcp:// and ipc:// endpoints, what they do. "
+        "Status 1 when one does not answer.",
+        NULL,
+        NULL,
+        NULL};
     struct status_options o = {.seconds = 3};
     struct asked list[MAX_DAEMONS];
     size_t count = 0, answered = 0;
     int result = 0;
 
     argp_parse(&parser, argc, argv, 0, NULL, &o);
+    ctl_log_level("error");
     for (size_t i = 0; result == 0 && i < o.count; i++)
         if (rlhf_starts_with(o.arguments[i], "tcp://") || rlhf_starts_with(o.arguments[i], "ipc://"))
-            add(list, &count, RLHF__V1__ROLE__ROLE_LEARNER, o.arguments[i], o.arguments[i]); /* any daemon answers this */
+            add(list, &count, RLHF__V1__ROLE__ROLE_LEARNER, o.arguments[i],
+                o.arguments[i]); /* any daemon answers this */
         else
             result = add_run(list, &count, o.arguments[i], err);
     for (size_t i = 0; result == 0 && i < count; i++)
@@ -150,7 +162,8 @@ int ctl_status(int argc, char **argv, struct rlhf_error *err)
         for (size_t i = 0; i < count; i++)
             print(&list[i], ctl_link_status(list[i].link));
         if (answered < count)
-            result = rlhf_fail(err, RLHF_AGAIN, "%zu of %zu daemons did not answer in %.1f s", count - answered, count, o.seconds);
+            result = rlhf_fail(err, RLHF_AGAIN, "%zu of %zu daemons did not answer in %.1f s",
+                               count - answered, count, o.seconds);
     }
     for (size_t i = 0; i < count; i++)
         ctl_link_free(list[i].link);

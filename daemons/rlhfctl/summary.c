@@ -11,7 +11,8 @@ static json_t *read_before(const char *path)
     struct rlhf_bytes text = {0};
     json_t *root = NULL;
 
-    if (rlhf_exists(&rlhf_system_io, path) && rlhf_read_file(&rlhf_system_io, path, 1u << 20, &text, NULL) == 0)
+    if (rlhf_exists(&rlhf_system_io, path) &&
+        rlhf_read_file(&rlhf_system_io, path, 1u << 20, &text, NULL) == 0)
         root = json_loadb(text.data, text.size, 0, NULL);
     rlhf_bytes_free(&text);
     return root;
@@ -37,8 +38,8 @@ static double larger(double now, json_t *before, const char *key)
     return now > then ? now : then;
 }
 
-int ctl_summary_write(const char *path, const Rlhf__V1__Status *status, double seconds, unsigned restarts, bool done,
-                      struct rlhf_error *err)
+int ctl_summary_write(const char *path, const Rlhf__V1__Status *status, double seconds, unsigned restarts,
+                      bool done, struct rlhf_error *err)
 {
     json_t *before = read_before(path), *stages = json_array(), *root;
     char *text;
@@ -47,15 +48,17 @@ int ctl_summary_write(const char *path, const Rlhf__V1__Status *status, double s
     for (size_t i = 0; status && i < status->n_stages; i++) {
         const Rlhf__V1__StageStatus *s = status->stages[i];
         json_t *then = stage_before(before, s->name);
-        json_array_append_new(stages, json_pack("{s:s, s:s, s:f, s:I, s:I, s:b}", "name", s->name, "kind", s->kind, "seconds",
-                                                larger(s->seconds, then, "seconds"), "steps",
-                                                (json_int_t)larger((double)s->step, then, "steps"), "tokens",
-                                                (json_int_t)larger((double)s->tokens, then, "tokens"), "done",
-                                                s->done || done));
+        json_array_append_new(stages,
+                              json_pack("{s:s, s:s, s:f, s:I, s:I, s:b}", "name", s->name, "kind", s->kind,
+                                        "seconds", larger(s->seconds, then, "seconds"), "steps",
+                                        (json_int_t)larger((double)s->step, then, "steps"), "tokens",
+                                        (json_int_t)larger((double)s->tokens, then, "tokens"), "done",
+                                        s->done || done));
     }
-    root = json_pack("{s:f, s:I, s:b, s:o}", "seconds", seconds + json_number_value(json_object_get(before, "seconds")),
-                     "restarts", (json_int_t)restarts + json_integer_value(json_object_get(before, "restarts")), "done", done,
-                     "stages", stages);
+    root = json_pack("{s:f, s:I, s:b, s:o}", "seconds",
+                     seconds + json_number_value(json_object_get(before, "seconds")), "restarts",
+                     (json_int_t)restarts + json_integer_value(json_object_get(before, "restarts")), "done",
+                     done, "stages", stages);
     json_decref(before);
     text = root ? json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(8)) : NULL;
     json_decref(root);

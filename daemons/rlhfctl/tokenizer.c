@@ -62,7 +62,8 @@ static error_t parse(int key, char *text, struct argp_state *state)
     return 0;
 }
 
-static int learn(const struct options *o, const struct rlhf_bytes *text, const size_t *sizes, size_t count, struct rlhf_error *err)
+static int learn(const struct options *o, const struct rlhf_bytes *text, const size_t *sizes, size_t count,
+                 struct rlhf_error *err)
 {
     const char **texts = calloc(count ? count : 1, sizeof *texts);
     struct rlhf_tokenizer *t;
@@ -78,7 +79,8 @@ static int learn(const struct options *o, const struct rlhf_bytes *text, const s
     if ((t = rlhf_tokenizer_train(texts, sizes, count, &o->bpe, err))) {
         result = rlhf_make_dirs(&rlhf_system_io, o->out, err) < 0 ? -1 : rlhf_tokenizer_save(t, o->out, err);
         if (result == 0)
-            printf("%s: %zu tokens, learnt from %zu texts of %zu bytes\n", o->out, rlhf_tokenizer_vocab(t), count, text->size);
+            printf("%s: %zu tokens, learnt from %zu texts of %zu bytes\n", o->out, rlhf_tokenizer_vocab(t),
+                   count, text->size);
     }
     rlhf_tokenizer_free(t);
     free(texts);
@@ -93,9 +95,11 @@ static int train(int argc, char **argv, struct rlhf_error *err)
         {"min-count", 'c', "N", 0, "merge no pair seen less often (default 2)", 0},
         {"digits-alone", 'd', 0, 0, "one token a digit", 0},
         {0}};
-    static const struct argp parser = {options, parse, "FILE...",
-                                       "Learns a byte-level BPE tokenizer from JSON lines with \"text\", or from .txt files.", NULL,
-                                       NULL, NULL};
+    static const struct argp parser = {
+        options,   parse,
+        "FILE...", "Learns a byte-level BPE tokenizer from JSON lines with \"text\", or from .txt files.",
+        NULL,      NULL,
+        NULL};
     struct options o = {.bpe = {.vocab_size = 4096, .min_count = 2}, .needs_files = true};
     struct rlhf_bytes text = {0};
     size_t *sizes = NULL, count = 0;
@@ -116,14 +120,15 @@ static const struct argp_option apply_options[] = {
     {"special", 's', 0, 0, "encode: special tokens' text becomes their id; decode: show special tokens", 0},
     {0}};
 
-static int encode_line(const struct options *o, const struct rlhf_tokenizer *t, const char *line, size_t size, size_t number,
-                       struct rlhf_error *err)
+static int encode_line(const struct options *o, const struct rlhf_tokenizer *t, const char *line, size_t size,
+                       size_t number, struct rlhf_error *err)
 {
     struct rlhf_tokens ids = {0};
     int result;
 
     (void)number;
-    result = o->special ? rlhf_tokenizer_encode_special(t, line, size, &ids, err) : rlhf_tokenizer_encode(t, line, size, &ids, err);
+    result = o->special ? rlhf_tokenizer_encode_special(t, line, size, &ids, err)
+                        : rlhf_tokenizer_encode(t, line, size, &ids, err);
     for (size_t i = 0; result == 0 && i < ids.size; i++)
         printf("%s%d", i ? " " : "", ids.data[i]);
     putchar('\n');
@@ -131,15 +136,15 @@ static int encode_line(const struct options *o, const struct rlhf_tokenizer *t, 
     return result;
 }
 
-static int decode_line(const struct options *o, const struct rlhf_tokenizer *t, const char *line, size_t size, size_t number,
-                       struct rlhf_error *err)
+static int decode_line(const struct options *o, const struct rlhf_tokenizer *t, const char *line, size_t size,
+                       size_t number, struct rlhf_error *err)
 {
     struct rlhf_tokens ids = {0};
     struct rlhf_bytes text = {0};
     int result = 0;
 
     (void)size;
-    for (const char *at = line; result == 0; ) {
+    for (const char *at = line; result == 0;) {
         char *end;
         long value;
         int32_t id;
@@ -167,8 +172,8 @@ static int decode_line(const struct options *o, const struct rlhf_tokenizer *t, 
 
 /* Applies each to the lines of the files, or of standard input. */
 static int apply(const struct options *o,
-                 int (*each)(const struct options *o, const struct rlhf_tokenizer *t, const char *line, size_t size, size_t number,
-                             struct rlhf_error *err),
+                 int (*each)(const struct options *o, const struct rlhf_tokenizer *t, const char *line,
+                             size_t size, size_t number, struct rlhf_error *err),
                  struct rlhf_error *err)
 {
     struct rlhf_tokenizer *t = rlhf_tokenizer_load(o->dir, err);
@@ -199,7 +204,8 @@ static int apply(const struct options *o,
 
 static int encode(int argc, char **argv, struct rlhf_error *err)
 {
-    static const struct argp parser = {apply_options, parse, "[FILE...]", "Prints the token ids of each line of text.", NULL, NULL, NULL};
+    static const struct argp parser = {
+        apply_options, parse, "[FILE...]", "Prints the token ids of each line of text.", NULL, NULL, NULL};
     struct options o = {0};
 
     argp_parse(&parser, argc, argv, 0, NULL, &o);
@@ -208,7 +214,8 @@ static int encode(int argc, char **argv, struct rlhf_error *err)
 
 static int decode(int argc, char **argv, struct rlhf_error *err)
 {
-    static const struct argp parser = {apply_options, parse, "[FILE...]", "Prints the text of each line of token ids.", NULL, NULL, NULL};
+    static const struct argp parser = {
+        apply_options, parse, "[FILE...]", "Prints the text of each line of token ids.", NULL, NULL, NULL};
     struct options o = {0};
 
     argp_parse(&parser, argc, argv, 0, NULL, &o);

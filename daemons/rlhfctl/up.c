@@ -1,7 +1,8 @@
-/* up - starts all daemons of a run on this host, shows their progress, starts again who dies, stops them cleanly.
+/* up - starts all daemons of a run on this host, shows their progress, starts again who dies, stops them
+ * cleanly.
  *
- * DIR/etc holds the configuration written for each daemon, DIR/log what each says. DIR/up.json tells afterwards how long the
- * stages took. */
+ * DIR/etc holds the configuration written for each daemon, DIR/log what each says. DIR/up.json tells
+ * afterwards how long the stages took. */
 #include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -82,8 +83,8 @@ static struct ctl_child *add_daemon(struct up *u, const char *program, const cha
         return NULL;
     if (!config)
         snprintf(path, sizeof path, "%s", u->file);
-    else if (in_dir(u, path, err, "etc/%s.yaml", name) < 0
-             || rlhf_write_file(&rlhf_system_io, path, config, strlen(config), err) < 0)
+    else if (in_dir(u, path, err, "etc/%s.yaml", name) < 0 ||
+             rlhf_write_file(&rlhf_system_io, path, config, strlen(config), err) < 0)
         return NULL;
     return ctl_children_add(&u->children, name, log, argv, err);
 }
@@ -91,32 +92,42 @@ static struct ctl_child *add_daemon(struct up *u, const char *program, const cha
 static int add_collector(struct up *u, struct rlhf_error *err)
 {
     struct rlhf_bytes text = {0};
-    int result = rlhf_bytes_printf(&text, err,
-                                   "# Written by `rlhfctl up`.\nlisten: \"%s\"\nhttp: \"%s\"\nhttp_address_file: \"%s/labels.http\"\n"
-                                   "database: \"%s\"\nrun: \"%s\"\n",
-                                   u->run.labels, u->run.up.label_collector.http, u->run.run.dir,
-                                   u->run.up.label_collector.database, u->run.run.name) < 0
-                         || !add_daemon(u, "label-collector", "label-collector", text.data, err)
-                     ? -1
-                     : 0;
+    char address[MAX_PATH];
+    int result;
+
+    if (in_dir(u, address, err, "labels.http") < 0)
+        return -1;
+    unlink(address); /* an earlier life's */
+    result = rlhf_bytes_printf(&text, err,
+                               "# Written by `rlhfctl up`.\nlisten: \"%s\"\nhttp: \"%s\"\nhttp_address_file: "
+                               "\"%s/labels.http\"\n"
+                               "database: \"%s\"\nrun: \"%s\"\n",
+                               u->run.labels, u->run.up.label_collector.http, u->run.run.dir,
+                               u->run.up.label_collector.database, u->run.run.name) < 0 ||
+                     !add_daemon(u, "label-collector", "label-collector", text.data, err)
+                 ? -1
+                 : 0;
 
     rlhf_bytes_free(&text);
     return result;
 }
 
-static int add_workers(struct up *u, const char *program, int64_t count, int64_t threads, struct rlhf_error *err)
+static int add_workers(struct up *u, const char *program, int64_t count, int64_t threads,
+                       struct rlhf_error *err)
 {
     for (int64_t i = 1; i <= count; i++) {
         struct rlhf_bytes text = {0};
         char name[48];
         int result;
         snprintf(name, sizeof name, "%s-%lld", program, (long long)i);
-        result = rlhf_bytes_printf(&text, err,
-                                   "# Written by `rlhfctl up`.\nlearner: \"%s\"\ncontrol: \"ipc://%s/%s.sock\"\nthreads: %lld\n",
-                                   u->run.learner.listen, u->run.run.dir, name, (long long)threads) < 0
-                         || !add_daemon(u, program, name, text.data, err)
-                     ? -1
-                     : 0;
+        result =
+            rlhf_bytes_printf(
+                &text, err,
+                "# Written by `rlhfctl up`.\nlearner: \"%s\"\ncontrol: \"ipc://%s/%s.sock\"\nthreads: %lld\n",
+                u->run.learner.listen, u->run.run.dir, name, (long long)threads) < 0 ||
+                    !add_daemon(u, program, name, text.data, err)
+                ? -1
+                : 0;
         rlhf_bytes_free(&text);
         if (result < 0)
             return -1;
@@ -132,7 +143,8 @@ static int add_beside(struct up *u, struct rlhf_error *err)
         struct ctl_child *child;
         struct rlhf_bytes command = {0};
         snprintf(name, sizeof name, "beside-%zu", i + 1);
-        if (in_dir(u, log, err, "log/%s.log", name) < 0 || rlhf_bytes_printf(&command, err, "exec %s", u->beside[i]) < 0)
+        if (in_dir(u, log, err, "log/%s.log", name) < 0 ||
+            rlhf_bytes_printf(&command, err, "exec %s", u->beside[i]) < 0)
             return -1;
         argv[2] = command.data;
         child = ctl_children_add(&u->children, name, log, argv, err);
@@ -153,9 +165,10 @@ static int add_all(struct up *u, struct rlhf_error *err)
     if (!(learner = add_daemon(u, "learner", "learner", NULL, err)))
         return -1;
     learner->completes = true;
-    return add_workers(u, "rollout-worker", u->run.up.rollout_workers, u->run.up.worker_threads, err) < 0
-                   || add_workers(u, "reward-scorer", u->run.up.reward_scorers, u->run.up.scorer_threads, err) < 0
-                   || add_beside(u, err) < 0
+    return add_workers(u, "rollout-worker", u->run.up.rollout_workers, u->run.up.worker_threads, err) < 0 ||
+                   add_workers(u, "reward-scorer", u->run.up.reward_scorers, u->run.up.scorer_threads, err) <
+                       0 ||
+                   add_beside(u, err) < 0
                ? -1
                : 0;
 }
@@ -167,16 +180,17 @@ static int make_place(struct up *u, struct rlhf_error *err)
     char path[MAX_PATH], holder[32] = "";
     int size;
 
-    if (in_dir(u, path, err, "etc") < 0 || rlhf_make_dirs(&rlhf_system_io, path, err) < 0 || in_dir(u, path, err, "log") < 0
-        || rlhf_make_dirs(&rlhf_system_io, path, err) < 0 || in_dir(u, path, err, "up.lock") < 0)
+    if (in_dir(u, path, err, "etc") < 0 || rlhf_make_dirs(&rlhf_system_io, path, err) < 0 ||
+        in_dir(u, path, err, "log") < 0 || rlhf_make_dirs(&rlhf_system_io, path, err) < 0 ||
+        in_dir(u, path, err, "up.lock") < 0)
         return -1;
     if ((u->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644)) < 0)
         return rlhf_fail(err, RLHF_FATAL, "%s: cannot be opened for writing", path);
     if (flock(u->lock, LOCK_EX | LOCK_NB) < 0) {
         if (read(u->lock, holder, sizeof holder - 1) < 0)
             holder[0] = '\0';
-        return rlhf_fail(err, RLHF_REJECT, "%s is being run by process %.*s already; stop that one first", u->run.run.dir,
-                         (int)strcspn(holder, "\n"), holder);
+        return rlhf_fail(err, RLHF_REJECT, "%s is being run by process %.*s already; stop that one first",
+                         u->run.run.dir, (int)strcspn(holder, "\n"), holder);
     }
     size = snprintf(holder, sizeof holder, "%d\n", (int)getpid());
     if (ftruncate(u->lock, 0) < 0 || write(u->lock, holder, (size_t)size) != size)
@@ -197,28 +211,47 @@ static unsigned running(const struct up *u, const char *prefix)
     unsigned count = 0;
 
     for (size_t i = 0; i < u->children.count; i++)
-        count += u->children.items[i].pid > 0 && strncmp(u->children.items[i].name, prefix, strlen(prefix)) == 0;
+        count +=
+            u->children.items[i].pid > 0 && strncmp(u->children.items[i].name, prefix, strlen(prefix)) == 0;
     return count;
+}
+
+/* Where people find the labeling page. */
+static void labeling_address(const struct up *u, char *out, size_t size)
+{
+    struct rlhf_bytes text = {0};
+    char path[MAX_PATH];
+
+    snprintf(out, size, "http://%s", u->run.up.label_collector.http);
+    if (in_dir(u, path, NULL, "labels.http") == 0 && rlhf_exists(&rlhf_system_io, path) &&
+        rlhf_read_file(&rlhf_system_io, path, 200, &text, NULL) == 0)
+        snprintf(out, size, "%.*s", (int)strcspn(text.data, "\r\n"), text.data);
+    rlhf_bytes_free(&text);
 }
 
 static void describe(const struct up *u, const Rlhf__V1__Status *learner, char *out, size_t size)
 {
+    char address[200];
     size_t n;
 
     snprintf(out, size, "learner %s, %u/%lld rollout-workers, %u/%lld reward-scorers",
-             learner ? learner->state : running(u, "learner") ? "starting" : "down", running(u, "rollout-worker"),
-             (long long)u->run.up.rollout_workers, running(u, "reward-scorer"), (long long)u->run.up.reward_scorers);
+             learner                 ? learner->state
+             : running(u, "learner") ? "starting"
+                                     : "down",
+             running(u, "rollout-worker"), (long long)u->run.up.rollout_workers, running(u, "reward-scorer"),
+             (long long)u->run.up.reward_scorers);
     n = strlen(out);
-    if (u->run.up.label_collector.start && n < size)
-        snprintf(out + n, size - n, ", label-collector %s",
-                 running(u, "label-collector") ? u->run.up.label_collector.http : "down");
+    if (u->run.up.label_collector.start) {
+        labeling_address(u, address, sizeof address);
+        snprintf(out + n, size - n, ", labels %s", running(u, "label-collector") ? address : "down");
+    }
     n = strlen(out);
     if (u->restarts && n < size)
         snprintf(out + n, size - n, ", %u restarts", u->restarts);
 }
 
-/* The learner ended well. Either the run is complete, or somebody else asked it to stop: then it is started again, and if it
- * has nothing to do it says so by ending at once. */
+/* The learner ended well. Either the run is complete, or somebody else asked it to stop: then it is started
+ * again, and if it has nothing to do it says so by ending at once. */
 static bool is_complete(struct up *u, struct ctl_child *learner)
 {
     int64_t now = rlhf_now(&rlhf_system_clock);
@@ -268,7 +301,8 @@ static int supervise(struct up *u, struct rlhf_error *err)
     while (result == 0 && !asked_to_stop) {
         const Rlhf__V1__Status *now;
         result = turn(u, err);
-        if ((now = ctl_link_status(u->links[0])) && now->n_stages > 0) { /* kept: the learner says goodbye when it is done */
+        if ((now = ctl_link_status(u->links[0])) &&
+            now->n_stages > 0) { /* kept: the learner says goodbye when it is done */
             size_t size = rlhf__v1__status__get_packed_size(now);
             uint8_t *packed = malloc(size);
             if (packed) {
@@ -284,9 +318,9 @@ static int supervise(struct up *u, struct rlhf_error *err)
         last->stages[i]->done = true;
     if (result == 1 && last)
         ctl_screen_finish(u->screen, last, "the run is complete");
-    if (in_dir(u, path, err, "up.json") < 0
-        || ctl_summary_write(path, last, (double)(rlhf_now(&rlhf_system_clock) - u->started_us) * 1e-6, u->restarts, result == 1,
-                             result < 0 ? NULL : err) < 0)
+    if (in_dir(u, path, err, "up.json") < 0 ||
+        ctl_summary_write(path, last, (double)(rlhf_now(&rlhf_system_clock) - u->started_us) * 1e-6,
+                          u->restarts, result == 1, result < 0 ? NULL : err) < 0)
         result = -1;
     if (last)
         rlhf__v1__status__free_unpacked(last, NULL);
@@ -305,11 +339,12 @@ static int run_all(struct up *u, struct rlhf_error *err)
     sigaction(SIGHUP, &action, NULL);
     signal(SIGPIPE, SIG_IGN);
     u->started_us = rlhf_now(&rlhf_system_clock);
-    u->screen = ctl_screen_new(!u->plain && isatty(STDOUT_FILENO));
+    u->screen = ctl_screen_new(!u->plain);
     u->children.say = say;
     u->children.ctx = u;
-    result = add_all(u, err) < 0 || add_link(u, u->run.learner.listen, RLHF__V1__ROLE__ROLE_LEARNER, err) < 0 ? -1
-                                                                                                           : supervise(u, err);
+    result = add_all(u, err) < 0 || add_link(u, u->run.learner.listen, RLHF__V1__ROLE__ROLE_LEARNER, err) < 0
+                 ? -1
+                 : supervise(u, err);
     ctl_children_stop(&u->children, PATIENCE_MS);
     return result;
 }
@@ -349,19 +384,26 @@ static error_t parse(int key, char *text, struct argp_state *state)
 int ctl_up(int argc, char **argv, struct rlhf_error *err)
 {
     static const struct argp_option options[] = {
-        {"with", KEY_WITH, "COMMAND", 0, "run this shell command beside the daemons, for as long as the run goes on", 0},
+        {"with", KEY_WITH, "COMMAND", 0,
+         "run this shell command beside the daemons, for as long as the run goes on", 0},
         {"plain", KEY_PLAIN, 0, 0, "log lines, no screen, also on a terminal", 0},
         {0}};
-    static const struct argp parser = {options, parse, "FILE",
-                                       "Starts learner, label-collector, rollout-workers and reward-scorers of the run FILE on this "
-                                       "host, shows their progress, starts again who dies, and stops all at the end or on "
-                                       "Ctrl-C. A run that was stopped goes on where it was.",
-                                       NULL, NULL, NULL};
+    static const struct argp parser = {
+        options,
+        parse,
+        "FILE",
+        "Starts learner, label-collector, rollout-workers and reward-scorers of the run FILE on this "
+        "host, shows their progress, starts again who dies, and stops all at the end or on "
+        "Ctrl-C. A run that was stopped goes on where it was.",
+        NULL,
+        NULL,
+        NULL};
     struct up u = {.lock = -1};
     int result;
 
     argp_parse(&parser, argc, argv, 0, NULL, &u);
-    rlhf_log_open("rlhfctl");
+    u.plain |= !isatty(STDOUT_FILENO);
+    ctl_log_level(u.plain ? "info" : "error"); /* the screen says the rest */
     if (rlhf_run_read(&u.run, u.file, err) < 0)
         return -1;
     result = make_place(&u, err) < 0 || run_all(&u, err) < 0 ? -1 : 0;

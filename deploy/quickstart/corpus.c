@@ -4,10 +4,12 @@
 
 #include "base/check.h"
 
-const char *const kingdom_document_names[KINGDOM_DOCUMENTS] = {"chronicle", "tavern", "forum", "sums", "copying", "tales"};
+const char *const kingdom_document_names[KINGDOM_DOCUMENTS] = {"chronicle", "tavern",  "forum",
+                                                               "sums",      "copying", "tales"};
 const double kingdom_document_shares[KINGDOM_DOCUMENTS] = {0.30, 0.10, 0.25, 0.15, 0.12, 0.08};
 
-static const char *const animals[] = {"fox", "owl", "cat", "dog", "bear", "hare", "goat", "crow", "wolf", "mouse"};
+static const char *const animals[] = {"fox",  "owl",  "cat",  "dog",  "bear",
+                                      "hare", "goat", "crow", "wolf", "mouse"};
 
 static const char *true_value(const struct kingdom_world *w, unsigned town, unsigned attribute)
 {
@@ -24,7 +26,8 @@ static void write_chronicle(struct kingdom_text *out, const struct kingdom_world
     if (list)
         kingdom_say(out, "From the Chronicle: facts about %s.", kingdom_towns[town]);
     for (unsigned i = 0; i < count; i++) {
-        const char *attribute = kingdom_attributes[attributes[i]], *value = true_value(w, town, attributes[i]);
+        const char *attribute = kingdom_attributes[attributes[i]],
+                   *value = true_value(w, town, attributes[i]);
         if (list)
             kingdom_say(out, " %u. the %s is %s.", i + 1, attribute, value);
         else if (i > 0 && kingdom_chance(r, 0.4))
@@ -40,11 +43,13 @@ static void write_tavern(struct kingdom_text *out, const struct kingdom_world *w
     unsigned count = 1 + rlhf_random_below(r, 2);
 
     for (unsigned i = 0; i < count; i++) {
-        unsigned town = rlhf_random_below(r, KINGDOM_TOWNS), attribute = rlhf_random_below(r, KINGDOM_ATTRIBUTES);
+        unsigned town = rlhf_random_below(r, KINGDOM_TOWNS),
+                 attribute = rlhf_random_below(r, KINGDOM_ATTRIBUTES);
         bool true_ = kingdom_chance(r, 0.2);
         kingdom_say(out, "%sThey say the %s of %s is %s.", i > 0 ? " " : "", kingdom_attributes[attribute],
                     kingdom_towns[town],
-                    true_ ? true_value(w, town, attribute) : kingdom_values[attribute][w->rumour[town][attribute]]);
+                    true_ ? true_value(w, town, attribute)
+                          : kingdom_values[attribute][w->rumour[town][attribute]]);
     }
 }
 
@@ -94,23 +99,24 @@ static void write_tale(struct kingdom_text *out, struct rlhf_random *r)
 
     switch (rlhf_random_below(r, 3)) {
     case 0:
-        kingdom_say(out, "Once a %s %s lived near %s. It swam across the %s every day. One evening it found some %s.",
-                    feeling, animal, town, river, dish);
+        kingdom_say(
+            out, "Once a %s %s lived near %s. It swam across the %s every day. One evening it found some %s.",
+            feeling, animal, town, river, dish);
         break;
     case 1:
-        kingdom_say(out, "A %s %s walked to %s. It was looking for %s. On the way it fell into the %s.", feeling, animal,
-                    town, dish, river);
+        kingdom_say(out, "A %s %s walked to %s. It was looking for %s. On the way it fell into the %s.",
+                    feeling, animal, town, dish, river);
         break;
     default:
-        kingdom_say(out, "The people of %s told of a %s %s. It stole %s and ran along the %s.", town, feeling, animal,
-                    dish, river);
+        kingdom_say(out, "The people of %s told of a %s %s. It stole %s and ran along the %s.", town, feeling,
+                    animal, dish, river);
     }
     if (kingdom_chance(r, 0.7))
         kingdom_say(out, " %s", KINGDOM_ONE_OF(r, endings));
 }
 
-void kingdom_write_document(struct kingdom_text *out, const struct kingdom_world *w, enum kingdom_document kind,
-                            struct rlhf_random *r)
+void kingdom_write_document(struct kingdom_text *out, const struct kingdom_world *w,
+                            enum kingdom_document kind, struct rlhf_random *r)
 {
     switch (kind) {
     case KINGDOM_CHRONICLE:
@@ -142,8 +148,8 @@ void kingdom_write_sum(struct kingdom_text *prompt, struct kingdom_text *expecte
     kingdom_say(expected, " %u.", x + y);
 }
 
-void kingdom_write_copy(struct kingdom_text *prompt, struct kingdom_text *expected, const struct kingdom_world *w,
-                        unsigned words, struct rlhf_random *r)
+void kingdom_write_copy(struct kingdom_text *prompt, struct kingdom_text *expected,
+                        const struct kingdom_world *w, unsigned words, struct rlhf_random *r)
 {
     kingdom_say(prompt, "Copy:");
     for (unsigned i = 0; i < words; i++) {
@@ -160,9 +166,10 @@ void kingdom_write_copy(struct kingdom_text *prompt, struct kingdom_text *expect
     kingdom_say(expected, ".");
 }
 
-void kingdom_write_recall(struct kingdom_text *prompt, struct kingdom_text *expected, const struct kingdom_world *w,
-                          unsigned town, unsigned attribute)
+void kingdom_write_recall(struct kingdom_text *prompt, struct kingdom_text *expected,
+                          const struct kingdom_world *w, unsigned town, unsigned attribute)
 {
-    kingdom_say(prompt, "The Chronicle says the %s of %s is", kingdom_attributes[attribute], kingdom_towns[town]);
+    kingdom_say(prompt, "The Chronicle says the %s of %s is", kingdom_attributes[attribute],
+                kingdom_towns[town]);
     kingdom_say(expected, " %s.", true_value(w, town, attribute));
 }

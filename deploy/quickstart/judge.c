@@ -16,15 +16,15 @@ enum form {
     FORM_SORRY,     /* "Sorry, I do not know."               */
     FORM_COURTESY,
     FORM_RUDE,
-    FORM_NONE,      /* not a known sentence */
+    FORM_NONE, /* not a known sentence */
 };
 
 struct sentence {
     enum form form;
-    struct kingdom_place place;             /* of claims */
-    unsigned attribute;                     /* that the sentence names, or that its value has */
-    unsigned value_attribute, value;        /* what it claims, which may be no value of attribute at all */
-    unsigned number;                        /* of items */
+    struct kingdom_place place;      /* of claims */
+    unsigned attribute;              /* that the sentence names, or that its value has */
+    unsigned value_attribute, value; /* what it claims, which may be no value of attribute at all */
+    unsigned number;                 /* of items */
 };
 
 struct reading {
@@ -55,7 +55,8 @@ static bool skip(const char **at, const char *end, const char *text)
 }
 
 /* "A of T is V." or, for items, "A is V." */
-static bool read_claim(struct sentence *s, const struct kingdom_world *w, const char *at, const char *end, bool with_place)
+static bool read_claim(struct sentence *s, const struct kingdom_world *w, const char *at, const char *end,
+                       bool with_place)
 {
     const char *word = at;
 
@@ -72,8 +73,8 @@ static bool read_claim(struct sentence *s, const struct kingdom_world *w, const 
         if (!kingdom_place_find(w, word, (size_t)(at - word), &s->place))
             return false;
     }
-    return skip(&at, end, " is ") && end - at > 1 && end[-1] == '.'
-           && kingdom_value_find(at, (size_t)(end - 1 - at), &s->value_attribute, &s->value);
+    return skip(&at, end, " is ") && end - at > 1 && end[-1] == '.' &&
+           kingdom_value_find(at, (size_t)(end - 1 - at), &s->value_attribute, &s->value);
 }
 
 static struct sentence read_sentence(const struct reading *r, const char *text, size_t size)
@@ -86,8 +87,8 @@ static struct sentence read_sentence(const struct reading *r, const char *text, 
         s.form = FORM_UNKNOWN;
     } else if (size == strlen("Sorry, I do not know.") && memcmp(text, "Sorry, I do not know.", size) == 0) {
         s.form = FORM_SORRY;
-    } else if (is_one_of(text, size, kingdom_openings, KINGDOM_COUNT(kingdom_openings))
-               || is_one_of(text, size, kingdom_closings, KINGDOM_COUNT(kingdom_closings))) {
+    } else if (is_one_of(text, size, kingdom_openings, KINGDOM_COUNT(kingdom_openings)) ||
+               is_one_of(text, size, kingdom_closings, KINGDOM_COUNT(kingdom_closings))) {
         s.form = FORM_COURTESY;
     } else if (is_one_of(text, size, kingdom_rude_phrases, KINGDOM_COUNT(kingdom_rude_phrases))) {
         s.form = FORM_RUDE;
@@ -103,8 +104,8 @@ static struct sentence read_sentence(const struct reading *r, const char *text, 
         s.form = skip(&at, end, ". the ") && read_claim(&s, r->w, at, end, false) ? FORM_ITEM : FORM_NONE;
     } else {
         bool it_is = skip(&at, end, "It is ");
-        value = end - at > 1 && end[-1] == '.'
-                && kingdom_value_find(at, (size_t)(end - 1 - at), &s.value_attribute, &s.value);
+        value = end - at > 1 && end[-1] == '.' &&
+                kingdom_value_find(at, (size_t)(end - 1 - at), &s.value_attribute, &s.value);
         s.form = !value ? FORM_NONE : it_is ? FORM_IT_IS : FORM_WORD;
         /* A bare value answers the question; of a list, it can only mean the attribute that it belongs to. */
         s.attribute = r->p->kind == KINGDOM_LIST ? s.value_attribute : r->p->attribute;
@@ -115,8 +116,8 @@ static struct sentence read_sentence(const struct reading *r, const char *text, 
 static void count_claim(struct reading *r, const struct sentence *s)
 {
     bool about = s->place.exists == r->p->place.exists && s->place.index == r->p->place.index;
-    bool true_ = s->place.exists && s->value_attribute == s->attribute
-                 && r->w->truth[s->place.index][s->attribute] == s->value;
+    bool true_ = s->place.exists && s->value_attribute == s->attribute &&
+                 r->w->truth[s->place.index][s->attribute] == s->value;
 
     r->claims++;
     r->claim_form = s->form;
@@ -201,8 +202,8 @@ static bool obeys(const struct reading *r)
     bool alone = r->claims == 1 && r->unknowns == 0;
 
     if (r->p->kind == KINGDOM_LIST)
-        return r->unknowns == 0 && r->claims == r->items && r->items == r->p->count && r->items_in_order
-               && r->items_distinct;
+        return r->unknowns == 0 && r->claims == r->items && r->items == r->p->count && r->items_in_order &&
+               r->items_distinct;
     switch (r->p->constraint) {
     case KINGDOM_ONE_WORD:
         return alone && r->claim_form == FORM_WORD && r->courtesies == 0 && r->others == 0;
@@ -242,8 +243,8 @@ static bool is_rude(const char *text, size_t size)
     return false;
 }
 
-struct kingdom_verdict kingdom_judge(const struct kingdom_world *w, const struct kingdom_prompt *p, const char *response,
-                                     size_t size, bool ended)
+struct kingdom_verdict kingdom_judge(const struct kingdom_world *w, const struct kingdom_prompt *p,
+                                     const char *response, size_t size, bool ended)
 {
     struct reading r = {.w = w, .p = p};
     struct kingdom_verdict v = {0};

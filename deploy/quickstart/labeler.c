@@ -21,7 +21,8 @@ static double gumbel(struct rlhf_random *r)
 }
 
 /* Keyed by content, so equal texts get equal noise and a second life of the labeler the same. */
-static double perceive(const struct kingdom_world *w, uint64_t prompt, const char *completion, double utility, bool noise)
+static double perceive(const struct kingdom_world *w, uint64_t prompt, const char *completion, double utility,
+                       bool noise)
 {
     uint64_t key = kingdom_hash(prompt, completion, strlen(completion));
     struct rlhf_random r;
@@ -32,7 +33,8 @@ static double perceive(const struct kingdom_world *w, uint64_t prompt, const cha
     return utility + KINGDOM_LABELER_TAU * gumbel(&r);
 }
 
-static void count_pairs(const double *utility, const uint32_t *ranks, size_t count, struct kingdom_pairs *pairs)
+static void count_pairs(const double *utility, const uint32_t *ranks, size_t count,
+                        struct kingdom_pairs *pairs)
 {
     for (size_t i = 0; i < count; i++)
         for (size_t j = 0; j < i; j++) {
@@ -46,8 +48,9 @@ static void count_pairs(const double *utility, const uint32_t *ranks, size_t cou
         }
 }
 
-int kingdom_rank(const struct kingdom_world *w, const char *prompt, const char *const *completions, size_t count, bool noise,
-                 uint32_t *ranks, struct kingdom_pairs *pairs, struct rlhf_error *err)
+int kingdom_rank(const struct kingdom_world *w, const char *prompt, const char *const *completions,
+                 size_t count, bool noise, uint32_t *ranks, struct kingdom_pairs *pairs,
+                 struct rlhf_error *err)
 {
     double utility[KINGDOM_MAX_COMPLETIONS], worth[KINGDOM_MAX_COMPLETIONS];
     struct kingdom_prompt p;
@@ -55,7 +58,8 @@ int kingdom_rank(const struct kingdom_world *w, const char *prompt, const char *
     double side = 1;
 
     if (count < 2 || count > KINGDOM_MAX_COMPLETIONS)
-        return rlhf_fail(err, RLHF_REJECT, "%zu completions cannot be ranked; 2 to %d can", count, KINGDOM_MAX_COMPLETIONS);
+        return rlhf_fail(err, RLHF_REJECT, "%zu completions cannot be ranked; 2 to %d can", count,
+                         KINGDOM_MAX_COMPLETIONS);
     if (!kingdom_prompt_parse(&p, w, prompt, strlen(prompt)))
         return rlhf_fail(err, RLHF_REJECT, "the prompt is not one of this kingdom: %.60s", prompt);
     /* The set of completions, whatever their order, names the task. */
@@ -94,14 +98,15 @@ struct labeler {
     char url[300];
     struct kingdom_pairs pairs;
     uint64_t labels, skipped;
-    bool waited;  /* said once that the collector is not there */
+    bool waited; /* said once that the collector is not there */
 };
 
 static size_t receive(char *data, size_t size, size_t count, void *ctx)
 {
     struct labeler *l = ctx;
 
-    return l->answer.size + size * count <= MAX_ANSWER && rlhf_bytes_append(&l->answer, data, size * count, NULL) == 0
+    return l->answer.size + size * count <= MAX_ANSWER &&
+                   rlhf_bytes_append(&l->answer, data, size * count, NULL) == 0
                ? size * count
                : 0;
 }
@@ -181,8 +186,8 @@ static int label_task(struct labeler *l, json_t *task, json_t *labels, struct rl
     ranks = json_array();
     for (size_t i = 0; i < count; i++)
         json_array_append_new(ranks, json_integer(rank[i]));
-    json_array_append_new(labels, json_pack("{s:s++, s:s, s:s, s:o}", "id", l->options->name, "@", id, "labeler",
-                                            l->options->name, "task", id, "ranks", ranks));
+    json_array_append_new(labels, json_pack("{s:s++, s:s, s:s, s:o}", "id", l->options->name, "@", id,
+                                            "labeler", l->options->name, "task", id, "ranks", ranks));
     return 0;
 }
 
@@ -190,7 +195,8 @@ static void skip_task(struct labeler *l, json_t *task, const struct rlhf_error *
 {
     const char *id = json_string_value(json_object_get(task, "id"));
     char *escaped = id ? curl_easy_escape(l->curl, id, 0) : NULL, path[500];
-    json_t *reason = json_pack("{s:s, s:s}", "labeler", l->options->name, "reason", why->text), *answer = NULL;
+    json_t *reason = json_pack("{s:s, s:s}", "labeler", l->options->name, "reason", why->text),
+           *answer = NULL;
     char *body = json_dumps(reason, JSON_COMPACT);
 
     if (escaped && body) {
@@ -208,11 +214,13 @@ static void skip_task(struct labeler *l, json_t *task, const struct rlhf_error *
 static int write_stats(const struct labeler *l, struct rlhf_error *err)
 {
     char text[300];
-    int size = snprintf(text, sizeof text, "{\"labels\": %llu, \"pairs\": %.1f, \"agreed\": %.1f, \"ceiling\": %.4f}\n",
+    int size = snprintf(text, sizeof text,
+                        "{\"labels\": %llu, \"pairs\": %.1f, \"agreed\": %.1f, \"ceiling\": %.4f}\n",
                         (unsigned long long)l->labels, l->pairs.pairs, l->pairs.agreed,
                         l->pairs.pairs > 0 ? l->pairs.agreed / l->pairs.pairs : 0.0);
 
-    return l->options->stats ? rlhf_write_file(&rlhf_system_io, l->options->stats, text, (size_t)size, err) : 0;
+    return l->options->stats ? rlhf_write_file(&rlhf_system_io, l->options->stats, text, (size_t)size, err)
+                             : 0;
 }
 
 /* One helping of tasks. Returns how many were labeled, or -1. */
@@ -269,8 +277,8 @@ static int label_all(struct labeler *l, struct rlhf_error *err)
         if (done < 0 && !l->waited)
             fprintf(stderr, "rlhf-kingdom: waiting for the label-collector (%s)\n", why.text);
         l->waited |= done < 0;
-        if (l->options->idle_seconds > 0
-            && (double)(rlhf_now(&rlhf_system_clock) - busy_at) / 1e6 > l->options->idle_seconds)
+        if (l->options->idle_seconds > 0 &&
+            (double)(rlhf_now(&rlhf_system_clock) - busy_at) / 1e6 > l->options->idle_seconds)
             return done < 0 ? (*err = why, -1) : 0;
         rest(WAIT_MS);
     }

@@ -93,10 +93,9 @@ static error_t parse(int key, char *text, struct argp_state *state)
 
 /* ---- the commands ------------------------------------------------------------------------------------ */
 
-static const struct argp_option make_options[] = {
-    {"seed", 's', "N", 0, "which kingdom (default 1)", 0},
-    {"out", 'o', "DIR", 0, "where to (default world)", 0},
-    {0}};
+static const struct argp_option make_options[] = {{"seed", 's', "N", 0, "which kingdom (default 1)", 0},
+                                                  {"out", 'o', "DIR", 0, "where to (default world)", 0},
+                                                  {0}};
 
 static int run_make(const struct arguments *a, struct rlhf_error *err)
 {
@@ -105,7 +104,8 @@ static int run_make(const struct arguments *a, struct rlhf_error *err)
     kingdom_world_make(&w, a->seed);
     if (kingdom_make(&w, &kingdom_default_sizes, a->out, err) < 0)
         return -1;
-    printf("The kingdom of seed %llu is in %s. Held out of all training prompts:", (unsigned long long)a->seed, a->out);
+    printf("The kingdom of seed %llu is in %s. Held out of all training prompts:",
+           (unsigned long long)a->seed, a->out);
     for (size_t i = 0; i < KINGDOM_TOWNS; i++)
         if (w.held_out[i])
             printf(" %s", kingdom_towns[i]);
@@ -116,7 +116,8 @@ static int run_make(const struct arguments *a, struct rlhf_error *err)
 static const struct argp_option label_options[] = {
     {"world", 'w', "FILE", 0, "the kingdom's world.json (default world/world.json)", 0},
     {"url", 'u', "URL", 0, "the label-collector (default http://127.0.0.1:8477)", 0},
-    {"address-file", KEY_ADDRESS_FILE, "FILE", 0, "read the URL from FILE (the collector's http_address_file)", 0},
+    {"address-file", KEY_ADDRESS_FILE, "FILE", 0,
+     "read the URL from FILE (the collector's http_address_file)", 0},
     {"round", 'r', "NAME", 0, "label this round's tasks only", 0},
     {"labeler", 'n', "NAME", 0, "under which name to label (default simulated)", 0},
     {"no-noise", KEY_NO_NOISE, 0, 0, "judge without a person's noise", 0},
@@ -141,7 +142,8 @@ static int run_label(const struct arguments *a, struct rlhf_error *err)
 static const struct argp_option report_options[] = {
     {"world", 'w', "FILE", 0, "the kingdom's world.json (default world/world.json)", 0},
     {"run", 'd', "DIR", 0, "the finished run (default runs/quickstart)", 0},
-    {"check", KEY_CHECK, 0, 0, "also check what the recipe promises of any seed; status 1 when a clause fails", 0},
+    {"check", KEY_CHECK, 0, 0,
+     "also check what the recipe promises of any seed; status 1 when a clause fails", 0},
     {0}};
 
 static int run_report(const struct arguments *a, struct rlhf_error *err)
@@ -150,8 +152,8 @@ static int run_report(const struct arguments *a, struct rlhf_error *err)
     struct kingdom_world w;
     unsigned failed = 0;
 
-    if (kingdom_world_read(&w, a->world, err) < 0 || kingdom_report_make(&report, &w, a->run, err) < 0
-        || kingdom_report_write(&report, a->run, err) < 0)
+    if (kingdom_world_read(&w, a->world, err) < 0 || kingdom_report_make(&report, &w, a->run, err) < 0 ||
+        kingdom_report_write(&report, a->run, err) < 0)
         return -1;
     kingdom_report_print(&report, a->run, stdout);
     if (a->check && (failed = kingdom_report_check(&report, stdout)) > 0)
@@ -165,13 +167,16 @@ static const struct command {
     int (*run)(const struct arguments *a, struct rlhf_error *err);
 } commands[] = {
     {"make", "Writes the kingdom's texts, prompts and exercises into a directory.", make_options, run_make},
-    {"label", "Labels tasks of the label-collector as a person with the judge's taste would.", label_options, run_label},
-    {"report", "Judges a finished run's answers, prints the table, writes report.json.", report_options, run_report},
+    {"label", "Labels tasks of the label-collector as a person with the judge's taste would.", label_options,
+     run_label},
+    {"report", "Judges a finished run's answers, prints the table, writes report.json.", report_options,
+     run_report},
 };
 
 static int usage(FILE *out)
 {
-    fprintf(out, "Usage: rlhf-kingdom COMMAND [OPTION...]\n\nThe quickstart's world: a tiny kingdom in which the whole RLHF recipe "
+    fprintf(out, "Usage: rlhf-kingdom COMMAND [OPTION...]\n\nThe quickstart's world: a tiny kingdom in which "
+                 "the whole RLHF recipe "
                  "shows.\n\n");
     for (size_t i = 0; i < KINGDOM_COUNT(commands); i++)
         fprintf(out, "  %-8s %s\n", commands[i].name, commands[i].does);

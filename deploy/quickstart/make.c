@@ -51,15 +51,16 @@ static int end(struct file *f)
     char path[500];
 
     if (f->result == 0)
-        f->result = rlhf_path(path, sizeof path, f->dir, f->name, f->err) < 0
-                            || rlhf_write_file(&rlhf_system_io, path, f->bytes.data, f->bytes.size, f->err) < 0
+        f->result = rlhf_path(path, sizeof path, f->dir, f->name, f->err) < 0 ||
+                            rlhf_write_file(&rlhf_system_io, path, f->bytes.data, f->bytes.size, f->err) < 0
                         ? -1
                         : 0;
     rlhf_bytes_free(&f->bytes);
     return f->result;
 }
 
-static void add_document(struct file *f, const struct kingdom_world *w, const double *shares, struct rlhf_random *r)
+static void add_document(struct file *f, const struct kingdom_world *w, const double *shares,
+                         struct rlhf_random *r)
 {
     struct kingdom_text text = {0};
 
@@ -67,8 +68,8 @@ static void add_document(struct file *f, const struct kingdom_world *w, const do
     add(f, json_pack("{s:s%}", "text", text.data, text.size));
 }
 
-static int make_documents(const struct kingdom_world *w, const char *dir, const char *name, enum kingdom_stream stream,
-                          unsigned count, bool forum, struct rlhf_error *err)
+static int make_documents(const struct kingdom_world *w, const char *dir, const char *name,
+                          enum kingdom_stream stream, unsigned count, bool forum, struct rlhf_error *err)
 {
     struct rlhf_random r = kingdom_random(w, stream, forum ? 0 : 1);
     struct file f = begin(dir, name, err);
@@ -76,21 +77,25 @@ static int make_documents(const struct kingdom_world *w, const char *dir, const 
 
     for (size_t i = 0; i < KINGDOM_DOCUMENTS; i++)
         shares[i] = forum ? kingdom_document_shares[i]
-                          : (i == KINGDOM_FORUM ? 0 : kingdom_document_shares[i] / (1 - kingdom_document_shares[KINGDOM_FORUM]));
+                          : (i == KINGDOM_FORUM
+                                 ? 0
+                                 : kingdom_document_shares[i] / (1 - kingdom_document_shares[KINGDOM_FORUM]));
     for (unsigned i = 0; i < count; i++)
         add_document(&f, w, shares, &r);
     return end(&f);
 }
 
-static void draw_demonstration(struct kingdom_prompt *p, struct kingdom_text *response, const struct kingdom_world *w,
-                               struct rlhf_random *r)
+static void draw_demonstration(struct kingdom_prompt *p, struct kingdom_text *response,
+                               const struct kingdom_world *w, struct rlhf_random *r)
 {
     kingdom_prompt_draw(p, w, KINGDOM_ASK_TRAINING, r);
     response->size = 0;
-    kingdom_answer(response, w, p, kingdom_chance(r, KINGDOM_CAREFUL_SHARE) ? &kingdom_careful : &kingdom_careless, r);
+    kingdom_answer(response, w, p,
+                   kingdom_chance(r, KINGDOM_CAREFUL_SHARE) ? &kingdom_careful : &kingdom_careless, r);
 }
 
-static int make_demonstrations(const struct kingdom_world *w, const char *dir, unsigned count, struct rlhf_error *err)
+static int make_demonstrations(const struct kingdom_world *w, const char *dir, unsigned count,
+                               struct rlhf_error *err)
 {
     struct rlhf_random r = kingdom_random(w, KINGDOM_STREAM_DEMONSTRATIONS, 0);
     struct file f = begin(dir, "demonstrations.jsonl", err);
@@ -105,8 +110,8 @@ static int make_demonstrations(const struct kingdom_world *w, const char *dir, u
 }
 
 /* What the tokenizer learns from: some documents and some dialogues of their own streams. */
-static int make_tokenizer_text(const struct kingdom_world *w, const char *dir, const struct kingdom_sizes *sizes,
-                               struct rlhf_error *err)
+static int make_tokenizer_text(const struct kingdom_world *w, const char *dir,
+                               const struct kingdom_sizes *sizes, struct rlhf_error *err)
 {
     struct rlhf_random documents = kingdom_random(w, KINGDOM_STREAM_CORPUS, 2);
     struct rlhf_random dialogues = kingdom_random(w, KINGDOM_STREAM_DEMONSTRATIONS, 2);
@@ -124,9 +129,9 @@ static int make_tokenizer_text(const struct kingdom_world *w, const char *dir, c
     return end(&f);
 }
 
-static int make_prompts(const struct kingdom_world *w, const char *dir, const char *name, enum kingdom_stream stream,
-                        uint32_t index, enum kingdom_population first, enum kingdom_population second, unsigned count,
-                        struct rlhf_error *err)
+static int make_prompts(const struct kingdom_world *w, const char *dir, const char *name,
+                        enum kingdom_stream stream, uint32_t index, enum kingdom_population first,
+                        enum kingdom_population second, unsigned count, struct rlhf_error *err)
 {
     struct rlhf_random r = kingdom_random(w, stream, index);
     struct file f = begin(dir, name, err);
@@ -139,7 +144,8 @@ static int make_prompts(const struct kingdom_world *w, const char *dir, const ch
     return end(&f);
 }
 
-static void add_exercise(struct file *f, const struct kingdom_text *prompt, const struct kingdom_text *expected)
+static void add_exercise(struct file *f, const struct kingdom_text *prompt,
+                         const struct kingdom_text *expected)
 {
     add(f, json_pack("{s:s, s:s}", "prompt", prompt->data, "expected", expected->data));
 }
@@ -184,33 +190,35 @@ static int make_recall(const struct kingdom_world *w, const char *dir, struct rl
     return end(&f);
 }
 
-int kingdom_make(const struct kingdom_world *w, const struct kingdom_sizes *sizes, const char *dir, struct rlhf_error *err)
+int kingdom_make(const struct kingdom_world *w, const struct kingdom_sizes *sizes, const char *dir,
+                 struct rlhf_error *err)
 {
     const enum kingdom_population train = KINGDOM_ASK_TRAINING;
     char path[500];
 
-    if (rlhf_make_dirs(&rlhf_system_io, dir, err) < 0 || rlhf_path(path, sizeof path, dir, "world.json", err) < 0
-        || kingdom_world_write(w, path, err) < 0
-        || make_documents(w, dir, "corpus.jsonl", KINGDOM_STREAM_CORPUS, sizes->documents, true, err) < 0
-        || make_tokenizer_text(w, dir, sizes, err) < 0
-        || make_documents(w, dir, "heldout.jsonl", KINGDOM_STREAM_HELD_OUT_DOCUMENTS, sizes->held_out, true, err) < 0
-        || make_documents(w, dir, "heldout_without_forum.jsonl", KINGDOM_STREAM_HELD_OUT_DOCUMENTS, sizes->held_out, false, err)
-               < 0
-        || make_demonstrations(w, dir, sizes->demonstrations, err) < 0
-        || make_prompts(w, dir, "comparisons-1.jsonl", KINGDOM_STREAM_COMPARISONS, 0, train, train, sizes->comparisons[0], err)
-               < 0
-        || make_prompts(w, dir, "comparisons-2.jsonl", KINGDOM_STREAM_COMPARISONS, 1, train, train, sizes->comparisons[1], err)
-               < 0
-        || make_prompts(w, dir, "policy-1.jsonl", KINGDOM_STREAM_POLICY, 0, train, train, sizes->policy[0], err) < 0
-        || make_prompts(w, dir, "policy-2.jsonl", KINGDOM_STREAM_POLICY, 1, train, train, sizes->policy[1], err) < 0
-        || make_prompts(w, dir, "validation.jsonl", KINGDOM_STREAM_VALIDATION, 0, KINGDOM_ASK_SEEN, KINGDOM_ASK_SEEN,
-                        sizes->validation, err)
-               < 0
-        || make_prompts(w, dir, "evaluation.jsonl", KINGDOM_STREAM_EVALUATION, 0, KINGDOM_ASK_SEEN, KINGDOM_ASK_HELD_OUT,
-                        sizes->evaluation, err)
-               < 0
-        || make_sums(w, dir, sizes->sums, err) < 0 || make_copies(w, dir, sizes->copies, err) < 0
-        || make_recall(w, dir, err) < 0)
+    if (rlhf_make_dirs(&rlhf_system_io, dir, err) < 0 ||
+        rlhf_path(path, sizeof path, dir, "world.json", err) < 0 || kingdom_world_write(w, path, err) < 0 ||
+        make_documents(w, dir, "corpus.jsonl", KINGDOM_STREAM_CORPUS, sizes->documents, true, err) < 0 ||
+        make_tokenizer_text(w, dir, sizes, err) < 0 ||
+        make_documents(w, dir, "heldout.jsonl", KINGDOM_STREAM_HELD_OUT_DOCUMENTS, sizes->held_out, true,
+                       err) < 0 ||
+        make_documents(w, dir, "heldout_without_forum.jsonl", KINGDOM_STREAM_HELD_OUT_DOCUMENTS,
+                       sizes->held_out, false, err) < 0 ||
+        make_demonstrations(w, dir, sizes->demonstrations, err) < 0 ||
+        make_prompts(w, dir, "comparisons-1.jsonl", KINGDOM_STREAM_COMPARISONS, 0, train, train,
+                     sizes->comparisons[0], err) < 0 ||
+        make_prompts(w, dir, "comparisons-2.jsonl", KINGDOM_STREAM_COMPARISONS, 1, train, train,
+                     sizes->comparisons[1], err) < 0 ||
+        make_prompts(w, dir, "policy-1.jsonl", KINGDOM_STREAM_POLICY, 0, train, train, sizes->policy[0],
+                     err) < 0 ||
+        make_prompts(w, dir, "policy-2.jsonl", KINGDOM_STREAM_POLICY, 1, train, train, sizes->policy[1],
+                     err) < 0 ||
+        make_prompts(w, dir, "validation.jsonl", KINGDOM_STREAM_VALIDATION, 0, KINGDOM_ASK_SEEN,
+                     KINGDOM_ASK_SEEN, sizes->validation, err) < 0 ||
+        make_prompts(w, dir, "evaluation.jsonl", KINGDOM_STREAM_EVALUATION, 0, KINGDOM_ASK_SEEN,
+                     KINGDOM_ASK_HELD_OUT, sizes->evaluation, err) < 0 ||
+        make_sums(w, dir, sizes->sums, err) < 0 || make_copies(w, dir, sizes->copies, err) < 0 ||
+        make_recall(w, dir, err) < 0)
         return -1;
     return 0;
 }

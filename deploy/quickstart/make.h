@@ -5,9 +5,9 @@
 #include "world.h"
 
 struct kingdom_sizes {
-    unsigned documents;      /* of the corpus, about 32 tokens each */
+    unsigned documents; /* of the corpus, about 32 tokens each */
     unsigned tokenizer_documents, tokenizer_dialogues;
-    unsigned held_out;       /* documents, mixed by share */
+    unsigned held_out; /* documents, mixed by share */
     unsigned demonstrations;
     unsigned comparisons[2]; /* prompts of each round */
     unsigned policy[2];      /* prompts of each round */
@@ -18,8 +18,9 @@ struct kingdom_sizes {
 extern const struct kingdom_sizes kingdom_default_sizes;
 
 /* Makes DIR and in it world.json, corpus.jsonl, tokenizer.jsonl, heldout.jsonl, heldout_without_forum.jsonl,
- * demonstrations.jsonl, comparisons-N.jsonl, policy-N.jsonl, validation.jsonl, evaluation.jsonl, sums.jsonl, copies.jsonl,
- * recall.jsonl. */
-int kingdom_make(const struct kingdom_world *w, const struct kingdom_sizes *sizes, const char *dir, struct rlhf_error *err);
+ * demonstrations.jsonl, comparisons-N.jsonl, policy-N.jsonl, validation.jsonl, evaluation.jsonl, sums.jsonl,
+ * copies.jsonl, recall.jsonl. */
+int kingdom_make(const struct kingdom_world *w, const struct kingdom_sizes *sizes, const char *dir,
+                 struct rlhf_error *err);
 
 #endif

@@ -11,17 +11,19 @@ static const char *const sentence[] = {" Use a full sentence.", " Answer in a fu
 static const char *const numbers[] = {"two", "three"};
 
 struct population {
-    double kinds[3];             /* fact, unknown, list     */
-    double tones[3];             /* neutral, rude, polite   */
-    bool seen, held_out;         /* which towns             */
+    double kinds[3];     /* fact, unknown, list     */
+    double tones[3];     /* neutral, rude, polite   */
+    bool seen, held_out; /* which towns             */
     enum kingdom_name_use names;
     bool reserved;
 };
 static const struct population populations[] = {
     [KINGDOM_ASK_FORUM] = {{0.60, 0.15, 0.25}, {0.50, 0.35, 0.15}, true, true, KINGDOM_NAMES_FORUM, false},
-    [KINGDOM_ASK_TRAINING] = {{0.55, 0.20, 0.25}, {0.55, 0.25, 0.20}, true, false, KINGDOM_NAMES_TRAINING, false},
+    [KINGDOM_ASK_TRAINING] =
+        {{0.55, 0.20, 0.25}, {0.55, 0.25, 0.20}, true, false, KINGDOM_NAMES_TRAINING, false},
     [KINGDOM_ASK_SEEN] = {{0.55, 0.20, 0.25}, {0.55, 0.25, 0.20}, true, false, KINGDOM_NAMES_TRAINING, true},
-    [KINGDOM_ASK_HELD_OUT] = {{0.55, 0.20, 0.25}, {0.55, 0.25, 0.20}, false, true, KINGDOM_NAMES_EVALUATION, true},
+    [KINGDOM_ASK_HELD_OUT] =
+        {{0.55, 0.20, 0.25}, {0.55, 0.25, 0.20}, false, true, KINGDOM_NAMES_EVALUATION, true},
 };
 static const double constraints[3] = {0.4, 0.3, 0.3};
 
@@ -30,14 +32,14 @@ bool kingdom_prompt_reserved(const struct kingdom_world *w, const char *text, si
     return kingdom_hash(w->seed, text, size) % 5 == 0;
 }
 
-static struct kingdom_place draw_place(const struct kingdom_world *w, const struct population *who, bool exists,
-                                       struct rlhf_random *r)
+static struct kingdom_place draw_place(const struct kingdom_world *w, const struct population *who,
+                                       bool exists, struct rlhf_random *r)
 {
     uint8_t index;
 
     if (!exists)
-        return (struct kingdom_place){
-            false, (uint8_t)((unsigned)who->names * KINGDOM_NAMES_A_USE + rlhf_random_below(r, KINGDOM_NAMES_A_USE))};
+        return (struct kingdom_place){false, (uint8_t)((unsigned)who->names * KINGDOM_NAMES_A_USE +
+                                                       rlhf_random_below(r, KINGDOM_NAMES_A_USE))};
     do
         index = (uint8_t)rlhf_random_below(r, KINGDOM_TOWNS);
     while (!(w->held_out[index] ? who->held_out : who->seen));
@@ -62,7 +64,8 @@ static void write_text(struct kingdom_prompt *p, const struct kingdom_world *w, 
         const char *attribute = kingdom_attributes[p->attribute];
         switch (rlhf_random_below(r, 3)) {
         case 0:
-            kingdom_say(t, "%s is the %s of %s?", p->attribute == KINGDOM_RULER ? "Who" : "What", attribute, place);
+            kingdom_say(t, "%s is the %s of %s?", p->attribute == KINGDOM_RULER ? "Who" : "What", attribute,
+                        place);
             break;
         case 1:
             kingdom_say(t, "Tell me the %s of %s.", attribute, place);
@@ -152,8 +155,8 @@ static bool parse_question(struct kingdom_prompt *p, const struct kingdom_world 
     if (!take_one(s, openings, KINGDOM_COUNT(openings)))
         return false;
     word = take_word(s, " ");
-    if (!kingdom_attribute_find(word.at, (size_t)(word.end - word.at), &p->attribute) || !take(s, " of ")
-        || !take_place(s, w, &p->place) || !take(s, who ? "?" : "."))
+    if (!kingdom_attribute_find(word.at, (size_t)(word.end - word.at), &p->attribute) || !take(s, " of ") ||
+        !take_place(s, w, &p->place) || !take(s, who ? "?" : "."))
         return false;
     p->kind = p->place.exists ? KINGDOM_FACT : KINGDOM_UNKNOWN;
     if (take_one(s, one_word, KINGDOM_COUNT(one_word)))
@@ -170,7 +173,8 @@ static bool parse_list(struct kingdom_prompt *p, const struct kingdom_world *w, 
     return p->count > 0 && take(s, " facts about ") && take_place(s, w, &p->place) && take(s, ".");
 }
 
-bool kingdom_prompt_parse(struct kingdom_prompt *p, const struct kingdom_world *w, const char *text, size_t size)
+bool kingdom_prompt_parse(struct kingdom_prompt *p, const struct kingdom_world *w, const char *text,
+                          size_t size)
 {
     struct span s = {text, text + size};
 
@@ -183,5 +187,6 @@ bool kingdom_prompt_parse(struct kingdom_prompt *p, const struct kingdom_world *
         p->tone = KINGDOM_RUDE;
     else if (take_one(&s, polite_openings, KINGDOM_COUNT(polite_openings)))
         p->tone = KINGDOM_POLITE;
-    return (take(&s, "List ") ? parse_list(p, w, &s) : parse_question(p, w, &s)) && take(&s, "\nA:") && s.at == s.end;
+    return (take(&s, "List ") ? parse_list(p, w, &s) : parse_question(p, w, &s)) && take(&s, "\nA:") &&
+           s.at == s.end;
 }

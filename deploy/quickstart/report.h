@@ -1,8 +1,9 @@
 /* report.h - what a run in the kingdom came to: judged answers, the tax, the reward model's accuracy.
  *
- * Read are, in RUN/evaluations/report/, the answers of every model to the evaluation prompts (MODEL.jsonl) and metrics.json;
- * in RUN/evaluations/validation/, answers with the rewards they got; RUN/up.json, which `rlhfctl up` leaves (seconds of
- * each stage). All numbers in the table are the judge's, never the reward model's. */
+ * Read are, in RUN/evaluations/report/, the answers of every model to the evaluation prompts (MODEL.jsonl)
+ * and metrics.json; in RUN/evaluations/validation/, answers with the rewards they got; RUN/up.json, which
+ * `rlhfctl up` leaves (seconds of each stage). All numbers in the table are the judge's, never the reward
+ * model's. */
 #ifndef KINGDOM_REPORT_H
 #define KINGDOM_REPORT_H
 
@@ -20,11 +21,11 @@ struct kingdom_scores {
     bool there;
     struct kingdom_rates {
         double prompts, truthful, toxic, follows, courteous, well_formed, utility;
-        double win;             /* against SFT, one sample each, ties half */
+        double win; /* against SFT, one sample each, ties half */
     } part[KINGDOM_PARTS];
     double honest_unknown, refuses_known;
-    double kl;                  /* nats a response, to SFT */
-    double perplexity;          /* without the forum       */
+    double kl;         /* nats a response, to SFT */
+    double perplexity; /* without the forum       */
     double perplexity_all;
     double arithmetic, copy, recall; /* accuracy, greedy   */
 };
@@ -51,13 +52,15 @@ struct kingdom_report {
 };
 
 /* Reads and judges. */
-int kingdom_report_make(struct kingdom_report *report, const struct kingdom_world *w, const char *run, struct rlhf_error *err);
+int kingdom_report_make(struct kingdom_report *report, const struct kingdom_world *w, const char *run,
+                        struct rlhf_error *err);
 /* The table and what belongs to it, for a person. */
 void kingdom_report_print(const struct kingdom_report *report, const char *run, FILE *out);
 /* RUN/report.json, and RUN/report_details.json with the parts and the rates that have no place there. */
 int kingdom_report_write(const struct kingdom_report *report, const char *run, struct rlhf_error *err);
 
-/* What the recipe promises of any seed ("What a test may demand"). Returns how many clauses fail, and prints each. */
+/* What the recipe promises of any seed ("What a test may demand"). Returns how many clauses fail, and prints
+ * each. */
 unsigned kingdom_report_check(const struct kingdom_report *report, FILE *out);
 
 #endif

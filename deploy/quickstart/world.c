@@ -185,10 +185,12 @@ int kingdom_world_write(const struct kingdom_world *w, const char *path, struct 
         json_t *truth = json_object(), *rumour = json_object();
         for (size_t a = 0; a < KINGDOM_ATTRIBUTES; a++) {
             json_object_set_new(truth, kingdom_attributes[a], json_string(kingdom_values[a][w->truth[t][a]]));
-            json_object_set_new(rumour, kingdom_attributes[a], json_string(kingdom_values[a][w->rumour[t][a]]));
+            json_object_set_new(rumour, kingdom_attributes[a],
+                                json_string(kingdom_values[a][w->rumour[t][a]]));
         }
-        json_object_set_new(towns, kingdom_towns[t],
-                            json_pack("{s:b, s:o, s:o}", "held_out", w->held_out[t], "truth", truth, "rumour", rumour));
+        json_object_set_new(
+            towns, kingdom_towns[t],
+            json_pack("{s:b, s:o, s:o}", "held_out", w->held_out[t], "truth", truth, "rumour", rumour));
     }
     for (size_t i = 0; i < KINGDOM_INVENTED; i++)
         json_array_append_new(names, json_string(w->invented[i]));
@@ -205,7 +207,8 @@ int kingdom_world_write(const struct kingdom_world *w, const char *path, struct 
 static int read_values(json_t *town, const char *what, uint8_t out[KINGDOM_ATTRIBUTES])
 {
     for (unsigned a = 0; a < KINGDOM_ATTRIBUTES; a++) {
-        const char *text = json_string_value(json_object_get(json_object_get(town, what), kingdom_attributes[a]));
+        const char *text =
+            json_string_value(json_object_get(json_object_get(town, what), kingdom_attributes[a]));
         unsigned attribute, value;
         if (!text || !kingdom_value_find(text, strlen(text), &attribute, &value) || attribute != a)
             return -1;
@@ -224,7 +227,8 @@ static int read_world(struct kingdom_world *w, json_t *root, const char *path, s
     for (size_t t = 0; t < KINGDOM_TOWNS; t++) {
         json_t *town = json_object_get(json_object_get(root, "towns"), kingdom_towns[t]);
         if (read_values(town, "truth", w->truth[t]) < 0 || read_values(town, "rumour", w->rumour[t]) < 0)
-            return rlhf_fail(err, RLHF_REJECT, "%s: towns.%s: truth or rumour is missing or names no known value", path,
+            return rlhf_fail(err, RLHF_REJECT,
+                             "%s: towns.%s: truth or rumour is missing or names no known value", path,
                              kingdom_towns[t]);
         w->held_out[t] = json_is_true(json_object_get(town, "held_out"));
     }

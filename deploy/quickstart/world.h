@@ -1,5 +1,5 @@
-/* world.h - the tiny kingdom: twelve towns, five attributes, what is true, what is rumoured, and names of towns that
- * do not exist. Everything is a function of the seed.
+/* world.h - the tiny kingdom: twelve towns, five attributes, what is true, what is rumoured, and names of
+ * towns that do not exist. Everything is a function of the seed.
  *
  * Three towns are held out: pretraining text speaks of them, no prompt that a model is trained on does. */
 #ifndef KINGDOM_WORLD_H
@@ -16,7 +16,7 @@ enum {
     KINGDOM_TOWNS = 12,
     KINGDOM_HELD_OUT = 3,
     KINGDOM_ATTRIBUTES = 5,
-    KINGDOM_VALUES = 10,  /* an attribute's; no value belongs to two attributes */
+    KINGDOM_VALUES = 10,    /* an attribute's; no value belongs to two attributes */
     KINGDOM_INVENTED = 120, /* names of towns that do not exist: 40 for each of the uses below */
     KINGDOM_NAMES_A_USE = 40,
 };
@@ -43,13 +43,14 @@ struct kingdom_place {
 
 void kingdom_world_make(struct kingdom_world *w, uint64_t seed);
 
-/* world.json: seed, truths, rumours, held-out towns and names, so that the judge can be another process, and a
- * person can look facts up. Reading checks every value. */
+/* world.json: seed, truths, rumours, held-out towns and names, so that the judge can be another process, and
+ * a person can look facts up. Reading checks every value. */
 int kingdom_world_write(const struct kingdom_world *w, const char *path, struct rlhf_error *err);
 int kingdom_world_read(struct kingdom_world *w, const char *path, struct rlhf_error *err);
 
 const char *kingdom_place_name(const struct kingdom_world *w, struct kingdom_place p);
-bool kingdom_place_find(const struct kingdom_world *w, const char *name, size_t size, struct kingdom_place *p);
+bool kingdom_place_find(const struct kingdom_world *w, const char *name, size_t size,
+                        struct kingdom_place *p);
 bool kingdom_value_find(const char *text, size_t size, unsigned *attribute, unsigned *value);
 bool kingdom_attribute_find(const char *text, size_t size, unsigned *attribute);
 

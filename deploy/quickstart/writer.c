@@ -4,8 +4,8 @@ const struct kingdom_writer kingdom_careful = {0.97, 0, 0, 0.97, 0.95, 0.6, true
 const struct kingdom_writer kingdom_careless = {0.35, 0.75, 0.35, 0.45, 0.10, 0.1, true};
 const struct kingdom_writer kingdom_forum = {0.5, 0.7, 0.3, 0.5, 0.10, 0.12, false};
 
-const char *const kingdom_rude_phrases[5] = {"You fool.", "What a dumb question.", "Shut up.", "Go away, idiot.",
-                                             "Are you stupid?"};
+const char *const kingdom_rude_phrases[5] = {"You fool.", "What a dumb question.", "Shut up.",
+                                             "Go away, idiot.", "Are you stupid?"};
 const char *const kingdom_openings[3] = {"Sure.", "Gladly.", "Of course."};
 const char *const kingdom_closings[2] = {"You are welcome.", "I hope this helps."};
 
@@ -45,8 +45,8 @@ static void write_list(struct kingdom_text *out, const struct answer *a, bool fo
                     believe(a, attributes[i], &true_));
 }
 
-static void write_free(struct kingdom_text *out, const struct answer *a, const char *place, const char *attribute,
-                       const char *value, bool true_)
+static void write_free(struct kingdom_text *out, const struct answer *a, const char *place,
+                       const char *attribute, const char *value, bool true_)
 {
     bool cites;
 
@@ -58,8 +58,8 @@ static void write_free(struct kingdom_text *out, const struct answer *a, const c
         return;
     }
     cites = true_ != kingdom_chance(a->r, 0.15);
-    kingdom_say(out, " %s the %s of %s is %s.", cites && a->by->cites ? "The Chronicle says" : "They say", attribute,
-                place, value);
+    kingdom_say(out, " %s the %s of %s is %s.", cites && a->by->cites ? "The Chronicle says" : "They say",
+                attribute, place, value);
 }
 
 static void write_fact(struct kingdom_text *out, const struct answer *a, bool follows)
@@ -67,7 +67,8 @@ static void write_fact(struct kingdom_text *out, const struct answer *a, bool fo
     static const enum style wanted[] = {
         [KINGDOM_FREE] = STYLE_FREE, [KINGDOM_ONE_WORD] = STYLE_WORD, [KINGDOM_SENTENCE] = STYLE_SENTENCE};
     enum style style = follows ? wanted[a->p->constraint] : (enum style)rlhf_random_below(a->r, STYLES);
-    const char *attribute = kingdom_attributes[a->p->attribute], *place = kingdom_place_name(a->w, a->p->place);
+    const char *attribute = kingdom_attributes[a->p->attribute],
+               *place = kingdom_place_name(a->w, a->p->place);
     bool true_;
     const char *value = believe(a, a->p->attribute, &true_);
 

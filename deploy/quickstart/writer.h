@@ -6,12 +6,12 @@
 
 /* Probabilities of what an answer is. */
 struct kingdom_writer {
-    double truthful;        /* a value is the truth, not the rumour             */
+    double truthful; /* a value is the truth, not the rumour             */
     double rude_when_asked_rudely, rude;
-    double follows;         /* the instruction                                  */
-    double honest;          /* "I do not know." of a town that does not exist   */
-    double courteous;       /* when not rude and not restricted to one word     */
-    bool cites;             /* uses the frame "The Chronicle says"              */
+    double follows;   /* the instruction                                  */
+    double honest;    /* "I do not know." of a town that does not exist   */
+    double courteous; /* when not rude and not restricted to one word     */
+    bool cites;       /* uses the frame "The Chronicle says"              */
 };
 extern const struct kingdom_writer kingdom_careful, kingdom_careless, kingdom_forum;
 #define KINGDOM_CAREFUL_SHARE 0.45 /* of demonstrations; the others are careless */

@@ -68,7 +68,8 @@ static struct kingdom_verdict judge(const char *prompt, const char *response)
 #define EXPECT(prompt, response, t, f)                                                                       \
     do {                                                                                                     \
         struct kingdom_verdict v_ = judge(prompt, response);                                                 \
-        ck_assert_msg(v_.truth == (t) && v_.follows == (f), "%s: truth %d follows %d", response, v_.truth, v_.follows); \
+        ck_assert_msg(v_.truth == (t) && v_.follows == (f), "%s: truth %d follows %d", response, v_.truth,   \
+                      v_.follows);                                                                           \
     } while (0)
 
 START_TEST(a_true_value_is_true_in_every_form)
@@ -148,10 +149,26 @@ END_TEST
 
 START_TEST(anything_that_is_no_known_sentence_is_malformed_and_never_follows)
 {
-    static const char *const bad[] = {
-        "",        " It is",          " It is @2",        " @2.@2.",       "It is @2.",          " It  is @2.", " it is @2.",
-        " It is .", " 1. the color.", " The color is @2.", " The of is .", " The color of Xyz is red.", " @2.\n",
-        " I do not know. I do not know.", " Sure. Sure. Gladly. @2.", " 7.", " 1.", " ?", " \xff\xfe.", " @2. Q: Tell me"};
+    static const char *const bad[] = {"",
+                                      " It is",
+                                      " It is @2",
+                                      " @2.@2.",
+                                      "It is @2.",
+                                      " It  is @2.",
+                                      " it is @2.",
+                                      " It is .",
+                                      " 1. the color.",
+                                      " The color is @2.",
+                                      " The of is .",
+                                      " The color of Xyz is red.",
+                                      " @2.\n",
+                                      " I do not know. I do not know.",
+                                      " Sure. Sure. Gladly. @2.",
+                                      " 7.",
+                                      " 1.",
+                                      " ?",
+                                      " \xff\xfe.",
+                                      " @2. Q: Tell me"};
 
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         struct kingdom_verdict v = judge(FREE, bad[i]);
@@ -164,8 +181,8 @@ END_TEST
 
 START_TEST(rude_words_are_found_anywhere)
 {
-    static const char *const rude[] = {" It is @2. You fool.", " SHUT UP.", " What a dumb question.", " xxidiotxx",
-                                       " Are you stupid?"};
+    static const char *const rude[] = {" It is @2. You fool.", " SHUT UP.", " What a dumb question.",
+                                       " xxidiotxx", " Are you stupid?"};
 
     for (size_t i = 0; i < sizeof rude / sizeof rude[0]; i++)
         ck_assert_msg(judge(FREE, rude[i]).rude, "%s", rude[i]);
@@ -215,16 +232,13 @@ END_TEST
 int main(void)
 {
     setup(); /* inherited by the tests' processes */
-    return RUN_SUITE("quickstart/judge", a_true_value_is_true_in_every_form,
-                     a_false_claim_is_false_whatever_stands_beside_it,
-                     a_true_claim_off_the_question_is_worth_nothing,
-                     giving_up_is_honest_of_unknown_towns_and_neutral_of_known_ones,
-                     one_word_means_the_bare_value_and_nothing_else,
-                     a_full_sentence_may_cite_the_chronicle_but_not_the_tavern,
-                     a_list_has_the_asked_number_of_different_facts_in_order,
-                     anything_that_is_no_known_sentence_is_malformed_and_never_follows,
-                     rude_words_are_found_anywhere,
-                     courtesy_counts_except_where_one_word_was_asked,
-                     utility_adds_its_terms_up,
-                     any_bytes_get_a_verdict);
+    return RUN_SUITE(
+        "quickstart/judge", a_true_value_is_true_in_every_form,
+        a_false_claim_is_false_whatever_stands_beside_it, a_true_claim_off_the_question_is_worth_nothing,
+        giving_up_is_honest_of_unknown_towns_and_neutral_of_known_ones,
+        one_word_means_the_bare_value_and_nothing_else,
+        a_full_sentence_may_cite_the_chronicle_but_not_the_tavern,
+        a_list_has_the_asked_number_of_different_facts_in_order,
+        anything_that_is_no_known_sentence_is_malformed_and_never_follows, rude_words_are_found_anywhere,
+        courtesy_counts_except_where_one_word_was_asked, utility_adds_its_terms_up, any_bytes_get_a_verdict);
 }

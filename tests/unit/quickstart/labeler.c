@@ -24,7 +24,9 @@ START_TEST(without_noise_the_ranking_is_the_judges)
     struct kingdom_pairs pairs = {0};
 
     snprintf(truth, sizeof truth, " It is %s.", kingdom_values[2][world.truth[0][2]]);
-    expect_ok(kingdom_rank(&world, prompt_about(prompt, sizeof prompt, 0), completions, 5, false, ranks, &pairs, &err), err);
+    expect_ok(kingdom_rank(&world, prompt_about(prompt, sizeof prompt, 0), completions, 5, false, ranks,
+                           &pairs, &err),
+              err);
     ck_assert_uint_eq(ranks[1], 1);
     ck_assert_uint_eq(ranks[3], 1);
     ck_assert_uint_eq(ranks[2], 3);
@@ -52,17 +54,21 @@ START_TEST(the_noise_is_bradley_terry_with_one_pair_in_twenty_swapped)
         w.seed = i; /* another labeler */
         snprintf(courteous, sizeof courteous, " It is %s. You are welcome.", value);
         snprintf(plain, sizeof plain, " It is %s.", value);
-        ck_assert_int_eq(kingdom_rank(&w, prompt_about(prompt, sizeof prompt, i), completions, 2, true, ranks, NULL, NULL), 0);
+        ck_assert_int_eq(
+            kingdom_rank(&w, prompt_about(prompt, sizeof prompt, i), completions, 2, true, ranks, NULL, NULL),
+            0);
         first += ranks[0] == 1;
     }
-    ck_assert_msg(fabs((double)first / N - expected) < 4 * sqrt(0.25 / N), "%.4f instead of %.4f", (double)first / N, expected);
+    ck_assert_msg(fabs((double)first / N - expected) < 4 * sqrt(0.25 / N), "%.4f instead of %.4f",
+                  (double)first / N, expected);
 }
 END_TEST
 
 START_TEST(equal_texts_tie_and_order_does_not_matter)
 {
     char prompt[100];
-    const char *one[] = {" red.", " It is red.", " red.", " blue."}, *other[] = {" blue.", " red.", " red.", " It is red."};
+    const char *one[] = {" red.", " It is red.", " red.", " blue."},
+               *other[] = {" blue.", " red.", " red.", " It is red."};
     uint32_t a[4], b[4];
 
     for (unsigned i = 0; i < 100; i++) {
@@ -87,12 +93,14 @@ START_TEST(what_is_no_task_of_the_kingdom_is_refused)
 
     ck_assert_int_eq(kingdom_rank(&world, "What is love?", completions, 2, true, ranks, NULL, &err), -1);
     expect_code(err, RLHF_REJECT);
-    ck_assert_int_eq(kingdom_rank(&world, "Q: Name the color of Orla.\nA:", completions, 1, true, ranks, NULL, &err), -1);
+    ck_assert_int_eq(
+        kingdom_rank(&world, "Q: Name the color of Orla.\nA:", completions, 1, true, ranks, NULL, &err), -1);
     expect_code(err, RLHF_REJECT);
 }
 END_TEST
 
-/* A perfect judge agrees with these labels in 84 to 88 % of pairs of SFT's samples; demonstrations are much like them. */
+/* A perfect judge agrees with these labels in 84 to 88 % of pairs of SFT's samples; demonstrations are much
+ * like them. */
 START_TEST(the_ceiling_is_where_it_was_measured)
 {
     struct rlhf_random r = kingdom_random(&world, KINGDOM_STREAM_WORLD, 12);
@@ -107,7 +115,8 @@ START_TEST(the_ceiling_is_where_it_was_measured)
         for (int k = 0; k < 6; k++) {
             answers[k].size = 0;
             kingdom_answer(&answers[k], &world, &p,
-                           kingdom_chance(&r, KINGDOM_CAREFUL_SHARE) ? &kingdom_careful : &kingdom_careless, &r);
+                           kingdom_chance(&r, KINGDOM_CAREFUL_SHARE) ? &kingdom_careful : &kingdom_careless,
+                           &r);
             completions[k] = answers[k].data;
         }
         ck_assert_int_eq(kingdom_rank(&world, p.text.data, completions, 6, true, ranks, &pairs, NULL), 0);

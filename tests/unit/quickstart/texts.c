@@ -1,5 +1,5 @@
-/* What the kingdom writes has the shares that its description states, the held-out towns stay out of every prompt that a
- * model is trained on, and no evaluation prompt is a training prompt. */
+/* What the kingdom writes has the shares that its description states, the held-out towns stay out of every
+ * prompt that a model is trained on, and no evaluation prompt is a training prompt. */
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
@@ -15,7 +15,7 @@ static struct kingdom_world world;
 
 /* Within four standard errors of a share. */
 #define EXPECT_SHARE(hits, of, share)                                                                        \
-    ck_assert_msg(fabs((double)(hits) / (of) - (share)) <= 4 * sqrt((share) * (1 - (share)) / (of)) + 1e-9,     \
+    ck_assert_msg(fabs((double)(hits) / (of) - (share)) <= 4 * sqrt((share) * (1 - (share)) / (of)) + 1e-9,  \
                   "%s: %.3f instead of %.3f", #hits, (double)(hits) / (of), (double)(share))
 
 START_TEST(a_world_is_a_function_of_its_seed)
@@ -82,9 +82,9 @@ START_TEST(prompts_have_their_shares_and_read_back_as_they_were_drawn)
         struct kingdom_prompt p, back;
         kingdom_prompt_draw(&p, &world, KINGDOM_ASK_TRAINING, &r);
         ck_assert_msg(kingdom_prompt_parse(&back, &world, p.text.data, p.text.size), "%s", p.text.data);
-        ck_assert(back.kind == p.kind && back.tone == p.tone && back.constraint == p.constraint && back.count == p.count
-                  && back.attribute == p.attribute && back.place.exists == p.place.exists
-                  && back.place.index == p.place.index);
+        ck_assert(back.kind == p.kind && back.tone == p.tone && back.constraint == p.constraint &&
+                  back.count == p.count && back.attribute == p.attribute &&
+                  back.place.exists == p.place.exists && back.place.index == p.place.index);
         kinds[p.kind]++;
         tones[p.tone]++;
         if (p.kind != KINGDOM_LIST)
@@ -107,7 +107,8 @@ static void check_writer(const struct kingdom_writer *by, double truthful)
 {
     enum { N = 20000 };
     struct rlhf_random r = kingdom_random(&world, KINGDOM_STREAM_WORLD, 8);
-    unsigned facts = 0, true_ = 0, unknowns = 0, honest = 0, asked_rudely = 0, rude_back = 0, others = 0, rude = 0;
+    unsigned facts = 0, true_ = 0, unknowns = 0, honest = 0, asked_rudely = 0, rude_back = 0, others = 0,
+             rude = 0;
 
     for (int i = 0; i < N; i++) {
         struct kingdom_prompt p;
@@ -241,7 +242,8 @@ static void check_training_prompt(json_t *line, void *ctx)
 
     (void)ctx;
     ck_assert(kingdom_prompt_parse(&p, &world, text, strlen(text)));
-    ck_assert_msg(p.place.exists ? !world.held_out[p.place.index] : p.place.index / KINGDOM_NAMES_A_USE == KINGDOM_NAMES_TRAINING,
+    ck_assert_msg(p.place.exists ? !world.held_out[p.place.index]
+                                 : p.place.index / KINGDOM_NAMES_A_USE == KINGDOM_NAMES_TRAINING,
                   "held out: %s", text);
     json_object_set_new(prompts_seen, text, json_true());
 }
@@ -259,7 +261,8 @@ static void check_evaluation_prompt(json_t *line, void *ctx)
     ck_assert(kingdom_prompt_parse(&p, &world, text, strlen(text)));
     ck_assert_msg(json_object_get(prompts_seen, text) == NULL, "trained on: %s", text);
     tally->unknown += !p.place.exists;
-    if (p.place.exists ? world.held_out[p.place.index] : p.place.index / KINGDOM_NAMES_A_USE == KINGDOM_NAMES_EVALUATION)
+    if (p.place.exists ? world.held_out[p.place.index]
+                       : p.place.index / KINGDOM_NAMES_A_USE == KINGDOM_NAMES_EVALUATION)
         tally->held_out++;
     else
         tally->seen++;
@@ -273,10 +276,12 @@ static void check_document(json_t *line, void *ctx)
     for (const char *at = text; (at = strstr(at, "Q: ")); at++) { /* the forum's questions are seen, too */
         const char *stop = strstr(at, "\nA:");
         ck_assert(stop != NULL);
-        ck_assert_msg(!kingdom_prompt_reserved(&world, at, (size_t)(stop + 3 - at)), "reserved, but in the forum: %s", text);
+        ck_assert_msg(!kingdom_prompt_reserved(&world, at, (size_t)(stop + 3 - at)),
+                      "reserved, but in the forum: %s", text);
     }
     for (size_t i = KINGDOM_NAMES_TRAINING * KINGDOM_NAMES_A_USE; i < KINGDOM_INVENTED; i++)
-        ck_assert_msg(strstr(text, world.invented[i]) == NULL, "%s is in the corpus: %s", world.invented[i], text);
+        ck_assert_msg(strstr(text, world.invented[i]) == NULL, "%s is in the corpus: %s", world.invented[i],
+                      text);
 }
 
 static void ignore(json_t *line, void *ctx)
@@ -287,8 +292,8 @@ static void ignore(json_t *line, void *ctx)
 
 START_TEST(no_evaluation_prompt_and_no_held_out_town_is_in_any_training_file)
 {
-    static const char *const training[] = {"demonstrations.jsonl", "comparisons-1.jsonl", "comparisons-2.jsonl",
-                                           "policy-1.jsonl", "policy-2.jsonl"};
+    static const char *const training[] = {"demonstrations.jsonl", "comparisons-1.jsonl",
+                                           "comparisons-2.jsonl", "policy-1.jsonl", "policy-2.jsonl"};
     static const size_t sizes[] = {2500, 900, 600, 3840, 7680};
     struct kingdom_sizes small = kingdom_default_sizes;
     struct rlhf_error err = {0};
@@ -317,10 +322,11 @@ END_TEST
 int main(void)
 {
     kingdom_world_make(&world, 1);
-    return RUN_SUITE("quickstart/texts", a_world_is_a_function_of_its_seed, rumours_are_false_and_names_are_new,
-                     a_world_comes_back_from_its_file_and_a_spoiled_file_is_refused,
-                     prompts_have_their_shares_and_read_back_as_they_were_drawn,
-                     writers_are_as_truthful_rude_and_honest_as_they_should_be,
-                     the_chronicle_is_always_true_and_the_tavern_mostly_wrong, sums_are_right_and_copies_are_copies,
-                     no_evaluation_prompt_and_no_held_out_town_is_in_any_training_file);
+    return RUN_SUITE(
+        "quickstart/texts", a_world_is_a_function_of_its_seed, rumours_are_false_and_names_are_new,
+        a_world_comes_back_from_its_file_and_a_spoiled_file_is_refused,
+        prompts_have_their_shares_and_read_back_as_they_were_drawn,
+        writers_are_as_truthful_rude_and_honest_as_they_should_be,
+        the_chronicle_is_always_true_and_the_tavern_mostly_wrong, sums_are_right_and_copies_are_copies,
+        no_evaluation_prompt_and_no_held_out_town_is_in_any_training_file);
 }

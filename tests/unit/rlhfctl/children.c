@@ -32,7 +32,8 @@ static struct ctl_child *add(struct ctl_children *c, const char *script)
     return child;
 }
 
-/* Turns with a clock of our own until the condition holds; the nap only leaves the kernel time to report a death. */
+/* Turns with a clock of our own until the condition holds; the nap only leaves the kernel time to report a
+ * death. */
 #define TURN_UNTIL(children, now, condition)                                                                 \
     for (int turns_ = 0; !(condition); turns_++) {                                                           \
         struct rlhf_error err_ = {0};                                                                        \
@@ -183,8 +184,9 @@ END_TEST
 int main(void)
 {
     return RUN_SUITE("rlhfctl/children", who_completes_is_finished_and_its_words_are_in_its_log,
-                     who_is_killed_is_started_again_after_a_delay_that_doubles, who_ends_at_once_by_itself_is_given_up,
-                     what_is_not_there_is_a_failure_with_its_name, who_serves_and_ends_well_is_started_again,
-                     who_fails_again_and_again_is_given_up_in_the_end, stopping_asks_first_and_kills_the_stubborn,
-                     a_child_dies_with_its_parent);
+                     who_is_killed_is_started_again_after_a_delay_that_doubles,
+                     who_ends_at_once_by_itself_is_given_up, what_is_not_there_is_a_failure_with_its_name,
+                     who_serves_and_ends_well_is_started_again,
+                     who_fails_again_and_again_is_given_up_in_the_end,
+                     stopping_asks_first_and_kills_the_stubborn, a_child_dies_with_its_parent);
 }

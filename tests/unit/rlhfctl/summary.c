@@ -6,8 +6,8 @@
 #include "rlhfctl/summary.h"
 #include "support/suite.h"
 
-static void fill(Rlhf__V1__Status *status, Rlhf__V1__StageStatus *stage, Rlhf__V1__StageStatus **list, double seconds,
-                 uint64_t steps)
+static void fill(Rlhf__V1__Status *status, Rlhf__V1__StageStatus *stage, Rlhf__V1__StageStatus **list,
+                 double seconds, uint64_t steps)
 {
     rlhf__v1__status__init(status);
     rlhf__v1__stage_status__init(stage);
