@@ -282,8 +282,9 @@ int collector_label_parse_extras(struct collector_label *l, const json_t *json, 
         l->revision = (uint32_t)value;
     }
     if (flags && !json_is_null(flags)) {
-        if (!json_is_object(flags))
-            return rlhf_fail(err, RLHF_REJECT, "flags must be an object");
+        if (!json_is_object(flags) && !json_is_array(flags))
+            return rlhf_fail(err, RLHF_REJECT,
+                             "flags must be an object, or a list with one entry a completion");
         free(l->flags);
         l->flags = json_dumps(flags, JSON_COMPACT | JSON_SORT_KEYS);
         if (!l->flags)

@@ -50,7 +50,7 @@ struct collector_label {
     double seconds; /* spent; negative = not known */
     bool has_strength;
     int strength;
-    char *flags;      /* a JSON object as text, owned; NULL = none */
+    char *flags;      /* a JSON object or list as text, owned; NULL = none */
     const char *note; /* NULL = none */
 };
 void collector_label_free(struct collector_label *l); /* leaves it zeroed */

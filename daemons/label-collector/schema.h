@@ -49,7 +49,7 @@ static const char *const collector_migrations[] = {
     " presented TEXT,"      /* JSON: [1,0] */
     " seconds REAL,"
     " strength INTEGER,"
-    " flags TEXT," /* JSON object */
+    " flags TEXT," /* JSON object or list */
     " note TEXT,"
     " stored_us INTEGER NOT NULL,"
     " UNIQUE (label, revision)"

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/text.h"
 #include "data/data.h"
 
 enum {
@@ -14,16 +15,17 @@ enum {
 
 /* ---- import ------------------------------------------------------------------------------------ */
 
+/* What the parser of comparisons puts in front of its errors. */
+#define PLACE "this line"
+
 /* Fills the label from one line. Its text is borrowed from *comparison, json and name. */
 static int read_line(struct collector_label *l, struct rlhf_comparison *comparison, const json_t *json,
                      const char *line, size_t size, const struct collector_import *i,
                      char name[RLHF_DIGEST_TEXT], struct rlhf_error *err)
 {
     struct rlhf_digest content, digest;
-    char where[32];
 
-    snprintf(where, sizeof(where), "line %zu", i->lines);
-    if (rlhf_comparison_parse(comparison, line, size, where, err) < 0
+    if (rlhf_comparison_parse(comparison, line, size, PLACE, err) < 0
         || collector_label_borrow(l, comparison, err) < 0)
         return -1;
     l->round = i->round;
@@ -61,7 +63,7 @@ static int import_line(struct collector_store *s, const char *line, size_t size,
     int rc = -1;
 
     if (!json_is_object(json))
-        rlhf_fail(&why, RLHF_REJECT, "line %zu: %s", i->lines, json ? "not a JSON object" : where.text);
+        rlhf_fail(&why, RLHF_REJECT, "%s", json ? "not a JSON object" : where.text);
     else if (read_line(&l, &comparison, json, line, size, i, name, &why) == 0)
         rc = collector_store_put_label(s, &l, &receipt, &why);
     if (rc == 0) {
@@ -70,8 +72,9 @@ static int import_line(struct collector_store *s, const char *line, size_t size,
                                                    : &i->known);
     } else if (why.code == RLHF_REJECT) {
         ++i->rejected;
-        if (i->refused)
-            i->refused(i->ctx, i->lines, why.text);
+        if (i->refused) /* which has the line's number */
+            i->refused(i->ctx, i->lines,
+                       why.text + (rlhf_starts_with(why.text, PLACE ": ") ? sizeof(PLACE) + 1 : 0));
         rc = 0;
     } else if (err) {
         *err = why;

@@ -198,7 +198,7 @@ START_TEST(values_are_checked_field_by_field)
         { 422, label, "{\"labeler\":\"a\",\"ranks\":[1,2],\"seconds\":-1}" },
         { 422, label, "{\"labeler\":\"a\",\"ranks\":[1,2],\"seconds\":\"5\"}" },
         { 422, label, "{\"labeler\":\"a\",\"ranks\":[1,2],\"strength\":101}" },
-        { 422, label, "{\"labeler\":\"a\",\"ranks\":[1,2],\"flags\":[]}" },
+        { 422, label, "{\"labeler\":\"a\",\"ranks\":[1,2],\"flags\":7}" },
         { 422, label, "{\"labeler\":\"a\",\"ranks\":[1,2],\"source\":\"a b\"}" },
         { 422, label, "{\"labeler\":\"a\",\"ranks\":[1,2],\"task\":\"else\"}" },
         { 409, label, "{\"labeler\":\"a\",\"ranks\":[1,2],\"revision\":2}" },
@@ -471,11 +471,12 @@ START_TEST(files_of_the_field_import)
         const char *name, *part;
     } files[] = {
         { "chosen_rejected_transcript.jsonl", "\"stored\":2,\"known\":0,\"revised\":0,\"rejected\":0" },
+        { "kway.jsonl", "\"stored\":1,\"known\":0,\"revised\":0,\"rejected\":0" },
         /* The first of them in another form: the same comparison, which counts once. */
         { "conversational.jsonl", "\"stored\":0,\"known\":1,\"revised\":0,\"rejected\":0" },
     };
 
-    for (size_t i = 0; i < 2; ++i) {
+    for (size_t i = 0; i < 3; ++i) {
         char *text = read_fixture(files[i].name);
         if (!text) {
             printf("skipped: RLHF_SHARED has no fixtures/vendors/hf/%s\n", files[i].name);
