@@ -2,6 +2,7 @@
 # Measures what is measured here, one JSON line a case, on an otherwise idle machine.
 #   tests/bench/run.sh [CASE ...]      cases of tests/bench/*.c by name; all of them without
 # SECONDS_A_CASE sets how long each is repeated (3); what counts is the median.
+# RLHF_PEER_PYTHON, a Python that has torch: PyTorch does the same work in the same run (tests/bench/peers).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -17,3 +18,8 @@ for program in build/dev/tests/bench-*; do
         done
     fi
 done
+if [ -n "${RLHF_PEER_PYTHON:-}" ] && { [ $# -eq 0 ] || [[ " $* " = *" train-tiny "* ]]; }; then
+    for threads in 1 2; do
+        "$RLHF_PEER_PYTHON" tests/bench/peers/torch_train.py "${SECONDS_A_CASE:-3}" "$threads"
+    done
+fi
