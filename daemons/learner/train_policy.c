@@ -577,7 +577,7 @@ static int iterate(struct ppo *p, struct rlhf_error *err)
     struct learner_work *w = p->w;
     json_t *metrics = learner_metrics_new(w);
     struct statistics s = {0};
-    double kl = 0;
+    double kl = 0, reward;
     bool finite = true;
 
     if (!metrics)
@@ -601,10 +601,11 @@ static int iterate(struct ppo *p, struct rlhf_error *err)
     }
     report(p, metrics, &s);
     learner_metric(metrics, "skipped", (double)w->skipped + !finite);
-    learner_progress(w, "reward %.2f kl %.2f", json_number_value(json_object_get(metrics, "reward")), kl);
+    reward = json_number_value(json_object_get(metrics, "reward"));
     if (learner_metrics_write(w, metrics, err) < 0 || learner_count_step(w, finite, err) < 0)
         return -1;
     w->step++;
+    learner_progress(w, "reward %.2f kl %.2f", reward, kl);
     return 0;
 }
 
