@@ -136,7 +136,8 @@ static void on_heartbeat(void *state, struct rlhf_peer *peer, const uint64_t *id
     (void)peer;
     ck_assert_uint_le(count, MOST);
     l->held_count = count;
-    memcpy(l->held, ids, count * sizeof *ids);
+    for (size_t i = 0; i < count; i++)
+        l->held[i] = ids[i];
 }
 
 static const struct rlhf_handler rows[] = {
