@@ -11,6 +11,7 @@
 enum {
     BLOCK_ROWS = 112,  /* rows of x a task takes: 8 micro-kernels of 14                              */
     BLOCK_K = 256,     /* steps of k between two visits to y: two panels of them fill a third of L1   */
+    BLOCK_N = 512,     /* columns of y between two visits to a row of x: their panels fit L2           */
     BLOCK_COLS = 128,  /* columns of a weight's gradient a task takes                                 */
     BLAS_SLAB = 192,   /* rows of a weight's gradient in one call of OpenBLAS                         */
     BLAS_LEAST = 32,   /* smaller matrices are not what it is good at                                 */
@@ -111,7 +112,13 @@ static void linear_part(void *ctx, size_t index)
     }
     do {
         size_t step = least(k - from, BLOCK_K);
-        rlhf_kernels()->tiles(&o, m, n, step);
+        for (size_t at = 0; at < n; at += BLOCK_N) {
+            struct rlhf_operands part = o;
+            part.b += at * k;
+            part.start = o.start ? o.start + at : NULL;
+            part.y += at;
+            rlhf_kernels()->tiles(&part, m, least(n - at, BLOCK_N), step);
+        }
         from += step;
         o.a += step;
         o.b += step * RLHF_LANES;

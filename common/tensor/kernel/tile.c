@@ -110,6 +110,11 @@ static void tile_part(tile_fn *fn, const struct rlhf_operands *o, size_t rows, s
         memcpy(o->y + r * o->y_stride, y + r * 16 * panels, cols * sizeof *y);
 }
 
+static size_t most_rows(size_t panels)
+{
+    return ACCUMULATORS / panels < MOST_ROWS ? ACCUMULATORS / panels : MOST_ROWS;
+}
+
 static void cut(tile_fn *const table[MOST_PANELS + 1][MOST_ROWS + 1], size_t a_row, const struct rlhf_operands *o,
                 size_t m, size_t cols, size_t k)
 {
@@ -122,18 +127,17 @@ static void cut(tile_fn *const table[MOST_PANELS + 1][MOST_ROWS + 1], size_t a_r
      * serves many FMAs. */
     while (widest > 1 && m * widest > ACCUMULATORS && MOST_ROWS * widest > ACCUMULATORS)
         widest /= 2;
-    for (size_t col = 0; col < cols; col += 16 * panels) {
-        size_t left = (cols - col + 15) / 16, rows;
-        for (panels = widest; panels > left; panels /= 2)
-            ;
-        size_t most = ACCUMULATORS / panels < MOST_ROWS ? ACCUMULATORS / panels : MOST_ROWS;
-        size_t tiles = (m + most - 1) / most, width = cols - col < 16 * panels ? cols - col : 16 * panels;
-        for (size_t r = 0, t = 0; t < tiles; t++, r += rows) {
-            rows = (m - r) / (tiles - t);
-            at.a = o->a + r * a_row;
+    /* Rows outside: y is written, and x read, a few rows at a time; the panels come again from L2. */
+    for (size_t r = 0, rows, most = most_rows(widest), left = (m + most - 1) / most; r < m; r += rows, left--) {
+        rows = (m - r) / left;
+        at.a = o->a + r * a_row;
+        at.start_stride = o->start ? o->start_stride : 0;
+        for (size_t col = 0; col < cols; col += 16 * panels) {
+            size_t width = cols - col;
+            for (panels = widest; panels > (width + 15) / 16; panels /= 2)
+                ;
             at.b = o->b + col / 16 * o->panel_size;
             at.start = o->start ? o->start + r * o->start_stride + col : zeros;
-            at.start_stride = o->start ? o->start_stride : 0;
             at.y = o->y + r * o->y_stride + col;
             if (width < 16 * panels)
                 tile_part(table[panels][rows], &at, rows, panels, width, k);
