@@ -61,6 +61,7 @@ struct rlhf_adamw_factors {
 
 struct rlhf_kernels {
     const char *set;
+    size_t rows_a_tile; /* of the tallest micro-kernel, at most 16 */
 
     void (*tiles)(const struct rlhf_operands *o, size_t m, size_t cols, size_t k);
     void (*tiles_columns)(const struct rlhf_operands *o, size_t m, size_t cols, size_t k);

@@ -5,6 +5,7 @@
 
 const struct rlhf_kernels KERNEL(table) = {
     .set = KERNEL_SET,
+    .rows_a_tile = KERNEL_ROWS,
     ROW(tiles),
     ROW(tiles_columns),
     ROW(transpose_panel),

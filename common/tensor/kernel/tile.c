@@ -13,16 +13,16 @@
 
 /* The tiles that the registers hold: X(rows, panels). */
 #if defined(RLHF_KERNELS_AVX512) /* 28 accumulators of 32 registers */
-enum { ACCUMULATORS = 28, MOST_PANELS = 8, MOST_ROWS = 14 };
+enum { ACCUMULATORS = 28, MOST_PANELS = 8, MOST_ROWS = KERNEL_ROWS };
 #define TILES(X) \
     X(1, 1) X(2, 1) X(3, 1) X(4, 1) X(5, 1) X(6, 1) X(7, 1) X(8, 1) X(9, 1) X(10, 1) X(11, 1) X(12, 1) X(13, 1) \
     X(14, 1) X(1, 2) X(2, 2) X(3, 2) X(4, 2) X(5, 2) X(6, 2) X(7, 2) X(8, 2) X(9, 2) X(10, 2) X(11, 2) X(12, 2) \
     X(13, 2) X(14, 2) X(1, 4) X(2, 4) X(3, 4) X(4, 4) X(5, 4) X(6, 4) X(7, 4) X(1, 8) X(2, 8) X(3, 8)
-#elif defined(RLHF_KERNELS_AVX2) || defined(__aarch64__) /* 12 of 16, 24 of 32 */
-enum { ACCUMULATORS = 6, MOST_PANELS = 4, MOST_ROWS = 6 };
+#elif KERNEL_ROWS == 6 /* AVX2: 12 of 16; NEON: 24 of 32 */
+enum { ACCUMULATORS = 6, MOST_PANELS = 4, MOST_ROWS = KERNEL_ROWS };
 #define TILES(X) X(1, 1) X(2, 1) X(3, 1) X(4, 1) X(5, 1) X(6, 1) X(1, 2) X(2, 2) X(3, 2) X(1, 4)
 #else /* 12 of 16 */
-enum { ACCUMULATORS = 3, MOST_PANELS = 2, MOST_ROWS = 3 };
+enum { ACCUMULATORS = 3, MOST_PANELS = 2, MOST_ROWS = KERNEL_ROWS };
 #define TILES(X) X(1, 1) X(2, 1) X(3, 1) X(1, 2)
 #endif
 
