@@ -365,6 +365,7 @@ int rlhf_daemon_run(struct rlhf_daemon *d, struct rlhf_error *err)
         rlhf_log(RLHF_LEVEL_ERROR, "compute_does_not_stop");
         _exit(EXIT_FAILURE);
     }
+    rlhf_compute_posted(d->compute); /* what it said last */
     if (d->failure.code != RLHF_OK) {
         *err = d->failure;
         return -1;

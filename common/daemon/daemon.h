@@ -57,7 +57,7 @@ int rlhf_daemon_post(struct rlhf_daemon *d, void (*call)(void *ctx), void *ctx, 
  * rlhf_daemon_stop() when ready, within 10 s. Without it the loop just ends. */
 void rlhf_daemon_on_drain(struct rlhf_daemon *d, void (*drain)(void *ctx), void *ctx);
 /* Called when the loop has ended, however it did: make a work that still runs on the compute thread return soon.
- * rlhf_daemon_run() waits for it, so that afterwards everything can be freed. */
+ * rlhf_daemon_run() waits for it and makes the calls that it posted, so that afterwards everything can be freed. */
 void rlhf_daemon_on_stop(struct rlhf_daemon *d, void (*stop)(void *ctx), void *ctx);
 void rlhf_daemon_stop(struct rlhf_daemon *d);                                /* ends the loop: success */
 void rlhf_daemon_fail(struct rlhf_daemon *d, const struct rlhf_error *err); /* ends the loop: failure  */

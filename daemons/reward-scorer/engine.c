@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/pool.h"
 #include "daemon/engine.h"
@@ -54,13 +55,21 @@ static void deliver(void *ctx) /* (on the reactor thread) */
     free(r);
 }
 
+/* Without its result a job would be held for ever, and every heartbeat would renew its lease. Ended, this process is started
+ * again, and the learner gives its jobs to others. */
+_Noreturn static void give_up(void)
+{
+    rlhf_log(RLHF_LEVEL_ERROR, "no-memory what=result");
+    _exit(EXIT_FAILURE);
+}
+
 static void on_done(void *ctx, const struct marker_result *k)
 {
     struct engine *e = ctx;
     struct report *r = calloc(1, sizeof *r + k->count * sizeof *r->logprob_ref);
 
     if (!r)
-        return; /* no heartbeat can tell it is lost; the next cancel or the learner's wait ends it */
+        give_up();
     r->engine = e;
     r->life = e->life;
     r->id = k->tag;
@@ -71,7 +80,7 @@ static void on_done(void *ctx, const struct marker_result *k)
     else if (k->count > 0)
         memcpy(r->logprob_ref, k->logprob_ref, k->count * sizeof *k->logprob_ref);
     if (rlhf_daemon_post(e->daemon, deliver, r, NULL) < 0)
-        free(r);
+        give_up();
 }
 
 static void load(struct engine *e, struct rlhf_weights *w)

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/pool.h"
 #include "daemon/engine.h"
@@ -52,6 +53,14 @@ static void deliver(void *ctx) /* (on the reactor thread) */
     free(r);
 }
 
+/* Without its result a job would be held for ever, and every heartbeat would renew its lease. Ended, this process is started
+ * again, and the learner gives its jobs to others. */
+_Noreturn static void give_up(void)
+{
+    rlhf_log(RLHF_LEVEL_ERROR, "no-memory what=result");
+    _exit(EXIT_FAILURE);
+}
+
 static void on_done(void *ctx, const struct generator_result *g)
 {
     struct engine *e = ctx;
@@ -59,7 +68,7 @@ static void on_done(void *ctx, const struct generator_result *g)
     float *logprob, *logprob_raw;
 
     if (!r)
-        return; /* no heartbeat can tell it is lost; the next cancel or the learner's wait ends it */
+        give_up();
     logprob = (float *)(r->data + g->count);
     logprob_raw = logprob + g->count;
     r->engine = e;
@@ -73,7 +82,7 @@ static void on_done(void *ctx, const struct generator_result *g)
         memcpy(logprob_raw, g->logprob_raw, g->count * sizeof *logprob_raw);
     }
     if (rlhf_daemon_post(e->daemon, deliver, r, NULL) < 0)
-        free(r);
+        give_up();
 }
 
 static void load(struct engine *e, struct rlhf_weights *w)
