@@ -54,6 +54,11 @@ refuses "127.0.0.1:1" "$kingdom" label --world world/world.json --url http://127
 refuses "unknown option" "$RLHF_SOURCE/deploy/quickstart.sh" --zebra
 refuses "is not a number" "$RLHF_SOURCE/deploy/quickstart.sh" --seed x
 
+# The run files that come with the project are right, wherever they are read.
+for file in quickstart/quickstart.yaml examples/hh.yaml; do
+    "$RLHF_BUILD/daemons/learner" --check --config "$RLHF_SOURCE/deploy/$file" >said 2>&1 || fail "$file: $(cat said)"
+done
+
 # A port that is taken, and a run that cannot start: the reason is said, and nothing is left behind.
 python3 -c 'import socket, time; s = socket.socket(); s.bind(("127.0.0.1", 0)); s.listen(); print(s.getsockname()[1], flush=True); time.sleep(60)' >port &
 holder=$!
