@@ -12,7 +12,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/hash.h"
 #include "base/io.h"
+#include "data/data.h"
 #include "rlhfctl/ctl.h"
 #include "telemetry/progress.h"
 
@@ -156,6 +158,8 @@ static void count_answer(struct import *im, json_t *root)
     for (size_t i = 0; i < json_array_size(errors); i++, im->shown++) {
         json_t *e = json_array_get(errors, i);
         const char *message = json_string_value(json_object_get(e, "message"));
+        if (message && strncmp(message, "line ", 5) == 0 && strstr(message, ": ")) /* counted in the piece */
+            message = strstr(message, ": ") + 2;
         if (im->shown < SHOWN_ERRORS)
             fprintf(stderr, "%s:%llu: %s\n", im->file,
                     (unsigned long long)im->first_line +
@@ -283,6 +287,94 @@ static int run_import(const struct options *o, struct rlhf_error *err)
     return result;
 }
 
+/* ---- check ---------------------------------------------------------------------------------- */
+
+/* Digests of the comparisons, to count equal ones once, as the label-collector does. */
+struct distinct {
+    struct rlhf_digest *items;
+    size_t count, capacity;
+};
+
+static int add_distinct(struct distinct *d, const struct rlhf_comparison *c, struct rlhf_error *err)
+{
+    struct rlhf_bytes text = {0};
+
+    if (d->count == d->capacity) {
+        size_t capacity = d->capacity ? 2 * d->capacity : 1024;
+        void *grown = reallocarray(d->items, capacity, sizeof *d->items);
+        if (!grown)
+            return rlhf_fail(err, RLHF_FULL, "out of memory for %zu comparisons", capacity);
+        d->items = grown;
+        d->capacity = capacity;
+    }
+    if (rlhf_comparison_print(c, &text, err) < 0)
+        return -1;
+    d->items[d->count++] = rlhf_digest_of(text.data, text.size);
+    rlhf_bytes_free(&text);
+    return 0;
+}
+
+static int by_digest(const void *a, const void *b)
+{
+    return memcmp(a, b, sizeof(struct rlhf_digest));
+}
+
+static size_t count_distinct(struct distinct *d)
+{
+    size_t distinct = 0;
+
+    if (d->count)
+        qsort(d->items, d->count, sizeof *d->items, by_digest);
+    for (size_t i = 0; i < d->count; i++)
+        distinct += i == 0 || by_digest(&d->items[i - 1], &d->items[i]) != 0;
+    return distinct;
+}
+
+static int check_file(const char *file, struct distinct *good, size_t *bad, struct rlhf_error *err)
+{
+    FILE *f = fopen(file, "r");
+    char *line = NULL, where[300];
+    size_t capacity = 0, number = 0;
+    ssize_t size;
+    int result = 0;
+
+    if (!f)
+        return rlhf_fail(err, RLHF_REJECT, "%s: %s", file, strerror(errno));
+    while (result == 0 && (size = getline(&line, &capacity, f)) >= 0) {
+        struct rlhf_comparison c = {0};
+        struct rlhf_error why = {0};
+        number++;
+        if (line[strspn(line, " \t\r\n")] == '\0')
+            continue;
+        snprintf(where, sizeof where, "%s:%zu", file, number);
+        if (rlhf_comparison_parse(&c, line, (size_t)size, where, &why) == 0)
+            result = add_distinct(good, &c, err);
+        else if (++*bad <= SHOWN_ERRORS)
+            fprintf(stderr, "%s\n", why.text);
+        rlhf_comparison_free(&c);
+    }
+    free(line);
+    fclose(f);
+    return result;
+}
+
+static int run_check(const struct options *o, struct rlhf_error *err)
+{
+    struct distinct good = {0};
+    uint64_t total = 0;
+    size_t bad = 0;
+    int result = check_files(o, &total, err);
+
+    for (size_t i = 0; result == 0 && i < o->file_count; i++)
+        result = check_file(o->files[i], &good, &bad, err);
+    if (result == 0)
+        printf("%zu comparisons, %zu lines at fault\n", count_distinct(&good), bad);
+    if (result == 0 && good.count == 0)
+        result = rlhf_fail(err, RLHF_REJECT, "no line is a comparison");
+    free(good.items);
+    return result;
+}
+
 /* ---- export ------------------------------------------------------------------------------------------ */
 
 static int run_export(const struct options *o, struct rlhf_error *err)
@@ -388,6 +480,22 @@ static int import(int argc, char **argv, struct rlhf_error *err)
     return run_import(&o, err);
 }
 
+static int check(int argc, char **argv, struct rlhf_error *err)
+{
+    static const struct argp parser = {
+        NULL,
+        parse,
+        "FILE...",
+        "Says how many different comparisons files hold, and which lines are none; stores nothing.",
+        NULL,
+        NULL,
+        NULL};
+    struct options o = {.import = true};
+
+    argp_parse(&parser, argc, argv, 0, NULL, &o);
+    return run_check(&o, err);
+}
+
 static int export(int argc, char **argv, struct rlhf_error *err)
 {
     static const struct argp_option options[] = {
@@ -408,6 +516,7 @@ int ctl_label(int argc, char **argv, struct rlhf_error *err)
 {
     static const struct ctl_command commands[] = {
         {"import", "FILE...", "stores a file's comparisons", import},
+        {"check", "FILE...", "counts a file's comparisons, stores nothing", check},
         {"export", "[--out FILE]", "writes all comparisons as JSON lines", export},
         {0}};
 

@@ -33,9 +33,9 @@ main() {
     to_text='s/^\{ *"chosen": *("([^"\\]|\\.)*").*/{"text": \1}/'
     sed -E "$to_text" "$dir/data/train.jsonl" >"$dir/data/text.jsonl"
     sed -E "$to_text" "$dir/data/valid.jsonl" >"$dir/data/valid_text.jsonl"
-    # Equal lines are one comparison to the label-collector.
-    comparisons=$(sort -u "$dir/data/train.jsonl" | wc -l)
-    sed -e "s|runs/hh|$dir|g" -e "s|want: 1848|want: $comparisons|" deploy/examples/hh.yaml >"$dir/run.yaml"
+    # The run waits for as many comparisons as the label-collector will take: lines at fault and repetitions are left out.
+    comparisons=$("$ctl" label check "$dir/data/train.jsonl" | cut -d" " -f1)
+    sed -e "s|runs/hh|$dir|g" -e "s|want: 1845|want: $comparisons|" deploy/examples/hh.yaml >"$dir/run.yaml"
 
     echo "$comparisons comparisons go to the label-collector over HTTP while the model is pretrained."
     "$ctl" up "$dir/run.yaml" --with "'$ctl' label import --address-file '$dir/labels.http' --round hh '$dir/data/train.jsonl'"

@@ -18,7 +18,7 @@ refuses() {
 }
 helps() { "$@" --help >said 2>&1 || fail "$* --help"; grep -q "Usage" said || fail "$* --help says $(cat said)"; }
 
-for command in "" up status generate label "label import" "label export" tokenizer "tokenizer train" "tokenizer encode" \
+for command in "" up status generate label "label import" "label check" "label export" tokenizer "tokenizer train" "tokenizer encode" \
     "tokenizer decode" model "model inspect"; do
     helps "$ctl" $command
 done
