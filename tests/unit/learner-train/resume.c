@@ -113,12 +113,16 @@ static void calm_run(void)
         expected[i] = tiny_digest(calm, results[i]);
 }
 
+/* Static storage: a test has one. */
 static const char *fresh(void)
 {
+    static char path[400];
+
     local_port_free(&port);
     local_port_init(&port, tiny_utility);
     die_at = 0;
-    return in_directory(a_directory(), "run");
+    snprintf(path, sizeof path, "%s/run", a_directory());
+    return path;
 }
 
 static void same_as_calm(const char *dir, const char *what, unsigned n)
@@ -148,7 +152,7 @@ static void same_as_calm(const char *dir, const char *what, unsigned n)
 START_TEST(a_learner_killed_while_it_waits_for_others_goes_on_with_the_same_bits)
 {
     struct rlhf_error err = {0};
-    const char *base = strdup(fresh());
+    const char *base = fresh();
 
     for (unsigned n = 1; n <= calm_asks; n += 9) {
         char dir[600];
@@ -168,7 +172,7 @@ END_TEST
 START_TEST(a_learner_killed_at_any_call_on_files_goes_on_with_the_same_bits)
 {
     struct rlhf_error err = {0};
-    const char *base = strdup(fresh());
+    const char *base = fresh();
     unsigned step = calm_calls / 8 | 1;
 
     for (unsigned n = 3; n < calm_calls; n += step) {
@@ -188,7 +192,7 @@ END_TEST
 START_TEST(a_learner_killed_again_and_again_gets_there)
 {
     struct rlhf_error err = {0};
-    const char *dir = strdup(fresh());
+    const char *dir = fresh();
     unsigned lives = 1;
 
     for (die_at = calm_calls / 9; go(TINY_RUN, dir, &err) < 0; lives++)
@@ -201,7 +205,7 @@ END_TEST
 START_TEST(a_learner_that_is_asked_to_stop_keeps_its_last_step)
 {
     struct rlhf_error err = {0};
-    const char *dir = strdup(fresh());
+    const char *dir = fresh();
 
     port.stop_at = 30; /* inside sft */
     ck_assert_int_lt(go(TINY_RUN, dir, &err), 0);
@@ -228,7 +232,7 @@ static void flip_a_bit(const char *dir, const char *name)
 START_TEST(a_damaged_state_is_set_aside_and_the_one_before_used)
 {
     struct rlhf_error err = {0};
-    const char *dir = strdup(fresh());
+    const char *dir = fresh();
 
     port.stop_at = 30;
     ck_assert_int_lt(go(TINY_RUN, dir, &err), 0);
@@ -244,7 +248,7 @@ END_TEST
 START_TEST(a_damaged_checkpoint_is_set_aside_and_its_stage_done_again)
 {
     struct rlhf_error err = {0};
-    const char *dir = strdup(fresh());
+    const char *dir = fresh();
     struct rlhf_digest d;
 
     expect_ok(go(TINY_HEAD TINY_PRETRAIN TINY_SFT, dir, &err), err);
@@ -264,7 +268,7 @@ START_TEST(a_changed_stage_is_refused_and_an_added_one_is_done)
         TINY_HEAD "  - pretrain: {name: pre, data: [%s/documents.txt], steps: 13, batch: 4, window: 24,"
                   " optimizer: {learning_rate: 1e-2, schedule: cosine, warmup: 2}}\n";
     struct rlhf_error err = {0};
-    const char *dir = strdup(fresh());
+    const char *dir = fresh();
     unsigned asks;
 
     expect_ok(go(TINY_HEAD TINY_PRETRAIN, dir, &err), err);
@@ -284,7 +288,7 @@ END_TEST
 START_TEST(data_that_changes_inside_a_stage_is_refused)
 {
     struct rlhf_error err = {0};
-    const char *dir = strdup(fresh()), *calm_world = world;
+    const char *dir = fresh(), *calm_world = world;
     char mine[600];
     FILE *f;
 

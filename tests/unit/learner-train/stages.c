@@ -67,6 +67,7 @@ static void done_run(void)
 /* For a test that does a run of its own. */
 static void fresh(void)
 {
+    local_port_free(&port);
     tiny_place(&world, &dir);
     local_port_init(&port, tiny_utility);
 }
