@@ -29,9 +29,10 @@ static pid_t start_chromedriver(const char *log)
 {
     pid_t pid = fork();
 
-    ck_assert_int_ge(pid, 0);
-    if (pid > 0)
+    if (pid != 0) {
+        ck_assert_int_gt(pid, 0);
         return pid;
+    }
     int fd = open(log, O_WRONLY | O_CREAT | O_TRUNC, 0600);
     dup2(fd, STDOUT_FILENO);
     dup2(fd, STDERR_FILENO);
