@@ -34,10 +34,12 @@ static struct told *next_command(struct rlhf_engine *e, bool *stopping)
 /* True when the work ends: nothing is left to do and nothing was told meanwhile. */
 static bool rest(struct rlhf_engine *e)
 {
+    bool more;
+
     pthread_mutex_lock(&e->lock);
-    e->running = e->first && !e->stopping;
+    more = e->running = e->first && !e->stopping;
     pthread_mutex_unlock(&e->lock);
-    return !e->running;
+    return !more; /* by now another work may have been submitted */
 }
 
 static void work(void *ctx)
