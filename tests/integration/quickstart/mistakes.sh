@@ -74,7 +74,7 @@ YAML
 refuses "label-collector ended with status 1" "$ctl" up busy.yaml
 grep -q "$(cat port)" said || fail "the busy port is not named: $(cat said)"
 kill "$holder"
-sed -e 's/{http:.*}}/{start: false}}/; s/corpus.jsonl/missing.jsonl/; s/busy/gone/' busy.yaml >gone.yaml
+sed -e 's/{http:.*}}/{start: false}}/; s/corpus.jsonl/missing.jsonl/; s/busy/gone/g' busy.yaml >gone.yaml
 refuses "missing.jsonl" "$ctl" up gone.yaml
 ! pgrep -f -- "--config $dir/" >/dev/null || fail "daemons are left behind"
 echo "mistakes get answers"
