@@ -7,7 +7,7 @@
 
 #include "base/io.h"
 
-enum { SECONDS = 240, SKIPPED = 77 };
+enum { SECONDS = 600, SKIPPED = 77 };
 
 static int run_case(const char *name, TCase *t, const TTest *const *tests)
 {
