@@ -177,19 +177,15 @@ static void gradient_slab(void *ctx, size_t index)
  * L1. a's panels hold as many columns as a micro-kernel has rows. */
 static void copy_panels(const float *from, size_t stride, size_t tokens, size_t cols, size_t a_panel, float *to)
 {
-    size_t whole = cols / a_panel * a_panel, rest = cols - whole;
-
-    if (cols >= RLHF_LANES && whole > cols - RLHF_LANES)
-        whole = (cols - RLHF_LANES) / a_panel * a_panel; /* sixteen floats from there on stay inside the row */
     for (size_t t = 0; t < tokens; t++, from += stride) {
         float *at = to + t * RLHF_LANES;
-        size_t col = 0;
-        for (; col < whole; col += a_panel, at += tokens * RLHF_LANES)
-            memcpy(at, from + col, RLHF_LANES * sizeof *at);
-        for (; col < cols; col += a_panel, at += tokens * RLHF_LANES) {
-            rest = least(cols - col, a_panel);
+        for (size_t col = 0; col < cols; col += a_panel, at += tokens * RLHF_LANES) {
+            if (cols - col >= RLHF_LANES) { /* a whole line, although a panel may want less of it */
+                memcpy(at, from + col, RLHF_LANES * sizeof *at);
+                continue;
+            }
             memset(at, 0, RLHF_LANES * sizeof *at);
-            memcpy(at, from + col, rest * sizeof *at);
+            memcpy(at, from + col, least(cols - col, a_panel) * sizeof *at);
         }
     }
 }

@@ -15,14 +15,13 @@ static void expect_linear_invariant(size_t n, size_t k)
     enum { M = 64 };
     struct both w = some(n * k, 1), x = some(M * k, 1), bias = some(n, 1), y = nothing(M * n);
     struct rlhf_packed p = packed(w.f, n, k);
-    float *alone = calloc(n, sizeof *alone);
+    float *alone = calloc(M * n, sizeof *alone);
 
+    for (size_t i = 0; i < M; i++)
+        rlhf_linear(&p, x.f + i * k, k, 1, bias.f, false, alone + i * n, n, NULL);
     for (size_t m = 1; m <= M; m++) {
         rlhf_linear(&p, x.f, k, m, bias.f, false, y.f, n, NULL);
-        for (size_t i = 0; i < m; i++) {
-            rlhf_linear(&p, x.f + i * k, k, 1, bias.f, false, alone, n, NULL);
-            expect_same_bits(y.f + i * n, alone, n);
-        }
+        expect_same_bits(y.f, alone, m * n);
     }
     rlhf_packed_free(&p);
     free(alone);
@@ -48,7 +47,7 @@ START_TEST(a_log_prob_alone_is_the_log_prob_in_any_batch)
         target[i] = (int32_t)noise_below(V);
     WITH_EVERY_SET({
         struct rlhf_packed p = packed(w.f, V, C);
-        for (size_t n = 1; n <= N; n += 7) {
+        for (size_t n = 1; n <= N; n += 21) {
             rlhf_vocab_logprobs(&p, hidden.f, target, n, 0.9f, logprob.f, entropy.f, lse.f, NULL);
             for (size_t i = 0; i < n; i++) {
                 float one[3];
@@ -220,7 +219,7 @@ static void expect_extend_equal(size_t heads, size_t kv_heads, size_t d, size_t 
 
 START_TEST(attention_behind_a_cache_is_attention_whatever_the_pieces)
 {
-    static const size_t pieces[] = { 1, 2, 7, 16, 33, 100 };
+    static const size_t pieces[] = { 1, 7, 16, 33, 100 };
 
     WITH_EVERY_SET({
         for (size_t i = 0; i < sizeof pieces / sizeof pieces[0]; i++) {
