@@ -4,4 +4,5 @@ if(TARGET rlhfctl-objects)
   rlhf_suites(unit rlhfctl USES rlhfctl)
 endif()
 rlhf_test(integration/quickstart/mistakes COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/integration/quickstart/mistakes.sh)
-rlhf_test(integration/quickstart/small TIMEOUT 900 COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/integration/quickstart/small.sh)
+# Minutes under sanitizers; faults/cluster/kill runs the same daemons there.
+rlhf_test(integration/quickstart/small LONG TIMEOUT 900 COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/integration/quickstart/small.sh)
