@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "net/checks.h"
+#include "proto/control.pb-c.h"
 #include "proto/weights.pb-c.h"
 #include "proto/work.pb-c.h"
 #include "telemetry/log.h"
@@ -33,7 +34,7 @@ struct rlhf_member {
     struct held_weights *weights; /* [max_weights + what jobs need beyond] */
     size_t weights_count, weights_capacity;
     uint64_t uses;
-    int64_t credit_at;
+    int64_t credit_at, started_us;
     bool draining;
 };
 
@@ -385,6 +386,30 @@ int rlhf_member_on_error(void *machine, struct rlhf_peer *peer, const struct rlh
     return 0;
 }
 
+int rlhf_member_send_status(struct rlhf_member *m, struct rlhf_peer *peer, const struct rlhf_message *msg,
+                            const struct rlhf_member_status *status, struct rlhf_error *err)
+{
+    Rlhf__V1__Gauge held = RLHF__V1__GAUGE__INIT, done = RLHF__V1__GAUGE__INIT, tokens = RLHF__V1__GAUGE__INIT;
+    Rlhf__V1__Gauge connected = RLHF__V1__GAUGE__INIT, *gauges[] = { &held, &done, &tokens, &connected };
+    Rlhf__V1__Status body = RLHF__V1__STATUS__INIT;
+
+    held.name = (char *)"jobs_held";
+    held.value = (double)m->held;
+    done.name = (char *)status->results;
+    done.value = (double)status->done;
+    tokens.name = (char *)"tokens";
+    tokens.value = (double)status->tokens;
+    connected.name = (char *)"learner";
+    connected.value = m->learner ? 1 : 0;
+    body.daemon = (char *)status->daemon;
+    body.version = (char *)RLHF_VERSION;
+    body.uptime_ms = (uint64_t)(rlhf_now(m->env->clock) - m->started_us) / 1000;
+    body.state = (char *)(status->draining ? "draining" : "running");
+    body.gauges = gauges;
+    body.n_gauges = sizeof gauges / sizeof gauges[0];
+    return rlhf_node_reply(m->node, peer, msg, RLHF__V1__MESSAGE_TYPE__STATUS, &body.base, err);
+}
+
 /* ---- life ------------------------------------------------------------------------------------------ */
 
 struct rlhf_member *rlhf_member_new(const struct rlhf_member_config *c, const struct rlhf_env *env,
@@ -404,7 +429,7 @@ struct rlhf_member *rlhf_member_new(const struct rlhf_member_config *c, const st
     m->ops = ops;
     m->ctx = ctx;
     m->last = &m->jobs;
-    m->credit_at = rlhf_now(env->clock);
+    m->credit_at = m->started_us = rlhf_now(env->clock);
     if (!(m->store = rlhf_weights_store_new(env, &store, err))) {
         free(m);
         return NULL;

@@ -68,6 +68,15 @@ size_t rlhf_member_held_jobs(struct rlhf_member *m, uint64_t *ids, size_t max);
 void rlhf_member_tick(struct rlhf_member *m, int64_t now_us);
 int64_t rlhf_member_deadline(struct rlhf_member *m);
 
+/* What the daemon adds to its Status: strings are borrowed for the call. */
+struct rlhf_member_status {
+    const char *daemon, *results; /* "rollout-worker"; what its results are called: "rollouts" */
+    uint64_t done, tokens;
+    bool draining;
+};
+int rlhf_member_send_status(struct rlhf_member *m, struct rlhf_peer *peer, const struct rlhf_message *msg,
+                            const struct rlhf_member_status *status, struct rlhf_error *err);
+
 void rlhf_member_free(struct rlhf_member *m); /* NULL is fine */
 
 #endif

@@ -26,7 +26,6 @@ struct scorer {
     struct rlhf_bytes logprob;
     int64_t flush_at;
     uint64_t done, tokens;
-    int64_t started_us;
     bool draining;
     void (*drained)(void *ctx);
     void *drained_ctx;
@@ -210,25 +209,12 @@ static const struct rlhf_member_ops member_ops = {
 static int on_status(void *machine, struct rlhf_peer *peer, const struct rlhf_message *m, struct rlhf_error *err)
 {
     struct scorer *s = machine;
-    Rlhf__V1__Gauge held = RLHF__V1__GAUGE__INIT, done = RLHF__V1__GAUGE__INIT, tokens = RLHF__V1__GAUGE__INIT;
-    Rlhf__V1__Gauge connected = RLHF__V1__GAUGE__INIT, *gauges[] = { &held, &done, &tokens, &connected };
-    Rlhf__V1__Status body = RLHF__V1__STATUS__INIT;
 
-    held.name = (char *)"jobs_held";
-    held.value = (double)rlhf_member_held(s->member);
-    done.name = (char *)"scores";
-    done.value = (double)s->done;
-    tokens.name = (char *)"tokens";
-    tokens.value = (double)s->tokens;
-    connected.name = (char *)"learner";
-    connected.value = rlhf_member_learner(s->member) ? 1 : 0;
-    body.daemon = (char *)"reward-scorer";
-    body.version = (char *)RLHF_VERSION;
-    body.uptime_ms = (uint64_t)(rlhf_now(s->env->clock) - s->started_us) / 1000;
-    body.state = (char *)(s->draining ? "draining" : "running");
-    body.gauges = gauges;
-    body.n_gauges = sizeof gauges / sizeof gauges[0];
-    return rlhf_node_reply(s->node, peer, m, RLHF__V1__MESSAGE_TYPE__STATUS, &body.base, err);
+    return rlhf_member_send_status(s->member, peer, m,
+                                   &(struct rlhf_member_status){ .daemon = "reward-scorer", .results = "scores",
+                                                                 .done = s->done, .tokens = s->tokens,
+                                                                 .draining = s->draining },
+                                   err);
 }
 
 static int on_drain(void *machine, struct rlhf_peer *peer, const struct rlhf_message *m, struct rlhf_error *err)
@@ -305,7 +291,6 @@ struct scorer *scorer_new(const struct scorer_options *o, const struct rlhf_env 
     s->env = env;
     s->engine = engine;
     s->life = 1;
-    s->started_us = rlhf_now(env->clock);
     s->machine = (struct rlhf_machine){ .handlers = handlers,
                                         .state = s,
                                         .peer_up = rlhf_member_peer_up,

@@ -26,7 +26,6 @@ struct worker {
     struct rlhf_bytes ids, logprob, logprob_raw;
     int64_t flush_at;
     uint64_t done, tokens;
-    int64_t started_us;
     bool draining;
     void (*drained)(void *ctx);
     void *drained_ctx;
@@ -203,25 +202,12 @@ static const struct rlhf_member_ops member_ops = {
 static int on_status(void *machine, struct rlhf_peer *peer, const struct rlhf_message *m, struct rlhf_error *err)
 {
     struct worker *w = machine;
-    Rlhf__V1__Gauge held = RLHF__V1__GAUGE__INIT, done = RLHF__V1__GAUGE__INIT, tokens = RLHF__V1__GAUGE__INIT;
-    Rlhf__V1__Gauge connected = RLHF__V1__GAUGE__INIT, *gauges[] = { &held, &done, &tokens, &connected };
-    Rlhf__V1__Status body = RLHF__V1__STATUS__INIT;
 
-    held.name = (char *)"jobs_held";
-    held.value = (double)rlhf_member_held(w->member);
-    done.name = (char *)"rollouts";
-    done.value = (double)w->done;
-    tokens.name = (char *)"tokens";
-    tokens.value = (double)w->tokens;
-    connected.name = (char *)"learner";
-    connected.value = rlhf_member_learner(w->member) ? 1 : 0;
-    body.daemon = (char *)"rollout-worker";
-    body.version = (char *)RLHF_VERSION;
-    body.uptime_ms = (uint64_t)(rlhf_now(w->env->clock) - w->started_us) / 1000;
-    body.state = (char *)(w->draining ? "draining" : "running");
-    body.gauges = gauges;
-    body.n_gauges = sizeof gauges / sizeof gauges[0];
-    return rlhf_node_reply(w->node, peer, m, RLHF__V1__MESSAGE_TYPE__STATUS, &body.base, err);
+    return rlhf_member_send_status(w->member, peer, m,
+                                   &(struct rlhf_member_status){ .daemon = "rollout-worker", .results = "rollouts",
+                                                                 .done = w->done, .tokens = w->tokens,
+                                                                 .draining = w->draining },
+                                   err);
 }
 
 static int on_drain(void *machine, struct rlhf_peer *peer, const struct rlhf_message *m, struct rlhf_error *err)
@@ -298,7 +284,6 @@ struct worker *worker_new(const struct worker_options *o, const struct rlhf_env 
     w->env = env;
     w->engine = engine;
     w->life = 1;
-    w->started_us = rlhf_now(env->clock);
     w->machine = (struct rlhf_machine){ .handlers = handlers,
                                         .state = w,
                                         .peer_up = rlhf_member_peer_up,
