@@ -157,14 +157,14 @@ static int rows_get(struct rows *r, const struct rlhf_cache *k, const struct rlh
     return 0;
 }
 
-static void run_layers(const struct rlhf_cache *k, const struct rlhf_model *m, const struct rlhf_extend *items,
-                       size_t count, struct rows *r)
+static int run_layers(const struct rlhf_cache *k, const struct rlhf_model *m, const struct rlhf_extend *items,
+                      size_t count, struct rows *r, struct rlhf_error *err)
 {
     const struct rlhf_attending over = { .items = r->items, .count = count, .position = r->position,
                                          .cos_sin = k->cos_sin };
 
-    rlhf_embed(m->block + m->embedding, r->tokens, m->positions == RLHF_NOWHERE ? NULL : m->block + m->positions,
-               r->position, r->count, k->config.channels, r->a.x, k->pool);
+    if (rlhf_model_embed(m, r->tokens, r->position, r->count, r->a.x, k->pool, err) < 0)
+        return -1;
     for (size_t l = 0; l < k->config.layers; l++) {
         for (size_t i = 0; i < count; i++) {
             r->items[i].keys = slot_keys(k, items[i].slot, l);
@@ -172,6 +172,7 @@ static void run_layers(const struct rlhf_cache *k, const struct rlhf_model *m, c
         }
         rlhf_layer_forward(m, &m->layers[l], &r->a, &over, r->count, r->a.x, k->pool);
     }
+    return 0;
 }
 
 int rlhf_cache_extend(struct rlhf_cache *k, const struct rlhf_model *m, const struct rlhf_extend *items,
@@ -184,9 +185,9 @@ int rlhf_cache_extend(struct rlhf_cache *k, const struct rlhf_model *m, const st
                 && m->config.layers == k->config.layers && m->config.vocabulary == k->config.vocabulary);
     if (count == 0)
         return 0;
-    if (check_items(k, items, count, &r.count, err) < 0 || rows_get(&r, k, items, count, err) < 0)
+    if (check_items(k, items, count, &r.count, err) < 0 || rlhf_model_ready(m, k->pool, err) < 0
+        || rows_get(&r, k, items, count, err) < 0 || run_layers(k, m, items, count, &r, err) < 0)
         return -1;
-    run_layers(k, m, items, count, &r);
     for (size_t i = 0, end = 0; i < count; i++) {
         end += items[i].count;
         k->length[items[i].slot] += items[i].count;

@@ -195,8 +195,10 @@ static struct rlhf_model *build(const struct rlhf_model_config *c, float bias, c
         return NULL;
     m->bias = bias;
     if (check_tensors(m, s, err) == 0 && check_tied(m, s, err) == 0 && rlhf_model_allocate(m, err) == 0
-        && fill(m, s, err) == 0 && check_finite(m, RLHF_CORRUPT, err) == 0 && rlhf_model_pack(m, NULL, err) == 0)
+        && fill(m, s, err) == 0 && check_finite(m, RLHF_CORRUPT, err) == 0) {
+        rlhf_model_touch(m, NULL);
         return m;
+    }
     rlhf_model_free(m);
     return NULL;
 }

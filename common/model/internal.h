@@ -45,14 +45,25 @@ struct rlhf_model {
     struct rlhf_norm_place norm;
     struct rlhf_product head; /* [V, C], or [1, C]; shares the embedding's weights when tied */
     uint64_t version; /* of the weights, unique in the process: changes with every touch */
+    struct rlhf_packing *packing; /* which version is packed, and the lock of whoever packs */
 };
 
 /* All but the block: the table and the places. */
 struct rlhf_model *rlhf_model_plan(const struct rlhf_model_config *c, struct rlhf_error *err);
 /* The block, zeroed. */
 int rlhf_model_allocate(struct rlhf_model *m, struct rlhf_error *err);
-/* Packed copies for the first time; only this can fail, rlhf_model_touch() reuses their memory. */
-int rlhf_model_pack(struct rlhf_model *m, struct rlhf_pool *pool, struct rlhf_error *err);
+
+/* weights.c: how passes get at weights. Every pass begins with rlhf_model_ready(), which packs the products when the
+ * weights have changed since; any thread may call it, and one packs while the others wait. */
+struct rlhf_packing *rlhf_packing_new(struct rlhf_error *err);
+void rlhf_packing_free(struct rlhf_packing *p); /* NULL is fine */
+int rlhf_model_ready(const struct rlhf_model *m, struct rlhf_pool *pool, struct rlhf_error *err);
+/* The weights of a product laid out for x·w, or for the product of its backward pass. */
+int rlhf_product_pack(const struct rlhf_model *m, const struct rlhf_product *p, bool back, struct rlhf_packed *to,
+                      struct rlhf_pool *pool, struct rlhf_error *err);
+/* y[t] = the embedding's row of token[t], and where the model has learned positions that of position[t] added; rows of C. */
+int rlhf_model_embed(const struct rlhf_model *m, const int32_t *token, const uint32_t *position, size_t t, float *y,
+                     struct rlhf_pool *pool, struct rlhf_error *err);
 
 /* The activations of one layer, or of all layers in turn where nothing is kept for backward. Rows are T. */
 struct rlhf_activations {

@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/check.h"
 #include "base/random.h"
 #include "model/internal.h"
 
@@ -28,6 +27,7 @@ void rlhf_model_free(struct rlhf_model *m)
         rlhf_packed_free(&m->layers[i].down.packed);
     }
     rlhf_packed_free(&m->head.packed);
+    rlhf_packing_free(m->packing);
     free(m->layers);
     free(m->block);
     free(m->table);
@@ -88,8 +88,8 @@ struct rlhf_model *rlhf_model_new(const struct rlhf_model_config *c, uint64_t se
         return NULL;
     if (rlhf_model_allocate(m, err) == 0) {
         initialise(m, seed);
-        if (rlhf_model_pack(m, NULL, err) == 0)
-            return m;
+        rlhf_model_touch(m, NULL);
+        return m;
     }
     rlhf_model_free(m);
     return NULL;
@@ -114,8 +114,8 @@ struct rlhf_model *rlhf_model_clone(const struct rlhf_model *m, enum rlhf_head h
         copy->bias = same ? m->bias : 0;
         if (!same && head == RLHF_HEAD_SCALAR)
             initialise_scalar_head(copy, seed);
-        if (rlhf_model_pack(copy, NULL, err) == 0)
-            return copy;
+        rlhf_model_touch(copy, NULL);
+        return copy;
     }
     rlhf_model_free(copy);
     return NULL;
@@ -123,33 +123,13 @@ struct rlhf_model *rlhf_model_clone(const struct rlhf_model *m, enum rlhf_head h
 
 /* ---- weights --------------------------------------------------------------------------------------- */
 
-static int pack(struct rlhf_model *m, struct rlhf_product *p, struct rlhf_pool *pool, struct rlhf_error *err)
-{
-    return rlhf_pack(&p->packed, m->block + p->weight, p->n, p->k, p->transposed, pool, err);
-}
-
-int rlhf_model_pack(struct rlhf_model *m, struct rlhf_pool *pool, struct rlhf_error *err)
+/* Passes pack when they meet a version that is not packed. */
+void rlhf_model_touch(struct rlhf_model *m, struct rlhf_pool *pool)
 {
     static atomic_uint_fast64_t versions;
 
-    for (uint32_t i = 0; i < m->config.layers; i++) {
-        struct rlhf_layer *l = &m->layers[i];
-
-        if (pack(m, &l->qkv, pool, err) < 0 || pack(m, &l->out, pool, err) < 0 || pack(m, &l->up, pool, err) < 0
-            || pack(m, &l->down, pool, err) < 0)
-            return -1;
-    }
-    if (pack(m, &m->head, pool, err) < 0)
-        return -1;
+    (void)pool;
     m->version = 1 + atomic_fetch_add(&versions, 1);
-    return 0;
-}
-
-void rlhf_model_touch(struct rlhf_model *m, struct rlhf_pool *pool)
-{
-    int rc = rlhf_model_pack(m, pool, NULL);
-
-    RLHF_ASSERT(rc == 0); /* the memory of the first time is used again */
 }
 
 const struct rlhf_model_config *rlhf_model_get_config(const struct rlhf_model *m)

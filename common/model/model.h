@@ -45,7 +45,7 @@ struct rlhf_model *rlhf_model_clone(const struct rlhf_model *m, enum rlhf_head h
 const struct rlhf_model_config *rlhf_model_get_config(const struct rlhf_model *m);
 
 /* All parameters as one block of count floats, in table order. Whoever writes into it calls
- * rlhf_model_touch() before the next pass: packed copies of the weights are made anew. */
+ * rlhf_model_touch() before the next pass, which then packs the weights anew, with its own pool. */
 float *rlhf_model_parameters(struct rlhf_model *m, size_t *count);
 void rlhf_model_touch(struct rlhf_model *m, struct rlhf_pool *pool);
 

@@ -155,20 +155,21 @@ static struct rlhf_attention_shape attention_shape(const struct rlhf_pass *p)
                                           .kv_heads = p->config.kv_heads, .d = p->config.head_size };
 }
 
-static void run_body(struct rlhf_pass *p, const struct rlhf_model *m)
+static int run_body(struct rlhf_pass *p, const struct rlhf_model *m, struct rlhf_error *err)
 {
     const struct rlhf_attention_shape shape = attention_shape(p);
     const struct rlhf_attending over = { .shape = &shape, .position = p->position, .cos_sin = p->cos_sin };
     const uint32_t layers = p->config.layers;
 
-    rlhf_embed(m->block + m->embedding, p->tokens, m->positions == RLHF_NOWHERE ? NULL : m->block + m->positions,
-               p->position, p->t, p->config.channels, p->layers[0].x, p->pool);
+    if (rlhf_model_embed(m, p->tokens, p->position, p->t, p->layers[0].x, p->pool, err) < 0)
+        return -1;
     for (uint32_t i = 0; i < layers; i++) {
         const struct rlhf_activations *a = &p->layers[p->train ? i : 0];
         float *y = p->train && i + 1 < layers ? p->layers[i + 1].x : p->x;
 
         rlhf_layer_forward(m, &m->layers[i], a, &over, p->t, y, p->pool);
     }
+    return 0;
 }
 
 /* A pass is made for one shape; a model of another one is a mistake of ours. */
@@ -188,17 +189,14 @@ int rlhf_pass_forward(struct rlhf_pass *p, const struct rlhf_model *m, const str
 
     check_model(p, m);
     p->t = 0;
-    if (check_batch(p, b, &longest, err) < 0
+    if (check_batch(p, b, &longest, err) < 0 || rlhf_model_ready(m, p->pool, err) < 0
         || rlhf_rope_grow(&p->cos_sin, &p->cos_sin_length, longest, &p->config, err) < 0)
         return -1;
     p->t = b->start[b->sequences];
-    if (lay_out(p, b) < 0) {
-        no_memory(p, err);
-        p->t = 0;
-        return -1;
-    }
-    run_body(p, m);
-    return 0;
+    if ((lay_out(p, b) < 0 ? no_memory(p, err) : run_body(p, m, err)) == 0)
+        return 0;
+    p->t = 0;
+    return -1;
 }
 
 /* ---- heads ----------------------------------------------------------------------------------------- */
@@ -313,12 +311,6 @@ struct flow {
     float *activated; /* [T, M] */
 };
 
-static int pack_back(const struct rlhf_model *m, const struct rlhf_product *p, struct rlhf_packed *back,
-                     struct rlhf_pool *pool, struct rlhf_error *err)
-{
-    return rlhf_pack(back, m->block + p->weight, p->k, p->n, !p->transposed, pool, err);
-}
-
 static int prepare_weights(struct rlhf_pass *p, const struct rlhf_model *m, struct rlhf_error *err)
 {
     if (p->back_version == m->version)
@@ -328,11 +320,13 @@ static int prepare_weights(struct rlhf_pass *p, const struct rlhf_model *m, stru
         const struct rlhf_layer *l = &m->layers[i];
         struct backward_weights *b = &p->back[i];
 
-        if (pack_back(m, &l->qkv, &b->qkv, p->pool, err) < 0 || pack_back(m, &l->out, &b->out, p->pool, err) < 0
-            || pack_back(m, &l->up, &b->up, p->pool, err) < 0 || pack_back(m, &l->down, &b->down, p->pool, err) < 0)
+        if (rlhf_product_pack(m, &l->qkv, true, &b->qkv, p->pool, err) < 0
+            || rlhf_product_pack(m, &l->out, true, &b->out, p->pool, err) < 0
+            || rlhf_product_pack(m, &l->up, true, &b->up, p->pool, err) < 0
+            || rlhf_product_pack(m, &l->down, true, &b->down, p->pool, err) < 0)
             return -1;
     }
-    if (pack_back(m, &m->head, &p->back_head, p->pool, err) < 0)
+    if (rlhf_product_pack(m, &m->head, true, &p->back_head, p->pool, err) < 0)
         return -1;
     p->back_version = m->version;
     return 0;

@@ -128,7 +128,7 @@ struct rlhf_model *rlhf_model_plan(const struct rlhf_model_config *c, struct rlh
         return NULL;
     p.m = m = calloc(1, sizeof *m);
     if (!m || !(m->table = calloc((size_t)c->layers * PER_LAYER + OUTSIDE, sizeof *m->table))
-        || !(m->layers = calloc(c->layers, sizeof *m->layers))) {
+        || !(m->layers = calloc(c->layers, sizeof *m->layers)) || !(m->packing = rlhf_packing_new(NULL))) {
         rlhf_fail(err, RLHF_FULL, "no memory for the table of a model of %u layers", c->layers);
         rlhf_model_free(m);
         return NULL;
