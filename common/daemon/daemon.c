@@ -4,9 +4,11 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
@@ -234,6 +236,30 @@ void rlhf_daemon_fail(struct rlhf_daemon *d, const struct rlhf_error *err)
     d->stopped = true;
 }
 
+/* Lines of sd_notify's protocol end with a newline: there is none in a status. */
+static void tell_status(const char *more, const char *status)
+{
+    char text[400];
+
+    snprintf(text, sizeof text, "%sSTATUS=%s", more, status);
+    for (char *at = text + strlen(more); (at = strchr(at, '\n')); at++)
+        *at = ' ';
+    rlhf_supervisor_tell(text);
+}
+
+void rlhf_daemon_status(struct rlhf_daemon *d, const char *fmt, ...)
+{
+    char text[300];
+    va_list args;
+
+    if (d->draining) /* that is what is being done */
+        return;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    tell_status("", text);
+}
+
 static void drain(struct rlhf_daemon *d)
 {
     if (d->draining)
@@ -253,8 +279,13 @@ static void take_signal(struct rlhf_daemon *d)
 
     if (read(d->signals, &info, sizeof info) != sizeof info)
         return;
+    /* A parent that is killed has us told once for each of its threads that dies (prctl(2)); that is one order, and
+     * more of it must not be taken for the second. What came before now is heard with the first. */
+    prctl(PR_SET_PDEATHSIG, 0);
+    while (read(d->signals, &(struct signalfd_siginfo){ 0 }, sizeof info) > 0)
+        ;
     rlhf_log(RLHF_LEVEL_INFO, "stopping signal=%s", info.ssi_signo == SIGTERM ? "TERM" : "INT");
-    rlhf_supervisor_tell("STOPPING=1");
+    tell_status("STOPPING=1\n", "finishing what is under way");
     /* The second one ends at once, whatever this thread is doing then. */
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
@@ -338,7 +369,7 @@ int rlhf_daemon_run(struct rlhf_daemon *d, struct rlhf_error *err)
     bool more = false;
     unsigned busy_turns = 0;
 
-    rlhf_supervisor_tell("READY=1");
+    tell_status("READY=1\n", "at work");
     rlhf_log(RLHF_LEVEL_INFO, "ready version=%s", RLHF_VERSION);
     while (!d->stopped) {
         int64_t now;
@@ -355,7 +386,10 @@ int rlhf_daemon_run(struct rlhf_daemon *d, struct rlhf_error *err)
             d->stopped = true;
         }
     }
-    rlhf_supervisor_tell("STOPPING=1");
+    if (d->failure.code != RLHF_OK)
+        tell_status("STOPPING=1\n", d->failure.text);
+    else if (!d->draining)
+        rlhf_supervisor_tell("STOPPING=1");
     if (d->node)
         rlhf_node_leave(d->node);
     if (d->on_stop.call)

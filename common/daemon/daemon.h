@@ -62,6 +62,9 @@ void rlhf_daemon_on_stop(struct rlhf_daemon *d, void (*stop)(void *ctx), void *c
 void rlhf_daemon_stop(struct rlhf_daemon *d);                                /* ends the loop: success */
 void rlhf_daemon_fail(struct rlhf_daemon *d, const struct rlhf_error *err); /* ends the loop: failure  */
 
+/* One line for people who ask the supervisor (`systemctl status`): what is being done. Reactor thread. */
+void rlhf_daemon_status(struct rlhf_daemon *d, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
 /* The boot id of the kernel ("" where it cannot be read): equal on both sides means shared memory works. */
 const char *rlhf_boot_id(void);
 

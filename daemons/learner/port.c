@@ -31,6 +31,7 @@ struct learner_bridge {
         char detail[160];
         bool posted; /* a call that will show it is on its way */
     } progress;
+    uint32_t stage_told; /* to the supervisor, counted from 1 */
 
     struct rlhf_error result; /* of the trainer: compute thread, then reactor thread once it is done */
 };
@@ -91,6 +92,12 @@ static void show_progress(void *ctx)
 
     pthread_mutex_lock(&b->lock);
     b->progress.posted = false;
+    if (b->stage_told != b->progress.stage + 1) {
+        b->stage_told = b->progress.stage + 1;
+        rlhf_daemon_status(b->daemon, "stage %s, %u of %zu",
+                           rlhf_stage_name(rlhf_run_stage(b->run, b->progress.stage)), b->stage_told,
+                           rlhf_run_stages(b->run));
+    }
     learner_set_progress(b->learner, b->progress.stage, b->progress.step, b->progress.steps, b->progress.tokens,
                          b->progress.detail);
     pthread_mutex_unlock(&b->lock);

@@ -65,20 +65,24 @@ static void say(struct ctl_children *c, const char *fmt, ...)
         c->say(c->ctx, text);
 }
 
-/* In the child, after the fork: only async-signal-safe calls. */
+/* In the child, after the fork, with all signals blocked: only async-signal-safe calls. */
 static _Noreturn void become(const struct ctl_child *child, int log, pid_t parent)
 {
     sigset_t none;
+
+    int nothing = open("/dev/null", O_RDONLY);
 
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() != parent)
         _exit(127);
     setpgid(0, 0);
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
+    signal(SIGHUP, SIG_DFL);
     signal(SIGINT, SIG_DFL);
     signal(SIGTERM, SIG_DFL);
     signal(SIGPIPE, SIG_DFL);
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    dup2(nothing, STDIN_FILENO); /* who read the terminal would be stopped */
     dup2(log, STDOUT_FILENO);
     dup2(log, STDERR_FILENO);
     execvp(child->argv[0], child->argv);
@@ -91,17 +95,23 @@ static int start(struct ctl_child *child, int64_t now_us, struct rlhf_error *err
     pid_t parent = getpid();
     int log = open(child->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
 
+    sigset_t all, before;
+
     if (log < 0)
         return rlhf_fail(err, RLHF_FATAL, "%s: %s", child->log, strerror(errno));
     fflush(NULL);
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, &before); /* our handlers must not take what is meant for the child */
     child->pid = fork();
     if (child->pid == 0)
         become(child, log, parent);
+    sigprocmask(SIG_SETMASK, &before, NULL);
     close(log);
     if (child->pid < 0) {
         child->pid = 0;
         return rlhf_fail(err, RLHF_FATAL, "cannot start %s: %s", child->name, strerror(errno));
     }
+    setpgid(child->pid, child->pid); /* as the child does itself: whoever comes first */
     child->started_us = now_us;
     return 0;
 }
@@ -175,13 +185,13 @@ void ctl_children_stop(struct ctl_children *c, int patience_ms)
 
     for (size_t i = c->count; i-- > 0;)
         if (c->items[i].pid > 0)
-            kill(c->items[i].pid, SIGTERM);
+            kill(-c->items[i].pid, SIGTERM);
     while (!all_gone(c)) {
         if (rlhf_now(&rlhf_system_clock) >= until) {
             for (size_t i = 0; i < c->count; i++)
                 if (c->items[i].pid > 0) {
                     say(c, "%s does not end; killing it", c->items[i].name);
-                    kill(c->items[i].pid, SIGKILL);
+                    kill(-c->items[i].pid, SIGKILL);
                     waitpid(c->items[i].pid, NULL, 0);
                     c->items[i].pid = 0;
                 }

@@ -1,8 +1,10 @@
 /* children.h - the processes that `rlhfctl up` keeps running.
  *
- * Promise: a child never outlives rlhfctl (the kernel ends it with its parent), never gets the terminal's
- * Ctrl-C itself, and writes to a log of its own. One that dies is started again, after a delay that doubles;
- * one that ends by itself soon after its start is not, because what it says in its log will not change. */
+ * Promise: a child is asked to end when rlhfctl ends, even by kill -9 (the kernel sends it SIGTERM when its parent
+ * dies). It leads a process group of its own, which the terminal's Ctrl-C does not reach and which is asked as a
+ * whole, so everybody hears of the end once. It reads nothing and writes to a log of its own. One that dies is
+ * started again, after a delay that doubles; one that ends by itself soon after its start is not, because what it
+ * says in its log will not change. */
 #ifndef RLHFCTL_CHILDREN_H
 #define RLHFCTL_CHILDREN_H
 

@@ -1,0 +1,4 @@
+rlhf_suites(unit daemon USES daemon)
+if(TARGET rlhfctl)
+  rlhf_suites(integration rlhfctl USES base)
+endif()
