@@ -10,10 +10,35 @@ int rlhf_sampling_check(const struct rlhf_sampling *s, struct rlhf_error *err)
         return rlhf_fail(err, RLHF_REJECT, "temperature: %g is neither 0 (greedy) nor at least 0.0001",
                          (double)s->temperature);
     if (!(s->top_p > 0 && s->top_p <= 1))
-        return rlhf_fail(err, RLHF_REJECT, "top_p: %g is not above 0 and at most 1 (off)", (double)s->top_p);
+        return rlhf_fail(err, RLHF_REJECT, "top_p: %g is not above 0 and at most 1 (off)", s->top_p);
+    if (!(s->min_p >= 0 && s->min_p <= 1))
+        return rlhf_fail(err, RLHF_REJECT, "min_p: %g is not from 0 (off) to 1", (double)s->min_p);
+    if (!(s->typical_p >= 0 && s->typical_p <= 1))
+        return rlhf_fail(err, RLHF_REJECT, "typical_p: %g is not from 0 to 1 (both off)", (double)s->typical_p);
+    if (!(s->repetition_penalty == 0 || (s->repetition_penalty >= 1e-4F && s->repetition_penalty <= 1e4F)))
+        return rlhf_fail(err, RLHF_REJECT, "repetition_penalty: %g is neither 1 (off) nor from 0.0001 to 10000",
+                         (double)s->repetition_penalty);
     if (s->max_new_tokens < 1)
         return rlhf_fail(err, RLHF_REJECT, "max_new_tokens: must be at least 1");
+    if (s->min_new_tokens > s->max_new_tokens)
+        return rlhf_fail(err, RLHF_REJECT, "min_new_tokens: %u is more than max_new_tokens, %u", s->min_new_tokens,
+                         s->max_new_tokens);
     return 0;
+}
+
+static bool penalises(const struct rlhf_sampling *s)
+{
+    return (s->repetition_penalty != 0 && s->repetition_penalty != 1) || s->no_repeat_ngram > 0 || s->min_new_tokens > 0;
+}
+
+static bool removes(const struct rlhf_sampling *s)
+{
+    return s->top_k > 0 || s->top_p < 1 || s->min_p > 0 || (s->typical_p > 0 && s->typical_p < 1);
+}
+
+bool rlhf_sampling_whole(const struct rlhf_sampling *s)
+{
+    return s->temperature > 0 && !removes(s) && !penalises(s);
 }
 
 /* Finite logits, or -inf beside at least one finite one. *best is the first of the largest. */
@@ -29,6 +54,81 @@ static int check_logits(const float *logits, size_t v, size_t *best, struct rlhf
     }
     if (logits[*best] == -INFINITY)
         return rlhf_fail(err, RLHF_CORRUPT, "all %zu logits are -inf: no token can follow", v);
+    return 0;
+}
+
+/* ---- what came before ------------------------------------------------------------------------------ */
+
+static size_t length(const struct rlhf_history *h)
+{
+    return h->prompt_count + h->completion_count;
+}
+
+static int32_t token_at(const struct rlhf_history *h, size_t i)
+{
+    return i < h->prompt_count ? h->prompt[i] : h->completion[i - h->prompt_count];
+}
+
+/* A token seen often is penalised once: its score is made of the logit each time. */
+static void penalise_repetition(const float *logits, size_t v, float penalty, const struct rlhf_history *h,
+                                float *scores)
+{
+    for (size_t i = 0; i < length(h); i++) {
+        size_t token = (size_t)token_at(h, i);
+
+        if (token < v)
+            scores[token] = logits[token] < 0 ? logits[token] * penalty : logits[token] / penalty;
+    }
+}
+
+/* What followed the last n - 1 tokens where they stood before goes. */
+static void remove_ngrams(size_t v, size_t n, const struct rlhf_history *h, float *scores)
+{
+    size_t count = length(h), suffix;
+
+    if (count < n)
+        return;
+    suffix = count + 1 - n;
+    for (size_t i = 0; i + n <= count; i++) {
+        size_t same = 0, token = (size_t)token_at(h, i + n - 1);
+
+        while (same + 1 < n && token_at(h, i + same) == token_at(h, suffix + same))
+            same++;
+        if (same + 1 == n && token < v)
+            scores[token] = -INFINITY;
+    }
+}
+
+static void remove_ends(size_t v, const struct rlhf_history *h, float *scores)
+{
+    for (size_t i = 0; i < h->end_count; i++)
+        if ((size_t)h->ends[i] < v)
+            scores[h->ends[i]] = -INFINITY;
+}
+
+/* Into scores; *best is the first of the largest. */
+static int penalise(const float *logits, size_t v, const struct rlhf_sampling *s, const struct rlhf_history *h,
+                    float *scores, size_t *best, struct rlhf_error *err)
+{
+    static const struct rlhf_history nothing;
+
+    h = h ? h : &nothing;
+    for (size_t i = 0; i < v; i++)
+        scores[i] = logits[i];
+    if (s->repetition_penalty != 0 && s->repetition_penalty != 1)
+        penalise_repetition(logits, v, s->repetition_penalty, h, scores);
+    if (s->no_repeat_ngram > 0)
+        remove_ngrams(v, s->no_repeat_ngram, h, scores);
+    if (h->completion_count < s->min_new_tokens)
+        remove_ends(v, h, scores);
+    *best = 0;
+    for (size_t i = 0; i < v; i++)
+        if (scores[i] > scores[*best])
+            *best = i;
+    if (scores[*best] == -INFINITY)
+        return rlhf_fail(err, RLHF_REJECT,
+                         "no_repeat_ngram_size %u and min_new_tokens %u leave none of %zu tokens after %zu",
+                         s->no_repeat_ngram, s->min_new_tokens, v, length(h));
     return 0;
 }
 
@@ -88,82 +188,203 @@ static void keep_top_k(float *scores, size_t v, uint32_t k, float *scratch)
             scores[i] = -INFINITY;
 }
 
-/* ---- top-p ----------------------------------------------------------------------------------------- */
+/* ---- in order of rank ------------------------------------------------------------------------------ */
+
+/* Tokens by falling score; or, for typical-p, by how far their surprise is from the entropy, nearest first. */
+struct ranking {
+    const float *scores;
+    float most, log_sum, entropy; /* log p = score - most - log_sum */
+    bool typical;
+};
+
+static float distance(const struct ranking *r, uint32_t token)
+{
+    return fabsf(-(r->scores[token] - r->most - r->log_sum) - r->entropy);
+}
+
+/* Of equal scores the higher index stands first: transformers sorts upwards, stably, and drops from below. Of
+ * equal distances the lower. */
+static bool before(const struct ranking *r, uint32_t a, uint32_t b)
+{
+    if (r->typical) {
+        float da = distance(r, a), db = distance(r, b);
+
+        return da < db || (da == db && a < b);
+    }
+    return r->scores[a] > r->scores[b] || (r->scores[a] == r->scores[b] && a > b);
+}
 
 /* Indices in memory lent as floats. */
 typedef uint32_t __attribute__((may_alias)) heap_index;
 
-/* Of equal scores the higher index stands first: transformers sorts upwards, stably, and drops from below. */
-static bool before(const float *scores, uint32_t a, uint32_t b)
-{
-    return scores[a] > scores[b] || (scores[a] == scores[b] && a > b);
-}
-
-static void sift(heap_index *heap, size_t n, size_t i, const float *scores)
+static void sift(heap_index *heap, size_t n, size_t i, const struct ranking *r)
 {
     uint32_t item = heap[i];
 
     for (size_t child; (child = 2 * i + 1) < n; i = child) {
-        if (child + 1 < n && before(scores, heap[child + 1], heap[child]))
+        if (child + 1 < n && before(r, heap[child + 1], heap[child]))
             child++;
-        if (!before(scores, heap[child], item))
+        if (!before(r, heap[child], item))
             break;
         heap[i] = heap[child];
     }
     heap[i] = item;
 }
 
-/* As TopPLogitsWarper: in rising order, tokens go while their probabilities sum to at most 1 - p; the most
- * likely one always stays. Here from above, with a heap, since few stay: a token goes when those above it
- * already hold p. */
-static void keep_top_p(float *scores, size_t v, float p, float best, float *scratch)
+/* The tokens that are left, as a heap; returns how many. */
+static size_t heap_of(const struct ranking *r, size_t v, heap_index *heap)
 {
-    heap_index *heap = (heap_index *)scratch;
     size_t n = 0;
-    double total = 0, held = 0;
 
     for (size_t i = 0; i < v; i++)
-        if (scores[i] > -INFINITY) {
-            total += exp((double)scores[i] - (double)best);
+        if (r->scores[i] > -INFINITY)
             heap[n++] = (uint32_t)i;
-        }
     for (size_t i = n / 2; i-- > 0;)
-        sift(heap, n, i, scores);
-    while (n > 0 && held < (double)p * total) {
-        held += exp((double)scores[heap[0]] - (double)best);
-        heap[0] = heap[--n];
-        sift(heap, n, 0, scores);
-    }
+        sift(heap, n, i, r);
+    return n;
+}
+
+static uint32_t pop(heap_index *heap, size_t *n, const struct ranking *r)
+{
+    uint32_t first = heap[0];
+
+    heap[0] = heap[--*n];
+    sift(heap, *n, 0, r);
+    return first;
+}
+
+static void remove_all(const heap_index *heap, size_t n, float *scores)
+{
     for (size_t i = 0; i < n; i++)
         scores[heap[i]] = -INFINITY;
 }
 
-/* ---- sampling -------------------------------------------------------------------------------------- */
-
-static bool filters(const struct rlhf_sampling *s, size_t v)
+/* Softmax in fp32 as torch has it: e^(x - max) over the sum, both rounded. */
+static float normaliser(const float *weight, size_t v)
 {
-    return (s->top_k > 0 && s->top_k < v) || s->top_p < 1;
+    double sum = 0;
+
+    for (size_t i = 0; i < v; i++)
+        sum += (double)weight[i];
+    return (float)sum;
 }
 
+static float probability(const float *scores, uint32_t token, float most, float sum)
+{
+    float weight;
+
+    rlhf_vocab_weights_row(&scores[token], 1, 1, most, &weight);
+    return weight / sum;
+}
+
+/* As TopPLogitsWarper: in rising order, tokens go while their probabilities sum to at most 1 - p; the most likely
+ * always stay. Here from above, with a heap, since few stay: the sum up to a token is all less what is above it. */
+static void keep_top_p(float *scores, size_t v, double p, uint32_t keep, float most, float *scratch)
+{
+    const struct ranking r = { .scores = scores };
+    float sum, drop = (float)(1 - p);
+    double below = 0;
+    size_t n, kept = 0;
+
+    rlhf_vocab_weights_row(scores, v, 1, most, scratch);
+    sum = normaliser(scratch, v);
+    for (size_t i = 0; i < v; i++)
+        below += (double)(scratch[i] / sum);
+    n = heap_of(&r, v, (heap_index *)scratch);
+    while (n > 0 && (kept < keep || (float)below > drop)) {
+        below -= (double)probability(scores, pop((heap_index *)scratch, &n, &r), most, sum);
+        kept++;
+    }
+    remove_all((heap_index *)scratch, n, scores);
+}
+
+/* As MinPLogitsWarper. */
+static void keep_min_p(float *scores, size_t v, float p, uint32_t keep, float most, float *scratch)
+{
+    const struct ranking r = { .scores = scores };
+    float sum, least;
+    size_t n;
+
+    rlhf_vocab_weights_row(scores, v, 1, most, scratch);
+    sum = normaliser(scratch, v);
+    least = p * (1 / sum);
+    if (keep <= 1) {
+        for (size_t i = 0; i < v; i++)
+            if (scratch[i] / sum < least)
+                scores[i] = -INFINITY;
+        return;
+    }
+    n = heap_of(&r, v, (heap_index *)scratch);
+    for (size_t kept = 0; n > 0; kept++) {
+        if (kept >= keep && probability(scores, ((heap_index *)scratch)[0], most, sum) < least)
+            break;
+        pop((heap_index *)scratch, &n, &r);
+    }
+    remove_all((heap_index *)scratch, n, scores);
+}
+
+/* As TypicalLogitsWarper: the tokens whose surprise is nearest to the entropy, until they hold p; all that are as
+ * near as the last of them stay, too. */
+static void keep_typical(float *scores, size_t v, float p, uint32_t keep, float *scratch)
+{
+    struct ranking r = { .scores = scores, .typical = true };
+    heap_index *heap = (heap_index *)scratch;
+    double held = 0;
+    float sum, last;
+    size_t n, kept = 0;
+
+    rlhf_vocab_row(scores, v, 1, &r.most, &r.log_sum, &r.entropy);
+    rlhf_vocab_weights_row(scores, v, 1, r.most, scratch);
+    sum = normaliser(scratch, v);
+    n = heap_of(&r, v, heap);
+    do {
+        uint32_t token = pop(heap, &n, &r);
+
+        held += (double)probability(scores, token, r.most, sum);
+        last = distance(&r, token);
+        if ((float)held >= p) {
+            kept++;
+            break;
+        }
+        kept++;
+    } while (n > 0);
+    while (n > 0 && (kept < keep || distance(&r, heap[0]) <= last)) {
+        pop(heap, &n, &r);
+        kept++;
+    }
+    remove_all(heap, n, scores);
+}
+
+/* ---- sampling -------------------------------------------------------------------------------------- */
+
+/* scores may be the logits themselves. */
 static void filter(const float *logits, size_t v, const struct rlhf_sampling *s, size_t best, float *scores,
                    float *scratch)
 {
+    uint32_t keep = s->min_tokens_to_keep > 1 ? s->min_tokens_to_keep : 1;
+
     for (size_t i = 0; i < v; i++)
         scores[i] = logits[i] / s->temperature;
-    keep_top_k(scores, v, s->top_k, scratch);
+    if (s->top_k > 0)
+        keep_top_k(scores, v, s->top_k > keep ? s->top_k : keep, scratch);
     if (s->top_p < 1)
-        keep_top_p(scores, v, s->top_p, scores[best], scratch);
+        keep_top_p(scores, v, s->top_p, keep, scores[best], scratch);
+    if (s->min_p > 0)
+        keep_min_p(scores, v, s->min_p, keep, scores[best], scratch);
+    if (s->typical_p > 0 && s->typical_p < 1)
+        keep_typical(scores, v, s->typical_p, keep, scratch);
 }
 
-int rlhf_sampling_scores(const float *logits, size_t vocabulary, const struct rlhf_sampling *s, float *scores,
-                         float *scratch, struct rlhf_error *err)
+int rlhf_sampling_scores(const float *logits, size_t vocabulary, const struct rlhf_sampling *s,
+                         const struct rlhf_history *h, float *scores, float *scratch, struct rlhf_error *err)
 {
     size_t best;
 
-    if (check_logits(logits, vocabulary, &best, err) < 0)
+    if (check_logits(logits, vocabulary, &best, err) < 0
+        || (penalises(s) && penalise(logits, vocabulary, s, h, scores, &best, err) < 0))
         return -1;
     if (s->temperature > 0) {
-        filter(logits, vocabulary, s, best, scores, scratch);
+        filter(penalises(s) ? scores : logits, vocabulary, s, best, scores, scratch);
         return 0;
     }
     for (size_t i = 0; i < vocabulary; i++)
@@ -172,16 +393,16 @@ int rlhf_sampling_scores(const float *logits, size_t vocabulary, const struct rl
 }
 
 /* The token below which a share u of the probability lies, in order of ids. Sums are in double: their error
- * is far below the 2^-24 of a draw. weight [V] takes the unnormalised probabilities. */
+ * is far below the 2^-24 of a draw. weight [V] takes the unnormalised probabilities, by the exponential that the
+ * log-probs come from, whose bits are the same on every machine. */
 static size_t pick(const float *scores, size_t v, float temperature, float best, float u, float *weight)
 {
     double total = 0, sum = 0, wanted;
     size_t last = 0;
 
-    for (size_t i = 0; i < v; i++) {
-        weight[i] = expf((scores[i] - best) / temperature);
+    rlhf_vocab_weights_row(scores, v, temperature, best * (1.0F / temperature), weight);
+    for (size_t i = 0; i < v; i++)
         total += (double)weight[i];
-    }
     wanted = (double)u * total;
     for (size_t i = 0; i < v; i++) {
         if (weight[i] > 0)
@@ -193,34 +414,49 @@ static size_t pick(const float *scores, size_t v, float temperature, float best,
     return last;
 }
 
-int rlhf_sample(const float *logits, size_t vocabulary, const struct rlhf_sampling *s,
-                const struct rlhf_sample_key *key, uint32_t position, float *scratch, struct rlhf_sampled *out,
-                struct rlhf_error *err)
+static void draw(const float *logits, size_t v, const struct rlhf_sampling *s, const float *penalised, size_t best,
+                 float u, float *scratch, struct rlhf_sampled *out)
 {
-    size_t best, token;
-    float u;
+    float *scores = scratch, *rest = scratch + v, temperature = 1;
+    const float *from = scores;
 
-    if (check_logits(logits, vocabulary, &best, err) < 0)
+    if (penalised || removes(s)) {
+        filter(penalised ? penalised : logits, v, s, best, scores, rest);
+    } else {
+        from = logits;
+        temperature = s->temperature;
+    }
+    out->token = (int32_t)pick(from, v, temperature, from[best], u, rest);
+    out->logprob = rlhf_vocab_logprob_row(from, v, temperature, out->token);
+}
+
+int rlhf_sample_after(const float *logits, size_t vocabulary, const struct rlhf_sampling *s,
+                      const struct rlhf_history *h, const struct rlhf_sample_key *key, uint32_t position,
+                      float *scratch, struct rlhf_sampled *out, struct rlhf_error *err)
+{
+    size_t best;
+
+    if (check_logits(logits, vocabulary, &best, err) < 0
+        || (penalises(s) && penalise(logits, vocabulary, s, h, scratch, &best, err) < 0))
         return -1;
     if (s->temperature == 0) {
         out->token = (int32_t)best;
         out->logprob = 0;
-        out->logprob_raw = rlhf_vocab_logprob_row(logits, vocabulary, 1, out->token);
-        return 0;
-    }
-    u = rlhf_draw(key->seed, key->purpose, key->prompt, key->sample, position);
-    if (filters(s, vocabulary)) {
-        float *scores = scratch, *rest = scratch + vocabulary;
-
-        filter(logits, vocabulary, s, best, scores, rest);
-        token = pick(scores, vocabulary, 1, scores[best], u, rest);
-        out->logprob = rlhf_vocab_logprob_row(scores, vocabulary, 1, (int32_t)token);
     } else {
-        token = pick(logits, vocabulary, s->temperature, logits[best], u, scratch);
-        out->logprob = rlhf_vocab_logprob_row(logits, vocabulary, s->temperature, (int32_t)token);
+        draw(logits, vocabulary, s, penalises(s) ? scratch : NULL, best,
+             rlhf_draw(key->seed, key->purpose, key->prompt, key->sample, position), scratch, out);
+        if (s->temperature == 1 && rlhf_sampling_whole(s)) {
+            out->logprob_raw = out->logprob;
+            return 0;
+        }
     }
-    out->token = (int32_t)token;
-    out->logprob_raw = s->temperature == 1 && !filters(s, vocabulary)
-                           ? out->logprob : rlhf_vocab_logprob_row(logits, vocabulary, 1, (int32_t)token);
+    out->logprob_raw = rlhf_vocab_logprob_row(logits, vocabulary, 1, out->token);
     return 0;
+}
+
+int rlhf_sample(const float *logits, size_t vocabulary, const struct rlhf_sampling *s,
+                const struct rlhf_sample_key *key, uint32_t position, float *scratch, struct rlhf_sampled *out,
+                struct rlhf_error *err)
+{
+    return rlhf_sample_after(logits, vocabulary, s, NULL, key, position, scratch, out, err);
 }

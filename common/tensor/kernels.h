@@ -96,6 +96,8 @@ struct rlhf_kernels {
     /* Logits become the loss's derivative by them. target is an index into them, or anything outside. */
     void (*vocab_gradient)(float *logits, size_t count, float scale, float lse, float entropy, size_t target,
                            float d_logprob, float d_entropy);
+    /* weight[i] = e^(scale logits[i] - most), the product rounded as in vocab_chunk. */
+    void (*vocab_weights)(const float *logits, size_t count, float scale, float most, float *weight);
 
     void (*adamw)(const struct rlhf_adamw_factors *f, const float *grad, float *m, float *v, float *param,
                   size_t count);

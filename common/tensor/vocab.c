@@ -99,16 +99,28 @@ void rlhf_vocab_logprobs(const struct rlhf_packed *w, const float *hidden, const
     }
 }
 
-float rlhf_vocab_logprob_row(const float *logits, size_t v, float temperature, int32_t target)
+void rlhf_vocab_row(const float *logits, size_t v, float temperature, float *most, float *log_sum, float *entropy)
 {
-    float scale = 1.0f / temperature, most, log_sum;
+    float scale = 1.0f / temperature;
     size_t chunks = blocks(v, CHUNK);
     float *mst = rlhf_scratch(chunks * 3);
 
     for (size_t chunk = 0; chunk < chunks; chunk++)
         rlhf_kernels()->vocab_chunk(logits + chunk * CHUNK, least(v - chunk * CHUNK, CHUNK), scale, mst + 3 * chunk);
-    rlhf_kernels()->vocab_join(mst, chunks, &most, &log_sum, NULL);
-    return logprob_of(logits[target], scale, most, log_sum);
+    rlhf_kernels()->vocab_join(mst, chunks, most, log_sum, entropy);
+}
+
+float rlhf_vocab_logprob_row(const float *logits, size_t v, float temperature, int32_t target)
+{
+    float most, log_sum;
+
+    rlhf_vocab_row(logits, v, temperature, &most, &log_sum, NULL);
+    return logprob_of(logits[target], 1.0f / temperature, most, log_sum);
+}
+
+void rlhf_vocab_weights_row(const float *logits, size_t v, float temperature, float most, float *weight)
+{
+    rlhf_kernels()->vocab_weights(logits, v, 1.0f / temperature, most, weight);
 }
 
 /* ---- backward -------------------------------------------------------------------------------------- */

@@ -62,13 +62,13 @@ struct rlhf_sampling learner_sampling(const struct rlhf_run_sampling *s)
 {
     return (struct rlhf_sampling){.temperature = (float)s->temperature,
                                   .top_k = (uint32_t)s->top_k,
-                                  .top_p = (float)s->top_p,
+                                  .top_p = s->top_p,
                                   .max_new_tokens = (uint32_t)s->max_new_tokens};
 }
 
 bool learner_sampling_whole(const struct rlhf_sampling *s)
 {
-    return s->temperature > 0 && s->top_k == 0 && s->top_p >= 1;
+    return rlhf_sampling_whole(s);
 }
 
 int learner_generate(struct learner_work *w, const struct learner_generate_job *jobs, size_t count,

@@ -161,7 +161,7 @@ static error_t parse(int key, char *text, struct argp_state *state)
         g->sampling.top_k = (uint32_t)ctl_integer(state, "--top-k", text, 0, 1 << 30);
         break;
     case 'p':
-        g->sampling.top_p = (float)ctl_number(state, "--top-p", text, 1e-6, 1);
+        g->sampling.top_p = ctl_number(state, "--top-p", text, 1e-6, 1);
         break;
     case 's':
         g->seed = (uint64_t)ctl_integer(state, "--seed", text, 0, INT64_MAX);

@@ -25,6 +25,7 @@ const struct rlhf_kernels KERNEL(table) = {
     ROW(vocab_chunk),
     ROW(vocab_join),
     ROW(vocab_gradient),
+    ROW(vocab_weights),
     ROW(adamw),
     ROW(sum_squares),
 };

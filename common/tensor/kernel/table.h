@@ -31,6 +31,7 @@ void KERNEL(vocab_gradient)(float *logits, size_t c, float scale, float lse, flo
                             float d_logprob, float d_entropy);
 void KERNEL(adamw)(const struct rlhf_adamw_factors *f, const float *grad, float *m, float *v, float *param,
                    size_t c);
+void KERNEL(vocab_weights)(const float *logits, size_t c, float scale, float most, float *weight);
 double KERNEL(sum_squares)(const float *x, size_t count);
 
 #endif

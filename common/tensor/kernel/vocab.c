@@ -30,6 +30,16 @@ void KERNEL(vocab_chunk)(const float *logits, size_t c, float scale, float mst[3
     mst[2] = v16_sum(t);
 }
 
+void KERNEL(vocab_weights)(const float *logits, size_t c, float scale, float most, float *weight)
+{
+    v16 by = v16_set(scale), top = v16_set(most);
+
+    FOR_LANES(c)
+    {
+        STORE(weight, v16_exp(v16_sub(v16_mul(LOAD(logits), by), top)));
+    }
+}
+
 /* Moving a chunk's maximum by δ = m - max multiplies its sums by e^δ and adds δ·s to t first. */
 void KERNEL(vocab_join)(const float *mst, size_t chunks, float *most, float *log_sum, float *entropy)
 {

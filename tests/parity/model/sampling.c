@@ -1,32 +1,19 @@
 /* sampling.c - the filters of transformers, over the cases of a folder of fixtures ($RLHF_FIXTURES/sampling, or
- * $RLHF_SHARED/fixtures/sampling). Cases with settings that are not built are named and counted as skipped.
- * The kept set must be exact, probabilities within 1e-5. */
+ * $RLHF_SHARED/fixtures/sampling). The kept set must be exact, probabilities within 1e-5. */
 #include "fixture.h"
-#include "model/sampler.h"
+#include "model/generation.h"
 
 static char folder[PATH_MAX];
 static struct golden golden;
 
-/* False when the case has a setting that is not built; *missing names it. */
-static bool settings_of(const json_t *params, struct rlhf_sampling *s, const char **missing)
+/* A case's parameters, which are those of `rlhfctl sample probs`. */
+static void settings_of(const json_t *params, struct rlhf_generation *g, int64_t *prompt_length)
 {
-    const char *key;
-    json_t *value;
+    char *text = json_dumps(params, 0);
+    struct rlhf_error err = { 0 };
 
-    *s = (struct rlhf_sampling){ .temperature = 1, .top_p = 1, .max_new_tokens = 1 };
-    json_object_foreach((json_t *)params, key, value) {
-        if (strcmp(key, "temperature") == 0) {
-            s->temperature = (float)json_number_value(value);
-        } else if (strcmp(key, "top_k") == 0) {
-            s->top_k = (uint32_t)json_integer_value(value);
-        } else if (strcmp(key, "top_p") == 0) {
-            s->top_p = (float)json_number_value(value);
-        } else {
-            *missing = key;
-            return false;
-        }
-    }
-    return true;
+    expect_ok(rlhf_generation_params(g, prompt_length, text, strlen(text), &err), err);
+    free(text);
 }
 
 static float *floats_of(const char *name, size_t *rows, size_t *v)
@@ -44,12 +31,12 @@ static float *floats_of(const char *name, size_t *rows, size_t *v)
 }
 
 static void check_row(size_t index, const float *logits, const float *scores, const float *probabilities, size_t v,
-                      const struct rlhf_sampling *s)
+                      const struct rlhf_sampling *s, const struct rlhf_history *h)
 {
     float *is = calloc(v, sizeof *is), *scratch = calloc(2 * v, sizeof *scratch);
     struct rlhf_error err = { 0 };
 
-    expect_ok(rlhf_sampling_scores(logits, v, s, is, scratch, &err), err);
+    expect_ok(rlhf_sampling_scores(logits, v, s, h, is, scratch, &err), err);
     for (size_t i = 0; i < v; i++) {
         ck_assert_msg((is[i] == -INFINITY) == (scores[i] == -INFINITY), "case %zu: token %zu is %s", index, i,
                       is[i] == -INFINITY ? "removed" : "kept");
@@ -64,9 +51,10 @@ static void check_row(size_t index, const float *logits, const float *scores, co
         const struct rlhf_sample_key key = { 1, RLHF_PURPOSE_SAMPLE, 0, 0 };
         struct rlhf_sampled out;
 
-        expect_ok(rlhf_sample(logits, v, s, &key, draw, scratch, &out, &err), err);
+        expect_ok(rlhf_sample_after(logits, v, s, h, &key, draw, scratch, &out, &err), err);
         ck_assert_msg(scores[out.token] > -INFINITY, "case %zu: a removed token was drawn", index);
         ck_assert(fabs(exp((double)out.logprob) - (double)probabilities[out.token]) <= 1e-5);
+        ck_assert(out.logprob_raw == rlhf_vocab_logprob_row(logits, v, 1, out.token));
     }
     free(is);
     free(scratch);
@@ -75,35 +63,42 @@ static void check_row(size_t index, const float *logits, const float *scores, co
 START_TEST(filtered_probabilities_are_those_of_transformers)
 {
     json_t *cases = json_at(folder, "cases.json"), *one;
-    size_t index, computed = 0;
+    size_t index;
 
     snprintf(golden.path, sizeof golden.path, "%s/expected.safetensors", folder);
     open_golden(&golden);
     json_array_foreach(cases, index, one) {
-        const char *missing;
-        struct rlhf_sampling s;
-        size_t rows, v, number = (size_t)json_integer_value(json_object_get(one, "case"));
+        struct rlhf_generation g;
+        int64_t prompt_length;
+        const struct rlhf_safetensor *ids = expected(&golden, "", "input_ids");
+        size_t rows, v, width = ids->shape[1], number = (size_t)json_integer_value(json_object_get(one, "case"));
         float *logits, *scores, *probabilities;
         char name[40];
 
-        if (!settings_of(json_object_get(one, "params"), &s, &missing)) {
-            printf("skipped case %zu: no %s\n", number, missing);
-            continue;
-        }
-        computed++;
+        settings_of(json_object_get(one, "params"), &g, &prompt_length);
         logits = floats_of(json_string_value(json_object_get(one, "logits")), &rows, &v);
         snprintf(name, sizeof name, "case%zu.scores", number);
         scores = floats_of(name, &rows, &v);
         snprintf(name, sizeof name, "case%zu.probs", number);
         probabilities = floats_of(name, &rows, &v);
-        for (size_t b = 0; b < rows; b++)
-            check_row(number, logits + b * v, scores + b * v, probabilities + b * v, v, &s);
+        for (size_t b = 0; b < rows; b++) {
+            int32_t *before = calloc(width, sizeof *before);
+            struct rlhf_history h = { .prompt = before, .ends = g.ends, .end_count = g.end_count };
+
+            for (size_t i = 0; i < width; i++)
+                before[i] = (int32_t)i64(ids, b * width + i);
+            h.prompt_count = prompt_length >= 0 ? (size_t)prompt_length : width;
+            h.completion = before + h.prompt_count;
+            h.completion_count = width - h.prompt_count;
+            check_row(number, logits + b * v, scores + b * v, probabilities + b * v, v, &g.sampling, &h);
+            free(before);
+        }
         free(logits);
         free(scores);
         free(probabilities);
     }
-    printf("%zu cases computed, %zu skipped\n", computed, json_array_size(cases) - computed);
-    ck_assert_uint_gt(computed, 0);
+    printf("%zu cases\n", json_array_size(cases));
+    ck_assert_uint_gt(json_array_size(cases), 0);
     json_decref(cases);
     close_golden(&golden);
 }

@@ -90,11 +90,11 @@ START_TEST(filters_keep_what_their_definitions_keep)
         random_logits(logits, v, round);
         if (v == 1)
             logits[0] = 0;
-        expect_ok(rlhf_sampling_scores(logits, v, &s, scores, scratch, &err), err);
+        expect_ok(rlhf_sampling_scores(logits, v, &s, NULL, scores, scratch, &err), err);
         plain_filter(logits, v, &s, wanted);
         for (size_t i = 0; i < v; i++)
             ck_assert_msg(scores[i] == wanted[i], "round %u (k %u, p %g), score %zu: %g, not %g", round, s.top_k,
-                          (double)s.top_p, i, (double)scores[i], (double)wanted[i]);
+                          s.top_p, i, (double)scores[i], (double)wanted[i]);
     }
 }
 END_TEST
@@ -109,7 +109,7 @@ static void expect_distribution(const float *logits, size_t v, const struct rlhf
     double total = 0, chi = 0, counts[16] = { 0 };
     struct rlhf_error err = { 0 };
 
-    expect_ok(rlhf_sampling_scores(logits, v, s, scores, scratch, &err), err);
+    expect_ok(rlhf_sampling_scores(logits, v, s, NULL, scores, scratch, &err), err);
     for (size_t i = 0; i < v; i++)
         total += exp((double)scores[i]);
     for (uint32_t i = 0; i < DRAWS; i++) {
