@@ -12,7 +12,8 @@
 
 #include "tensor/ops.h"
 
-/* Weights and keys lie in panels of 16 columns, [panel][k][16]. */
+/* Weights and keys lie in panels of 16 columns, [panel][k][16]; weights in halves [panel][k/2][16] words, the even step of
+ * k in the low half. */
 enum { RLHF_LANES = 16 };
 /* Rows of queries whose scores are held at once. */
 enum { RLHF_ATTENTION_ROWS = 28 };
@@ -65,8 +66,14 @@ struct rlhf_kernels {
 
     void (*tiles)(const struct rlhf_operands *o, size_t m, size_t cols, size_t k);
     void (*tiles_columns)(const struct rlhf_operands *o, size_t m, size_t cols, size_t k);
+    void (*tiles_halves)(const struct rlhf_operands *o, size_t m, size_t cols, size_t k); /* b_stride is of two steps */
     /* to[j][i] = from[i][j] for 16 rows i (zeros past `rows`) and cols columns j: one panel of [cols][16]. */
     void (*transpose_panel)(const float *from, size_t stride, size_t rows, size_t cols, float *to);
+    void (*widen_bf16)(const void *from, size_t count, float *to);
+    void (*widen_f16)(const void *from, size_t count, float *to);
+    bool (*all_finite)(const float *x, size_t count);
+    /* [k][16] floats as [ceil(k/2)][16] words of halves. False when one is too large. */
+    bool (*halve)(const float *from, size_t k, float *to);
 
     void (*layernorm)(const float *x, const float *gain, const float *shift, float epsilon, size_t t, size_t c,
                       float *y, float *mean, float *rstd);
@@ -105,6 +112,11 @@ struct rlhf_kernels {
 };
 
 extern const struct rlhf_kernels rlhf_generic_table, rlhf_avx2_table, rlhf_avx512_table;
+
+/* From where the micro-kernel reads w: o->b at column col (of a panel's first) and step `from` of k (even). */
+void rlhf_operands_weight(struct rlhf_operands *o, const struct rlhf_packed *w, size_t col, size_t from);
+/* The micro-kernel over those. */
+void rlhf_tiles(const struct rlhf_packed *w, const struct rlhf_operands *o, size_t m, size_t cols, size_t k);
 
 /* The chosen set. Before rlhf_tensor_start() the one that cpuid suggests. */
 const struct rlhf_kernels *rlhf_kernels(void);

@@ -19,17 +19,40 @@
 #include "base/error.h"
 #include "base/pool.h"
 
+/* ---- numbers as files store them -------------------------------------------------------------------- */
+
+enum rlhf_number { RLHF_NUMBER_F32, RLHF_NUMBER_BF16, RLHF_NUMBER_F16 };
+static inline size_t rlhf_number_size(enum rlhf_number n) { return n == RLHF_NUMBER_F32 ? 4 : 2; }
+
+/* Exactly to fp32. from may be of any alignment. */
+void rlhf_widen(enum rlhf_number number, const void *from, size_t count, float *to);
+/* Rounded to nearest, ties to even. Returns how many could be written before one that is not finite or too large for the
+ * number: count when all were. */
+size_t rlhf_narrow(enum rlhf_number number, const float *from, size_t count, void *to);
+bool rlhf_weights_finite(const float *x, size_t count);
+
 /* ---- products -------------------------------------------------------------------------------------- */
 
-/* Weights laid out for the micro-kernel: panels of output columns, K innermost order fixed. */
+/* Weights laid out for the micro-kernel: panels of output columns, K innermost order fixed. Halves are bfloat16, two steps of
+ * K in a word of panels: half the memory to read, and the bits that the same weights in fp32 give. */
 struct rlhf_packed {
     float *panels;
     size_t n, k;
+    bool halves;
 };
 /* w is [n, k] (transposed = false: torch Linear) or [k, n] (transposed = true: GPT-2's Conv1D, or the same
  * Linear weight for the backward product). Reuses p's memory when the shape is the same. */
 int rlhf_pack(struct rlhf_packed *p, const float *w, size_t n, size_t k, bool transposed,
               struct rlhf_pool *pool, struct rlhf_error *err);
+/* The same for a weight that is never trained and lies in pieces: those matrices one below another, as files store them.
+ * With halves they are rounded to bfloat16. RLHF_CORRUPT when a weight is not finite (or, with halves, too large). */
+struct rlhf_piece {
+    const void *data; /* of any alignment */
+    enum rlhf_number number;
+    size_t rows;
+};
+int rlhf_pack_pieces(struct rlhf_packed *p, const struct rlhf_piece *pieces, size_t count, size_t n, size_t k,
+                     bool transposed, bool halves, struct rlhf_pool *pool, struct rlhf_error *err);
 void rlhf_packed_free(struct rlhf_packed *p);
 
 /* y[m, n] = x[m, k] · w + bias (bias may be NULL), or y += with accumulate. Rows of x are x_stride floats

@@ -10,7 +10,7 @@
 
 enum {
     BLOCK_ROWS = 112,  /* rows of x a task takes: 8 micro-kernels of 14                              */
-    BLOCK_K = 256,     /* steps of k between two visits to y: two panels of them fill a third of L1   */
+    BLOCK_K = 256,     /* steps of k (even) between two visits to y: two panels of them fill a third of L1   */
     BLOCK_N = 512,     /* columns of y between two visits to a row of x: their panels fit L2           */
     TILES_A_BLOCK = 16, /* micro-kernels' rows of a weight's gradient a task takes, 224 with AVX-512     */
     BLOCK_COLS = 256,  /* and its columns                                                            */
@@ -27,58 +27,6 @@ static size_t least(size_t a, size_t b)
 static size_t blocks(size_t count, size_t block)
 {
     return (count + block - 1) / block;
-}
-
-/* ---- packing --------------------------------------------------------------------------------------- */
-
-struct packing {
-    const float *w;
-    size_t n, k;
-    bool transposed;
-    float *panels;
-};
-
-static void pack_panel(void *ctx, size_t panel)
-{
-    const struct packing *p = ctx;
-    size_t from = panel * RLHF_LANES, width = least(p->n - from, RLHF_LANES);
-    float *to = p->panels + from * p->k;
-
-    if (!p->transposed) {
-        rlhf_kernels()->transpose_panel(p->w + from * p->k, p->k, width, p->k, to);
-        return;
-    }
-    for (size_t l = 0; l < p->k; l++, to += RLHF_LANES) {
-        memcpy(to, p->w + l * p->n + from, width * sizeof *to);
-        memset(to + width, 0, (RLHF_LANES - width) * sizeof *to);
-    }
-}
-
-int rlhf_pack(struct rlhf_packed *p, const float *w, size_t n, size_t k, bool transposed,
-              struct rlhf_pool *pool, struct rlhf_error *err)
-{
-    size_t panels = blocks(n, RLHF_LANES), size;
-
-    if (!p->panels || p->n != n || p->k != k) {
-        if (!rlhf_mul_size(panels * RLHF_LANES, k, &size))
-            return rlhf_fail(err, RLHF_FULL, "a weight of %zu x %zu is too large to pack", n, k);
-        float *memory = rlhf_aligned_new(size ? size : 1, sizeof *memory, err);
-        if (!memory)
-            return -1;
-        free(p->panels);
-        *p = (struct rlhf_packed){ .panels = memory, .n = n, .k = k };
-    }
-    struct packing job = { w, n, k, transposed, p->panels };
-    if (n * k < LEAST_WORK / 8)
-        pool = NULL;
-    rlhf_pool_for(pool, panels, pack_panel, &job);
-    return 0;
-}
-
-void rlhf_packed_free(struct rlhf_packed *p)
-{
-    free(p->panels);
-    *p = (struct rlhf_packed){ 0 };
 }
 
 /* ---- y = x·w --------------------------------------------------------------------------------------- */
@@ -99,7 +47,6 @@ static void linear_part(void *ctx, size_t index)
     size_t m = least(l->m - row, l->rows), n = least(l->w->n - col, l->cols), k = l->w->k, from = 0;
     struct rlhf_operands o = {
         .a = l->x + row * l->x_stride, .a_stride = l->x_stride,
-        .b = l->w->panels + col * k, .b_stride = RLHF_LANES, .panel_size = k * RLHF_LANES,
         .y = l->y + row * l->y_stride + col, .y_stride = l->y_stride,
     };
 
@@ -115,14 +62,13 @@ static void linear_part(void *ctx, size_t index)
         size_t step = least(k - from, BLOCK_K);
         for (size_t at = 0; at < n; at += BLOCK_N) {
             struct rlhf_operands part = o;
-            part.b += at * k;
+            rlhf_operands_weight(&part, l->w, col + at, from);
             part.start = o.start ? o.start + at : NULL;
             part.y += at;
-            rlhf_kernels()->tiles(&part, m, least(n - at, BLOCK_N), step);
+            rlhf_tiles(l->w, &part, m, least(n - at, BLOCK_N), step);
         }
         from += step;
         o.a += step;
-        o.b += step * RLHF_LANES;
         o.start = o.y;
         o.start_stride = o.y_stride;
     } while (from < k);

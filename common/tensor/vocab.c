@@ -37,15 +37,14 @@ struct vocab {
 static void product(const struct rlhf_packed *w, const float *x, size_t x_stride, size_t m, size_t col, size_t cols,
                     size_t from, size_t to, const float *start, float *y, size_t y_stride)
 {
-    struct rlhf_operands o = { .a = x, .a_stride = x_stride, .b = w->panels + col * w->k + from * RLHF_LANES,
-                               .b_stride = RLHF_LANES, .panel_size = w->k * RLHF_LANES, .start = start,
-                               .start_stride = y_stride, .y = y, .y_stride = y_stride };
+    struct rlhf_operands o = { .a = x, .a_stride = x_stride, .start = start, .start_stride = y_stride, .y = y,
+                               .y_stride = y_stride };
     do {
         size_t step = least(to - from, BLOCK_K);
-        rlhf_kernels()->tiles(&o, m, cols, step);
+        rlhf_operands_weight(&o, w, col, from);
+        rlhf_tiles(w, &o, m, cols, step);
         from += step;
         o.a += step;
-        o.b += step * RLHF_LANES;
         o.start = y;
     } while (from < to);
 }

@@ -47,6 +47,15 @@ INLINE v16 v16_power_of_two(v16 magic, int bias)
     __m512i bits = _mm512_slli_epi32(_mm512_castps_si512(magic), 23);
     return _mm512_castsi512_ps(_mm512_add_epi32(bits, _mm512_set1_epi32(bias << 23)));
 }
+/* Sixteen words, each of two bfloat16: the low ones, the high ones. */
+INLINE v16 v16_even(const float *words)
+{
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_loadu_si512(words), 16));
+}
+INLINE v16 v16_odd(const float *words)
+{
+    return _mm512_castsi512_ps(_mm512_and_si512(_mm512_loadu_si512(words), _mm512_set1_epi32(-65536)));
+}
 INLINE void v16_halves(v16 a, __m256 *low, __m256 *high)
 {
     *low = _mm512_castps512_ps256(a);
@@ -103,6 +112,14 @@ INLINE v16 v16_power_of_two(v16 magic, int bias)
 {
     EACH(_mm256_castsi256_ps(_mm256_add_epi32(_mm256_slli_epi32(_mm256_castps_si256(magic.h[i]), 23),
                                               _mm256_set1_epi32(bias << 23))));
+}
+INLINE v16 v16_even(const float *words)
+{
+    EACH(_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_loadu_si256((const __m256i *)(const void *)(words + 8 * i)), 16)));
+}
+INLINE v16 v16_odd(const float *words)
+{
+    EACH(_mm256_and_ps(_mm256_loadu_ps(words + 8 * i), _mm256_castsi256_ps(_mm256_set1_epi32(-65536))));
 }
 INLINE void v16_halves(v16 a, __m256 *low, __m256 *high)
 {
@@ -183,6 +200,11 @@ INLINE v16 v16_if_less(v16 a, v16 b, v16 yes, v16 no) { EACH(v4_pick(a.q[i] < b.
 INLINE v16 v16_power_of_two(v16 magic, int bias)
 {
     EACH((v4)(((i4)magic.q[i] << 23) + (i4){ bias << 23, bias << 23, bias << 23, bias << 23 }));
+}
+INLINE v16 v16_even(const float *words) { EACH((v4)((i4)v4_load(words + 4 * i) << 16)); }
+INLINE v16 v16_odd(const float *words)
+{
+    EACH((v4)((i4)v4_load(words + 4 * i) & (i4){ -65536, -65536, -65536, -65536 }));
 }
 #undef EACH
 

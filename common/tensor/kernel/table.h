@@ -7,6 +7,11 @@
 
 void KERNEL(tiles)(const struct rlhf_operands *o, size_t m, size_t cols, size_t k);
 void KERNEL(tiles_columns)(const struct rlhf_operands *o, size_t m, size_t cols, size_t k);
+void KERNEL(tiles_halves)(const struct rlhf_operands *o, size_t m, size_t cols, size_t k);
+void KERNEL(widen_bf16)(const void *from, size_t count, float *to);
+void KERNEL(widen_f16)(const void *from, size_t count, float *to);
+bool KERNEL(all_finite)(const float *x, size_t count);
+bool KERNEL(halve)(const float *from, size_t k, float *to);
 void KERNEL(transpose_panel)(const float *from, size_t stride, size_t rows, size_t cols, float *to);
 void KERNEL(layernorm)(const float *x, const float *gain, const float *shift, float epsilon, size_t t, size_t c,
                        float *y, float *mean, float *rstd);

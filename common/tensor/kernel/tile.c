@@ -26,22 +26,27 @@ enum { ACCUMULATORS = 3, MOST_PANELS = 2, MOST_ROWS = KERNEL_ROWS };
 #define TILES(X) X(1, 1) X(2, 1) X(3, 1) X(1, 2)
 #endif
 
+/* How a and b lie: as kernels.h says of tiles, tiles_columns and tiles_halves. */
+enum { ROWS, COLUMNS, HALVES };
+
 /* One step of k. Rows lie at three a pointer, so that fourteen of them need five pointers and one stride. */
-INLINE void step(const int rows, const int panels, const int columns, v16 acc[MOST_ROWS][MOST_PANELS],
+INLINE void step(const int rows, const int panels, const int kind, v16 acc[MOST_ROWS][MOST_PANELS],
                  const float *const row[5], size_t a_stride, const float *b, size_t panel_size, int k)
 {
     v16 w[MOST_PANELS];
 
     UNROLL for (int v = 0; v < panels; v++)
-        w[v] = v16_load(b + (size_t)v * panel_size);
+        w[v] = kind != HALVES ? v16_load(b + (size_t)v * panel_size)
+               : k % 2        ? v16_odd(b + (size_t)v * panel_size)
+                              : v16_even(b + (size_t)v * panel_size);
     UNROLL for (int r = 0; r < rows; r++) {
-        v16 x = v16_set(columns ? row[0][r] : row[r / 3][(size_t)(r % 3) * a_stride + (size_t)k]);
+        v16 x = v16_set(kind == COLUMNS ? row[0][r] : row[r / 3][(size_t)(r % 3) * a_stride + (size_t)k]);
         UNROLL for (int v = 0; v < panels; v++)
             acc[r][v] = v16_fma(x, w[v], acc[r][v]);
     }
 }
 
-INLINE void tile(const int rows, const int panels, const int columns, const struct rlhf_operands *o, size_t k)
+INLINE void tile(const int rows, const int panels, const int kind, const struct rlhf_operands *o, size_t k)
 {
     v16 acc[MOST_ROWS][MOST_PANELS];
     const float *b = o->b, *row[5];
@@ -51,22 +56,29 @@ INLINE void tile(const int rows, const int panels, const int columns, const stru
         UNROLL for (int v = 0; v < panels; v++)
             acc[r][v] = v16_load(o->start + (size_t)r * o->start_stride + 16 * v);
     UNROLL for (int i = 0; i < 5; i++)
-        row[i] = columns || 3 * i >= rows ? o->a : o->a + (size_t)(3 * i) * a_stride;
-    if (columns) {
+        row[i] = kind == COLUMNS || 3 * i >= rows ? o->a : o->a + (size_t)(3 * i) * a_stride;
+    if (kind == COLUMNS) {
         for (; k > 0; k--, b += b_stride, row[0] += a_stride)
-            step(rows, panels, columns, acc, row, a_stride, b, panel_size, 0);
+            step(rows, panels, kind, acc, row, a_stride, b, panel_size, 0);
     } else {
         for (; k >= 4; k -= 4) {
-            UNROLL for (int i = 0; i < 4; i++, b += b_stride)
-                step(rows, panels, columns, acc, row, a_stride, b, panel_size, i);
+            UNROLL for (int i = 0; i < 4; i++) {
+                step(rows, panels, kind, acc, row, a_stride, b, panel_size, i);
+                b += kind != HALVES || i % 2 ? b_stride : 0;
+            }
             UNROLL for (int i = 0; i < 5; i++)
                 row[i] += 4;
         }
-        for (; k > 0; k--, b += b_stride) {
-            step(rows, panels, columns, acc, row, a_stride, b, panel_size, 0);
+        for (; k >= 2; k -= 2) {
+            UNROLL for (int i = 0; i < 2; i++) {
+                step(rows, panels, kind, acc, row, a_stride, b, panel_size, i);
+                b += kind != HALVES || i % 2 ? b_stride : 0;
+            }
             UNROLL for (int i = 0; i < 5; i++)
-                row[i]++;
+                row[i] += 2;
         }
+        if (k > 0)
+            step(rows, panels, kind, acc, row, a_stride, b, panel_size, 0);
     }
     UNROLL for (int r = 0; r < rows; r++)
         UNROLL for (int v = 0; v < panels; v++)
@@ -78,18 +90,24 @@ typedef void tile_fn(const struct rlhf_operands *o, size_t k);
 #define DEFINE(rows, panels) \
     static void tile_##rows##_##panels(const struct rlhf_operands *o, size_t k) \
     { \
-        tile(rows, panels, 0, o, k); \
+        tile(rows, panels, ROWS, o, k); \
     } \
     static void columns_##rows##_##panels(const struct rlhf_operands *o, size_t k) \
     { \
-        tile(rows, panels, 1, o, k); \
+        tile(rows, panels, COLUMNS, o, k); \
+    } \
+    static void halves_##rows##_##panels(const struct rlhf_operands *o, size_t k) \
+    { \
+        tile(rows, panels, HALVES, o, k); \
     }
 #define BY_ROWS(rows, panels) [panels][rows] = tile_##rows##_##panels,
 #define BY_COLUMNS(rows, panels) [panels][rows] = columns_##rows##_##panels,
+#define BY_HALVES(rows, panels) [panels][rows] = halves_##rows##_##panels,
 
 TILES(DEFINE)
 static tile_fn *const tile_by_rows[MOST_PANELS + 1][MOST_ROWS + 1] = { TILES(BY_ROWS) };
 static tile_fn *const tile_by_columns[MOST_PANELS + 1][MOST_ROWS + 1] = { TILES(BY_COLUMNS) };
+static tile_fn *const tile_by_halves[MOST_PANELS + 1][MOST_ROWS + 1] = { TILES(BY_HALVES) };
 
 static const float zeros[16 * MOST_PANELS];
 
@@ -155,6 +173,11 @@ void KERNEL(tiles)(const struct rlhf_operands *o, size_t m, size_t cols, size_t 
 void KERNEL(tiles_columns)(const struct rlhf_operands *o, size_t m, size_t cols, size_t k)
 {
     cut(tile_by_columns, 1, o, m, cols, k);
+}
+
+void KERNEL(tiles_halves)(const struct rlhf_operands *o, size_t m, size_t cols, size_t k)
+{
+    cut(tile_by_halves, o->a_stride, o, m, cols, k);
 }
 
 /* 4 by 4 at a time, with shuffles that every processor has. */

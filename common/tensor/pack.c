@@ -1,0 +1,189 @@
+/* pack.c - weights into the panels that the micro-kernel reads. */
+#include "tensor/ops.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "tensor/kernels.h"
+
+enum {
+    LEAST_WEIGHTS = 1 << 16, /* worth a second thread: about 20 us */
+    CHUNK_K = 256,           /* steps of k (even) converted at once: a panel of them fits L1 */
+    GROUP = 8,               /* panels a task fills from rows across them, so that it reads whole lines */
+};
+
+static size_t least(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+static size_t blocks(size_t count, size_t block)
+{
+    return (count + block - 1) / block;
+}
+
+/* Words of one panel. */
+static size_t panel_size(const struct rlhf_packed *p)
+{
+    return (p->halves ? blocks(p->k, 2) : p->k) * RLHF_LANES;
+}
+
+static int make_room(struct rlhf_packed *p, size_t n, size_t k, bool halves, struct rlhf_error *err)
+{
+    const struct rlhf_packed wanted = { .n = n, .k = k, .halves = halves };
+    size_t size;
+    float *memory;
+
+    if (p->panels && p->n == n && p->k == k && p->halves == halves)
+        return 0;
+    if (!rlhf_mul_size(blocks(n, RLHF_LANES), panel_size(&wanted), &size))
+        return rlhf_fail(err, RLHF_FULL, "a weight of %zu x %zu is too large to pack", n, k);
+    if (!(memory = rlhf_aligned_new(size ? size : 1, sizeof *memory, err)))
+        return -1;
+    free(p->panels);
+    *p = wanted;
+    p->panels = memory;
+    return 0;
+}
+
+void rlhf_packed_free(struct rlhf_packed *p)
+{
+    free(p->panels);
+    *p = (struct rlhf_packed){ 0 };
+}
+
+void rlhf_operands_weight(struct rlhf_operands *o, const struct rlhf_packed *w, size_t col, size_t from)
+{
+    o->panel_size = panel_size(w);
+    o->b = w->panels + col / RLHF_LANES * o->panel_size + (w->halves ? from / 2 : from) * RLHF_LANES;
+    o->b_stride = RLHF_LANES;
+}
+
+void rlhf_tiles(const struct rlhf_packed *w, const struct rlhf_operands *o, size_t m, size_t cols, size_t k)
+{
+    (w->halves ? rlhf_kernels()->tiles_halves : rlhf_kernels()->tiles)(o, m, cols, k);
+}
+
+/* ---- one matrix of floats: training's, packed after every step -------------------------------------- */
+
+struct packing {
+    const float *w;
+    size_t n, k;
+    bool transposed;
+    float *panels;
+};
+
+static void pack_panel(void *ctx, size_t panel)
+{
+    const struct packing *p = ctx;
+    size_t from = panel * RLHF_LANES, width = least(p->n - from, RLHF_LANES);
+    float *to = p->panels + from * p->k;
+
+    if (!p->transposed) {
+        rlhf_kernels()->transpose_panel(p->w + from * p->k, p->k, width, p->k, to);
+        return;
+    }
+    for (size_t l = 0; l < p->k; l++, to += RLHF_LANES) {
+        memcpy(to, p->w + l * p->n + from, width * sizeof *to);
+        memset(to + width, 0, (RLHF_LANES - width) * sizeof *to);
+    }
+}
+
+int rlhf_pack(struct rlhf_packed *p, const float *w, size_t n, size_t k, bool transposed,
+              struct rlhf_pool *pool, struct rlhf_error *err)
+{
+    if (make_room(p, n, k, false, err) < 0)
+        return -1;
+    struct packing job = { w, n, k, transposed, p->panels };
+    rlhf_pool_for(n * k < LEAST_WEIGHTS ? NULL : pool, blocks(n, RLHF_LANES), pack_panel, &job);
+    return 0;
+}
+
+/* ---- pieces of files -------------------------------------------------------------------------------- */
+
+struct pieces {
+    const struct rlhf_piece *pieces;
+    size_t count, group; /* panels a task */
+    bool transposed;
+    struct rlhf_packed *p;
+    atomic_bool bad;
+};
+
+/* `count` floats of the pieces' row `row`, which is `width` wide, from its element `from` on. */
+static void read_row(struct pieces *job, size_t row, size_t width, size_t from, size_t count, float *to)
+{
+    const struct rlhf_piece *piece = job->pieces;
+
+    while (row >= piece->rows)
+        row -= piece++->rows;
+    rlhf_widen(piece->number, (const char *)piece->data + (row * width + from) * rlhf_number_size(piece->number), count,
+               to);
+    if (!rlhf_weights_finite(to, count))
+        atomic_store_explicit(&job->bad, true, memory_order_relaxed);
+}
+
+/* Steps from .. from + steps of k of one panel, out of rows that lie along it. */
+static void chunk_along(struct pieces *job, size_t col, size_t from, size_t steps, float *rows, float *to)
+{
+    size_t width = least(job->p->n - col, RLHF_LANES);
+
+    for (size_t i = 0; i < width; i++)
+        read_row(job, col + i, job->p->k, from, steps, rows + i * CHUNK_K);
+    rlhf_kernels()->transpose_panel(rows, CHUNK_K, width, steps, to);
+}
+
+/* The same of `group` panels that lie `stride` floats apart, out of rows across them. */
+static void chunk_across(struct pieces *job, size_t col, size_t from, size_t steps, float *to, size_t stride)
+{
+    size_t width = least(job->p->n - col, job->group * RLHF_LANES);
+    float row[GROUP * RLHF_LANES] = { 0 };
+
+    for (size_t l = 0; l < steps; l++) {
+        read_row(job, from + l, job->p->n, col, width, row);
+        for (size_t i = 0; i * RLHF_LANES < width; i++)
+            memcpy(to + i * stride + l * RLHF_LANES, row + i * RLHF_LANES, RLHF_LANES * sizeof *to);
+    }
+}
+
+static void pack_pieces_part(void *ctx, size_t index)
+{
+    struct pieces *job = ctx;
+    const struct rlhf_packed *p = job->p;
+    size_t col = index * job->group * RLHF_LANES, panels = least(blocks(p->n - col, RLHF_LANES), job->group);
+    float *rows = rlhf_scratch((GROUP + 1) * CHUNK_K * RLHF_LANES), *chunk = rows + CHUNK_K * RLHF_LANES;
+
+    for (size_t from = 0, steps; from < p->k; from += steps) {
+        struct rlhf_operands at;
+        float *to, *floats;
+        size_t stride;
+
+        steps = least(p->k - from, CHUNK_K);
+        rlhf_operands_weight(&at, p, col, from);
+        to = p->panels + (at.b - p->panels);
+        floats = p->halves ? chunk : to;
+        stride = p->halves ? CHUNK_K * RLHF_LANES : at.panel_size;
+        if (job->transposed)
+            chunk_across(job, col, from, steps, floats, stride);
+        else
+            chunk_along(job, col, from, steps, rows, floats);
+        for (size_t i = 0; p->halves && i < panels; i++)
+            if (!rlhf_kernels()->halve(floats + i * stride, steps, to + i * at.panel_size))
+                atomic_store_explicit(&job->bad, true, memory_order_relaxed);
+    }
+}
+
+int rlhf_pack_pieces(struct rlhf_packed *p, const struct rlhf_piece *pieces, size_t count, size_t n, size_t k,
+                     bool transposed, bool halves, struct rlhf_pool *pool, struct rlhf_error *err)
+{
+    struct pieces job = { .pieces = pieces, .count = count, .group = transposed ? GROUP : 1, .transposed = transposed,
+                          .p = p };
+
+    if (make_room(p, n, k, halves, err) < 0)
+        return -1;
+    rlhf_pool_for(n * k < LEAST_WEIGHTS ? NULL : pool, blocks(n, job.group * RLHF_LANES), pack_pieces_part, &job);
+    if (atomic_load(&job.bad))
+        return rlhf_fail(err, RLHF_CORRUPT, "a weight is not finite%s", halves ? ", or too large for bfloat16" : "");
+    return 0;
+}
