@@ -149,6 +149,8 @@ static const struct rlhf_config_key collect_keys[] = {
     INT("samples", COL, samples, "4", 1, 64, "Completions of each policy for each prompt."),
     MAP("sampling", COL, sampling, sampling_schema, "How completions are sampled."),
     INT("want", COL, want, "0", 0, 1e9, "Comparisons to wait for; 0: one for every task submitted."),
+    INT("patience_seconds", COL, patience_seconds, "3600", 0, 1e9,
+        "The stage fails when no task is open and no comparison came for so long; 0: it waits for ever."),
     {0}};
 static const struct rlhf_config_schema collect_schema = {"collect", collect_keys, sizeof(COL)};
 

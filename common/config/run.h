@@ -141,6 +141,7 @@ struct rlhf_stage_collect {
     int64_t samples; /* of each policy for each prompt */
     struct rlhf_run_sampling sampling;
     int64_t want; /* comparisons to wait for; 0 = one for every task submitted */
+    int64_t patience_seconds; /* without an open task and a new comparison; 0 = for ever */
 };
 
 struct rlhf_stage_reward {

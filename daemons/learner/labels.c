@@ -12,6 +12,7 @@ int learner_labels_begin(struct learner *l, struct rlhf_error *err)
     (void)err;
     l->submitted = 0;
     l->request = 0;
+    l->idle_us = 0;
     l->cursor = l->action->cursor;
     l->answer.cursor = l->cursor;
     l->comparisons_capacity = 0;
@@ -143,6 +144,25 @@ static int keep(struct learner *l, const Rlhf__V1__Comparison *got, struct rlhf_
     return 0;
 }
 
+/* True when waiting on is in vain as far as can be known: nobody is asked for a comparison, and none came for long. */
+static bool waited_enough(struct learner *l, const Rlhf__V1__Comparisons *body)
+{
+    int64_t now = rlhf_now(l->env->clock);
+
+    if (body->n_comparisons > 0 || body->open_tasks > 0) {
+        l->idle_us = 0;
+        return false;
+    }
+    if (l->idle_us == 0) {
+        l->idle_us = now;
+        if (l->action->want > 0)
+            rlhf_log(RLHF_LEVEL_WARNING, "no-task-open round=%s have=%zu want=%zu waiting_seconds=%lld",
+                     l->action->round, l->action->have + l->answer.count, l->action->have + l->action->want,
+                     (long long)(l->action->patience_us / 1000000));
+    }
+    return l->action->patience_us > 0 && now - l->idle_us >= l->action->patience_us;
+}
+
 int learner_take_comparisons(struct learner *l, struct rlhf_peer *peer, const struct rlhf_message *m,
                              struct rlhf_error *err)
 {
@@ -161,15 +181,15 @@ int learner_take_comparisons(struct learner *l, struct rlhf_peer *peer, const st
     }
     if (body->cursor > l->cursor) /* skips what other rounds hold */
         l->cursor = l->answer.cursor = body->cursor;
-    if (l->stage < l->stage_count && l->action->want > 0) {
+    if (l->action->stage < l->stage_count && l->action->want > 0) {
+        size_t have = l->action->have + l->answer.count, want = l->action->have + l->action->want;
         char detail[80];
 
-        snprintf(detail, sizeof detail, "%zu of %zu comparisons, %u tasks open", l->answer.count,
-                 l->action->want, body->open_tasks);
-        learner_set_progress(l, l->action->stage, l->answer.count, l->action->want,
-                             l->stages[l->action->stage].tokens, detail);
+        snprintf(detail, sizeof detail, "%zu of %zu comparisons, %u tasks open", have, want, body->open_tasks);
+        learner_set_progress(l, l->action->stage, have, want, l->stages[l->action->stage].tokens, detail);
     }
-    if (l->action->want > 0 ? l->answer.count >= l->action->want : body->n_comparisons == 0)
+    if (waited_enough(l, body)
+        || (l->action->want > 0 ? l->answer.count >= l->action->want : body->n_comparisons == 0))
         learner_finish(l, NULL);
     else if (body->n_comparisons > 0)
         learner_labels_send(l);

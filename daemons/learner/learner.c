@@ -39,6 +39,7 @@ static void on_peer_lost(void *machine, struct rlhf_peer *peer)
     if (peer == l->collector) {
         l->collector = NULL;
         l->request = 0;
+        l->idle_us = 0; /* what comes while it is away is not known */
         rlhf_log(RLHF_LEVEL_WARNING, "label-collector-lost waiting=%d", l->action != NULL);
     }
     if (is_worker(peer) && peer->state) {

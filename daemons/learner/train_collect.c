@@ -287,16 +287,19 @@ static int pull(struct pulled *p, size_t want, struct rlhf_error *err)
 {
     struct learner_work *w = p->w;
     struct learner_action a = {
-        .kind = LEARNER_PULL, .stage = w->index, .round = w->name, .seed = (uint64_t)w->t->run->run.seed};
+        .kind = LEARNER_PULL, .stage = w->index, .round = w->name, .seed = (uint64_t)w->t->run->run.seed,
+        .patience_us = w->stage->collect->patience_seconds * 1000000};
 
     while (json_object_size(p->comparisons) < want) {
         size_t have = json_object_size(p->comparisons), missing = want - have;
         struct learner_answer answer = {0};
+        bool all_came;
         w->step = have;
         learner_progress(w, "waiting for comparisons");
         if (learner_stopping(w))
             return learner_stopped(err);
         a.want = missing < PULL_COMPARISONS ? missing : PULL_COMPARISONS;
+        a.have = have;
         if (w->t->port->ask(w->t->port, &a, &answer, err) < 0)
             return -1;
         for (size_t i = 0; i < answer.count; i++) {
@@ -312,7 +315,13 @@ static int pull(struct pulled *p, size_t want, struct rlhf_error *err)
             }
         }
         a.cursor = answer.cursor;
+        all_came = answer.count < a.want;
         learner_answer_free(&answer);
+        if (all_came && (have = json_object_size(p->comparisons)) < want)
+            return rlhf_fail(err, RLHF_REJECT,
+                             "%zu of %zu comparisons came, no task is open, and none came for %lld s: set `want` to "
+                             "%zu or less, or import the missing ones, and start again",
+                             have, want, (long long)w->stage->collect->patience_seconds, have);
     }
     w->step = want;
     return 0;

@@ -11,10 +11,16 @@ int learner_stage_hash(const struct learner_trainer *t, size_t index, char text[
                        struct rlhf_error *err)
 {
     struct rlhf_stage one = *rlhf_run_stage(t->run, index);
+    struct rlhf_stage_collect collect;
     struct rlhf_run part = {.tokenizer = t->run->tokenizer, .model = t->run->model, .stages = {&one, 1}};
     struct rlhf_bytes printed = {0};
     struct rlhf_digest d;
 
+    if (one.collect) { /* how long to wait may be changed while waiting; what came in the end is journaled */
+        collect = *one.collect;
+        collect.want = collect.patience_seconds = 0;
+        one.collect = &collect;
+    }
     part.run.name = t->run->run.name;
     part.run.seed = t->run->run.seed;
     /* Where a stage stands names its draws, and what it starts from may follow from the stages before it. */
@@ -163,6 +169,11 @@ int learner_check_done(struct learner_trainer *t, struct rlhf_error *err)
                 "tokenizer's or the seed); put them back, add stages behind it only, or give the changed run "
                 "another run.dir",
                 rlhf_stage_name(s), r->done ? "done" : "started");
+        if (r->done && s->collect && s->collect->want > 0 && (uint64_t)s->collect->want != r->steps)
+            return rlhf_fail(err, RLHF_REJECT,
+                             "stage %s is done and has %llu comparisons: `want` must stay %llu, or give the changed run "
+                             "another run.dir",
+                             rlhf_stage_name(s), (unsigned long long)r->steps, (unsigned long long)r->steps);
         if (!r->done || !makes_checkpoint(s))
             continue;
         if (learner_path(t, path, sizeof path, err, "checkpoints/%s", rlhf_stage_name(s)) < 0)

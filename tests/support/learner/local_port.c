@@ -171,7 +171,8 @@ static int submit(struct local_port *p, const struct learner_action *a, struct r
     return 0;
 }
 
-/* People look at a task at once: comparison n is about task n, the completions in another order. */
+/* People look at a task at once: comparison n is about task n, the completions in another order. Nobody looks at one
+ * twice, so that whoever wants more than there are gets what there is, as after waiting in vain. */
 static int pull(struct local_port *p, const struct learner_action *a, struct learner_answer *out)
 {
     out->comparisons = calloc(p->task_count + 1, sizeof *out->comparisons);

@@ -149,6 +149,18 @@ static void same_as_calm(const char *dir, const char *what, unsigned n)
 
 /* Each run dies once, at the n-th of its calls or asks, for n over the whole length of a run; a coprime step
  * visits all kinds. */
+static int lines_of(const char *dir, const char *name)
+{
+    FILE *f = fopen(in_directory(dir, name), "r");
+    int lines = 0;
+
+    ck_assert_ptr_nonnull(f);
+    for (int c; (c = fgetc(f)) != EOF;)
+        lines += c == '\n';
+    fclose(f);
+    return lines;
+}
+
 START_TEST(a_learner_killed_while_it_waits_for_others_goes_on_with_the_same_bits)
 {
     struct rlhf_error err = {0};
@@ -285,6 +297,29 @@ START_TEST(a_changed_stage_is_refused_and_an_added_one_is_done)
 }
 END_TEST
 
+START_TEST(who_wanted_more_comparisons_than_come_is_told_and_may_want_fewer)
+{
+#define COLLECT(want) TINY_HEAD TINY_PRETRAIN TINY_SFT TINY_COLLECT "      want: " want "\n"
+    struct rlhf_error err = {0};
+    const char *dir = fresh();
+    unsigned submitted;
+
+    ck_assert_int_lt(go(COLLECT("100"), dir, &err), 0);
+    expect_code(err, RLHF_REJECT);
+    expect_contains(err.text, "stage round-1: ");
+    expect_contains(err.text, " of 100 comparisons came");
+    expect_contains(err.text, "set `want` to ");
+    submitted = (unsigned)port.submitted;
+    expect_ok(go(COLLECT("7"), dir, &err), err);
+    ck_assert_uint_eq(port.submitted, submitted); /* nothing was generated anew */
+    ck_assert_int_eq(lines_of(dir, "comparisons/round-1.jsonl"), 7);
+    ck_assert_int_lt(go(COLLECT("8"), dir, &err), 0); /* what came is what later stages learn from */
+    expect_code(err, RLHF_REJECT);
+    expect_contains(err.text, "`want` must stay 7");
+    expect_ok(go(COLLECT("7") TINY_REWARD, dir, &err), err);
+}
+END_TEST
+
 START_TEST(data_that_changes_inside_a_stage_is_refused)
 {
     struct rlhf_error err = {0};
@@ -340,6 +375,8 @@ int main(void)
         a_learner_killed_again_and_again_gets_there, a_learner_that_is_asked_to_stop_keeps_its_last_step,
         a_damaged_state_is_set_aside_and_the_one_before_used,
         a_damaged_checkpoint_is_set_aside_and_its_stage_done_again,
-        a_changed_stage_is_refused_and_an_added_one_is_done, data_that_changes_inside_a_stage_is_refused,
+        a_changed_stage_is_refused_and_an_added_one_is_done,
+        who_wanted_more_comparisons_than_come_is_told_and_may_want_fewer,
+        data_that_changes_inside_a_stage_is_refused,
         a_second_learner_in_the_same_directory_is_refused);
 }
