@@ -13,7 +13,8 @@
 enum {
     DRAW_US = 200000,
     LOG_US = 5000000,
-    RATE_US = 2000000, /* over which tokens a second are measured */
+    RATE_US = 2000000,   /* over which tokens a second are measured, at least: until tokens arrive */
+    STALE_US = 60000000, /* none arrived for so long: the rate is 0                                */
     MAX_LINES = 24,
     NAME_WIDTH = 16,
 };
@@ -80,7 +81,7 @@ static void measure_rate(struct ctl_screen *s, const Rlhf__V1__Status *status, i
         s->rate_us = now;
         s->rate_tokens = stage->tokens;
         s->rate = 0;
-    } else if (now - s->rate_us >= RATE_US) {
+    } else if (now - s->rate_us >= (stage->tokens > s->rate_tokens ? RATE_US : STALE_US)) {
         s->rate = (double)(stage->tokens - s->rate_tokens) / ((double)(now - s->rate_us) * 1e-6);
         s->rate_us = now;
         s->rate_tokens = stage->tokens;
