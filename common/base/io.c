@@ -104,6 +104,16 @@ static int system_list(const struct rlhf_io *io, const char *path, struct rlhf_b
     return reason ? -1 : 0;
 }
 
+static int system_allocate(const struct rlhf_io *io, int fd, off_t size)
+{
+    int why = posix_fallocate(fd, 0, size);
+
+    (void)io;
+    if (why)
+        errno = why;
+    return why ? -1 : 0;
+}
+
 const struct rlhf_io rlhf_system_io = {
     .open = system_open,
     .close = system_close,
@@ -116,6 +126,7 @@ const struct rlhf_io rlhf_system_io = {
     .unlink = system_unlink,
     .mkdir = system_mkdir,
     .list = system_list,
+    .allocate = system_allocate,
 };
 
 static void close_quietly(const struct rlhf_io *io, int fd)

@@ -29,6 +29,8 @@ struct rlhf_io {
     int (*mkdir)(const struct rlhf_io *io, const char *path, mode_t mode);
     /* Names in a directory, in the order of their bytes, each with a newline behind it, appended to out. */
     int (*list)(const struct rlhf_io *io, const char *path, struct rlhf_bytes *out);
+    /* Blocks for the file's first size bytes, so that writing there cannot find the disk full; it grows to size. */
+    int (*allocate)(const struct rlhf_io *io, int fd, off_t size);
 };
 extern const struct rlhf_io rlhf_system_io;
 

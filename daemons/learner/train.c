@@ -44,8 +44,9 @@ int learner_stopped(struct rlhf_error *err)
 
 /* ---- the run ----------------------------------------------------------------------------------------- */
 
-static int write_stages(const struct learner_trainer *t, struct rlhf_error *err)
+static int write_stages(struct learner_work *w, struct rlhf_error *err)
 {
+    const struct learner_trainer *t = w->t;
     json_t *list = json_array();
     char path[LEARNER_PATH];
     int rc;
@@ -60,7 +61,7 @@ static int write_stages(const struct learner_trainer *t, struct rlhf_error *err)
                                             "steps", (json_int_t)r->steps, "tokens", (json_int_t)r->tokens));
     }
     rc = learner_path(t, path, sizeof path, err, "stages.json") < 0 ||
-                 learner_write_json(t, path, list, err) < 0
+                 learner_write_json(w, path, list, err) < 0
              ? -1
              : 0;
     json_decref(list);
@@ -107,7 +108,7 @@ static int finish_stage(struct learner_work *w, struct rlhf_error *err)
     r->done = true;
     rlhf_log(RLHF_LEVEL_INFO, "stage-done stage=%s steps=%llu tokens=%llu seconds=%.1f", w->name,
              (unsigned long long)r->steps, (unsigned long long)r->tokens, r->seconds);
-    return learner_state_remove(w, 0, err) < 0 || write_stages(w->t, err) < 0 ? -1 : 0;
+    return learner_state_remove(w, 0, err) < 0 || write_stages(w, err) < 0 ? -1 : 0;
 }
 
 static int run_stage(struct learner_trainer *t, size_t index, struct rlhf_error *err)
@@ -139,6 +140,7 @@ static int run_stage(struct learner_trainer *t, size_t index, struct rlhf_error 
     rlhf_log(RLHF_LEVEL_INFO, "stage-%s stage=%s kind=%s", w.record->started ? "resumed" : "started", w.name,
              rlhf_stage_kind_name(kind));
     rc = start_stage(&w, err) < 0 || stages[kind](&w, err) < 0 || finish_stage(&w, err) < 0 ? -1 : 0;
+    learner_room_release(t);
     json_decref(w.provenance);
     return rc < 0 ? rlhf_fail_prefix(err, "stage %s", rlhf_stage_name(s)) : 0;
 }

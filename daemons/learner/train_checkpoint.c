@@ -1,10 +1,8 @@
 /* train_checkpoint.c - models in and out of DIR/checkpoints. */
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "learner/train_parts.h"
-#include "telemetry/log.h"
 
 static struct rlhf_model *first_model(struct learner_work *w, struct rlhf_error *err)
 {
@@ -115,20 +113,10 @@ static int put_model(struct learner_work *w, const struct rlhf_model *m, struct 
 
 int learner_save_model(struct learner_work *w, const struct rlhf_model *m, struct rlhf_error *err)
 {
-    const struct timespec second = {.tv_sec = 1};
-    struct rlhf_error full = {0};
+    struct rlhf_error why = {0};
 
-    while (put_model(w, m, &full) < 0) {
-        if (full.code != RLHF_FULL) {
-            if (err)
-                *err = full;
+    while (put_model(w, m, &why) < 0)
+        if (learner_room_wait(w, &why, err) < 0)
             return -1;
-        }
-        if (learner_stopping(w))
-            return learner_stopped(err);
-        rlhf_log(RLHF_LEVEL_WARNING, "checkpoint-waits stage=%s reason=\"%s\"", w->name, full.text);
-        learner_progress(w, "waiting for room on disk");
-        nanosleep(&second, NULL);
-    }
     return 0;
 }

@@ -149,7 +149,7 @@ static int write_tasks(const struct collect *c, const char *path, struct rlhf_er
                        "all completions of every prompt are equal; there is nothing to compare (is the "
                        "temperature 0?)");
     if (rc == 0)
-        rc = rlhf_write_file(c->w->t->io, path, out.data, out.size, err);
+        rc = learner_write_file(c->w, path, &out, err);
     if (rc == 0)
         rlhf_log(RLHF_LEVEL_INFO, "tasks-generated stage=%s tasks=%zu left_out_all_equal=%zu", c->w->name,
                  kept, json_array_size(c->tasks) - kept);
@@ -355,7 +355,7 @@ static int write_comparisons(struct pulled *p, const char *path, struct rlhf_err
         }
     }
     if (rc == 0)
-        rc = rlhf_write_file(p->w->t->io, path, out.data, out.size, err);
+        rc = learner_write_file(p->w, path, &out, err);
     if (rc == 0)
         rc = learner_journal(p->w, "labels", json_pack("{s:O}", "ids", labels), err);
     json_decref(labels);

@@ -443,7 +443,7 @@ static int write_lines(struct evaluation *e, const char *policy, const char *suf
 
     if (learner_path(e->w->t, path, sizeof path, err, "evaluations/%s/%s%s", e->w->name, policy, suffix) < 0)
         return -1;
-    return rlhf_write_file(e->w->t->io, path, lines->data ? lines->data : "", lines->size, err);
+    return learner_write_file(e->w, path, lines, err);
 }
 
 static int measure(struct evaluation *e, const char *policy, const char *path, struct rlhf_error *err)
@@ -461,7 +461,7 @@ static int measure(struct evaluation *e, const char *policy, const char *path, s
         (e->settings->perplexity.count == 0 || perplexity(e, m, metrics, err) == 0) &&
         (e->prompts.total == 0 || write_lines(e, policy, ".jsonl", &lines, err) == 0) &&
         (e->exact.total == 0 || write_lines(e, policy, ".exact.jsonl", &exact_lines, err) == 0))
-        rc = learner_write_json(e->w->t, path, metrics, err);
+        rc = learner_write_json(e->w, path, metrics, err);
     json_decref(metrics);
     rlhf_bytes_free(&lines);
     rlhf_bytes_free(&exact_lines);
@@ -507,7 +507,7 @@ static int measure_all(struct evaluation *e, struct rlhf_error *err)
     e->w->step = policies->count;
     if (rc == 0)
         rc = learner_path(e->w->t, path, sizeof path, err, "evaluations/%s/metrics.json", e->w->name) < 0 ||
-                     learner_write_json(e->w->t, path, all, err) < 0
+                     learner_write_json(e->w, path, all, err) < 0
                  ? -1
                  : 0;
     json_decref(all);

@@ -39,15 +39,14 @@ int learner_append_json(struct rlhf_bytes *out, const json_t *value, struct rlhf
     return rc;
 }
 
-int learner_write_json(const struct learner_trainer *t, const char *path, const json_t *value,
-                       struct rlhf_error *err)
+int learner_write_json(struct learner_work *w, const char *path, const json_t *value, struct rlhf_error *err)
 {
     char *text = json_dumps(value, JSON_INDENT(1) | JSON_REAL_PRECISION(9));
     int rc;
 
     if (!text)
         return rlhf_fail(err, RLHF_FULL, "out of memory for %s", path);
-    rc = rlhf_write_file(t->io, path, text, strlen(text), err);
+    rc = learner_write_file(w, path, &(struct rlhf_bytes){.data = text, .size = strlen(text)}, err);
     free(text);
     return rc;
 }
@@ -133,6 +132,7 @@ int learner_replay(void *ctx, const void *record, size_t size, struct rlhf_error
 int learner_journal(struct learner_work *w, const char *event, json_t *details, struct rlhf_error *err)
 {
     json_t *o = json_pack("{s:s, s:s}", "event", event, "stage", w->name);
+    struct rlhf_error why = {0};
     char *text = NULL;
     int rc = -1;
 
@@ -140,7 +140,9 @@ int learner_journal(struct learner_work *w, const char *event, json_t *details, 
         json_object_update(o, details);
     json_decref(details);
     if (o && (text = json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(9))))
-        rc = rlhf_journal_append(w->t->journal, text, strlen(text), err);
+        while ((rc = rlhf_journal_append(w->t->journal, text, strlen(text), &why)) < 0 &&
+               learner_room_wait(w, &why, err) == 0)
+            ;
     else
         rlhf_fail(err, RLHF_FULL, "out of memory for the journal");
     free(text);
@@ -173,15 +175,11 @@ int learner_metrics_write(struct learner_work *w, json_t *metrics, struct rlhf_e
     for (size_t done = 0; rc == 0 && done < line.size;) {
         ssize_t n = t->io->pwrite(t->io, t->metrics_fd, line.data + done, line.size - done,
                                   (off_t)(t->metrics_size + done));
-        if (n < 0 && errno == ENOSPC) { /* numbers for screens: the run is worth more */
-            rlhf_log(RLHF_LEVEL_WARNING, "metrics-lost path=%s/metrics.jsonl reason=\"disk full\"",
-                     t->run->run.dir);
-            rlhf_bytes_clear(&line);
-            break;
+        if (n < 0 && errno != EINTR) {
+            struct rlhf_error why;
+            rlhf_fail_errno(&why, errno, "cannot write %s/metrics.jsonl", t->run->run.dir);
+            rc = learner_room_wait(w, &why, err);
         }
-        if (n < 0 && errno != EINTR)
-            rc = rlhf_fail(err, RLHF_FATAL, "cannot write %s/metrics.jsonl: %s", t->run->run.dir,
-                           strerror(errno));
         done += n > 0 ? (size_t)n : 0;
     }
     if (rc == 0)

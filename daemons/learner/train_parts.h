@@ -48,6 +48,7 @@ struct learner_trainer {
     struct learner_published published[LEARNER_NAMES];
     int metrics_fd, lock_fd;
     uint64_t metrics_size;
+    bool reserved, waits_for_room; /* DIR/reserved is there; the disk is full and it was said */
 };
 
 /* The stage at work. */
@@ -87,13 +88,16 @@ enum { LEARNER_PATH = 1024 };
 int learner_path(const struct learner_trainer *t, char *out, size_t size, struct rlhf_error *err,
                  const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 
-int learner_write_json(const struct learner_trainer *t, const char *path, const json_t *value,
+/* Both wait while the disk is full. */
+int learner_write_file(struct learner_work *w, const char *path, const struct rlhf_bytes *bytes,
                        struct rlhf_error *err);
+int learner_write_json(struct learner_work *w, const char *path, const json_t *value, struct rlhf_error *err);
 int learner_append_json(struct rlhf_bytes *out, const json_t *value, struct rlhf_error *err); /* one line */
 json_t *learner_read_lines(const struct learner_trainer *t, const char *path,
                            struct rlhf_error *err); /* an array */
 
-/* Appends {"event": event, "stage": name, ...details} to the journal. Takes details (may be NULL). */
+/* Appends {"event": event, "stage": name, ...details} to the journal. Takes details (may be NULL). Waits while the
+ * disk is full. */
 int learner_journal(struct learner_work *w, const char *event, json_t *details, struct rlhf_error *err);
 /* Puts a record of it into the trainer ctx. */
 int learner_replay(void *ctx, const void *record, size_t size, struct rlhf_error *err);
@@ -127,6 +131,15 @@ struct rlhf_model *learner_load_model(struct learner_work *w, const char *stage,
 /* DIR/checkpoints/STAGE, atomically, with w's provenance. Waits while the disk is full. */
 int learner_save_model(struct learner_work *w, const struct rlhf_model *m, struct rlhf_error *err);
 
+/* ---- room on disk (train_room.c) ---------------------------------------------------------------------- */
+
+/* Blocks for the next state of size bytes and what comes with it, in DIR/reserved; waits until there are. */
+int learner_room_reserve(struct learner_work *w, size_t size, struct rlhf_error *err);
+void learner_room_release(struct learner_trainer *t);
+/* After a write that failed: 0 to try again, with the reservation spent or a moment later, where the disk was full; -1
+ * with *why, or when the process is asked to stop. */
+int learner_room_wait(struct learner_work *w, const struct rlhf_error *why, struct rlhf_error *err);
+
 /* ---- state inside a stage (train_state.c) ------------------------------------------------------------ */
 
 struct learner_block {
@@ -134,12 +147,11 @@ struct learner_block {
     void *data;
     size_t size;
 };
-/* Writes DIR/state/STAGE.STEP and keeps the last two. A full disk is said aloud and is no failure: the one
- * before holds. */
+/* Writes DIR/state/STAGE.STEP, keeps the last two and reserves room for the next. Waits while the disk is full. */
 int learner_state_save(struct learner_work *w, const struct learner_block *blocks, size_t count,
                        struct rlhf_error *err);
 /* Fills blocks and w's counters from the newest whole state, and cuts metrics.jsonl there. Leaves them as
- * they are where there is none. */
+ * they are where there is none. Reserves room for the first state to come. */
 int learner_state_load(struct learner_work *w, const struct learner_block *blocks, size_t count,
                        struct rlhf_error *err);
 /* True when learner.checkpoint_seconds have passed since the last one. */

@@ -389,7 +389,7 @@ static int validate(struct reward *r, struct learner_training *tr, json_t *o, st
         learner_metric(o, "margin_of_pairs", model.ordered_margin);
         rc = learner_path(r->w->t, path, sizeof path, err, "evaluations/%s/validation.jsonl", r->w->name) <
                          0 ||
-                     rlhf_write_file(r->w->t->io, path, lines.data ? lines.data : "", lines.size, err) < 0
+                     learner_write_file(r->w, path, &lines, err) < 0
                  ? -1
                  : 0;
     }
@@ -459,7 +459,7 @@ static int finish(struct reward *r, struct learner_training *tr, struct rlhf_err
         rlhf_make_dirs(r->w->t->io, path, err) == 0 &&
         (!r->settings->zero_mean_on || center(r, tr, o, err) == 0) && validate(r, tr, o, err) == 0 &&
         learner_path(r->w->t, path, sizeof path, err, "evaluations/%s/metrics.json", r->w->name) == 0 &&
-        learner_write_json(r->w->t, path, o, err) == 0) {
+        learner_write_json(r->w, path, o, err) == 0) {
         rlhf_log(
             RLHF_LEVEL_INFO,
             "reward-model stage=%s accuracy=%.3f low=%.3f high=%.3f length_accuracy=%.3f pairs=%lld sd=%.3f",

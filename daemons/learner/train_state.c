@@ -110,6 +110,15 @@ static int put_state(struct learner_work *w, const char *path, const struct lear
     return rc;
 }
 
+static int reserve(struct learner_work *w, const struct learner_block *blocks, size_t count, struct rlhf_error *err)
+{
+    size_t size = 0;
+
+    for (size_t i = 0; i < count; i++)
+        size += blocks[i].size;
+    return learner_room_reserve(w, size, err);
+}
+
 int learner_state_save(struct learner_work *w, const struct learner_block *blocks, size_t count,
                        struct rlhf_error *err)
 {
@@ -122,18 +131,11 @@ int learner_state_save(struct learner_work *w, const struct learner_block *block
                          strerror(errno));
     if (state_path(w, w->step, path, sizeof path, err) < 0)
         return -1;
-    if (put_state(w, path, blocks, count, &why) < 0) {
-        if (why.code == RLHF_FULL) {
-            rlhf_log(RLHF_LEVEL_WARNING,
-                     "state-not-saved stage=%s step=%llu reason=\"%s\" the one before holds", w->name,
-                     (unsigned long long)w->step, why.text);
-            return 0;
-        }
-        if (err)
-            *err = why;
-        return -1;
-    }
-    return learner_state_remove(w, KEEP, err);
+    learner_room_release(w->t); /* it was for this */
+    while (put_state(w, path, blocks, count, &why) < 0)
+        if (learner_room_wait(w, &why, err) < 0)
+            return -1;
+    return learner_state_remove(w, KEEP, err) < 0 || reserve(w, blocks, count, err) < 0 ? -1 : 0;
 }
 
 static int read_block(const struct learner_work *w, const char *dir, const struct learner_block *b,
@@ -220,5 +222,5 @@ int learner_state_load(struct learner_work *w, const struct learner_block *block
         rc = rlhf_set_aside(w->t->io, dir, err);
     }
     free(steps);
-    return rc < 0 ? -1 : learner_metrics_cut(w->t, metrics, err);
+    return rc < 0 || learner_metrics_cut(w->t, metrics, err) < 0 ? -1 : reserve(w, blocks, count, err);
 }

@@ -89,8 +89,13 @@ static int d_list(const struct rlhf_io *io, const char *path, struct rlhf_bytes 
     (void)io;
     return ALIVE(rlhf_system_io.list(&rlhf_system_io, path, out));
 }
+static int d_allocate(const struct rlhf_io *io, int fd, off_t size)
+{
+    (void)io;
+    return ALIVE(rlhf_system_io.allocate(&rlhf_system_io, fd, size));
+}
 static const struct rlhf_io mortal = {d_open,  d_close,  d_pread,  d_pwrite, d_fsync, d_ftruncate,
-                                      d_fstat, d_rename, d_unlink, d_mkdir,  d_list};
+                                      d_fstat, d_rename, d_unlink, d_mkdir,  d_list,  d_allocate};
 
 /* ---- running ----------------------------------------------------------------------------------------- */
 
