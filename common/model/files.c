@@ -1,50 +1,33 @@
 /* files.c - a model from and to Hugging Face's config.json and model.safetensors. */
 #include <limits.h>
 #include <math.h>
+#include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <jansson.h>
-
+#include "base/check.h"
 #include "base/io.h"
 #include "model/internal.h"
-#include "model/safetensors.h"
 
-enum { CONFIG_BYTES = 1 << 20, INDEX_BYTES = 16 << 20, SHARDS = 1024 };
+enum { CONFIG_BYTES = 1 << 20, FILL = 1 << 18 /* floats a task converts: about 100 us */ };
 
-/* ---- tensors into the block ------------------------------------------------------------------------ */
+/* ---- which tensor is which parameter ---------------------------------------------------------------- */
 
-/* The files of one checkpoint: one, or the shards of an index. */
-struct shards {
-    struct rlhf_safetensors *files;
-    size_t count;
-};
-
-static const struct rlhf_safetensor *find(const struct shards *s, const char *name)
-{
-    for (size_t i = 0; i < s->count; i++) {
-        const struct rlhf_safetensor *t = rlhf_safetensors_find(&s->files[i], name);
-
-        if (t)
-            return t;
-    }
-    return NULL;
-}
-
-/* Files of a bare GPT2Model or LlamaModel lack the first word of the body's names. */
+/* Files of a bare GPT2Model or LlamaModel lack the first word of the body's names: that of the embedding's. */
 static const char *without_prefix(const struct rlhf_model *m, const char *name)
 {
-    const char *prefix = m->config.norm == RLHF_NORM_LAYER ? "transformer." : "model.";
+    size_t size = strcspn(m->table[0].name, ".") + 1;
 
-    return strncmp(name, prefix, strlen(prefix)) == 0 ? name + strlen(prefix) : name;
+    return strncmp(name, m->table[0].name, size) == 0 ? name + size : name;
 }
 
-static const struct rlhf_safetensor *find_parameter(const struct rlhf_model *m, const struct shards *s,
+static const struct rlhf_safetensor *find_parameter(const struct rlhf_model *m, const struct rlhf_checkpoint *k,
                                                     const char *name)
 {
-    const struct rlhf_safetensor *t = find(s, name);
+    const struct rlhf_safetensor *t = rlhf_checkpoint_find(k, name);
 
-    return t ? t : find(s, without_prefix(m, name));
+    return t ? t : rlhf_checkpoint_find(k, without_prefix(m, name));
 }
 
 static bool has_suffix(const char *text, const char *suffix)
@@ -55,11 +38,27 @@ static bool has_suffix(const char *text, const char *suffix)
 }
 
 /* Constants that older transformers kept beside the weights: causal masks and rotary frequencies. */
-static bool is_buffer(const struct rlhf_model *m, const char *name)
+static bool is_buffer(const char *name)
 {
-    if (m->config.norm == RLHF_NORM_LAYER)
-        return has_suffix(name, ".attn.bias") || has_suffix(name, ".attn.masked_bias");
-    return has_suffix(name, ".rotary_emb.inv_freq");
+    static const char *const buffers[] = { ".attn.bias", ".attn.masked_bias", ".attention.bias",
+                                           ".attention.masked_bias", ".rotary_emb.inv_freq" };
+
+    for (size_t i = 0; i < sizeof buffers / sizeof buffers[0]; i++)
+        if (has_suffix(name, buffers[i]))
+            return true;
+    return false;
+}
+
+/* What a language-model head is called; a tied model's file may repeat it. */
+static const char *const head_names[] = { "lm_head.weight", "embed_out.weight" };
+
+static const struct rlhf_safetensor *find_tied(const struct rlhf_model *m, const struct rlhf_checkpoint *k)
+{
+    const struct rlhf_safetensor *t = NULL;
+
+    for (size_t i = 0; m->config.tied && !t && i < sizeof head_names / sizeof head_names[0]; i++)
+        t = rlhf_checkpoint_find(k, head_names[i]);
+    return t;
 }
 
 /* A list of names in one error text. */
@@ -95,9 +94,10 @@ static int by_text(const void *a, const void *b)
 
 /* Every tensor of the files must be a parameter, under its full or its bare name, a known buffer, or a tied
  * head that repeats the embedding. */
-static int list_unexpected(const struct rlhf_model *m, const struct shards *s, struct complaint *c,
+static int list_unexpected(const struct rlhf_model *m, const struct rlhf_checkpoint *k, struct complaint *c,
                            struct rlhf_error *err)
 {
+    const struct rlhf_safetensor *tied = find_tied(m, k);
     const char **known = calloc(2 * m->tensors, sizeof *known);
     size_t count = 0;
 
@@ -108,94 +108,180 @@ static int list_unexpected(const struct rlhf_model *m, const struct shards *s, s
         known[count++] = without_prefix(m, m->table[i].name);
     }
     qsort(known, count, sizeof *known, by_text);
-    for (size_t f = 0; f < s->count; f++)
-        for (size_t i = 0; i < s->files[f].count; i++) {
-            const char *name = s->files[f].tensors[i].name;
-            bool tied = m->config.tied && strcmp(name, "lm_head.weight") == 0;
-
-            if (!bsearch(&name, known, count, sizeof *known, by_text) && !is_buffer(m, name) && !tied)
-                complain(c, "unexpected ", name);
-        }
+    for (size_t i = 0; i < k->count; i++)
+        if (!bsearch(&k->tensors[i]->name, known, count, sizeof *known, by_text) && !is_buffer(k->tensors[i]->name)
+            && k->tensors[i] != tied)
+            complain(c, "unexpected ", k->tensors[i]->name);
     free(known);
     return 0;
 }
 
-static int check_tensors(const struct rlhf_model *m, const struct shards *s, struct rlhf_error *err)
+static void complain_of_shape(struct complaint *c, const struct rlhf_parameter *p, const struct rlhf_safetensor *t)
 {
+    const struct rlhf_safetensor want = { .dims = p->dims, .shape = { p->shape[0], p->shape[1] } };
+    char text[256], is[64], wanted[64];
+
+    snprintf(text, sizeof text, "%s %s, not %s", p->name, rlhf_safetensor_shape(t, is, sizeof is),
+             rlhf_safetensor_shape(&want, wanted, sizeof wanted));
+    complain(c, "misshapen ", text);
+}
+
+/* A head in the file of a tied model must say the same as the embedding: two answers are an error. What it says is compared
+ * when somebody reads it. */
+static int check_tied(const struct rlhf_model *m, const struct rlhf_checkpoint *k, struct rlhf_error *err)
+{
+    const struct rlhf_safetensor *head = find_tied(m, k), *embedding = find_parameter(m, k, m->table[0].name);
+
+    if (head && (head->dtype != embedding->dtype || head->size != embedding->size))
+        return rlhf_fail(err, RLHF_CORRUPT, "%s differs from %s although config.json says tie_word_embeddings",
+                         head->name, m->table[0].name);
+    return 0;
+}
+
+int rlhf_source_check_tied(const struct rlhf_model *m, const struct rlhf_source *s, struct rlhf_error *err)
+{
+    if (s->tied && memcmp(s->tied->data, s->of[0]->data, s->tied->size) != 0)
+        return rlhf_fail(err, RLHF_CORRUPT, "%s differs from %s although config.json says tie_word_embeddings",
+                         s->tied->name, m->table[0].name);
+    return 0;
+}
+
+static int number_of(const struct rlhf_safetensor *t, enum rlhf_number *number, struct rlhf_error *err)
+{
+    switch (t->dtype) {
+    case RLHF_DTYPE_F32:
+        *number = RLHF_NUMBER_F32;
+        return 0;
+    case RLHF_DTYPE_BF16:
+        *number = RLHF_NUMBER_BF16;
+        return 0;
+    case RLHF_DTYPE_F16:
+        *number = RLHF_NUMBER_F16;
+        return 0;
+    default:
+        return rlhf_fail(err, RLHF_REJECT, "tensor %.80s has dtype %s; F32, F16 or BF16 is needed", t->name,
+                         rlhf_dtype_name(t->dtype));
+    }
+}
+
+int rlhf_source_match(const struct rlhf_model *m, struct rlhf_source *s, struct rlhf_error *err)
+{
+    const struct rlhf_checkpoint *k = &s->files;
     struct complaint c = { 0 };
 
+    s->of = calloc(m->tensors, sizeof *s->of);
+    s->number = calloc(m->tensors, sizeof *s->number);
+    if (!s->of || !s->number)
+        return rlhf_fail(err, RLHF_FULL, "no memory for a list of %zu tensors", m->tensors);
     for (size_t i = 0; i < m->tensors; i++) {
         const struct rlhf_parameter *p = &m->table[i];
-        const struct rlhf_safetensor *t = find_parameter(m, s, p->name);
 
-        if (!t) {
+        if (!(s->of[i] = find_parameter(m, k, p->name)))
             complain(&c, "missing ", p->name);
-        } else if (!same_shape(p, t)) {
-            char text[256], is[64], wanted[64];
-            struct rlhf_safetensor want = { .dims = p->dims, .shape = { p->shape[0], p->shape[1] } };
-
-            snprintf(text, sizeof text, "%s %s, not %s", p->name, rlhf_safetensor_shape(t, is, sizeof is),
-                     rlhf_safetensor_shape(&want, wanted, sizeof wanted));
-            complain(&c, "misshapen ", text);
-        }
+        else if (!same_shape(p, s->of[i]))
+            complain_of_shape(&c, p, s->of[i]);
     }
-    if (list_unexpected(m, s, &c, err) < 0)
+    if (list_unexpected(m, k, &c, err) < 0)
         return -1;
     if (c.count)
         return rlhf_fail(err, RLHF_CORRUPT, "%zu tensors do not fit config.json: %s", c.count, c.text);
-    return 0;
-}
-
-/* A head in the file of a tied model must say the same as the embedding: two answers are an error. */
-static int check_tied(const struct rlhf_model *m, const struct shards *s, struct rlhf_error *err)
-{
-    const struct rlhf_safetensor *head = m->config.tied ? find(s, "lm_head.weight") : NULL;
-    const struct rlhf_safetensor *embedding = find_parameter(m, s, m->table[0].name);
-
-    if (!head || !embedding)
-        return 0;
-    if (head->dtype != embedding->dtype || head->size != embedding->size
-        || memcmp(head->data, embedding->data, head->size) != 0)
-        return rlhf_fail(err, RLHF_CORRUPT, "lm_head.weight differs from %s although config.json says "
-                         "tie_word_embeddings", m->table[0].name);
-    return 0;
-}
-
-static int fill(struct rlhf_model *m, const struct shards *s, struct rlhf_error *err)
-{
     for (size_t i = 0; i < m->tensors; i++)
-        if (rlhf_safetensor_floats(find_parameter(m, s, m->table[i].name), m->block + m->table[i].offset, err) < 0)
+        if (number_of(s->of[i], &s->number[i], err) < 0)
             return -1;
-    return 0;
+    s->tied = find_tied(m, k);
+    return check_tied(m, k, err);
 }
 
-/* NaN and infinity are never weights: neither read nor written (promise D9). */
-static int check_finite(const struct rlhf_model *m, enum rlhf_code code, struct rlhf_error *err)
+void rlhf_source_close(struct rlhf_source *s)
 {
-    for (size_t i = 0; i < m->tensors; i++) {
-        const struct rlhf_parameter *p = &m->table[i];
+    rlhf_checkpoint_close(&s->files);
+    free(s->of);
+    free(s->number);
+    if (s->release)
+        s->release(s->owner);
+    *s = (struct rlhf_source){ 0 };
+}
 
-        for (size_t j = 0; j < p->count; j++)
-            if (!isfinite(m->block[p->offset + j]))
-                return rlhf_fail(err, code, "%s: element %zu is %g, no weight", p->name, j,
-                                 (double)m->block[p->offset + j]);
+/* ---- into the block --------------------------------------------------------------------------------- */
+
+void rlhf_source_read(const struct rlhf_source *s, size_t tensor, size_t from, size_t count, float *out)
+{
+    rlhf_widen(s->number[tensor], s->of[tensor]->data + from * rlhf_number_size(s->number[tensor]), count, out);
+}
+
+int rlhf_source_bad(const struct rlhf_model *m, const struct rlhf_source *s, size_t tensor, struct rlhf_error *err)
+{
+    const struct rlhf_parameter *p = &m->table[tensor];
+    float x;
+
+    for (size_t i = 0; i < p->count; i++) {
+        rlhf_source_read(s, tensor, i, 1, &x);
+        if (!rlhf_weights_finite(&x, 1))
+            return rlhf_fail(err, RLHF_CORRUPT, "%s: element %zu is %g, no weight", p->name, i, (double)x);
     }
-    if (!isfinite(m->bias))
-        return rlhf_fail(err, code, "the scalar head's bias is %g", (double)m->bias);
     return 0;
 }
 
-/* Checks first, allocates then: a hostile config.json costs no more memory than the tensors brought. */
-static struct rlhf_model *build(const struct rlhf_model_config *c, float bias, const struct shards *s,
-                                struct rlhf_error *err)
+struct fill {
+    struct rlhf_model *m;
+    const struct rlhf_source *s;
+    atomic_bool bad;
+};
+
+/* One stretch of the block, of whichever tensors are there. */
+static void fill_part(void *ctx, size_t index)
+{
+    struct fill *f = ctx;
+    size_t from = index * FILL, to = from + FILL < f->m->count ? from + FILL : f->m->count, i = 0;
+
+    while (f->m->table[i].offset + f->m->table[i].count <= from)
+        i++;
+    for (; from < to; i++) {
+        const struct rlhf_parameter *p = &f->m->table[i];
+        size_t end = p->offset + p->count < to ? p->offset + p->count : to;
+
+        rlhf_source_read(f->s, i, from - p->offset, end - from, f->m->block + from);
+        from = end;
+    }
+    if (!rlhf_weights_finite(f->m->block + index * FILL, to - index * FILL))
+        atomic_store_explicit(&f->bad, true, memory_order_relaxed);
+}
+
+int rlhf_source_fill(struct rlhf_model *m, const struct rlhf_source *s, struct rlhf_pool *pool, struct rlhf_error *err)
+{
+    struct fill f = { .m = m, .s = s };
+
+    rlhf_pool_for(pool, (m->count + FILL - 1) / FILL, fill_part, &f);
+    for (size_t i = 0; atomic_load(&f.bad) && i < m->tensors; i++)
+        if (rlhf_source_bad(m, s, i, err) < 0)
+            return -1;
+    return rlhf_source_check_tied(m, s, err);
+}
+
+static int check_bias(const struct rlhf_model *m, enum rlhf_code code, struct rlhf_error *err)
+{
+    return isfinite(m->bias) ? 0 : rlhf_fail(err, code, "the scalar head's bias is %g", (double)m->bias);
+}
+
+/* Checks first, allocates then: a hostile config.json costs no more memory than the tensors brought. Takes s->files and
+ * what s->release gives back. */
+static struct rlhf_model *build(const struct rlhf_model_config *c, float bias, struct rlhf_source *s, bool frozen,
+                                struct rlhf_pool *pool, struct rlhf_error *err)
 {
     struct rlhf_model *m = rlhf_model_plan(c, err);
+    int rc = -1;
 
-    if (!m)
-        return NULL;
-    m->bias = bias;
-    if (check_tensors(m, s, err) == 0 && check_tied(m, s, err) == 0 && rlhf_model_allocate(m, err) == 0
-        && fill(m, s, err) == 0 && check_finite(m, RLHF_CORRUPT, err) == 0) {
+    if (m && rlhf_source_match(m, s, err) == 0) {
+        m->bias = bias;
+        if (check_bias(m, RLHF_CORRUPT, err) < 0)
+            rc = -1;
+        else if (frozen)
+            rc = rlhf_model_freeze(m, s, err);
+        else
+            rc = rlhf_model_allocate(m, err) < 0 ? -1 : rlhf_source_fill(m, s, pool, err);
+    }
+    rlhf_source_close(s); /* empty when the model has taken it */
+    if (rc == 0) {
         rlhf_model_touch(m, NULL);
         return m;
     }
@@ -203,131 +289,45 @@ static struct rlhf_model *build(const struct rlhf_model_config *c, float bias, c
     return NULL;
 }
 
-struct rlhf_model *rlhf_model_read(const char *config, size_t config_size, const void *tensors,
-                                   size_t tensors_size, struct rlhf_error *err)
+static struct rlhf_model *from_memory(const char *config, size_t config_size, const void *tensors, size_t tensors_size,
+                                      struct rlhf_source *s, bool frozen, struct rlhf_error *err)
 {
     struct rlhf_model_config c;
-    struct rlhf_safetensors file;
     struct rlhf_model *m;
     float bias;
 
-    if (rlhf_model_config_read(&c, &bias, config, config_size, err) < 0)
-        return NULL;
-    if (rlhf_safetensors_parse(&file, tensors, tensors_size, err) < 0) {
-        rlhf_fail_prefix(err, "model.safetensors");
+    if (rlhf_model_config_read(&c, &bias, config, config_size, err) < 0) {
+        rlhf_source_close(s);
         return NULL;
     }
-    m = build(&c, bias, &(struct shards){ .files = &file, .count = 1 }, err);
+    if (rlhf_checkpoint_view(&s->files, tensors, tensors_size, err) == 0) {
+        m = build(&c, bias, s, frozen, NULL, err);
+    } else {
+        rlhf_source_close(s);
+        m = NULL;
+    }
     if (!m)
         rlhf_fail_prefix(err, "model.safetensors");
-    rlhf_safetensors_free(&file);
     return m;
 }
 
+struct rlhf_model *rlhf_model_read(const char *config, size_t config_size, const void *tensors,
+                                   size_t tensors_size, struct rlhf_error *err)
+{
+    struct rlhf_source s = { 0 };
+
+    return from_memory(config, config_size, tensors, tensors_size, &s, false, err);
+}
+
+struct rlhf_model *rlhf_model_view(const char *config, size_t config_size, const void *tensors, size_t tensors_size,
+                                   void (*release)(void *owner), void *owner, struct rlhf_error *err)
+{
+    struct rlhf_source s = { .release = release, .owner = owner };
+
+    return from_memory(config, config_size, tensors, tensors_size, &s, true, err);
+}
+
 /* ---- directories ----------------------------------------------------------------------------------- */
-
-/* An open checkpoint directory: the mapped files and their tables. */
-struct opened {
-    struct rlhf_mapping *maps;
-    struct shards shards; /* files[i] is in maps[i] */
-};
-
-static void close_files(struct opened *o)
-{
-    for (size_t i = 0; i < o->shards.count; i++) {
-        rlhf_safetensors_free(&o->shards.files[i]);
-        rlhf_unmap(&o->maps[i]);
-    }
-    free(o->shards.files);
-    free(o->maps);
-}
-
-static int open_file(struct opened *o, const char *dir, const char *name, struct rlhf_error *err)
-{
-    size_t i = o->shards.count;
-    char path[PATH_MAX];
-
-    if (rlhf_path(path, sizeof path, dir, name, err) < 0 || rlhf_map_file(&o->maps[i], path, err) < 0)
-        return -1;
-    if (rlhf_safetensors_parse(&o->shards.files[i], o->maps[i].data, o->maps[i].size, err) < 0) {
-        rlhf_unmap(&o->maps[i]);
-        return rlhf_fail_prefix(err, "%.200s", path);
-    }
-    o->shards.count++;
-    return 0;
-}
-
-static int open_shards(struct opened *o, const char *dir, const json_t *map, struct rlhf_error *err)
-{
-    const char *names[SHARDS], *tensor;
-    size_t count = 0;
-    json_t *file;
-
-    json_object_foreach((json_t *)map, tensor, file) {
-        const char *name = json_string_value(file);
-        size_t i = 0;
-
-        if (!name || !*name || name[0] == '.' || strchr(name, '/'))
-            return rlhf_fail(err, RLHF_CORRUPT, "weight_map: %.80s is not in a file of this directory", tensor);
-        while (i < count && strcmp(names[i], name) != 0)
-            i++;
-        if (i == SHARDS)
-            return rlhf_fail(err, RLHF_CORRUPT, "weight_map: more than %d files", SHARDS);
-        if (i == count)
-            names[count++] = name;
-    }
-    o->maps = calloc(count + 1, sizeof *o->maps);
-    o->shards.files = calloc(count + 1, sizeof *o->shards.files);
-    if (!o->maps || !o->shards.files)
-        return rlhf_fail(err, RLHF_FULL, "no memory for %zu files", count);
-    for (size_t i = 0; i < count; i++)
-        if (open_file(o, dir, names[i], err) < 0)
-            return -1;
-    return 0;
-}
-
-static int open_index(struct opened *o, const char *dir, const char *path, struct rlhf_error *err)
-{
-    struct rlhf_bytes text = { 0 };
-    json_error_t wrong;
-    json_t *root, *map;
-    int rc = -1;
-
-    if (rlhf_read_file(&rlhf_system_io, path, INDEX_BYTES, &text, err) < 0)
-        return -1;
-    root = json_loadb(text.data, text.size, JSON_REJECT_DUPLICATES, &wrong);
-    map = json_object_get(root, "weight_map");
-    if (!root)
-        rlhf_fail(err, RLHF_CORRUPT, "line %d: %s", wrong.line, wrong.text);
-    else if (!json_is_object(map))
-        rlhf_fail(err, RLHF_CORRUPT, "weight_map is missing or no object");
-    else
-        rc = open_shards(o, dir, map, err);
-    json_decref(root);
-    rlhf_bytes_free(&text);
-    return rc < 0 ? rlhf_fail_prefix(err, "%.200s", path) : 0;
-}
-
-static int open_files(struct opened *o, const char *dir, struct rlhf_error *err)
-{
-    char path[PATH_MAX];
-
-    if (rlhf_path(path, sizeof path, dir, "model.safetensors", err) < 0)
-        return -1;
-    if (!rlhf_exists(&rlhf_system_io, path)) {
-        if (rlhf_path(path, sizeof path, dir, "model.safetensors.index.json", err) < 0)
-            return -1;
-        if (!rlhf_exists(&rlhf_system_io, path))
-            return rlhf_fail(err, RLHF_REJECT, "%.200s: neither model.safetensors nor "
-                             "model.safetensors.index.json is there", dir);
-        return open_index(o, dir, path, err);
-    }
-    o->maps = calloc(1, sizeof *o->maps);
-    o->shards.files = calloc(1, sizeof *o->shards.files);
-    if (!o->maps || !o->shards.files)
-        return rlhf_fail(err, RLHF_FULL, "no memory");
-    return open_file(o, dir, "model.safetensors", err);
-}
 
 static int load_config(struct rlhf_model_config *c, float *bias, const char *dir, struct rlhf_error *err)
 {
@@ -343,22 +343,51 @@ static int load_config(struct rlhf_model_config *c, float *bias, const char *dir
     return rc < 0 ? rlhf_fail_prefix(err, "%.200s", dir) : 0;
 }
 
-struct rlhf_model *rlhf_model_load(const char *dir, struct rlhf_error *err)
+static struct rlhf_model *from_directory(const char *dir, enum rlhf_panels panels, bool frozen, struct rlhf_pool *pool,
+                                         struct rlhf_error *err)
 {
+    struct rlhf_source s = { .panels = panels };
     struct rlhf_model_config c;
-    struct opened o = { 0 };
-    struct rlhf_model *m = NULL;
+    struct rlhf_model *m;
     float bias;
 
-    if (load_config(&c, &bias, dir, err) < 0)
+    if (load_config(&c, &bias, dir, err) < 0 || rlhf_checkpoint_open(&s.files, dir, err) < 0)
         return NULL;
-    if (open_files(&o, dir, err) == 0 && !(m = build(&c, bias, &o.shards, err)))
+    if (!(m = build(&c, bias, &s, frozen, pool, err)))
         rlhf_fail_prefix(err, "%.200s", dir);
-    close_files(&o);
     return m;
 }
 
+struct rlhf_model *rlhf_model_load(const char *dir, struct rlhf_error *err)
+{
+    return from_directory(dir, RLHF_PANELS_STORED, false, NULL, err);
+}
+
+struct rlhf_model *rlhf_model_load_parallel(const char *dir, struct rlhf_pool *pool, struct rlhf_error *err)
+{
+    return from_directory(dir, RLHF_PANELS_STORED, false, pool, err);
+}
+
+struct rlhf_model *rlhf_model_open(const char *dir, enum rlhf_panels panels, struct rlhf_error *err)
+{
+    return from_directory(dir, panels, true, NULL, err);
+}
+
 /* ---- writing --------------------------------------------------------------------------------------- */
+
+/* NaN and infinity are never weights: neither read nor written (promise D9). */
+static int check_finite(const struct rlhf_model *m, struct rlhf_error *err)
+{
+    for (size_t i = 0; i < m->tensors; i++) {
+        const struct rlhf_parameter *p = &m->table[i];
+
+        for (size_t j = 0; !rlhf_weights_finite(m->block + p->offset, p->count) && j < p->count; j++)
+            if (!isfinite(m->block[p->offset + j]))
+                return rlhf_fail(err, RLHF_FATAL, "%s: element %zu is %g, no weight", p->name, j,
+                                 (double)m->block[p->offset + j]);
+    }
+    return check_bias(m, RLHF_FATAL, err);
+}
 
 int rlhf_model_write(const struct rlhf_model *m, struct rlhf_bytes *config, struct rlhf_bytes *tensors,
                      struct rlhf_error *err)
@@ -366,7 +395,8 @@ int rlhf_model_write(const struct rlhf_model *m, struct rlhf_bytes *config, stru
     struct rlhf_safetensor *list;
     int rc;
 
-    if (check_finite(m, RLHF_FATAL, err) < 0)
+    RLHF_ASSERT(!m->frozen);
+    if (check_finite(m, err) < 0)
         return rlhf_fail_prefix(err, "the model is not written");
     if (!(list = calloc(m->tensors, sizeof *list)))
         return rlhf_fail(err, RLHF_FULL, "no memory for a table of %zu tensors", m->tensors);

@@ -2,6 +2,7 @@
 #ifndef RLHF_MODEL_INTERNAL_H
 #define RLHF_MODEL_INTERNAL_H
 
+#include "model/checkpoint.h"
 #include "model/config.h"
 #include "model/model.h"
 #include "tensor/ops.h"
@@ -32,13 +33,25 @@ struct rlhf_layer {
     struct rlhf_product up, down; /* up: [gate | up] for SwiGLU, neighbours too */
 };
 
+/* Where a model's weights are stored. */
+struct rlhf_source {
+    struct rlhf_checkpoint files;
+    const struct rlhf_safetensor **of; /* [tensors] of the table */
+    enum rlhf_number *number;          /* [tensors] */
+    const struct rlhf_safetensor *tied; /* a head that repeats the embedding; NULL: there is none */
+    enum rlhf_panels panels;
+    void (*release)(void *owner);      /* of the memory that the files are in; may be NULL */
+    void *owner;
+};
+
 struct rlhf_model {
     struct rlhf_model_config config;
     struct rlhf_parameter *table;
     size_t tensors;    /* in the table */
     size_t count;      /* of floats */
     size_t body_count; /* of floats before the head */
-    float *block;      /* [count] */
+    float *block;      /* [count]; when frozen, address space of which only the vectors are there */
+    struct rlhf_frozen *frozen; /* the weights stay where they are stored; NULL: they are in the block */
     float bias;        /* of a scalar head */
     size_t embedding, positions; /* offsets; positions RLHF_NOWHERE when rotary */
     struct rlhf_layer *layers;   /* [L] */
@@ -53,11 +66,25 @@ struct rlhf_model *rlhf_model_plan(const struct rlhf_model_config *c, struct rlh
 /* The block, zeroed. */
 int rlhf_model_allocate(struct rlhf_model *m, struct rlhf_error *err);
 
+/* files.c. match: every tensor of the table has its place in the files, and they hold nothing else; the rest
+ * follows it. fill: all of them into the block. bad: names the first element of a tensor that is not finite; 0 when there is
+ * none. close leaves s empty. */
+int rlhf_source_match(const struct rlhf_model *m, struct rlhf_source *s, struct rlhf_error *err);
+int rlhf_source_fill(struct rlhf_model *m, const struct rlhf_source *s, struct rlhf_pool *pool, struct rlhf_error *err);
+void rlhf_source_read(const struct rlhf_source *s, size_t tensor, size_t from, size_t count, float *out);
+int rlhf_source_bad(const struct rlhf_model *m, const struct rlhf_source *s, size_t tensor, struct rlhf_error *err);
+int rlhf_source_check_tied(const struct rlhf_model *m, const struct rlhf_source *s, struct rlhf_error *err);
+void rlhf_source_close(struct rlhf_source *s);
+
+/* weights.c: a model whose weights stay in s, which it takes (s is empty then) unless it fails. */
+int rlhf_model_freeze(struct rlhf_model *m, struct rlhf_source *s, struct rlhf_error *err);
+const struct rlhf_source *rlhf_model_source(const struct rlhf_model *m); /* NULL unless frozen */
+void rlhf_model_thaw(struct rlhf_model *m); /* gives back what freeze took; for rlhf_model_free() */
+
 /* weights.c: how passes get at weights. Every pass begins with rlhf_model_ready(), which packs the products when the
  * weights have changed since; any thread may call it, and one packs while the others wait. */
 struct rlhf_packing *rlhf_packing_new(struct rlhf_error *err);
 void rlhf_packing_free(struct rlhf_packing *p); /* NULL is fine */
-int rlhf_model_ready(const struct rlhf_model *m, struct rlhf_pool *pool, struct rlhf_error *err);
 /* The weights of a product laid out for x·w, or for the product of its backward pass. */
 int rlhf_product_pack(const struct rlhf_model *m, const struct rlhf_product *p, bool back, struct rlhf_packed *to,
                       struct rlhf_pool *pool, struct rlhf_error *err);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/check.h"
 #include "base/random.h"
 #include "model/internal.h"
 
@@ -29,6 +30,7 @@ void rlhf_model_free(struct rlhf_model *m)
     rlhf_packed_free(&m->head.packed);
     rlhf_packing_free(m->packing);
     free(m->layers);
+    rlhf_model_thaw(m);
     free(m->block);
     free(m->table);
     free(m);
@@ -95,6 +97,14 @@ struct rlhf_model *rlhf_model_new(const struct rlhf_model_config *c, uint64_t se
     return NULL;
 }
 
+/* The tensors of the body come first in both tables, the head's last. */
+static void copy_body(struct rlhf_model *copy, const struct rlhf_model *m, bool head)
+{
+    for (size_t i = 0; i < m->tensors; i++)
+        if (head || m->table[i].offset + m->table[i].count <= m->body_count)
+            rlhf_model_values(m, i, 0, m->table[i].count, copy->block + copy->table[i].offset);
+}
+
 struct rlhf_model *rlhf_model_clone(const struct rlhf_model *m, enum rlhf_head head, uint64_t seed,
                                     struct rlhf_error *err)
 {
@@ -110,7 +120,7 @@ struct rlhf_model *rlhf_model_clone(const struct rlhf_model *m, enum rlhf_head h
     if (!(copy = rlhf_model_plan(&c, err)))
         return NULL;
     if (rlhf_model_allocate(copy, err) == 0) {
-        memcpy(copy->block, m->block, (same ? m->count : m->body_count) * sizeof *m->block);
+        copy_body(copy, m, same);
         copy->bias = same ? m->bias : 0;
         if (!same && head == RLHF_HEAD_SCALAR)
             initialise_scalar_head(copy, seed);
@@ -139,6 +149,7 @@ const struct rlhf_model_config *rlhf_model_get_config(const struct rlhf_model *m
 
 float *rlhf_model_parameters(struct rlhf_model *m, size_t *count)
 {
+    RLHF_ASSERT(!m->frozen);
     *count = m->count;
     return m->block;
 }

@@ -26,28 +26,49 @@ struct rlhf_model *rlhf_model_new(const struct rlhf_model_config *c, uint64_t se
  * or bf16. Missing, unexpected and misshapen
  * tensors are listed in the error. */
 struct rlhf_model *rlhf_model_load(const char *dir, struct rlhf_error *err);
+/* The same, converted by all threads of pool. */
+struct rlhf_model *rlhf_model_load_parallel(const char *dir, struct rlhf_pool *pool, struct rlhf_error *err);
 
 /* The same from memory: config.json's text and the bytes of model.safetensors. Copies. Either way weights that
  * are not finite are refused, RLHF_CORRUPT. */
 struct rlhf_model *rlhf_model_read(const char *config, size_t config_size, const void *tensors,
                                    size_t tensors_size, struct rlhf_error *err);
 
+/* The same directory for inference: the weights stay in the files, which are mapped, so that this takes as long as reading
+ * their headers. The first pass packs the products, and gives the mapped pages back; rows of the embedding are
+ * converted when they are looked up. Weights that are not finite are refused then, RLHF_CORRUPT. A model that was opened
+ * has no parameters to write into, and shares its files with every process that opens them. `panels` says how
+ * products are packed: STORED packs bfloat16 as bfloat16 (the bits of every result are those of fp32) and all else as fp32;
+ * BF16 rounds what is not bfloat16, for half the memory and traffic. */
+enum rlhf_panels { RLHF_PANELS_STORED, RLHF_PANELS_F32, RLHF_PANELS_BF16 };
+struct rlhf_model *rlhf_model_open(const char *dir, enum rlhf_panels panels, struct rlhf_error *err);
+/* The same from memory, which must stay until release(owner) is called: by rlhf_model_free(), or when this fails. release may
+ * be NULL. */
+struct rlhf_model *rlhf_model_view(const char *config, size_t config_size, const void *tensors, size_t tensors_size,
+                                   void (*release)(void *owner), void *owner, struct rlhf_error *err);
+int rlhf_model_is_frozen(const struct rlhf_model *m); /* opened or viewed */
+/* Does now what the first pass would do, with all threads of pool. */
+int rlhf_model_ready(const struct rlhf_model *m, struct rlhf_pool *pool, struct rlhf_error *err);
+
 /* The bytes of config.json and model.safetensors, equal for equal weights (tensors in table order). Weights
  * that are not finite are not written, RLHF_FATAL. */
 int rlhf_model_write(const struct rlhf_model *m, struct rlhf_bytes *config, struct rlhf_bytes *tensors,
                      struct rlhf_error *err);
 
-/* A copy with the wanted head: the same head is copied; another is dropped, and a scalar head starts at
+/* A copy that can be trained, with the wanted head: the same head is copied; another is dropped, and a scalar head starts at
  * N(0, 1/sqrt(C+1)) from seed with bias 0 (Stiennon et al. 2020; recipe.md). */
 struct rlhf_model *rlhf_model_clone(const struct rlhf_model *m, enum rlhf_head head, uint64_t seed,
                                     struct rlhf_error *err);
 
 const struct rlhf_model_config *rlhf_model_get_config(const struct rlhf_model *m);
 
-/* All parameters as one block of count floats, in table order. Whoever writes into it calls
+/* All parameters as one block of count floats, in table order; not of a model that was opened. Whoever writes into it calls
  * rlhf_model_touch() before the next pass, which then packs the weights anew, with its own pool. */
 float *rlhf_model_parameters(struct rlhf_model *m, size_t *count);
 void rlhf_model_touch(struct rlhf_model *m, struct rlhf_pool *pool);
+
+/* `count` floats of one of the table's tensors, from its element `from` on: of any model. */
+void rlhf_model_values(const struct rlhf_model *m, size_t tensor, size_t from, size_t count, float *out);
 
 /* The table: name as in Hugging Face files, shape, offset into the block; decayed is true for matrices
  * (weight decay applies), false for norms and biases. */

@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "base/text.h"
+#include "model/scan.h"
+#include "tensor/ops.h"
 
 static const struct {
     const char *name;
@@ -46,75 +48,33 @@ size_t rlhf_safetensor_elements(const struct rlhf_safetensor *t)
 
 /* ---- reading --------------------------------------------------------------------------------------- */
 
-/* The header, read by hand: a parser of all JSON makes 75 times its size of a hostile one, and only this much of
- * JSON may stand there: {"name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}, ...}, and
+/* The header holds only this much of JSON: {"name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}, ...}, and
  * "__metadata__" with strings. */
-struct reader {
-    const char *begin, *at, *end;
-    char *names; /* where the next name is stored; all of them are shorter than the header */
-    struct rlhf_error *err;
-};
-
-static int expected(const struct reader *r, const char *what)
-{
-    return rlhf_fail(r->err, RLHF_CORRUPT, "byte %zu of the header: expected %s", (size_t)(r->at - r->begin), what);
-}
-
-static void skip_space(struct reader *r)
-{
-    while (r->at < r->end && (*r->at == ' ' || *r->at == '\t' || *r->at == '\n' || *r->at == '\r'))
-        r->at++;
-}
-
-/* Takes c when it comes next. */
-static bool take(struct reader *r, char c)
-{
-    skip_space(r);
-    if (r->at == r->end || *r->at != c)
-        return false;
-    r->at++;
-    return true;
-}
-
-/* A string without its quotes, escapes as they stand. */
-static int read_string(struct reader *r, const char **text, size_t *size)
-{
-    if (!take(r, '"'))
-        return expected(r, "a string");
-    *text = r->at;
-    while (r->at < r->end && *r->at != '"' && (unsigned char)*r->at >= ' ')
-        r->at += *r->at == '\\' && r->end - r->at > 1 ? 2 : 1;
-    if (r->at >= r->end || *r->at != '"')
-        return expected(r, "the end of a string");
-    *size = (size_t)(r->at++ - *text);
-    return 0;
-}
-
 /* A size: digits alone, as many as fit. */
-static int read_size(struct reader *r, size_t *out)
+static int read_size(struct rlhf_scan *r, size_t *out)
 {
     const char *first;
 
-    skip_space(r);
+    rlhf_scan_space(r);
     first = r->at;
     *out = 0;
     while (r->at < r->end && *r->at >= '0' && *r->at <= '9') {
         if (!rlhf_mul_size(*out, 10, out) || !rlhf_add_size(*out, (size_t)(*r->at - '0'), out))
-            return expected(r, "a smaller number");
+            return rlhf_scan_expected(r, "a smaller number");
         r->at++;
     }
     if (r->at == first || (*first == '0' && r->at - first > 1))
-        return expected(r, "a size");
+        return rlhf_scan_expected(r, "a size");
     return 0;
 }
 
 /* [size, ...] of at most `most`. */
-static int read_sizes(struct reader *r, size_t *sizes, size_t most, size_t *count)
+static int read_sizes(struct rlhf_scan *r, size_t *sizes, size_t most, size_t *count)
 {
     *count = 0;
-    if (!take(r, '['))
-        return expected(r, "a list of sizes");
-    if (take(r, ']'))
+    if (!rlhf_scan_take(r, '['))
+        return rlhf_scan_expected(r, "a list of sizes");
+    if (rlhf_scan_take(r, ']'))
         return 0;
     do {
         if (*count == most)
@@ -122,16 +82,16 @@ static int read_sizes(struct reader *r, size_t *sizes, size_t most, size_t *coun
                              (size_t)(r->at - r->begin), most);
         if (read_size(r, &sizes[(*count)++]) < 0)
             return -1;
-    } while (take(r, ','));
-    return take(r, ']') ? 0 : expected(r, ", or ]");
+    } while (rlhf_scan_take(r, ','));
+    return rlhf_scan_take(r, ']') ? 0 : rlhf_scan_expected(r, ", or ]");
 }
 
-static int read_dtype(struct reader *r, enum rlhf_dtype *dtype)
+static int read_dtype(struct rlhf_scan *r, enum rlhf_dtype *dtype)
 {
     const char *text;
     size_t size;
 
-    if (read_string(r, &text, &size) < 0)
+    if (rlhf_scan_string(r, &text, &size) < 0)
         return -1;
     for (int i = 0; i < DTYPES; i++)
         if (strlen(dtypes[i].name) == size && memcmp(text, dtypes[i].name, size) == 0) {
@@ -143,34 +103,34 @@ static int read_dtype(struct reader *r, enum rlhf_dtype *dtype)
 }
 
 /* The three members of a tensor, each once, in any order. place[2] are its data_offsets. */
-static int read_members(struct reader *r, struct rlhf_safetensor *t, size_t place[2])
+static int read_members(struct rlhf_scan *r, struct rlhf_safetensor *t, size_t place[2])
 {
     static const char *const names[] = { "dtype", "shape", "data_offsets" };
     unsigned seen = 0;
 
-    if (!take(r, '{'))
-        return expected(r, "{");
+    if (!rlhf_scan_take(r, '{'))
+        return rlhf_scan_expected(r, "{");
     do {
         const char *text;
         size_t size, count = 2, which = 0;
         int rc;
 
-        if (read_string(r, &text, &size) < 0)
+        if (rlhf_scan_string(r, &text, &size) < 0)
             return -1;
         while (which < 3 && (strlen(names[which]) != size || memcmp(text, names[which], size) != 0))
             which++;
-        if (which == 3 || seen & 1u << which || !take(r, ':'))
-            return expected(r, "dtype, shape and data_offsets, each once");
+        if (which == 3 || seen & 1u << which || !rlhf_scan_take(r, ':'))
+            return rlhf_scan_expected(r, "dtype, shape and data_offsets, each once");
         seen |= 1u << which;
         rc = which == 0 ? read_dtype(r, &t->dtype)
              : which == 1 ? read_sizes(r, t->shape, RLHF_SAFETENSORS_DIMS, &t->dims) : read_sizes(r, place, 2, &count);
         if (rc < 0)
             return -1;
         if (count != 2)
-            return expected(r, "two data_offsets");
-    } while (take(r, ','));
-    if (!take(r, '}') || seen != 7)
-        return expected(r, "dtype, shape and data_offsets, and then }");
+            return rlhf_scan_expected(r, "two data_offsets");
+    } while (rlhf_scan_take(r, ','));
+    if (!rlhf_scan_take(r, '}') || seen != 7)
+        return rlhf_scan_expected(r, "dtype, shape and data_offsets, and then }");
     return 0;
 }
 
@@ -194,51 +154,35 @@ static int place_tensor(struct rlhf_safetensor *t, const size_t place[2], const 
     return 0;
 }
 
-static int read_metadata(struct reader *r)
+static int read_metadata(struct rlhf_scan *r)
 {
     const char *text;
     size_t size;
 
-    if (!take(r, '{'))
-        return expected(r, "{");
-    if (take(r, '}'))
+    if (!rlhf_scan_take(r, '{'))
+        return rlhf_scan_expected(r, "{");
+    if (rlhf_scan_take(r, '}'))
         return 0;
     do {
-        if (read_string(r, &text, &size) < 0)
+        if (rlhf_scan_string(r, &text, &size) < 0)
             return -1;
-        if (!take(r, ':'))
-            return expected(r, ":");
-        if (read_string(r, &text, &size) < 0)
+        if (!rlhf_scan_take(r, ':'))
+            return rlhf_scan_expected(r, ":");
+        if (rlhf_scan_string(r, &text, &size) < 0)
             return -1;
-    } while (take(r, ','));
-    return take(r, '}') ? 0 : expected(r, ", or }");
+    } while (rlhf_scan_take(r, ','));
+    return rlhf_scan_take(r, '}') ? 0 : rlhf_scan_expected(r, ", or }");
 }
 
-/* A name of printable characters without escapes: any other is in no model. */
-static int read_name(struct reader *r, const char **name)
-{
-    const char *text;
-    size_t size;
-
-    if (read_string(r, &text, &size) < 0)
-        return -1;
-    if (memchr(text, '\\', size) || !rlhf_utf8_valid(text, size))
-        return expected(r, "a name of UTF-8 without escapes");
-    *name = memcpy(r->names, text, size);
-    r->names[size] = '\0';
-    r->names += size + 1;
-    return 0;
-}
-
-static int read_member(struct rlhf_safetensors *s, struct reader *r, const uint8_t *data, size_t size)
+static int read_member(struct rlhf_safetensors *s, struct rlhf_scan *r, const uint8_t *data, size_t size)
 {
     struct rlhf_safetensor *t = &s->tensors[s->count];
     size_t place[2] = { 0, 0 };
 
-    if (read_name(r, &t->name) < 0)
+    if (rlhf_scan_name(r, &t->name) < 0)
         return -1;
-    if (!take(r, ':'))
-        return expected(r, ":");
+    if (!rlhf_scan_take(r, ':'))
+        return rlhf_scan_expected(r, ":");
     if (strcmp(t->name, "__metadata__") == 0)
         return read_metadata(r);
     if (read_members(r, t, place) < 0 || place_tensor(t, place, data, size, r->err) < 0)
@@ -289,24 +233,24 @@ enum { LEAST_MEMBER = 40 }; /* bytes: "":{"dtype":"U8","shape":[],"data_offsets"
 static int read_header(struct rlhf_safetensors *s, const char *header, size_t header_size, const uint8_t *data,
                        size_t size, struct rlhf_error *err)
 {
-    struct reader r = { .begin = header, .at = header, .end = header + header_size, .err = err };
+    struct rlhf_scan r = { .what = "the header", .begin = header, .at = header, .end = header + header_size, .err = err };
 
     s->names = r.names = malloc(header_size + 1);
     s->tensors = calloc(header_size / LEAST_MEMBER + 2, sizeof *s->tensors);
     if (!s->names || !s->tensors)
         return rlhf_fail(err, RLHF_FULL, "no memory for the table of a header of %zu bytes", header_size);
-    if (!take(&r, '{'))
-        return expected(&r, "{ (is this a safetensors file?)");
-    if (!take(&r, '}')) {
+    if (!rlhf_scan_take(&r, '{'))
+        return rlhf_scan_expected(&r, "{ (is this a safetensors file?)");
+    if (!rlhf_scan_take(&r, '}')) {
         do
             if (read_member(s, &r, data, size) < 0)
                 return -1;
-        while (take(&r, ','));
-        if (!take(&r, '}'))
-            return expected(&r, ", or }");
+        while (rlhf_scan_take(&r, ','));
+        if (!rlhf_scan_take(&r, '}'))
+            return rlhf_scan_expected(&r, ", or }");
     }
-    skip_space(&r);
-    return r.at == r.end ? check_tiling(s, data, size, err) : expected(&r, "nothing more");
+    rlhf_scan_space(&r);
+    return r.at == r.end ? check_tiling(s, data, size, err) : rlhf_scan_expected(&r, "nothing more");
 }
 
 int rlhf_safetensors_parse(struct rlhf_safetensors *s, const void *data, size_t size, struct rlhf_error *err)
@@ -347,39 +291,19 @@ void rlhf_safetensors_free(struct rlhf_safetensors *s)
 
 /* ---- elements -------------------------------------------------------------------------------------- */
 
-static float from_half(uint16_t h)
-{
-    uint32_t sign = (uint32_t)(h & 0x8000u) << 16, exponent = (h >> 10) & 31u, fraction = h & 1023u, bits;
-    float value;
-
-    if (exponent == 0) { /* zero and subnormals: fraction · 2^-24 */
-        value = (float)fraction * 0x1p-24f;
-        return sign ? -value : value;
-    }
-    bits = sign | (exponent == 31 ? 0x7f800000u : (exponent + 112u) << 23) | fraction << 13;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
 int rlhf_safetensor_floats(const struct rlhf_safetensor *t, float *out, struct rlhf_error *err)
 {
     size_t count = rlhf_safetensor_elements(t);
 
     switch (t->dtype) {
     case RLHF_DTYPE_F32:
-        if (t->size)
-            memcpy(out, t->data, t->size);
+        rlhf_widen(RLHF_NUMBER_F32, t->data, count, out);
         return 0;
     case RLHF_DTYPE_BF16:
-        for (size_t i = 0; i < count; i++) {
-            uint32_t bits = (uint32_t)t->data[2 * i] << 16 | (uint32_t)t->data[2 * i + 1] << 24;
-
-            memcpy(&out[i], &bits, sizeof bits);
-        }
+        rlhf_widen(RLHF_NUMBER_BF16, t->data, count, out);
         return 0;
     case RLHF_DTYPE_F16:
-        for (size_t i = 0; i < count; i++)
-            out[i] = from_half((uint16_t)(t->data[2 * i] | t->data[2 * i + 1] << 8));
+        rlhf_widen(RLHF_NUMBER_F16, t->data, count, out);
         return 0;
     default:
         return rlhf_fail(err, RLHF_REJECT, "tensor %.80s has dtype %s; F32, F16 or BF16 is needed", t->name,

@@ -311,16 +311,43 @@ static void write_part(const char *dir, const char *name, const struct rlhf_safe
     rlhf_bytes_free(&out);
 }
 
-static void write_index(const char *dir, const char *first, const char *second)
+static void write_index_text(const char *dir, const char *text)
+{
+    struct rlhf_error err = { 0 };
+
+    expect_ok(rlhf_write_file(&rlhf_system_io, in_directory(dir, "model.safetensors.index.json"), text, strlen(text),
+                              &err), err);
+}
+
+/* Says of the first `count` tensors that they are in `first`, of the others that they are in `second`. */
+static void write_index(const char *dir, const struct rlhf_safetensors *s, size_t count, const char *first,
+                        const char *second)
 {
     struct rlhf_bytes text = { 0 };
     struct rlhf_error err = { 0 };
 
-    expect_ok(rlhf_bytes_printf(&text, &err, "{\"metadata\":{\"total_size\":1},\"weight_map\":{\"x\":\"%s\","
-                                "\"y\":\"%s\",\"z\":\"%s\"}}", first, second, first), err);
-    expect_ok(rlhf_write_file(&rlhf_system_io, in_directory(dir, "model.safetensors.index.json"), text.data, text.size,
-                              &err), err);
+    expect_ok(rlhf_bytes_printf(&text, &err, "{\"metadata\":{\"total_size\":1,\"odd\":[{},null,-1e3]},\"weight_map\":{"),
+              err);
+    for (size_t i = 0; i < s->count; i++)
+        expect_ok(rlhf_bytes_printf(&text, &err, "%s\n\"%s\":\"%s\"", i ? "," : "", s->tensors[i].name,
+                                    i < count ? first : second), err);
+    expect_ok(rlhf_bytes_printf(&text, &err, "}}"), err);
+    write_index_text(dir, text.data);
     rlhf_bytes_free(&text);
+}
+
+/* Neither way of getting at a directory's weights may differ in what it refuses. */
+static void expect_refused(const char *dir, enum rlhf_code code, const char *why)
+{
+    struct rlhf_error err = { 0 };
+
+    ck_assert_ptr_null(rlhf_model_load(dir, &err));
+    expect_code(err, code);
+    expect_contains(err.text, why);
+    err = (struct rlhf_error){ 0 };
+    ck_assert_ptr_null(rlhf_model_open(dir, RLHF_PANELS_STORED, &err));
+    expect_code(err, code);
+    expect_contains(err.text, why);
 }
 
 START_TEST(a_checkpoint_in_shards_loads_the_same)
@@ -334,24 +361,67 @@ START_TEST(a_checkpoint_in_shards_loads_the_same)
     expect_ok(rlhf_safetensors_parse(&s, f.tensors.data, f.tensors.size, &err), err);
     write_part(dir, "a.safetensors", s.tensors, 7);
     write_part(dir, "b.safetensors", s.tensors + 7, s.count - 7);
-    rlhf_safetensors_free(&s);
     ck_assert_int_eq(remove(in_directory(dir, "model.safetensors")), 0);
-    ck_assert_ptr_null(rlhf_model_load(dir, &err));
-    expect_contains(err.text, "index.json");
-    write_index(dir, "a.safetensors", "b.safetensors");
+    expect_refused(dir, RLHF_REJECT, "index.json");
+    write_index(dir, &s, 7, "a.safetensors", "b.safetensors");
     back = rlhf_model_load(dir, &err);
     expect_some(back, err);
     expect_same_model(m, back);
     rlhf_model_free(back);
-    write_index(dir, "a.safetensors", "a.safetensors");
-    ck_assert_ptr_null(rlhf_model_load(dir, &err));
-    expect_contains(err.text, "missing");
-    write_index(dir, "a.safetensors", "../b.safetensors");
-    ck_assert_ptr_null(rlhf_model_load(dir, &err));
-    expect_contains(err.text, "not in a file of this directory");
-    write_index(dir, "a.safetensors", "c.safetensors");
-    ck_assert_ptr_null(rlhf_model_load(dir, &err));
-    expect_contains(err.text, "c.safetensors");
+    back = rlhf_model_open(dir, RLHF_PANELS_STORED, &err);
+    expect_some(back, err);
+    rlhf_model_free(back);
+    rlhf_safetensors_free(&s);
+    rlhf_model_free(m);
+    free_files(&f);
+}
+END_TEST
+
+START_TEST(an_index_that_lies_is_refused)
+{
+    static const struct {
+        const char *text, *why;
+    } texts[] = {
+        { "", "expected {" },
+        { "[]", "expected {" },
+        { "{}", "expected a string" },
+        { "{\"metadata\":{}}", "weight_map is missing" },
+        { "{\"weight_map\":[]}", "expected {" },
+        { "{\"weight_map\":{}}", "names 0 files" },
+        { "{\"weight_map\":{\"x\":1}}", "expected a string" },
+        { "{\"weight_map\":{\"x\":\"\"}}", "not in a file of this directory" },
+        { "{\"weight_map\":{\"x\":\"../a.safetensors\"}}", "not in a file of this directory" },
+        { "{\"weight_map\":{\"x\":\"/etc/passwd\"}}", "not in a file of this directory" },
+        { "{\"weight_map\":{\"x\":\".\"}}", "not in a file of this directory" },
+        { "{\"weight_map\":{\"x\":\"a.safe\\u002ftensors\"}}", "without escapes" },
+        { "{\"weight_map\":{\"x\":\"nowhere.safetensors\"}}", "nowhere.safetensors" },
+        { "{\"weight_map\":{\"x\":\"config.json\"}}", "config.json" },
+        { "{\"weight_map\":{\"x\":\"a.safetensors\"}}", "x is missing in a.safetensors" },
+        { "{\"weight_map\":{\"lm_head.weight\":\"a.safetensors\"}}", "missing model." },
+        { "{\"weight_map\":{\"lm_head.weight\":\"a.safetensors\"},\"weight_map\":{}}", "twice" },
+        { "{\"weight_map\":{\"lm_head.weight\":\"a.safetensors\"}} x", "nothing more" },
+        { "{\"metadata\":[[[[[[[[[[[[[[[[[[[[[[[[1]]]", "less depth" },
+        { "{\"metadata\":[}", "a value" },
+    };
+    struct rlhf_model *m = tiny_model(LLAMA, RLHF_HEAD_LM);
+    struct files f = files_of(m);
+    const char *dir = write_to(a_directory(), &f);
+    struct rlhf_safetensors s;
+    struct rlhf_error err = { 0 };
+
+    expect_ok(rlhf_safetensors_parse(&s, f.tensors.data, f.tensors.size, &err), err);
+    write_part(dir, "a.safetensors", s.tensors, 7);
+    write_part(dir, "b.safetensors", s.tensors + 6, s.count - 6);
+    ck_assert_int_eq(remove(in_directory(dir, "model.safetensors")), 0);
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        write_index_text(dir, texts[i].text);
+        expect_refused(dir, strstr(texts[i].text, "nowhere") ? RLHF_REJECT : RLHF_CORRUPT, texts[i].why);
+    }
+    write_index(dir, &s, 7, "a.safetensors", "b.safetensors"); /* the seventh is in both */
+    expect_refused(dir, RLHF_CORRUPT, "stands in a.safetensors and in b.safetensors");
+    ck_assert_int_eq(truncate(in_directory(dir, "b.safetensors"), 2000), 0);
+    expect_refused(dir, RLHF_CORRUPT, "b.safetensors");
+    rlhf_safetensors_free(&s);
     rlhf_model_free(m);
     free_files(&f);
 }
@@ -548,7 +618,7 @@ int main(void)
     return RUN_SUITE("model/files", a_model_that_was_written_loads_the_same, a_tied_head_is_not_written_and_a_score_is,
                      all_that_does_not_fit_is_listed_in_one_error, a_long_list_of_missing_tensors_is_cut_and_counted,
                      bare_names_and_old_buffers_are_understood, a_tied_head_may_be_repeated_but_not_contradicted,
-                     bfloat16_weights_are_widened, a_checkpoint_in_shards_loads_the_same,
+                     bfloat16_weights_are_widened, a_checkpoint_in_shards_loads_the_same, an_index_that_lies_is_refused,
                      a_config_of_a_giant_costs_no_memory_before_its_tensors_are_there,
                      a_damaged_checkpoint_is_refused_or_read_whole, what_is_not_there_is_named,
                      new_weights_are_a_function_of_config_and_seed, a_clone_keeps_the_body_and_has_the_wanted_head,
