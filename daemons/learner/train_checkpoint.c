@@ -10,7 +10,7 @@ static struct rlhf_model *first_model(struct learner_work *w, struct rlhf_error 
     struct rlhf_model_config c = {0};
 
     if (run->model.load)
-        return rlhf_model_load(run->model.load, err);
+        return rlhf_model_load_parallel(run->model.load, w->t->pool, err);
     if (rlhf_model_config_style(&c, rlhf_run_model_style(run), err) < 0)
         return NULL;
     c.layers = (uint32_t)run->model.layers;

@@ -238,13 +238,13 @@ static int load(struct command *k, struct rlhf_error *err)
     const struct rlhf_model_config *c;
 
     if (rlhf_tensor_start(err) < 0 || !(k->g.pool = rlhf_pool_new(k->threads, err)) ||
-        rlhf_generation_load(&k->g.settings, k->g.dir, err) < 0 || !(k->g.model = rlhf_model_load(k->g.dir, err)))
+        rlhf_generation_load(&k->g.settings, k->g.dir, err) < 0 ||
+        !(k->g.model = rlhf_model_open(k->g.dir, RLHF_PANELS_STORED, err)))
         return -1;
     c = rlhf_model_get_config(k->g.model);
     if (c->head != RLHF_HEAD_LM)
         return rlhf_fail(err, RLHF_REJECT, "%s is a reward model or critic; it gives numbers, not text",
                          k->g.dir);
-    rlhf_model_touch(k->g.model, k->g.pool);
     if ((!k->g.input || k->g.settings.stop_count || k->given.stop_count) &&
         !(k->g.tokenizer = rlhf_tokenizer_load(k->g.dir, err)))
         return -1;

@@ -85,18 +85,26 @@ static void on_done(void *ctx, const struct generator_result *g)
         give_up();
 }
 
+static void release_weights(void *w)
+{
+    rlhf_weights_free(w);
+}
+
+/* The model reads its weights where they came in, in memory or in a file shared on this host, and keeps them. */
 static void load(struct engine *e, struct rlhf_weights *w)
 {
     const char *config = rlhf_weights_config(w);
     struct rlhf_blob payload = rlhf_weights_payload(w);
+    struct rlhf_digest digest = *rlhf_weights_digest(w);
     struct rlhf_error err = { 0 };
-    struct rlhf_model *m = rlhf_model_read(config, strlen(config), payload.data, payload.size, &err);
+    struct rlhf_model *m = rlhf_model_view(config, strlen(config), payload.data, payload.size, release_weights, w, &err);
 
-    if (m)
-        rlhf_model_touch(m, e->pool);
-    if (!m || generator_add_model(e->generator, rlhf_weights_digest(w), m, &err) < 0)
+    if (m && rlhf_model_ready(m, e->pool, &err) < 0) {
+        rlhf_model_free(m);
+        m = NULL;
+    }
+    if (!m || generator_add_model(e->generator, &digest, m, &err) < 0)
         rlhf_log_error("weights-unusable", &err); /* jobs that name them fail, and are handed back with the reason */
-    rlhf_weights_free(w);
 }
 
 static void take(void *core, void *ctx)
