@@ -87,6 +87,17 @@ static const struct rlhf_config_key sampling_keys[] = {
     INT("top_k", SAM, top_k, "0", 0, 1e9, "Keep the k likeliest tokens; 0 switches it off."),
     NUM("top_p", SAM, top_p, "1", 1e-6, 1,
         "Keep the likeliest tokens up to this probability; 1 switches it off."),
+    NUM("min_p", SAM, min_p, "0", 0, 1,
+        "Keep tokens that have at least this share of the likeliest one's probability; 0 switches it off."),
+    NUM("typical_p", SAM, typical_p, "1", 1e-6, 1,
+        "Keep the tokens whose surprise is nearest to the entropy, up to this probability; 1 switches it off."),
+    NUM("repetition_penalty", SAM, repetition_penalty, "1", 1e-4, 1e4,
+        "Divides the logits of tokens seen (multiplies negative ones); 1 switches it off."),
+    INT("no_repeat_ngram_size", SAM, no_repeat_ngram, "0", 0, 1e6,
+        "No n tokens come a second time in prompt and completion; 0 switches it off."),
+    INT("min_new_tokens", SAM, min_new_tokens, "0", 0, 1e6, "No end token before so many others."),
+    STRS("end_tokens", SAM, end_tokens, "Tokens that end a completion besides the tokenizer's own, as <|eot_id|>."),
+    STRS("stop", SAM, stop, "Texts that end a completion; they stay part of it."),
     INT("max_new_tokens", SAM, max_new_tokens, "64", 1, 1e6, "Longest completion, in tokens."),
     {0}};
 static const struct rlhf_config_schema sampling_schema = {"sampling", sampling_keys, sizeof(SAM)};
@@ -491,6 +502,24 @@ static int check_files(const struct check *c, const char *key, const struct rlhf
     return 0;
 }
 
+enum { MAX_END_TOKENS = 31, MAX_STOPS = 16, MAX_STOP = 99 }; /* as model/sampler.h and model/generation.h */
+
+static int check_sampling(const struct check *c, const struct rlhf_run_sampling *s)
+{
+    if (s->min_new_tokens > s->max_new_tokens)
+        return complain(c, "sampling.min_new_tokens", "%lld is more than max_new_tokens, %lld",
+                        (long long)s->min_new_tokens, (long long)s->max_new_tokens);
+    if (s->end_tokens.count > MAX_END_TOKENS)
+        return complain(c, "sampling.end_tokens", "%zu tokens; at most %d are allowed", s->end_tokens.count,
+                        MAX_END_TOKENS);
+    if (s->stop.count > MAX_STOPS)
+        return complain(c, "sampling.stop", "%zu texts; at most %d are allowed", s->stop.count, MAX_STOPS);
+    for (size_t i = 0; i < s->stop.count; i++)
+        if (s->stop.items[i][0] == '\0' || strlen(s->stop.items[i]) > MAX_STOP)
+            return complain(c, "sampling.stop", "text %zu is empty or longer than %d bytes", i + 1, MAX_STOP);
+    return 0;
+}
+
 static int check_kind(const struct check *c)
 {
     const struct rlhf_stage *s = c->stage;
@@ -517,7 +546,7 @@ static int check_kind(const struct check *c)
             return complain(c, k->prompts ? "policies" : "want",
                             k->prompts ? "missing; name the stages whose policies complete the prompts"
                                        : "missing; say how many imported comparisons to wait for");
-        return 0;
+        return check_sampling(c, &k->sampling);
     }
     case RLHF_STAGE_REWARD:
         if (refer(c, "from", s->reward->from, true, 0) < 0)
@@ -534,7 +563,7 @@ static int check_kind(const struct check *c)
                             "must be above 0: PPO needs a distribution to sample from");
         if (p->clip <= 0)
             return complain(c, "clip", "must be above 0");
-        return 0;
+        return check_sampling(c, &p->sampling);
     }
     default: {
         const struct rlhf_stage_evaluate *e = s->evaluate;
@@ -542,7 +571,7 @@ static int check_kind(const struct check *c)
             refer(c, "reference", e->reference, true, 0) < 0 ||
             refer(c, "reward_model", e->reward_model, false, RLHF_STAGE_REWARD) < 0 ||
             check_files(c, "prompts", &e->prompts) < 0 || check_files(c, "perplexity", &e->perplexity) < 0 ||
-            check_files(c, "exact", &e->exact) < 0)
+            check_files(c, "exact", &e->exact) < 0 || check_sampling(c, &e->sampling) < 0)
             return -1;
         if (e->prompts.count + e->perplexity.count + e->exact.count == 0)
             return complain(c, "prompts, perplexity, exact", "all missing; there is nothing to measure");

@@ -98,8 +98,9 @@ struct rlhf_run_optimizer { /* AdamW */
 struct rlhf_run_sampling {
     double temperature;
     int64_t top_k;
-    double top_p;
-    int64_t max_new_tokens;
+    double top_p, min_p, typical_p, repetition_penalty;
+    int64_t no_repeat_ngram, min_new_tokens, max_new_tokens;
+    struct rlhf_config_strings end_tokens, stop;
 };
 
 struct rlhf_run_mix { /* pretraining text mixed in: SFT's 10 %, PPO-ptx's gamma */

@@ -126,20 +126,20 @@ static int read_ends(struct rlhf_generation *g, const char *key, json_t *value, 
     size_t i;
     json_t *one;
 
-    g->end_count = 0;
+    g->ends.count = 0;
     if (!json_is_array(value)) {
-        if (read_id(key, value, &g->ends[0], err) < 0)
+        if (read_id(key, value, &g->ends.id[0], err) < 0)
             return -1;
-        g->end_count = 1;
+        g->ends.count = 1;
         return 0;
     }
     if (json_array_size(value) > RLHF_MAX_ENDS)
         return rlhf_fail(err, RLHF_REJECT, "%s: %zu end tokens; %d are allowed", key, json_array_size(value),
                          RLHF_MAX_ENDS);
     json_array_foreach(value, i, one) {
-        if (read_id(key, one, &g->ends[i], err) < 0)
+        if (read_id(key, one, &g->ends.id[i], err) < 0)
             return -1;
-        g->end_count = i + 1;
+        g->ends.count = (uint32_t)i + 1;
     }
     return 0;
 }
@@ -285,8 +285,8 @@ static json_t *parse(const char *json, size_t size, struct rlhf_error *err)
 
 static void name_pad(struct rlhf_generation *g)
 {
-    if (g->pad < 0 && g->end_count > 0)
-        g->pad = g->ends[0];
+    if (g->pad < 0 && g->ends.count > 0)
+        g->pad = g->ends.id[0];
 }
 
 int rlhf_generation_read(struct rlhf_generation *g, const char *json, size_t size, struct rlhf_error *err)
@@ -361,12 +361,4 @@ out:
     json_decref(root);
     rlhf_bytes_free(&text);
     return rc;
-}
-
-bool rlhf_generation_ends(const struct rlhf_generation *g, int32_t token)
-{
-    for (size_t i = 0; i < g->end_count; i++)
-        if (g->ends[i] == token)
-            return true;
-    return false;
 }

@@ -7,13 +7,12 @@
 
 #include "model/sampler.h"
 
-enum { RLHF_MAX_ENDS = 32, RLHF_MAX_STOPS = 16, RLHF_MAX_STOP = 100 };
+enum { RLHF_MAX_STOPS = 16, RLHF_MAX_STOP = 100 };
 
 struct rlhf_generation {
     struct rlhf_sampling sampling; /* temperature is never 0 here; max_new_tokens 0: not given */
     bool do_sample;                /* false: greedy, whatever the temperature */
-    int32_t ends[RLHF_MAX_ENDS];
-    size_t end_count;
+    struct rlhf_ends ends;
     int32_t pad;                   /* the first end token where none is named; -1 without any */
     char stops[RLHF_MAX_STOPS][RLHF_MAX_STOP]; /* strings that end a completion */
     size_t stop_count;
@@ -27,8 +26,6 @@ int rlhf_generation_read(struct rlhf_generation *g, const char *json, size_t siz
 
 /* DIR/generation_config.json over the defaults; where there is none, the end and padding tokens of config.json. */
 int rlhf_generation_load(struct rlhf_generation *g, const char *dir, struct rlhf_error *err);
-
-bool rlhf_generation_ends(const struct rlhf_generation *g, int32_t token);
 
 /* The parameters of one filtering, by the same names: what `rlhfctl sample probs --params` takes. Two more are
  * known: min_tokens_to_keep, and prompt_length, how many of the tokens before are no new ones (-1: not given);

@@ -26,6 +26,14 @@ int rlhf_sampling_check(const struct rlhf_sampling *s, struct rlhf_error *err)
     return 0;
 }
 
+bool rlhf_ends_has(const struct rlhf_ends *e, int32_t token)
+{
+    for (uint32_t i = 0; i < e->count; i++)
+        if (e->id[i] == token)
+            return true;
+    return false;
+}
+
 static bool penalises(const struct rlhf_sampling *s)
 {
     return (s->repetition_penalty != 0 && s->repetition_penalty != 1) || s->no_repeat_ngram > 0 || s->min_new_tokens > 0;

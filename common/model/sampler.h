@@ -13,6 +13,14 @@
 #include "base/error.h"
 #include "base/random.h"
 
+/* Tokens that end a completion. */
+enum { RLHF_MAX_ENDS = 32 };
+struct rlhf_ends {
+    int32_t id[RLHF_MAX_ENDS];
+    uint32_t count;
+};
+bool rlhf_ends_has(const struct rlhf_ends *e, int32_t token);
+
 struct rlhf_sampling {
     float temperature; /* 0: greedy, the first of equals */
     uint32_t top_k;    /* 0: off */

@@ -10,7 +10,7 @@
 #include "proto/weights.pb-c.h"
 #include "proto/work.pb-c.h"
 
-enum { MAX_NAME = 64, MAX_ID = 256, MAX_STAGES = 1024, MAX_RUN_VOCABULARY = 1 << 24 };
+enum { MAX_NAME = 64, MAX_ID = 256, MAX_STAGES = 1024, MAX_RUN_VOCABULARY = 1 << 24, MAX_MORE_ENDS = 31 };
 
 #define REJECT(...) return rlhf_fail(err, RLHF_REJECT, __VA_ARGS__)
 
@@ -203,6 +203,23 @@ static int check_sampling(const Rlhf__V1__Sampling *s, struct rlhf_error *err)
         REJECT("%u new tokens; 1 to %d are allowed", s->max_new_tokens, RLHF_MAX_JOB_TOKENS);
     if (s->end_token < -1 || s->end_token >= MAX_RUN_VOCABULARY)
         REJECT("end token %d", s->end_token);
+    if (!(s->top_p_exact >= 0 && s->top_p_exact <= 1))
+        REJECT("a top_p_exact of %g; 0 to 1 are allowed", s->top_p_exact);
+    if (!(s->min_p >= 0 && s->min_p <= 1))
+        REJECT("a min_p of %g; 0 to 1 are allowed", (double)s->min_p);
+    if (!(s->typical_p >= 0 && s->typical_p <= 1))
+        REJECT("a typical_p of %g; 0 to 1 are allowed", (double)s->typical_p);
+    if (!(s->repetition_penalty == 0 || (s->repetition_penalty >= 1e-4F && s->repetition_penalty <= 1e4F)))
+        REJECT("a repetition_penalty of %g; 0, or 0.0001 to 10000 are allowed", (double)s->repetition_penalty);
+    if (s->no_repeat_ngram > RLHF_MAX_JOB_TOKENS)
+        REJECT("no_repeat_ngram of %u; 0 to %d are allowed", s->no_repeat_ngram, RLHF_MAX_JOB_TOKENS);
+    if (s->min_new_tokens > s->max_new_tokens)
+        REJECT("at least %u new tokens, and at most %u", s->min_new_tokens, s->max_new_tokens);
+    if (check_count(s->n_more_ends, 0, MAX_MORE_ENDS, "more end tokens", err) < 0)
+        return -1;
+    for (size_t i = 0; i < s->n_more_ends; i++)
+        if (s->more_ends[i] < 0 || s->more_ends[i] >= MAX_RUN_VOCABULARY)
+            REJECT("end token %d", s->more_ends[i]);
     return 0;
 }
 

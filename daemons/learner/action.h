@@ -70,6 +70,7 @@ struct learner_action {
     size_t generate_count;
     struct rlhf_sampling sampling;
     int32_t end_token;                     /* -1 none */
+    struct rlhf_ends more_ends;
     enum rlhf_purpose purpose;
     uint64_t seed;
     /* SCORE */

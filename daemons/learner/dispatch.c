@@ -38,9 +38,17 @@ static void send_generate(struct learner *l, struct rlhf_peer *peer, const size_
 
     sampling.temperature = a->sampling.temperature;
     sampling.top_k = a->sampling.top_k;
-    sampling.top_p = a->sampling.top_p;
+    sampling.top_p = (float)a->sampling.top_p;
     sampling.max_new_tokens = a->sampling.max_new_tokens;
     sampling.end_token = a->end_token;
+    sampling.top_p_exact = a->sampling.top_p;
+    sampling.min_p = a->sampling.min_p;
+    sampling.typical_p = a->sampling.typical_p;
+    sampling.repetition_penalty = a->sampling.repetition_penalty;
+    sampling.no_repeat_ngram = a->sampling.no_repeat_ngram;
+    sampling.min_new_tokens = a->sampling.min_new_tokens;
+    sampling.more_ends = (int32_t *)a->more_ends.id;
+    sampling.n_more_ends = a->more_ends.count;
     body.sampling = samplings;
     body.n_sampling = 1;
     body.weights = digest;
@@ -230,6 +238,11 @@ static void *copy(const void *data, size_t size)
     return p ? memcpy(p, data, size) : NULL;
 }
 
+static bool is_end(const struct learner_action *a, int32_t id)
+{
+    return id == a->end_token || rlhf_ends_has(&a->more_ends, id);
+}
+
 static int check_rollout(const struct learner *l, const Rlhf__V1__Rollout *r, size_t index, const int32_t *ids,
                          const float *logprob, const float *raw, struct rlhf_error *err)
 {
@@ -251,11 +264,11 @@ static int check_rollout(const struct learner *l, const Rlhf__V1__Rollout *r, si
         if (!isfinite(logprob[i]) || !isfinite(raw[i]) || logprob[i] > LOGPROB_SLACK || raw[i] > LOGPROB_SLACK)
             return rlhf_fail(err, RLHF_REJECT, "rollout %llu: the log-prob of token %u is no log-prob",
                              (unsigned long long)r->id, i);
-        if (ids[i] == a->end_token && i + 1 < r->tokens)
+        if (is_end(a, ids[i]) && i + 1 < r->tokens)
             return rlhf_fail(err, RLHF_REJECT, "rollout %llu goes on behind its end token",
                              (unsigned long long)r->id);
     }
-    ends = a->end_token >= 0 && ids[r->tokens - 1] == a->end_token;
+    ends = is_end(a, ids[r->tokens - 1]);
     if (ends != (r->finish == RLHF__V1__FINISH_REASON__FINISH_END))
         return rlhf_fail(err, RLHF_REJECT, "rollout %llu: finish reason and last token disagree",
                          (unsigned long long)r->id);

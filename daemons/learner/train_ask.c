@@ -6,6 +6,7 @@
 #include "learner/train_parts.h"
 #include "rl/statistics.h"
 #include "telemetry/log.h"
+#include "tokenizer/stop.h"
 
 static int ask(struct learner_work *w, struct learner_action *a, struct learner_answer *out,
                struct rlhf_error *err)
@@ -63,6 +64,11 @@ struct rlhf_sampling learner_sampling(const struct rlhf_run_sampling *s)
     return (struct rlhf_sampling){.temperature = (float)s->temperature,
                                   .top_k = (uint32_t)s->top_k,
                                   .top_p = s->top_p,
+                                  .min_p = (float)s->min_p,
+                                  .typical_p = (float)s->typical_p,
+                                  .repetition_penalty = (float)s->repetition_penalty,
+                                  .no_repeat_ngram = (uint32_t)s->no_repeat_ngram,
+                                  .min_new_tokens = (uint32_t)s->min_new_tokens,
                                   .max_new_tokens = (uint32_t)s->max_new_tokens};
 }
 
@@ -71,8 +77,46 @@ bool learner_sampling_whole(const struct rlhf_sampling *s)
     return rlhf_sampling_whole(s);
 }
 
+static int find_ends(const struct learner_work *w, const struct rlhf_run_sampling *settings, struct rlhf_ends *ends,
+                     struct rlhf_error *err)
+{
+    for (size_t i = 0; i < settings->end_tokens.count; i++) {
+        int32_t id = rlhf_tokenizer_find(w->t->tokenizer, settings->end_tokens.items[i]);
+
+        if (id < 0)
+            return rlhf_fail(err, RLHF_REJECT, "sampling.end_tokens: the tokenizer has no token '%.60s'",
+                             settings->end_tokens.items[i]);
+        ends->id[ends->count++] = id; /* as many as the run file may name */
+    }
+    return 0;
+}
+
+/* Ends r with the first token that completes a text of stop. What comes behind it was sampled in vain, and hung on
+ * nothing but what stays: a worker that knew the texts would have sent the same. */
+static int cut_at_stop(const struct learner_work *w, const struct rlhf_config_strings *stop,
+                       const struct learner_generate_job *job, struct learner_rollout *r, struct rlhf_error *err)
+{
+    struct rlhf_tokens ids = {0};
+    bool reached = false;
+    int rc = rlhf_tokens_append(&ids, job->prompt_ids, job->prompt_count, err);
+
+    for (uint32_t i = 0; rc == 0 && i < r->count && !reached; i++) {
+        rc = rlhf_tokens_append(&ids, &r->ids[i], 1, err) < 0 ||
+                     rlhf_stop_reached(w->t->tokenizer, ids.data, ids.size, (const char *const *)stop->items,
+                                       stop->count, &reached, err) < 0
+                 ? -1
+                 : 0;
+        if (reached) {
+            r->count = i + 1;
+            r->ended = true;
+        }
+    }
+    rlhf_tokens_free(&ids);
+    return rc;
+}
+
 int learner_generate(struct learner_work *w, const struct learner_generate_job *jobs, size_t count,
-                     const struct rlhf_sampling *sampling, enum rlhf_purpose purpose,
+                     const struct rlhf_run_sampling *settings, const struct rlhf_sampling *sampling, enum rlhf_purpose purpose,
                      struct learner_answer *out, struct rlhf_error *err)
 {
     struct learner_action a = {.kind = LEARNER_GENERATE,
@@ -82,7 +126,7 @@ int learner_generate(struct learner_work *w, const struct learner_generate_job *
                                .end_token = rlhf_tokenizer_end(w->t->tokenizer),
                                .purpose = purpose};
 
-    if (ask(w, &a, out, err) < 0)
+    if (find_ends(w, settings, &a.more_ends, err) < 0 || ask(w, &a, out, err) < 0)
         return -1;
     for (size_t i = 0; i < count; i++)
         if (out->count != count || out->rollouts[i].count == 0 ||
@@ -92,6 +136,11 @@ int learner_generate(struct learner_work *w, const struct learner_generate_job *
             return rlhf_fail(err, RLHF_FATAL,
                              "completion %zu of %zu came back empty or with log-probs that are not finite", i,
                              count);
+        }
+    for (size_t i = 0; settings->stop.count && i < count; i++)
+        if (cut_at_stop(w, &settings->stop, &jobs[i], &out->rollouts[i], err) < 0) {
+            learner_answer_free(out);
+            return -1;
         }
     return 0;
 }

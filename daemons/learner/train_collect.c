@@ -82,7 +82,8 @@ static int generate_from(struct collect *c, size_t policy, struct rlhf_error *er
                                               .prompt_count = q->start[p + 1] - q->start[p]};
         }
     learner_progress(c->w, "generating with %s", name);
-    if (learner_generate(c->w, jobs, c->count * samples, &sampling, RLHF_PURPOSE_COLLECT, &answer, err) < 0)
+    if (learner_generate(c->w, jobs, c->count * samples, &c->settings->sampling, &sampling,
+                         RLHF_PURPOSE_COLLECT, &answer, err) < 0)
         goto out;
     rc = 0;
     for (size_t i = 0; rc == 0 && i < answer.count; i++) {

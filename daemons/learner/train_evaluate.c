@@ -253,7 +253,8 @@ static int complete(struct evaluation *e, struct rlhf_digest weights, struct rlh
     int rc = -1;
 
     if (!jobs ||
-        learner_generate(e->w, jobs, p->total * samples, &sampling, RLHF_PURPOSE_EVALUATE, &a, err) < 0)
+        learner_generate(e->w, jobs, p->total * samples, &e->settings->sampling, &sampling,
+                         RLHF_PURPOSE_EVALUATE, &a, err) < 0)
         goto out;
     if (scored && (!(score_jobs = make_score_jobs(jobs, &a, &block, err)) ||
                    learner_score(e->w, score_jobs, a.count, e->reward_model, e->reference,
@@ -338,7 +339,7 @@ static int exact(struct evaluation *e, struct rlhf_digest weights, struct rlhf_b
     int rc = -1;
 
     if (longest_expected(e, &greedy.max_new_tokens, err) < 0 || !(jobs = make_jobs(p, 1, weights, err)) ||
-        learner_generate(e->w, jobs, p->total, &greedy, RLHF_PURPOSE_EVALUATE, &a, err) < 0)
+        learner_generate(e->w, jobs, p->total, &e->settings->sampling, &greedy, RLHF_PURPOSE_EVALUATE, &a, err) < 0)
         goto out;
     for (size_t f = 0; f < p->count; f++) {
         double right = 0;

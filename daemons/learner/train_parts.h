@@ -289,9 +289,10 @@ int learner_publish(struct learner_work *w, enum learner_name name, uint64_t ver
 struct rlhf_sampling learner_sampling(const struct rlhf_run_sampling *s);
 bool learner_sampling_whole(
     const struct rlhf_sampling *s); /* the tempered distribution, not truncated, not greedy */
-/* Answers are checked: count, at least one token each, finite log-probs. */
+/* Answers are checked: count, at least one token each, finite log-probs. Completions end with the tokens and
+ * texts that settings names; sampling is made of it, or is another one. */
 int learner_generate(struct learner_work *w, const struct learner_generate_job *jobs, size_t count,
-                     const struct rlhf_sampling *sampling, enum rlhf_purpose purpose,
+                     const struct rlhf_run_sampling *settings, const struct rlhf_sampling *sampling, enum rlhf_purpose purpose,
                      struct learner_answer *out, struct rlhf_error *err);
 int learner_score(struct learner_work *w, const struct learner_score_job *jobs, size_t count,
                   struct rlhf_digest reward_model, struct rlhf_digest reference, float temperature,

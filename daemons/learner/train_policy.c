@@ -330,7 +330,8 @@ static int roll_out(struct ppo *p, json_t *metrics, struct rlhf_error *err)
     if (learner_publish(p->w, LEARNER_NAME_POLICY, p->w->step, p->policy, &weights, err) < 0)
         return -1;
     make_jobs(p, weights);
-    if (learner_generate(p->w, p->jobs, per_iteration(s), &p->sampling, RLHF_PURPOSE_SAMPLE, &completions,
+    if (learner_generate(p->w, p->jobs, per_iteration(s), &s->sampling, &p->sampling, RLHF_PURPOSE_SAMPLE,
+                         &completions,
                          err) < 0 ||
         gather(p, &completions, err) < 0 || verify(p, &completions, err) < 0)
         goto out;

@@ -62,7 +62,7 @@ int generate_token(const struct generate *g, const float *logits, struct rlhf_hi
                           (uint32_t)h->completion_count, scratch, out, err) < 0)
         return -1;
     completion[h->completion_count++] = out->token;
-    *ended = rlhf_generation_ends(&g->settings, out->token);
+    *ended = rlhf_ends_has(&g->settings.ends, out->token);
     return *ended || g->settings.stop_count == 0 ? 0 : stopped(g, h, ended, err);
 }
 
@@ -96,8 +96,8 @@ static int complete(struct command *k, uint32_t sample, struct rlhf_error *err)
     struct rlhf_history h = {.prompt = k->ids.data,
                              .prompt_count = k->ids.size,
                              .completion = completion,
-                             .ends = g->settings.ends,
-                             .end_count = g->settings.end_count};
+                             .ends = g->settings.ends.id,
+                             .end_count = g->settings.ends.count};
     struct rlhf_extend next = {.slot = 0, .tokens = k->ids.data, .count = k->ids.size};
     size_t printed = 0;
     bool ended = false;
@@ -109,7 +109,7 @@ static int complete(struct command *k, uint32_t sample, struct rlhf_error *err)
         if (rlhf_cache_extend(k->cache, g->model, &next, 1, k->logits, err) < 0 ||
             generate_token(g, k->logits, &h, completion, &key, k->scratch, &sampled, &ended, err) < 0)
             result = -1;
-        else if (!rlhf_generation_ends(&g->settings, sampled.token))
+        else if (!rlhf_ends_has(&g->settings.ends, sampled.token))
             result = print_more(g, completion, h.completion_count, &printed, err);
         next.tokens = completion + i;
         next.count = 1;
@@ -216,7 +216,7 @@ static void settle(struct command *k)
             snprintf(s->stops[i], sizeof s->stops[i], "%s", o->stops[i]);
     }
     if (o->ignore_eos)
-        s->end_count = 0;
+        s->ends.count = 0;
 }
 
 /* The tokenizer's end token ends text, too, whatever generation_config.json names. */
@@ -225,11 +225,11 @@ static int add_end(struct command *k, struct rlhf_error *err)
     struct rlhf_generation *s = &k->g.settings;
     int32_t end = rlhf_tokenizer_end(k->g.tokenizer);
 
-    if (end < 0 || rlhf_generation_ends(s, end))
+    if (end < 0 || rlhf_ends_has(&s->ends, end))
         return 0;
-    if (s->end_count == RLHF_MAX_ENDS)
+    if (s->ends.count == RLHF_MAX_ENDS)
         return rlhf_fail(err, RLHF_REJECT, "%s: more than %d end tokens", k->g.dir, RLHF_MAX_ENDS);
-    s->ends[s->end_count++] = end;
+    s->ends.id[s->ends.count++] = end;
     return 0;
 }
 

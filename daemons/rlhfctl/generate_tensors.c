@@ -51,8 +51,8 @@ static int begin(struct rows *r, struct rlhf_error *err)
         r->rows[b].history = (struct rlhf_history){.prompt = r->batch.ids + r->batch.start[b],
                                                    .prompt_count = r->batch.start[b + 1] - r->batch.start[b],
                                                    .completion = r->rows[b].completion,
-                                                   .ends = s->ends,
-                                                   .end_count = s->end_count};
+                                                   .ends = s->ends.id,
+                                                   .end_count = s->ends.count};
     }
     if (!(r->cache = rlhf_cache_new(c, GROUP, context, r->g->pool, err)) ||
         !(r->logits = rlhf_aligned_new(GROUP * (size_t)c->vocabulary, sizeof(float), err)) ||

@@ -33,7 +33,7 @@ static int read_input(struct probs *p, struct rlhf_error *err)
         return rlhf_fail(err, RLHF_REJECT, "%s: input_ids has %zu rows, logits %zu", p->input, p->batch.rows, p->rows);
     if (!p->batch.rows && ((penalty != 0 && penalty != 1) || p->settings.sampling.no_repeat_ngram > 0))
         return rlhf_fail(err, RLHF_REJECT, "%s: repetition_penalty and no_repeat_ngram_size need input_ids", p->input);
-    if (p->settings.sampling.min_new_tokens > 0 && p->settings.end_count == 0)
+    if (p->settings.sampling.min_new_tokens > 0 && p->settings.ends.count == 0)
         return rlhf_fail(err, RLHF_REJECT, "min_new_tokens: needs eos_token_id");
     bytes = p->rows * p->vocabulary * sizeof *p->logits;
     if (!(p->scores = malloc(bytes)) || !(p->probs = malloc(bytes)) ||
@@ -45,7 +45,7 @@ static int read_input(struct probs *p, struct rlhf_error *err)
 /* All of the tokens are prompt, unless prompt_length (of the padded row, as transformers counts) says less. */
 static struct rlhf_history history(const struct probs *p, size_t row)
 {
-    struct rlhf_history h = {.ends = p->settings.ends, .end_count = p->settings.end_count};
+    struct rlhf_history h = {.ends = p->settings.ends.id, .end_count = p->settings.ends.count};
     size_t count, completed = 0;
 
     if (!p->batch.rows)

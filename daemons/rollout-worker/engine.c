@@ -207,6 +207,7 @@ static void begin(struct worker_engine *e, uint64_t life, const struct worker_jo
                                      .sampling = job->sampling,
                                      .key = job->key,
                                      .end_token = job->end_token,
+                                     .more_ends = job->more_ends,
                                      .prompt_count = job->prompt_count };
     memcpy(c->prompt, job->prompt, job->prompt_count * sizeof *c->prompt);
     tell(e, c);

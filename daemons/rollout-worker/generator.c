@@ -11,6 +11,7 @@ struct weights {
 struct job {
     struct generator_job job;
     int32_t *prompt;
+    struct rlhf_ends ends; /* all of them */
     struct job *next;
 };
 
@@ -119,6 +120,8 @@ static int check(struct generator *g, const struct generator_job *job, struct rl
         if (job->prompt[i] < 0 || (uint32_t)job->prompt[i] >= c->vocabulary)
             return rlhf_fail(err, RLHF_REJECT, "token %zu of the prompt is %d, outside the vocabulary of %u", i,
                              job->prompt[i], c->vocabulary);
+    if (job->more_ends.count >= RLHF_MAX_ENDS)
+        return rlhf_fail(err, RLHF_REJECT, "%u more end tokens; %d are allowed", job->more_ends.count, RLHF_MAX_ENDS - 1);
     return rlhf_sampling_check(&job->sampling, err);
 }
 
@@ -139,6 +142,9 @@ int generator_add(struct generator *g, const struct generator_job *job, struct r
         job_free(j);
         return 0;
     }
+    j->ends = job->more_ends;
+    if (job->end_token >= 0)
+        j->ends.id[j->ends.count++] = job->end_token;
     *g->last = j;
     g->last = &j->next;
     return 0;
@@ -240,11 +246,18 @@ static void sample(void *ctx, size_t i)
 {
     struct generator *g = ctx;
     const struct slot *slot = &g->slots[g->item_slot[i]];
+    const struct job *job = slot->job;
+    const struct rlhf_history history = { .prompt = job->prompt,
+                                          .prompt_count = job->job.prompt_count,
+                                          .completion = slot->ids,
+                                          .completion_count = slot->count,
+                                          .ends = job->ends.id,
+                                          .end_count = job->ends.count };
     size_t v = g->shape.vocabulary;
 
     g->errors[i] = (struct rlhf_error){ 0 };
-    rlhf_sample(g->logits + i * v, v, &slot->job->job.sampling, &slot->job->job.key, (uint32_t)slot->count,
-                g->scratch + 2 * i * v, &g->sampled[i], &g->errors[i]);
+    rlhf_sample_after(g->logits + i * v, v, &job->job.sampling, &history, &job->job.key, (uint32_t)slot->count,
+                      g->scratch + 2 * i * v, &g->sampled[i], &g->errors[i]);
 }
 
 /* Appends the token sampled for item i; the sequence may be finished with it. */
@@ -262,7 +275,7 @@ static void take_token(struct generator *g, size_t i)
     slot->ids[slot->count] = g->sampled[i].token;
     slot->logprob[slot->count] = g->sampled[i].logprob;
     slot->logprob_raw[slot->count++] = g->sampled[i].logprob_raw;
-    ended = g->sampled[i].token == job->end_token;
+    ended = rlhf_ends_has(&slot->job->ends, g->sampled[i].token);
     if (!ended && slot->count < job->sampling.max_new_tokens && job->prompt_count + slot->count < g->shape.context)
         return;
     g->done(g->ctx, &(struct generator_result){ .tag = job->tag,

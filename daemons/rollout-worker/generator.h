@@ -25,6 +25,7 @@ struct generator_job {
     struct rlhf_sampling sampling;
     struct rlhf_sample_key key;
     int32_t end_token; /* -1 none */
+    struct rlhf_ends more_ends; /* one place is left free for it */
     const int32_t *prompt; /* [prompt_count]; copied by generator_add() */
     size_t prompt_count;
 };
@@ -35,7 +36,7 @@ struct generator_result {
     const int32_t *ids;
     const float *logprob, *logprob_raw;
     size_t count;
-    bool ended; /* with the end token */
+    bool ended; /* with an end token */
     const struct rlhf_error *error;
 };
 typedef void generator_done(void *ctx, const struct generator_result *r);

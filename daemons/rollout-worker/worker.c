@@ -122,6 +122,19 @@ void worker_failed(struct worker *w, uint64_t life, uint64_t id, const struct rl
 
 /* ---- jobs ------------------------------------------------------------------------------------------ */
 
+static struct rlhf_sampling sampling_of(const Rlhf__V1__Sampling *s)
+{
+    return (struct rlhf_sampling){ .temperature = s->temperature,
+                                   .top_k = s->top_k,
+                                   .top_p = s->top_p_exact > 0 ? s->top_p_exact : (double)s->top_p,
+                                   .max_new_tokens = s->max_new_tokens,
+                                   .min_p = s->min_p,
+                                   .typical_p = s->typical_p,
+                                   .repetition_penalty = s->repetition_penalty,
+                                   .no_repeat_ngram = s->no_repeat_ngram,
+                                   .min_new_tokens = s->min_new_tokens };
+}
+
 static int on_jobs(void *machine, struct rlhf_peer *peer, const struct rlhf_message *m, struct rlhf_error *err)
 {
     const Rlhf__V1__GenerateJobs *body = (const Rlhf__V1__GenerateJobs *)m->body;
@@ -142,9 +155,11 @@ static int on_jobs(void *machine, struct rlhf_peer *peer, const struct rlhf_mess
         job->member.attempt = j->attempt;
         job->member.weights[0] = rlhf_digest_of_field(&body->weights[j->model]);
         job->member.weights_count = 1;
-        job->sampling = (struct rlhf_sampling){ s->temperature, s->top_k, s->top_p, s->max_new_tokens };
+        job->sampling = sampling_of(s);
         job->key = (struct rlhf_sample_key){ j->seed, (enum rlhf_purpose)j->purpose, j->key_prompt, j->key_sample };
         job->end_token = s->end_token;
+        job->more_ends.count = (uint32_t)s->n_more_ends; /* as checked: they fit */
+        memcpy(job->more_ends.id, s->more_ends, s->n_more_ends * sizeof *s->more_ends);
         job->prompt_count = j->prompt_tokens;
         memcpy(job->prompt, prompt, j->prompt_tokens * sizeof *prompt);
         prompt += j->prompt_tokens;

@@ -15,7 +15,8 @@ struct worker_job {
     struct rlhf_member_job member; /* first */
     struct rlhf_sampling sampling;
     struct rlhf_sample_key key;
-    int32_t end_token;
+    int32_t end_token; /* -1 none */
+    struct rlhf_ends more_ends;
     uint32_t prompt_count;
     int32_t prompt[];
 };

@@ -392,7 +392,7 @@ static void send_jobs(struct party *p, const struct rlhf_digest *weights)
         rlhf__v1__generate_job__init(&job[i]);
         rlhf__v1__sampling__init(&sampling[i]);
         sampling[i].temperature = j.sampling.temperature;
-        sampling[i].top_p = j.sampling.top_p;
+        sampling[i].top_p = (float)j.sampling.top_p;
         sampling[i].max_new_tokens = j.sampling.max_new_tokens;
         sampling[i].end_token = j.end_token;
         job[i].id = i + 1;

@@ -83,7 +83,7 @@ START_TEST(filtered_probabilities_are_those_of_transformers)
         probabilities = floats_of(name, &rows, &v);
         for (size_t b = 0; b < rows; b++) {
             int32_t *before = calloc(width, sizeof *before);
-            struct rlhf_history h = { .prompt = before, .ends = g.ends, .end_count = g.end_count };
+            struct rlhf_history h = { .prompt = before, .ends = g.ends.id, .end_count = g.ends.count };
 
             for (size_t i = 0; i < width; i++)
                 before[i] = (int32_t)i64(ids, b * width + i);

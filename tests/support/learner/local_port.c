@@ -48,11 +48,15 @@ static int generate_one(struct local_port *p, const struct learner_action *a,
     struct rlhf_sample_key key = {a->seed, a->purpose, job->key_prompt, job->key_sample};
     uint32_t most = a->sampling.max_new_tokens;
     struct rlhf_cache *cache;
+    struct rlhf_ends ends = a->more_ends;
+    struct rlhf_history history = {.prompt = job->prompt_ids, .prompt_count = job->prompt_count, .ends = ends.id};
     float *logits, *scratch;
     int rc = 0;
 
     if (!m)
         return rlhf_fail(err, RLHF_FATAL, "a job names weights that were not published");
+    if (a->end_token >= 0)
+        ends.id[ends.count++] = a->end_token;
     if (most > c->context - job->prompt_count)
         most = c->context - job->prompt_count;
     cache = rlhf_cache_new(c, 1, c->context, NULL, err);
@@ -61,12 +65,15 @@ static int generate_one(struct local_port *p, const struct learner_action *a,
     r->ids = calloc(most, sizeof *r->ids);
     r->logprob = calloc(most, sizeof *r->logprob);
     r->logprob_raw = calloc(most, sizeof *r->logprob_raw);
+    history.completion = r->ids;
+    history.end_count = ends.count;
     for (uint32_t t = 0; rc == 0 && t < most && !r->ended; t++) {
         struct rlhf_extend item = {
             .slot = 0, .tokens = t ? &r->ids[t - 1] : job->prompt_ids, .count = t ? 1 : job->prompt_count};
         struct rlhf_sampled s;
+        history.completion_count = t;
         rc = rlhf_cache_extend(cache, m, &item, 1, logits, err) < 0 ||
-                     rlhf_sample(logits, c->vocabulary, &a->sampling, &key, t, scratch, &s, err) < 0
+                     rlhf_sample_after(logits, c->vocabulary, &a->sampling, &history, &key, t, scratch, &s, err) < 0
                  ? -1
                  : 0;
         if (rc < 0)
@@ -75,7 +82,7 @@ static int generate_one(struct local_port *p, const struct learner_action *a,
         r->logprob[t] = s.logprob;
         r->logprob_raw[t] = s.logprob_raw;
         r->count = t + 1;
-        r->ended = s.token == a->end_token;
+        r->ended = rlhf_ends_has(&ends, s.token);
     }
     rlhf_cache_free(cache);
     free(logits);

@@ -537,7 +537,7 @@ static void next_step(void *ctx)
                                                             .prompt_count = 2 };
         a->generate = l->generate;
         a->generate_count = JOBS;
-        a->sampling = (struct rlhf_sampling){ 1, 0, 1, MAX_NEW };
+        a->sampling = (struct rlhf_sampling){ .temperature = 1, .top_p = 1, .max_new_tokens = MAX_NEW };
         a->end_token = END;
         a->purpose = RLHF_PURPOSE_SAMPLE;
         break;

@@ -121,6 +121,12 @@ START_TEST(what_the_table_cannot_say_is_checked)
             "missing");
     refused(HEAD PRETRAIN "  - evaluate: {name: e, policies: [pre]}\n", "prompts, perplexity, exact",
             "nothing");
+    refused(HEAD PRETRAIN "  - collect: {name: c, policies: [pre], prompts: q, sampling: {max_new_tokens: 4, "
+            "min_new_tokens: 5}}\n", "sampling.min_new_tokens", "max_new_tokens");
+    refused(HEAD PRETRAIN "  - collect: {name: c, policies: [pre], prompts: q, sampling: {stop: [\"\"]}}\n",
+            "sampling.stop", "empty");
+    refused(HEAD PRETRAIN "  - collect: {name: c, policies: [pre], prompts: q, sampling: {min_p: 1.5}}\n", "min_p",
+            "1");
     refused("tokenizer: {load: a, train: {files: [b]}}\nstages:\n" PRETRAIN, "tokenizer", "keep one");
     refused("stages:\n" PRETRAIN, "tokenizer", "needs load");
     refused(HEAD "  - pretrain: {name: pre, data: [a], epochs: 1}\n    sft: {name: s, data: [d], steps: 1}\n",

@@ -373,6 +373,68 @@ static double shorter(const char *prompt, const char *completion)
     return -(double)strlen(completion);
 }
 
+/* Every completion of every task. */
+static void each_completion(void (*look)(const char *text, size_t tokens))
+{
+    FILE *f = fopen(in_directory(dir, "comparisons/round-1.jsonl"), "r");
+    char line[1 << 16];
+
+    ck_assert_ptr_nonnull(f);
+    while (fgets(line, sizeof line, f)) {
+        json_t *o = json_loads(line, 0, NULL), *one;
+        size_t i;
+        json_array_foreach(json_object_get(o, "completions"), i, one)
+            look(json_string_value(json_object_get(one, "text")),
+                 json_array_size(json_object_get(one, "ids")));
+        json_decref(o);
+    }
+    fclose(f);
+}
+
+static unsigned with_stop, looked_at;
+
+static void ends_at_the_stop(const char *text, size_t tokens)
+{
+    const char *first;
+
+    (void)tokens;
+    ck_assert_ptr_nonnull(text);
+    looked_at++;
+    if (!(first = strstr(text, "e")))
+        return;
+    with_stop++;
+    ck_assert_msg(strlen(first) < 10, "'%s' goes on behind its stop", text); /* the rest of a token */
+}
+
+START_TEST(completions_end_with_the_texts_and_tokens_that_were_named)
+{
+    static const char text[] = TINY_HEAD TINY_PRETRAIN
+        "  - collect: {name: round-1, policies: [pre], prompts: %s/prompts.jsonl, samples: 4, sampling: "
+        "{max_new_tokens: 12, min_new_tokens: 2, repetition_penalty: 1.2, no_repeat_ngram_size: 3, min_p: 0.001, "
+        "typical_p: 0.99, stop: [e]}}\n";
+    struct rlhf_error err = {0};
+
+    fresh();
+    expect_ok(tiny_go(text, dir, world, &rlhf_system_io, &port, 1000, &err), err);
+    each_completion(ends_at_the_stop);
+    ck_assert_uint_gt(looked_at, 10);
+    ck_assert_uint_gt(with_stop, 5);
+}
+END_TEST
+
+START_TEST(an_end_token_that_the_tokenizer_lacks_is_named)
+{
+    static const char unknown[] = TINY_HEAD TINY_PRETRAIN
+        "  - collect: {name: round-1, policies: [pre], prompts: %s/prompts.jsonl, samples: 4, sampling: "
+        "{max_new_tokens: 8, end_tokens: [\"<|eot_id|>\"]}}\n";
+    struct rlhf_error err = {0};
+
+    fresh();
+    ck_assert_int_eq(tiny_go(unknown, dir, world, &rlhf_system_io, &port, 1000, &err), -1);
+    expect_contains(err.text, "<|eot_id|>");
+}
+END_TEST
+
 START_TEST(validation_files_are_read_whatever_form_they_have)
 {
     struct rlhf_error err = {0};
@@ -425,6 +487,8 @@ int main(void)
         a_reward_that_is_not_finite_costs_its_step_and_no_weights,
         ten_steps_in_a_row_that_are_not_finite_stop_the_run, a_policy_that_runs_away_is_stopped_and_told_why,
         a_missing_file_is_named, truncated_sampling_is_corrected_for_and_every_option_of_ppo_works,
+        completions_end_with_the_texts_and_tokens_that_were_named,
+        an_end_token_that_the_tokenizer_lacks_is_named,
         validation_files_are_read_whatever_form_they_have, a_validation_line_that_is_not_json_is_named,
         imported_comparisons_are_tokenised_from_their_text);
 }

@@ -99,6 +99,218 @@ START_TEST(filters_keep_what_their_definitions_keep)
 }
 END_TEST
 
+/* The other filters, each by its definition over one row without the cleverness. */
+
+static void plain_probabilities(const float *scores, size_t v, double *p)
+{
+    double most = -INFINITY, total = 0;
+
+    for (size_t i = 0; i < v; i++)
+        most = fmax(most, (double)scores[i]);
+    for (size_t i = 0; i < v; i++)
+        total += p[i] = exp((double)scores[i] - most);
+    for (size_t i = 0; i < v; i++)
+        p[i] /= total;
+}
+
+START_TEST(min_p_keeps_what_has_its_share_of_the_likeliest)
+{
+    static const float shares[] = { 0.01F, 0.1F, 0.5F };
+    float logits[V], scores[V], scratch[V];
+    double p[V];
+
+    for (uint32_t round = 0; round < 100; round++) {
+        struct rlhf_sampling s = plainly;
+        struct rlhf_error err = { 0 };
+        double most = 0;
+
+        random_logits(logits, V, round);
+        s.min_p = shares[round % 3];
+        expect_ok(rlhf_sampling_scores(logits, V, &s, NULL, scores, scratch, &err), err);
+        plain_probabilities(logits, V, p);
+        for (size_t i = 0; i < V; i++)
+            most = fmax(most, p[i]);
+        for (size_t i = 0; i < V; i++)
+            if (fabs(p[i] / most - (double)s.min_p) > 1e-6)
+                ck_assert_int_eq(scores[i] > -INFINITY, p[i] >= (double)s.min_p * most);
+    }
+}
+END_TEST
+
+START_TEST(typical_p_keeps_the_nearest_to_the_entropy)
+{
+    float logits[V], scores[V], scratch[V];
+    double p[V];
+
+    for (uint32_t round = 0; round < 100; round++) {
+        struct rlhf_sampling s = plainly;
+        struct rlhf_error err = { 0 };
+        double entropy = 0, held = 0, farthest = 0, nearest_removed = INFINITY;
+
+        random_logits(logits, V, round);
+        s.typical_p = round % 2 ? 0.6F : 0.95F;
+        expect_ok(rlhf_sampling_scores(logits, V, &s, NULL, scores, scratch, &err), err);
+        plain_probabilities(logits, V, p);
+        for (size_t i = 0; i < V; i++)
+            entropy -= p[i] > 0 ? p[i] * log(p[i]) : 0;
+        for (size_t i = 0; i < V; i++) {
+            double distance = fabs(-log(p[i]) - entropy);
+
+            if (scores[i] > -INFINITY) {
+                held += p[i];
+                farthest = fmax(farthest, distance);
+            } else if (p[i] > 0) {
+                nearest_removed = fmin(nearest_removed, distance);
+            }
+        }
+        ck_assert_double_ge(held, (double)s.typical_p - 1e-6);
+        ck_assert_double_le(farthest, nearest_removed + 1e-5);
+        for (size_t i = 0; i < V; i++) /* without its farthest ones it would hold too little */
+            if (scores[i] > -INFINITY && fabs(-log(p[i]) - entropy) > farthest - 1e-5)
+                held -= p[i];
+        ck_assert_double_lt(held, (double)s.typical_p + 1e-6);
+    }
+}
+END_TEST
+
+START_TEST(at_least_so_many_tokens_are_left)
+{
+    float logits[V], scores[V], scratch[V];
+
+    for (uint32_t keep = 1; keep < 6; keep++)
+        for (int which = 0; which < 4; which++) {
+            struct rlhf_sampling s = plainly;
+            struct rlhf_error err = { 0 };
+            uint32_t kept = 0;
+
+            random_logits(logits, V, 0);
+            s.temperature = 0.1F;
+            s.min_tokens_to_keep = keep;
+            s.top_k = which == 0;
+            s.top_p = which == 1 ? 1e-9 : 1;
+            s.min_p = which == 2;
+            s.typical_p = which == 3 ? 1e-9F : 0;
+            expect_ok(rlhf_sampling_scores(logits, V, &s, NULL, scores, scratch, &err), err);
+            for (size_t i = 0; i < V; i++)
+                kept += scores[i] > -INFINITY;
+            ck_assert_uint_eq(kept, keep);
+        }
+}
+END_TEST
+
+/* Ten equal logits and p in tenths: what 1 - p in double, compared with sums in fp32, decides. */
+START_TEST(ties_at_the_edge_of_top_p_fall_as_in_transformers)
+{
+    static const uint32_t kept[] = { 2, 2, 3, 4, 5, 6, 7, 8, 9 }; /* p = 0.1, 0.2, ...: transformers 5.23 */
+    static const float logits[10] = { 0 };
+    float scores[10], scratch[10];
+
+    for (int i = 0; i < 9; i++) {
+        struct rlhf_sampling s = plainly;
+        struct rlhf_error err = { 0 };
+        uint32_t n = 0;
+
+        s.top_p = (i + 1) / 10.0;
+        expect_ok(rlhf_sampling_scores(logits, 10, &s, NULL, scores, scratch, &err), err);
+        for (int j = 0; j < 10; j++)
+            n += scores[j] > -INFINITY;
+        ck_assert_uint_eq(n, kept[i]);
+        ck_assert(scores[9] == 0);
+    }
+}
+END_TEST
+
+/* ---- what came before ------------------------------------------------------------------------------- */
+
+START_TEST(tokens_seen_are_penalised_once)
+{
+    static const float logits[6] = { 2, -2, 3, -3, 0, 1 };
+    static const int32_t prompt[] = { 0, 1, 0, 77, -1 }, completion[] = { 4, 1 };
+    const struct rlhf_history h = { .prompt = prompt, .prompt_count = 5, .completion = completion, .completion_count = 2 };
+    struct rlhf_sampling s = plainly;
+    struct rlhf_error err = { 0 };
+    float scores[6], scratch[6];
+
+    s.repetition_penalty = 2;
+    expect_ok(rlhf_sampling_scores(logits, 6, &s, &h, scores, scratch, &err), err);
+    ck_assert(scores[0] == 1 && scores[1] == -4 && scores[2] == 3 && scores[3] == -3 && scores[4] == 0 && scores[5] == 1);
+}
+END_TEST
+
+START_TEST(an_ngram_comes_once_across_prompt_and_completion)
+{
+    static const float logits[6] = { 2, -2, 3, -3, 0, 1 };
+    static const int32_t prompt[] = { 0, 1, 2, 3, 1, 2, 4 }, completion[] = { 5, 1, 2 };
+    struct rlhf_history h = { .prompt = prompt, .prompt_count = 7, .completion = completion, .completion_count = 3 };
+    struct rlhf_sampling s = plainly;
+    struct rlhf_error err = { 0 };
+    float scores[6], scratch[6];
+
+    s.no_repeat_ngram = 3; /* 1 2 was followed by 3 and by 4 */
+    expect_ok(rlhf_sampling_scores(logits, 6, &s, &h, scores, scratch, &err), err);
+    for (int i = 0; i < 6; i++)
+        ck_assert_int_eq(scores[i] == -INFINITY, i == 3 || i == 4);
+    s.no_repeat_ngram = 4; /* 5 1 2 is new */
+    expect_ok(rlhf_sampling_scores(logits, 6, &s, &h, scores, scratch, &err), err);
+    for (int i = 0; i < 6; i++)
+        ck_assert(scores[i] == logits[i]);
+    s.no_repeat_ngram = 1; /* all but one were seen: all six */
+    ck_assert_int_eq(rlhf_sampling_scores(logits, 6, &s, &h, scores, scratch, &err), -1);
+    expect_code(err, RLHF_REJECT);
+    expect_contains(err.text, "no_repeat_ngram_size");
+    h.prompt_count = h.completion_count = 1;
+    s.no_repeat_ngram = 3; /* nothing so long is there yet */
+    expect_ok(rlhf_sampling_scores(logits, 6, &s, &h, scores, scratch, &err), err);
+    ck_assert(scores[3] == -3);
+}
+END_TEST
+
+START_TEST(no_end_comes_before_the_least_length)
+{
+    static const float logits[4] = { 9, 1, 8, 2 };
+    static const int32_t ends[] = { 0, 2, 99 }, completion[] = { 1, 3 };
+    struct rlhf_history h = { .completion = completion, .completion_count = 1, .ends = ends, .end_count = 3 };
+    struct rlhf_sampling s = plainly;
+    struct rlhf_error err = { 0 };
+    struct rlhf_sampled out;
+    float scores[4], scratch[8];
+
+    s.min_new_tokens = 2;
+    expect_ok(rlhf_sampling_scores(logits, 4, &s, &h, scores, scratch, &err), err);
+    ck_assert(scores[0] == -INFINITY && scores[1] == 1 && scores[2] == -INFINITY && scores[3] == 2);
+    s.temperature = 0;
+    expect_ok(rlhf_sample_after(logits, 4, &s, &h, NULL, 1, scratch, &out, &err), err);
+    ck_assert_int_eq(out.token, 3);
+    ck_assert(out.logprob == 0 && out.logprob_raw < -6);
+    h.completion_count = 2;
+    expect_ok(rlhf_sample_after(logits, 4, &s, &h, NULL, 2, scratch, &out, &err), err);
+    ck_assert_int_eq(out.token, 0);
+}
+END_TEST
+
+START_TEST(logprobs_of_penalised_draws_are_of_what_was_sampled_from)
+{
+    const struct rlhf_sample_key key = { 5, RLHF_PURPOSE_SAMPLE, 1, 1 };
+    float logits[V], scratch[2 * V], scores[V], rest[V];
+    int32_t prompt[50];
+    const struct rlhf_history h = { .prompt = prompt, .prompt_count = 50 };
+    struct rlhf_sampling s = { .temperature = 0.8F, .top_p = 0.9, .max_new_tokens = 1, .repetition_penalty = 1.5F,
+                               .no_repeat_ngram = 2, .min_p = 0.001F, .typical_p = 0.9F, .top_k = 100 };
+    struct rlhf_sampled out;
+    struct rlhf_error err = { 0 };
+
+    random_logits(logits, V, 0);
+    for (int i = 0; i < 50; i++)
+        prompt[i] = i * 7 % 13;
+    for (uint32_t i = 0; i < 100; i++) {
+        expect_ok(rlhf_sampling_scores(logits, V, &s, &h, scores, rest, &err), err);
+        expect_ok(rlhf_sample_after(logits, V, &s, &h, &key, i, scratch, &out, &err), err);
+        ck_assert(out.logprob == rlhf_vocab_logprob_row(scores, V, 1, out.token));
+        ck_assert(out.logprob_raw == rlhf_vocab_logprob_row(logits, V, 1, out.token));
+    }
+}
+END_TEST
+
 /* ---- drawing --------------------------------------------------------------------------------------- */
 
 /* Chi-squared of 20000 draws over the 8 outcomes; 7 degrees of freedom stay below 29.9 in all but 1 of 10 000. */
@@ -258,6 +470,22 @@ START_TEST(settings_out_of_range_are_refused_by_name)
     s.max_new_tokens = 0;
     ck_assert_int_eq(rlhf_sampling_check(&s, &err), -1);
     expect_contains(err.text, "max_new_tokens");
+    s = plainly;
+    s.min_new_tokens = 2;
+    ck_assert_int_eq(rlhf_sampling_check(&s, &err), -1);
+    expect_contains(err.text, "min_new_tokens");
+    s = plainly;
+    s.min_p = 1.1F;
+    ck_assert_int_eq(rlhf_sampling_check(&s, &err), -1);
+    expect_contains(err.text, "min_p");
+    s = plainly;
+    s.typical_p = NAN;
+    ck_assert_int_eq(rlhf_sampling_check(&s, &err), -1);
+    expect_contains(err.text, "typical_p");
+    s = plainly;
+    s.repetition_penalty = -1;
+    ck_assert_int_eq(rlhf_sampling_check(&s, &err), -1);
+    expect_contains(err.text, "repetition_penalty");
 }
 END_TEST
 
@@ -273,6 +501,10 @@ int main(void)
                      greedy_takes_the_first_of_the_largest_and_is_sure_of_it,
                      a_draw_is_named_by_its_key_and_position_alone,
                      logprobs_are_of_what_was_sampled_from_and_of_the_raw_logits,
+                     min_p_keeps_what_has_its_share_of_the_likeliest, typical_p_keeps_the_nearest_to_the_entropy,
+                     at_least_so_many_tokens_are_left, ties_at_the_edge_of_top_p_fall_as_in_transformers,
+                     tokens_seen_are_penalised_once, an_ngram_comes_once_across_prompt_and_completion,
+                     no_end_comes_before_the_least_length, logprobs_of_penalised_draws_are_of_what_was_sampled_from,
                      logits_that_are_no_numbers_are_corrupt, extreme_but_finite_logits_are_sampled,
                      settings_out_of_range_are_refused_by_name);
 }

@@ -109,7 +109,7 @@ START_TEST(generate_jobs_are_checked)
     Rlhf__V1__GenerateJob job = RLHF__V1__GENERATE_JOB__INIT, *jobs[] = { &job };
     Rlhf__V1__GenerateJobs body = RLHF__V1__GENERATE_JOBS__INIT;
     ProtobufCBinaryData weights[] = { DIGEST };
-    int32_t prompt[] = { 5, 6, 7 };
+    int32_t prompt[] = { 5, 6, 7 }, more_ends[] = { 3, 4 };
     Rlhf__V1__Credit credit = RLHF__V1__CREDIT__INIT;
 
     BEGIN(rlhf_check_credit, credit);
@@ -152,6 +152,27 @@ START_TEST(generate_jobs_are_checked)
     REFUSES(sampling.max_new_tokens, UINT32_MAX);
     REFUSES(sampling.end_token, -2);
     REFUSES(sampling.end_token, INT32_MAX);
+    REFUSES(sampling.top_p_exact, 1.01);
+    REFUSES(sampling.top_p_exact, -0.5);
+    REFUSES(sampling.top_p_exact, NAN);
+    REFUSES(sampling.min_p, -0.1f);
+    REFUSES(sampling.min_p, 1.1f);
+    REFUSES(sampling.min_p, NAN);
+    REFUSES(sampling.typical_p, -0.1f);
+    REFUSES(sampling.typical_p, 1.1f);
+    REFUSES(sampling.typical_p, NAN);
+    REFUSES(sampling.repetition_penalty, -1);
+    REFUSES(sampling.repetition_penalty, 1e-9f);
+    REFUSES(sampling.repetition_penalty, INFINITY);
+    REFUSES(sampling.repetition_penalty, NAN);
+    REFUSES(sampling.no_repeat_ngram, UINT32_MAX);
+    REFUSES(sampling.min_new_tokens, 11);
+    REFUSES(sampling.n_more_ends, 32);
+    sampling.more_ends = more_ends;
+    sampling.n_more_ends = 2;
+    accepted();
+    REFUSES(more_ends[1], -1);
+    REFUSES(more_ends[1], INT32_MAX);
     REFUSES(job.id, 0);
     REFUSES(job.attempt, 0);
     REFUSES(job.name, NULL);

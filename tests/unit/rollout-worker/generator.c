@@ -269,7 +269,7 @@ START_TEST(a_finished_sequence_leaves_and_the_next_enters_at_once)
 
     expect_ok(generator_add_model(g, &digest, a_model("gpt2", 5, RLHF_HEAD_LM), &err), err);
     for (unsigned i = 0; i < 6; i++) {
-        int32_t prompt[CONTEXT];
+        int32_t prompt[CONTEXT] = { 0 };
         struct generator_job job = a_job(4 * i, prompt);
 
         job.tag = i;
@@ -451,6 +451,71 @@ START_TEST(cancelled_jobs_are_never_heard_of_again)
 }
 END_TEST
 
+START_TEST(penalties_see_the_prompt_and_the_completion)
+{
+    struct rlhf_digest digest = digest_of_model(0);
+    struct rlhf_error err = { 0 };
+    int32_t prompt[CONTEXT];
+
+    for (unsigned slots = 1; slots <= 7; slots += 6) {
+        struct generator *g = a_generator(slots, 100, NULL);
+
+        expect_ok(generator_add_model(g, &digest, a_model("gpt2", 5, RLHF_HEAD_LM), &err), err);
+        for (unsigned i = 0; i < JOBS; i++) {
+            struct generator_job job = a_job(i, prompt);
+
+            job.sampling.max_new_tokens = 20;
+            job.sampling.no_repeat_ngram = 2;
+            job.sampling.repetition_penalty = 1.1f;
+            job.sampling.min_p = i % 2 ? 0.01f : 0;
+            job.sampling.min_new_tokens = 5;
+            for (unsigned e = 0; e < 30; e++)
+                job.more_ends.id[e] = (int32_t)(2 * e);
+            job.more_ends.count = 30;
+            add(g, &job);
+        }
+        run(g);
+        for (unsigned i = 0; i < JOBS; i++) {
+            struct generator_job job = a_job(i, prompt);
+            int32_t all[CONTEXT + MOST];
+            size_t count = job.prompt_count + results[i].count;
+
+            memcpy(all, prompt, job.prompt_count * sizeof *all);
+            memcpy(all + job.prompt_count, results[i].ids, results[i].count * sizeof *all);
+            ck_assert_uint_gt(results[i].count, 5);
+            for (size_t t = 0; t < results[i].count; t++) {
+                bool end = (results[i].ids[t] % 2 == 0 && results[i].ids[t] < 60) || results[i].ids[t] == job.end_token;
+
+                ck_assert_msg(!end || (t >= 5 && t + 1 == results[i].count), "job %u goes on behind an end", i);
+                if (t + 1 == results[i].count)
+                    ck_assert_int_eq(results[i].ended, end);
+            }
+            for (size_t b = job.prompt_count; b < count; b++)
+                for (size_t a = 0; a + 1 < b; a++)
+                    ck_assert_msg(all[a] != all[b - 1] || all[a + 1] != all[b], "job %u: %d %d comes twice", i,
+                                  all[b - 1], all[b]);
+        }
+        generator_free(g);
+    }
+}
+END_TEST
+
+START_TEST(too_many_end_tokens_are_refused)
+{
+    struct generator *g = a_generator(1, 100, NULL);
+    struct rlhf_digest digest = digest_of_model(0);
+    struct rlhf_error err = { 0 };
+    int32_t prompt[CONTEXT];
+    struct generator_job job = a_job(1, prompt);
+
+    expect_ok(generator_add_model(g, &digest, a_model("gpt2", 5, RLHF_HEAD_LM), &err), err);
+    job.more_ends.count = RLHF_MAX_ENDS;
+    add(g, &job);
+    expect_contains(results[1].error.text, "end tokens");
+    generator_free(g);
+}
+END_TEST
+
 int main(void)
 {
     return RUN_SUITE("rollout-worker/generator",
@@ -462,5 +527,6 @@ int main(void)
                      jobs_of_several_models_never_mix_and_are_batched_by_model, models_of_different_shapes_take_turns,
                      a_job_that_cannot_be_done_ends_with_the_reason_and_harms_no_other,
                      weights_that_are_not_numbers_fail_their_jobs_and_nothing_else,
+                     penalties_see_the_prompt_and_the_completion, too_many_end_tokens_are_refused,
                      cancelled_jobs_are_never_heard_of_again);
 }
