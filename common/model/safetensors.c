@@ -333,8 +333,8 @@ static int write_header(const struct rlhf_safetensor *tensors, size_t count, str
     return rlhf_bytes_append(out, "}", 1, err);
 }
 
-int rlhf_safetensors_write(const struct rlhf_safetensor *tensors, size_t count, struct rlhf_bytes *out,
-                           struct rlhf_error *err)
+int rlhf_safetensors_header(const struct rlhf_safetensor *tensors, size_t count, struct rlhf_bytes *out,
+                            struct rlhf_error *err)
 {
     size_t begin = out->size;
     uint64_t header = 0;
@@ -346,6 +346,14 @@ int rlhf_safetensors_write(const struct rlhf_safetensor *tensors, size_t count, 
             return -1;
     header = out->size - begin - sizeof header;
     memcpy(out->data + begin, &header, sizeof header);
+    return 0;
+}
+
+int rlhf_safetensors_write(const struct rlhf_safetensor *tensors, size_t count, struct rlhf_bytes *out,
+                           struct rlhf_error *err)
+{
+    if (rlhf_safetensors_header(tensors, count, out, err) < 0)
+        return -1;
     for (size_t i = 0; i < count; i++)
         if (rlhf_bytes_append(out, tensors[i].data, tensors[i].size, err) < 0)
             return -1;

@@ -50,6 +50,10 @@ size_t rlhf_safetensor_elements(const struct rlhf_safetensor *t);
 /* Converts F32, F16 and BF16 exactly to fp32. RLHF_REJECT for other types. */
 int rlhf_safetensor_floats(const struct rlhf_safetensor *t, float *out, struct rlhf_error *err);
 
+/* Appends the beginning of such a file, behind which the tensors' data follow without gaps; their data here are not looked
+ * at. */
+int rlhf_safetensors_header(const struct rlhf_safetensor *tensors, size_t count, struct rlhf_bytes *out,
+                            struct rlhf_error *err);
 /* Appends a file with these tensors in this order; equal input gives equal bytes. */
 int rlhf_safetensors_write(const struct rlhf_safetensor *tensors, size_t count, struct rlhf_bytes *out,
                            struct rlhf_error *err);
