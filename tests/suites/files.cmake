@@ -1,0 +1,1 @@
+rlhf_bench(open USES model)
