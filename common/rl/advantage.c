@@ -2,10 +2,12 @@
 
 #include <math.h>
 
-void rlhf_gae(const uint32_t *start, size_t completions, const float *reward, const float *value,
-              double discount, double lambda, float *advantage, float *ret)
+void rlhf_gae(const struct rlhf_ragged *completions, const float *reward, const float *value, double discount,
+              double lambda, float *advantage, float *ret)
 {
-    for (size_t i = 0; i < completions; i++) {
+    const uint32_t *start = completions->start;
+
+    for (size_t i = 0; i < completions->count; i++) {
         double next_value = 0, next_advantage = 0;
         for (uint32_t t = start[i + 1]; t-- > start[i];) {
             double delta = reward[t] + discount * next_value - value[t];
@@ -13,6 +15,19 @@ void rlhf_gae(const uint32_t *start, size_t completions, const float *reward, co
             next_value = value[t];
             advantage[t] = (float)next_advantage;
             ret[t] = (float)(next_advantage + value[t]);
+        }
+    }
+}
+
+void rlhf_returns(const struct rlhf_ragged *completions, const float *reward, double discount, float *ret)
+{
+    const uint32_t *start = completions->start;
+
+    for (size_t i = 0; i < completions->count; i++) {
+        double next = 0;
+        for (uint32_t t = start[i + 1]; t-- > start[i];) {
+            next = reward[t] + discount * next;
+            ret[t] = (float)next;
         }
     }
 }
@@ -40,4 +55,14 @@ void rlhf_whiten(float *x, size_t count, bool keep_mean)
 
     for (size_t i = 0; i < count; i++)
         x[i] = (float)((x[i] - m.mean) * scale + (keep_mean ? m.mean : 0));
+}
+
+void rlhf_normalize(float *x, size_t count)
+{
+    struct rlhf_moments m = rlhf_moments(x, count);
+    double biased = count ? m.variance * (double)(count - 1) / (double)count : 0;
+    double scale = 1 / sqrt(fmax(biased, 1e-8));
+
+    for (size_t i = 0; i < count; i++)
+        x[i] = (float)((x[i] - m.mean) * scale);
 }

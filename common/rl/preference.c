@@ -2,15 +2,7 @@
 
 #include <math.h>
 
-double rlhf_log_sigmoid(double x)
-{
-    return x < 0 ? x - log1p(exp(x)) : -log1p(exp(-x));
-}
-
-static double sigmoid(double x)
-{
-    return x < 0 ? exp(x) / (1 + exp(x)) : 1 / (1 + exp(-x));
-}
+#include "rl/sigmoid.h"
 
 static size_t ordered_pairs(const uint32_t *rank, size_t k)
 {
@@ -22,8 +14,19 @@ static size_t ordered_pairs(const uint32_t *rank, size_t k)
     return pairs;
 }
 
-double rlhf_kway_loss(const float *reward, const uint32_t *rank, size_t k, double scale, float *d_reward,
-                      size_t *pairs)
+double rlhf_pair_loss(const struct rlhf_preference *s, double chosen, double rejected, double margin,
+                      double *d_chosen, double *d_rejected)
+{
+    double d = chosen - rejected - margin, sum = chosen + rejected, eps = s->label_smoothing;
+    double slope = -(1 - eps) * rlhf_sigmoid(-d) + eps * rlhf_sigmoid(d), centering = 2 * s->center * sum;
+
+    *d_chosen = slope + centering;
+    *d_rejected = -slope + centering;
+    return -(1 - eps) * rlhf_log_sigmoid(d) - eps * rlhf_log_sigmoid(-d) + s->center * sum * sum;
+}
+
+double rlhf_kway_loss(const struct rlhf_preference *s, const float *reward, const uint32_t *rank, size_t k,
+                      double scale, float *d_reward, size_t *pairs)
 {
     size_t count = ordered_pairs(rank, k);
     double sum = 0;
@@ -33,28 +36,20 @@ double rlhf_kway_loss(const float *reward, const uint32_t *rank, size_t k, doubl
     for (size_t i = 0; i < k; i++) {
         double slope = 0; /* of the pairs' sum by reward[i] */
         for (size_t j = 0; j < k; j++) {
+            double mine, other;
             if (rank[i] < rank[j]) {
-                double d = (double)reward[i] - reward[j];
-                sum -= rlhf_log_sigmoid(d);
-                slope -= sigmoid(-d);
+                sum +=
+                    rlhf_pair_loss(s, reward[i], reward[j], s->margin * (rank[j] - rank[i]), &mine, &other);
+                slope += mine;
             } else if (rank[j] < rank[i]) {
-                slope += sigmoid((double)reward[i] - reward[j]);
+                rlhf_pair_loss(s, reward[j], reward[i], s->margin * (rank[i] - rank[j]), &other, &mine);
+                slope += mine;
             }
         }
         if (count)
             d_reward[i] = (float)(d_reward[i] + scale * slope / (double)count);
     }
     return count ? sum / (double)count : 0;
-}
-
-double rlhf_pair_loss(double chosen, double rejected, double margin, double center, double *d_chosen,
-                      double *d_rejected)
-{
-    double d = chosen - rejected - margin, sum = chosen + rejected;
-
-    *d_chosen = -sigmoid(-d) + 2 * center * sum;
-    *d_rejected = sigmoid(-d) + 2 * center * sum;
-    return -rlhf_log_sigmoid(d) + center * sum * sum;
 }
 
 void rlhf_agreement_add(struct rlhf_agreement *a, const float *score, const uint32_t *rank, size_t k)

@@ -5,18 +5,24 @@
 #include <stddef.h>
 #include <stdint.h>
 
-double rlhf_log_sigmoid(double x); /* log σ(x) with its linear tail */
+/* All 0 is InstructGPT's. */
+struct rlhf_preference {
+    double label_smoothing; /* eps, the share of labels thought wrong, below 0.5 (Mitchell 2023)                      */
+    double center;          /* keeps rewards near 0 (Eisenstein et al. 2023, section 2.2; TRL's 0.01)                  */
+    double margin;          /* K-wise: what one step of rank asks between two rewards (Touvron et al. 2023, eq. 2)     */
+};
 
-/* InstructGPT eq. 1 for one prompt: the mean of -log σ(r_better - r_worse) over its strictly ordered pairs;
- * ties give none. reward[K], rank[K] (smaller is better). Adds scale times the derivative to d_reward[K].
- * Returns the mean (0 where there is no pair) and, where pairs is not NULL, how many pairs there are. */
-double rlhf_kway_loss(const float *reward, const uint32_t *rank, size_t k, double scale, float *d_reward,
-                      size_t *pairs);
+/* One pair: -(1 - eps) log σ(d) - eps log σ(-d) + center · (chosen + rejected)², d = chosen - rejected - margin; its
+ * derivatives by chosen and rejected. The margin is this pair's own, beside which that of *s is not read. */
+double rlhf_pair_loss(const struct rlhf_preference *s, double chosen, double rejected, double margin,
+                      double *d_chosen, double *d_rejected);
 
-/* -log σ(chosen - rejected - margin) + center · (chosen + rejected)²; its derivatives by chosen and rejected.
- */
-double rlhf_pair_loss(double chosen, double rejected, double margin, double center, double *d_chosen,
-                      double *d_rejected);
+/* InstructGPT eq. 1 for one prompt: the mean of rlhf_pair_loss() over its strictly ordered pairs; ties give none.
+ * reward[K], rank[K] (smaller is better). Adds scale times the derivative to d_reward[K]. Returns the mean (0 where
+ * there is no pair) and, where pairs is not NULL, how many pairs there are: scale 1/P and the mean over P prompts,
+ * or scale pairs/N and the mean over all N pairs of a batch. */
+double rlhf_kway_loss(const struct rlhf_preference *s, const float *reward, const uint32_t *rank, size_t k,
+                      double scale, float *d_reward, size_t *pairs);
 
 /* How a score orders the pairs of comparisons; equal scores count half. */
 struct rlhf_agreement {

@@ -381,15 +381,16 @@ static int advantages(struct ppo *p, json_t *metrics, double *kl, bool *finite, 
 {
     const struct rlhf_stage_policy *s = p->settings;
     struct rollouts *r = &p->r;
+    const struct rlhf_ragged completions = {r->start, r->count};
     double score = 0;
 
     if (critic_values(p, err) < 0)
         return -1;
-    rlhf_kl_rewards(RLHF_KL_K1, r->start, r->count, r->logprob_old, r->logprob_ref, r->score,
-                    s->kl_coefficient, r->reward, r->kl);
+    rlhf_kl_rewards(RLHF_KL_K1, &completions, r->logprob_old, r->logprob_ref, r->score, s->kl_coefficient,
+                    r->reward, r->kl);
     if (s->whiten_rewards)
         rlhf_whiten(r->reward, r->tokens, true);
-    rlhf_gae(r->start, r->count, r->reward, r->value, s->discount, s->gae_lambda, r->advantage, r->ret);
+    rlhf_gae(&completions, r->reward, r->value, s->discount, s->gae_lambda, r->advantage, r->ret);
     if (s->whiten_advantages)
         rlhf_whiten(r->advantage, r->tokens, false);
     *finite = rlhf_all_finite(r->advantage, r->tokens) && rlhf_all_finite(r->ret, r->tokens);
@@ -449,7 +450,7 @@ static int policy_gradient(struct ppo *p, size_t count, size_t tokens, struct rl
                                b->entropy, err) < 0)
             return -1;
         n = pick(b, b->value, mb->now);
-        rlhf_ppo_policy(mb->now, mb->logprob_old + at, mb->advantage + at, n, p->settings->clip, &weight, 0,
+        rlhf_ppo_policy(mb->now, mb->logprob_old + at, mb->advantage + at, n, p->settings->clip, weight,
                         mb->slope, s);
         for (size_t t = 0; t < b->tokens.size; t++)
             *entropy += b->target[t] >= 0 ? weight * b->entropy[t] : 0;
@@ -476,7 +477,7 @@ static int critic_gradient(struct ppo *p, size_t count, size_t tokens, struct rl
             rlhf_pass_scalars(p->critic_pass.pass, p->critic, b->value, err) < 0)
             return -1;
         n = pick(b, b->value, mb->now);
-        rlhf_ppo_value(mb->now, mb->value + at, mb->ret + at, n, p->settings->value_clip, &weight, 0,
+        rlhf_ppo_value(mb->now, mb->value + at, mb->ret + at, n, p->settings->value_clip, weight,
                        mb->slope, s);
         spread(b, mb->slope);
         if (rlhf_pass_backward_scalars(p->critic_pass.pass, p->critic, b->slope, p->critic_optimizer.grad,

@@ -12,7 +12,7 @@ START_TEST(gae_of_three_tokens_is_what_one_computes_by_hand)
     const float reward[] = {1, 0, 2, 5}, value[] = {1, 2, 3, 4};
     float advantage[4], ret[4];
 
-    rlhf_gae(start, 2, reward, value, 0.5, 0.5, advantage, ret);
+    rlhf_gae(&(struct rlhf_ragged){start, 2}, reward, value, 0.5, 0.5, advantage, ret);
     ck_assert_float_eq_tol(advantage[0], 0.8125f, 1e-6f);
     ck_assert_float_eq_tol(advantage[1], -0.75f, 1e-6f);
     ck_assert_float_eq_tol(advantage[2], -1, 1e-6f);
@@ -28,7 +28,7 @@ START_TEST(without_discount_and_with_lambda_one_the_return_is_the_sum_of_rewards
     const float reward[] = {0.1f, 0.2f, 0.3f, 0.4f}, value[] = {9, -9, 3, 0.5f};
     float advantage[4], ret[4];
 
-    rlhf_gae(start, 1, reward, value, 1, 1, advantage, ret);
+    rlhf_gae(&(struct rlhf_ragged){start, 1}, reward, value, 1, 1, advantage, ret);
     ck_assert_float_eq_tol(ret[0], 1.0f, 1e-5f);
     ck_assert_float_eq_tol(ret[2], 0.7f, 1e-5f);
 }
@@ -59,7 +59,7 @@ START_TEST(the_kl_penalty_is_on_every_token_and_the_score_on_the_last)
     float reward[3];
     double kl[3];
 
-    rlhf_kl_rewards(RLHF_KL_K1, start, 3, logprob, ref, score, 0.5, reward, kl);
+    rlhf_kl_rewards(RLHF_KL_K1, &(struct rlhf_ragged){start, 3}, logprob, ref, score, 0.5, reward, kl);
     ck_assert_float_eq_tol(reward[0], -0.5f, 1e-6f);
     ck_assert_float_eq_tol(reward[1], 10.5f, 1e-6f);
     ck_assert_float_eq_tol(reward[2], -3, 1e-6f);

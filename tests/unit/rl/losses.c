@@ -5,7 +5,10 @@
 #include "rl/ppo.h"
 #include "rl/preference.h"
 #include "rl/statistics.h"
+#include "rl/sigmoid.h"
 #include "support/suite.h"
+
+static const struct rlhf_preference paper = {0}, centred = {.center = 0.01};
 
 static double plain_policy(double d, double a, double clip)
 {
@@ -24,7 +27,7 @@ START_TEST(the_policy_loss_and_its_derivative_are_right_on_both_sides_of_the_cli
         double delta = (double)new - old, h = 1e-6;
         struct rlhf_ppo_statistics s = {0};
 
-        rlhf_ppo_policy(&new, &old, &advantage[i], 1, 0.2, &w, 0, &slope, &s);
+        rlhf_ppo_policy(&new, &old, &advantage[i], 1, 0.2, w, &slope, &s);
         ck_assert_double_eq_tol(s.loss, w * plain_policy(delta, advantage[i], 0.2), 1e-9);
         ck_assert_double_eq_tol(
             slope,
@@ -44,7 +47,7 @@ START_TEST(only_a_ratio_that_already_gained_is_clipped)
     struct rlhf_ppo_statistics s = {0};
     float slope[4];
 
-    rlhf_ppo_policy(new, old, advantage, 4, 0.2, &quarter, 0, slope, &s);
+    rlhf_ppo_policy(new, old, advantage, 4, 0.2, quarter, slope, &s);
     ck_assert_float_eq(slope[0], 0);
     ck_assert_float_gt(slope[1], 0);
     ck_assert_float_lt(slope[2], 0);
@@ -62,9 +65,9 @@ START_TEST(minibatches_worked_off_in_pieces_add_up_to_the_whole)
     struct rlhf_ppo_statistics whole = {0}, pieces = {0};
     float a[3], b[3];
 
-    rlhf_ppo_policy(new, old, advantage, 3, 0.2, &third, 0, a, &whole);
-    rlhf_ppo_policy(new, old, advantage, 1, 0.2, &third, 0, b, &pieces);
-    rlhf_ppo_policy(new + 1, old + 1, advantage + 1, 2, 0.2, &third, 0, b + 1, &pieces);
+    rlhf_ppo_policy(new, old, advantage, 3, 0.2, third, a, &whole);
+    rlhf_ppo_policy(new, old, advantage, 1, 0.2, third, b, &pieces);
+    rlhf_ppo_policy(new + 1, old + 1, advantage + 1, 2, 0.2, third, b + 1, &pieces);
     ck_assert_double_eq(whole.loss, pieces.loss);
     for (int i = 0; i < 3; i++)
         ck_assert_float_eq(a[i], b[i]);
@@ -88,7 +91,7 @@ START_TEST(the_value_loss_has_its_half_and_its_derivative_clipped_and_not)
                 double h = 1e-6;
                 struct rlhf_ppo_statistics s = {0};
 
-                rlhf_ppo_value(&v, &old, &ret, 1, clips[k], &w, 0, &slope, &s);
+                rlhf_ppo_value(&v, &old, &ret, 1, clips[k], w, &slope, &s);
                 ck_assert_double_eq_tol(s.loss, w * plain_value(v, old, ret, clips[k]), 1e-7);
                 ck_assert_double_eq_tol(
                     slope,
@@ -107,12 +110,13 @@ START_TEST(the_k_way_loss_is_the_mean_over_ordered_pairs_and_drops_ties)
     size_t pairs;
     double l1 = log1p(exp(-1)), l2 = log1p(exp(-2));
 
-    ck_assert_double_eq_tol(rlhf_kway_loss(reward, strict, 3, 1, d, &pairs), (2 * l1 + l2) / 3, 1e-12);
+    ck_assert_double_eq_tol(rlhf_kway_loss(&paper, reward, strict, 3, 1, d, &pairs), (2 * l1 + l2) / 3,
+                            1e-12);
     ck_assert_uint_eq(pairs, 3);
-    ck_assert_double_eq_tol(rlhf_kway_loss(reward, tied, 3, 1, d, &pairs), (l1 + l2) / 2, 1e-12);
+    ck_assert_double_eq_tol(rlhf_kway_loss(&paper, reward, tied, 3, 1, d, &pairs), (l1 + l2) / 2, 1e-12);
     ck_assert_uint_eq(pairs, 2);
     d[0] = d[1] = d[2] = 5;
-    ck_assert_double_eq(rlhf_kway_loss(reward, all_tied, 3, 1, d, &pairs), 0);
+    ck_assert_double_eq(rlhf_kway_loss(&paper, reward, all_tied, 3, 1, d, &pairs), 0);
     ck_assert_uint_eq(pairs, 0);
     ck_assert_float_eq(d[0], 5);
 }
@@ -124,15 +128,15 @@ START_TEST(the_derivative_of_the_k_way_loss_is_its_finite_difference_and_adds)
     const float reward[] = {0.3f, -0.7f, 1.1f, 0.2f};
     float d[4] = {1, 1, 1, 1}, ignored[4] = {0};
 
-    rlhf_kway_loss(reward, rank, 4, 0.5, d, NULL);
+    rlhf_kway_loss(&paper, reward, rank, 4, 0.5, d, NULL);
     for (size_t i = 0; i < 4; i++) {
         float up[4], down[4];
         const float h = 1.0f / 256; /* exact in fp32 */
         for (size_t j = 0; j < 4; j++)
             up[j] = down[j] = reward[j];
         up[i] += h, down[i] -= h;
-        double slope = (rlhf_kway_loss(up, rank, 4, 1, ignored, NULL) -
-                        rlhf_kway_loss(down, rank, 4, 1, ignored, NULL)) /
+        double slope = (rlhf_kway_loss(&paper, up, rank, 4, 1, ignored, NULL) -
+                        rlhf_kway_loss(&paper, down, rank, 4, 1, ignored, NULL)) /
                        ((double)up[i] - down[i]);
         ck_assert_double_eq_tol(d[i] - 1, 0.5 * slope, 1e-5);
     }
@@ -143,14 +147,16 @@ START_TEST(the_pair_loss_keeps_its_linear_tail_and_its_derivatives)
 {
     double dc, dr, h = 1e-6, x, y;
 
-    ck_assert_double_eq_tol(rlhf_pair_loss(-200, 200, 0, 0, &dc, &dr), 400, 1e-9);
+    ck_assert_double_eq_tol(rlhf_pair_loss(&paper, -200, 200, 0, &dc, &dr), 400, 1e-9);
     ck_assert_double_eq_tol(dc, -1, 1e-12);
     ck_assert_double_eq_tol(rlhf_log_sigmoid(800), 0, 1e-12);
-    rlhf_pair_loss(0.3, 0.9, 0.5, 0.01, &dc, &dr);
-    x = (rlhf_pair_loss(0.3 + h, 0.9, 0.5, 0.01, &x, &y) - rlhf_pair_loss(0.3 - h, 0.9, 0.5, 0.01, &x, &y)) /
+    rlhf_pair_loss(&centred, 0.3, 0.9, 0.5, &dc, &dr);
+    x = (rlhf_pair_loss(&centred, 0.3 + h, 0.9, 0.5, &x, &y) -
+         rlhf_pair_loss(&centred, 0.3 - h, 0.9, 0.5, &x, &y)) /
         (2 * h);
     ck_assert_double_eq_tol(dc, x, 1e-8);
-    x = (rlhf_pair_loss(0.3, 0.9 + h, 0.5, 0.01, &x, &y) - rlhf_pair_loss(0.3, 0.9 - h, 0.5, 0.01, &x, &y)) /
+    x = (rlhf_pair_loss(&centred, 0.3, 0.9 + h, 0.5, &x, &y) -
+         rlhf_pair_loss(&centred, 0.3, 0.9 - h, 0.5, &x, &y)) /
         (2 * h);
     ck_assert_double_eq_tol(dr, x, 1e-8);
 }
