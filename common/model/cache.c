@@ -16,8 +16,7 @@ struct rlhf_cache {
     size_t *length;           /* [slots] */
     float *memory;
     size_t keys, values;      /* floats of a slot's layer */
-    float *cos_sin;
-    size_t cos_sin_length;
+    struct rlhf_rope rope;
 };
 
 struct rlhf_cache *rlhf_cache_new(const struct rlhf_model_config *c, size_t slots, size_t context,
@@ -32,6 +31,11 @@ struct rlhf_cache *rlhf_cache_new(const struct rlhf_model_config *c, size_t slot
     if (slots < 1 || context < 1 || context > c->context) {
         rlhf_fail(err, RLHF_REJECT, "a cache of %zu slots of %zu tokens: needs at least one, and at most the model's "
                   "context of %u tokens", slots, context, c->context);
+        return NULL;
+    }
+    if (c->rope.type == RLHF_ROPE_DYNAMIC && context > c->rope.original) { /* keys of shorter sequences turn otherwise */
+        rlhf_fail(err, RLHF_REJECT, "a cache of %zu tokens: with dynamic rope scaling at most the %u of the first "
+                  "training", context, c->rope.original);
         return NULL;
     }
     if (!(k = calloc(1, sizeof *k))) {
@@ -49,7 +53,7 @@ struct rlhf_cache *rlhf_cache_new(const struct rlhf_model_config *c, size_t slot
     else if ((k->length = rlhf_aligned_new(slots, sizeof *k->length, err))
              && (k->memory = rlhf_aligned_new(floats, sizeof *k->memory, err))
              && (k->arena = rlhf_arena_new(0, err))
-             && rlhf_rope_grow(&k->cos_sin, &k->cos_sin_length, context, c, err) == 0)
+             && rlhf_rope_grow(&k->rope, context, c, err) == 0)
         return k;
     rlhf_cache_free(k);
     return NULL;
@@ -59,7 +63,7 @@ void rlhf_cache_free(struct rlhf_cache *k)
 {
     if (!k)
         return;
-    free(k->cos_sin);
+    free(k->rope.cos_sin);
     rlhf_arena_free(k->arena);
     free(k->memory);
     free(k->length);
@@ -161,7 +165,7 @@ static int run_layers(const struct rlhf_cache *k, const struct rlhf_model *m, co
                       size_t count, struct rows *r, struct rlhf_error *err)
 {
     const struct rlhf_attending over = { .items = r->items, .count = count, .position = r->position,
-                                         .cos_sin = k->cos_sin };
+                                         .cos_sin = k->rope.cos_sin };
 
     if (rlhf_model_embed(m, r->tokens, r->position, r->count, r->a.x, k->pool, err) < 0)
         return -1;
@@ -195,5 +199,7 @@ int rlhf_cache_extend(struct rlhf_cache *k, const struct rlhf_model *m, const st
     }
     rlhf_norm_forward(m, &m->norm, r.last, count, r.hidden, r.mean, r.rstd, k->pool);
     rlhf_product_forward(m, &m->head, r.hidden, count, logits, k->pool);
+    if (k->config.logit_cap > 0)
+        rlhf_soft_cap(logits, count * k->config.vocabulary, k->config.logit_cap, k->pool);
     return 0;
 }

@@ -10,66 +10,194 @@
 
 enum { CONFIG_BYTES = 1 << 20 }; /* longest config.json accepted */
 
-/* ---- the two families ------------------------------------------------------------------------------ */
+/* ---- the families ---------------------------------------------------------------------------------- */
 
-/* All that differs between the families as far as their shape goes; names of tensors are in table.c. */
+/* How a family says which layers have a window. */
+enum windows { WINDOW_NEVER, WINDOW_EVERY, WINDOW_FROM, WINDOW_EVEN };
+
+/* All that differs between the families as far as their shape goes; names of tensors are in table.c. Numbers are what
+ * transformers assumes where config.json is silent. */
 static const struct family {
     const char *style, *causal, *classifier; /* model_type, and the two architectures */
-    enum rlhf_norm norm;
-    enum rlhf_position position;
-    enum rlhf_mlp mlp;
-    bool bias, tied;
-    float norm_epsilon;
-    int32_t begin_id, end_id; /* what transformers assumes where config.json is silent */
-} families[] = {
-    { "gpt2", "GPT2LMHeadModel", "GPT2ForSequenceClassification", RLHF_NORM_LAYER, RLHF_POSITION_LEARNED,
-      RLHF_MLP_GELU_TANH, true, true, 1e-5F, 50256, 50256 },
-    { "llama", "LlamaForCausalLM", "LlamaForSequenceClassification", RLHF_NORM_RMS, RLHF_POSITION_ROTARY,
-      RLHF_MLP_SWIGLU, false, false, 1e-6F, 1, 2 },
+    enum windows windows;
+    uint32_t kv_heads, head_size; /* 0: as many as heads, and channels / heads */
+    uint32_t window;
+    uint32_t scalar;              /* query_scalar */
+    int32_t begin_id, end_id, pad_id;
+    struct rlhf_model_config c;
+} families[RLHF_FAMILIES] = {
+    [RLHF_GPT2] = {
+        "gpt2", "GPT2LMHeadModel", "GPT2ForSequenceClassification", WINDOW_NEVER, 0, 0, 0, 0, 50256, 50256, -1,
+        { .norm = RLHF_NORM_LAYER, .position = RLHF_POSITION_LEARNED, .activation = RLHF_GELU_TANH, .tied = true,
+          .bias_qkv = true, .bias_out = true, .bias_mlp = true, .norm_epsilon = 1e-5F },
+    },
+    [RLHF_LLAMA] = {
+        "llama", "LlamaForCausalLM", "LlamaForSequenceClassification", WINDOW_NEVER, 0, 0, 0, 0, 1, 2, -1,
+        { .norm = RLHF_NORM_RMS, .position = RLHF_POSITION_ROTARY, .activation = RLHF_SILU, .gated = true,
+          .norm_epsilon = 1e-6F },
+    },
+    [RLHF_MISTRAL] = {
+        "mistral", "MistralForCausalLM", "MistralForSequenceClassification", WINDOW_EVERY, 8, 0, 4096, 0, 1, 2, -1,
+        { .norm = RLHF_NORM_RMS, .position = RLHF_POSITION_ROTARY, .activation = RLHF_SILU, .gated = true,
+          .norm_epsilon = 1e-6F },
+    },
+    [RLHF_QWEN2] = {
+        "qwen2", "Qwen2ForCausalLM", "Qwen2ForSequenceClassification", WINDOW_FROM, 32, 0, 4096, 0, -1, -1, -1,
+        { .norm = RLHF_NORM_RMS, .position = RLHF_POSITION_ROTARY, .activation = RLHF_SILU, .gated = true,
+          .bias_qkv = true, .norm_epsilon = 1e-6F },
+    },
+    [RLHF_QWEN3] = {
+        "qwen3", "Qwen3ForCausalLM", "Qwen3ForSequenceClassification", WINDOW_FROM, 32, 128, 4096, 0, -1, -1, -1,
+        { .norm = RLHF_NORM_RMS, .position = RLHF_POSITION_ROTARY, .activation = RLHF_SILU, .gated = true,
+          .norm_qk = true, .norm_epsilon = 1e-6F },
+    },
+    [RLHF_GPT_NEOX] = {
+        "gpt_neox", "GPTNeoXForCausalLM", "GPTNeoXForSequenceClassification", WINDOW_NEVER, 0, 0, 0, 0, 0, 2, -1,
+        { .norm = RLHF_NORM_LAYER, .position = RLHF_POSITION_ROTARY, .activation = RLHF_GELU, .bias_qkv = true,
+          .bias_out = true, .bias_mlp = true, .interleaved = true, .parallel = true, .rotary_part = 0.25,
+          .norm_epsilon = 1e-5F },
+    },
+    [RLHF_GEMMA2] = {
+        "gemma2", "Gemma2ForCausalLM", "Gemma2ForSequenceClassification", WINDOW_EVEN, 4, 256, 4096, 256, 2, 1, 0,
+        { .norm = RLHF_NORM_RMS, .position = RLHF_POSITION_ROTARY, .activation = RLHF_GELU_TANH, .gated = true,
+          .tied = true, .norm_offset = true, .norm_post = true, .embedding_scaled = true, .attention_cap = 50,
+          .logit_cap = 30, .norm_epsilon = 1e-6F },
+    },
 };
-enum { FAMILIES = sizeof families / sizeof families[0] };
 
-static const struct family *family_by_name(const char *style)
-{
-    for (size_t i = 0; i < FAMILIES; i++)
-        if (strcmp(families[i].style, style) == 0)
-            return &families[i];
-    return NULL;
-}
+/* Which families a setting belongs to. */
+enum {
+    GPT2 = 1 << RLHF_GPT2, LLAMA = 1 << RLHF_LLAMA, MISTRAL = 1 << RLHF_MISTRAL, QWEN2 = 1 << RLHF_QWEN2,
+    QWEN3 = 1 << RLHF_QWEN3, NEOX = 1 << RLHF_GPT_NEOX, GEMMA2 = 1 << RLHF_GEMMA2,
+    QWEN = QWEN2 | QWEN3,
+    LLAMAS = LLAMA | MISTRAL | QWEN | GEMMA2, /* RMSNorm, rotary, gated, products apart */
+    ROTARY = LLAMAS | NEOX,
+    ALL = (1 << RLHF_FAMILIES) - 1,
+};
+
+static const char *const activations[][3] = { /* the first of each is written */
+    [RLHF_GELU_TANH] = { "gelu_new", "gelu_pytorch_tanh", "gelu_fast" },
+    [RLHF_GELU] = { "gelu", "gelu_python", NULL },
+    [RLHF_SILU] = { "silu", "swish", NULL },
+};
+static const char *const rope_types[] = {
+    [RLHF_ROPE_PLAIN] = "default", [RLHF_ROPE_LINEAR] = "linear", [RLHF_ROPE_DYNAMIC] = "dynamic",
+    [RLHF_ROPE_YARN] = "yarn", [RLHF_ROPE_LLAMA3] = "llama3",
+};
+enum { ROPE_TYPES = sizeof rope_types / sizeof rope_types[0] };
 
 static const struct family *family_of(const struct rlhf_model_config *c)
 {
-    return &families[c->norm == RLHF_NORM_RMS];
+    return &families[c->family];
 }
 
 int rlhf_model_config_style(struct rlhf_model_config *c, const char *style, struct rlhf_error *err)
 {
-    const struct family *f = family_by_name(style);
+    for (unsigned i = 0; i < RLHF_FAMILIES; i++)
+        if (strcmp(families[i].style, style) == 0) {
+            *c = families[i].c;
+            c->family = (enum rlhf_family)i;
+            c->rope_theta = 10000;
+            if (!(c->rotary_part > 0))
+                c->rotary_part = 1;
+            c->begin_id = c->end_id = c->pad_id = -1;
+            return 0;
+        }
+    return rlhf_fail(err, RLHF_REJECT, "style \"%.40s\" is not known; use gpt2, llama, mistral, qwen2, qwen3, gpt_neox "
+                     "or gemma2", style);
+}
 
-    if (!f)
-        return rlhf_fail(err, RLHF_REJECT, "style \"%.40s\" is not known; use gpt2 or llama", style);
-    *c = (struct rlhf_model_config){
-        .norm = f->norm, .position = f->position, .mlp = f->mlp, .head = RLHF_HEAD_LM,
-        .norm_epsilon = f->norm_epsilon, .rope_theta = 10000, .tied = f->tied, .bias = f->bias,
-        .begin_id = -1, .end_id = -1, .pad_id = -1,
-    };
-    return 0;
+const char *rlhf_model_config_name(const struct rlhf_model_config *c)
+{
+    return family_of(c)->style;
+}
+
+uint32_t rlhf_model_config_rotary(const struct rlhf_model_config *c)
+{
+    return (uint32_t)(c->head_size * c->rotary_part);
+}
+
+uint32_t rlhf_model_config_window(const struct rlhf_model_config *c, uint32_t layer)
+{
+    return c->windowed[layer / 8] >> layer % 8 & 1 ? c->window : 0;
+}
+
+void rlhf_model_config_set_window(struct rlhf_model_config *c, uint32_t layer, bool windowed)
+{
+    const unsigned bit = 1U << layer % 8;
+
+    c->windowed[layer / 8] = (uint8_t)(windowed ? c->windowed[layer / 8] | bit : c->windowed[layer / 8] & ~bit);
 }
 
 /* ---- the rules ------------------------------------------------------------------------------------- */
 
+/* What the files of a family cannot say otherwise. */
 static int check_family(const struct rlhf_model_config *c, struct rlhf_error *err)
 {
-    const struct family *f = family_of(c);
-    const char *field = c->position != f->position ? "position" : c->mlp != f->mlp ? "mlp"
-                        : c->bias != f->bias ? "bias" : NULL;
+    const char *field = NULL;
+    const struct rlhf_model_config *f;
+    unsigned own;
 
-    if (c->norm != RLHF_NORM_LAYER && c->norm != RLHF_NORM_RMS)
-        field = "norm";
+    if ((unsigned)c->family >= RLHF_FAMILIES)
+        return rlhf_fail(err, RLHF_REJECT, "family: %u is none", (unsigned)c->family);
+    f = &families[c->family].c;
+    own = 1U << c->family;
+#define FIXED(name, varies) \
+    if (c->name != f->name && !(own & (varies))) \
+    field = #name
+    FIXED(norm, 0);
+    FIXED(position, 0);
+    FIXED(gated, 0);
+    FIXED(bias_qkv, LLAMA | QWEN3 | NEOX | GEMMA2);
+    FIXED(bias_out, LLAMA | QWEN3 | NEOX | GEMMA2);
+    FIXED(bias_mlp, LLAMA);
+    FIXED(interleaved, 0);
+    FIXED(norm_offset, 0);
+    FIXED(norm_qk, 0);
+    FIXED(norm_post, 0);
+    FIXED(embedding_scaled, 0);
+    FIXED(parallel, NEOX);
+    FIXED(scale_by_layer, GPT2);
+    FIXED(query_scalar, GPT2 | GEMMA2);
+    FIXED(attention_cap, GEMMA2);
+    FIXED(logit_cap, GEMMA2);
+#undef FIXED
+    if (c->family == RLHF_GPT2 && c->query_scalar > 1)
+        field = "query_scalar";
+    if (c->bias_out != c->bias_qkv && c->family != RLHF_QWEN2)
+        field = "bias_out";
+    if (c->rotary_part != 1 && c->family != RLHF_GPT_NEOX)
+        field = "rotary_part";
+    if (c->window && families[c->family].windows == WINDOW_NEVER)
+        field = "window";
+    if ((unsigned)c->activation >= RLHF_ACTIVATIONS)
+        field = "activation";
     if (c->head != RLHF_HEAD_LM && c->head != RLHF_HEAD_SCALAR)
         field = "head";
     if (field)
-        return rlhf_fail(err, RLHF_REJECT, "%s: not a value that goes with a model of %s style", field, f->style);
+        return rlhf_fail(err, RLHF_REJECT, "%s: not a value that goes with a model of %s style", field,
+                         family_of(c)->style);
+    return 0;
+}
+
+static int check_ids(const struct rlhf_model_config *c, struct rlhf_error *err)
+{
+    const struct {
+        const char *field;
+        int32_t value;
+    } ids[] = { { "begin_id", c->begin_id }, { "end_id", c->end_id }, { "pad_id", c->pad_id } };
+
+    for (size_t i = 0; i < sizeof ids / sizeof ids[0]; i++)
+        if (ids[i].value < -1 || ids[i].value >= (int64_t)c->vocabulary)
+            return rlhf_fail(err, RLHF_REJECT, "%s: %d is neither -1 (none) nor below the vocabulary of %u",
+                             ids[i].field, ids[i].value, c->vocabulary);
+    if (c->more_ends > RLHF_MODEL_ENDS || (c->more_ends && c->end_id < 0))
+        return rlhf_fail(err, RLHF_REJECT, "more_ends: %u of at most %d, behind end_id %d", c->more_ends,
+                         RLHF_MODEL_ENDS, c->end_id);
+    for (uint32_t i = 0; i < c->more_ends; i++)
+        if (c->more_end_ids[i] < 0 || c->more_end_ids[i] >= (int64_t)c->vocabulary)
+            return rlhf_fail(err, RLHF_REJECT, "more_end_ids: %d is not in the vocabulary of %u", c->more_end_ids[i],
+                             c->vocabulary);
     return 0;
 }
 
@@ -79,25 +207,79 @@ static int check_ranges(const struct rlhf_model_config *c, struct rlhf_error *er
         const char *field;
         uint32_t value, most;
     } ranges[] = {
-        { "layers", c->layers, 1024 },        { "heads", c->heads, 1024 },       { "kv_heads", c->kv_heads, 1024 },
+        { "layers", c->layers, RLHF_MODEL_LAYERS }, { "heads", c->heads, 1024 }, { "kv_heads", c->kv_heads, 1024 },
         { "head_size", c->head_size, 1024 },  { "channels", c->channels, 65536 }, { "mlp_size", c->mlp_size, 1 << 20 },
         { "vocabulary", c->vocabulary, 1 << 24 }, { "context", c->context, 1 << 24 },
     };
-    const struct {
-        const char *field;
-        int32_t value;
-    } ids[] = { { "begin_id", c->begin_id }, { "end_id", c->end_id }, { "pad_id", c->pad_id } };
 
     for (size_t i = 0; i < sizeof ranges / sizeof ranges[0]; i++)
         if (ranges[i].value < 1 || ranges[i].value > ranges[i].most)
             return rlhf_fail(err, RLHF_REJECT, "%s: %u is not between 1 and %u", ranges[i].field, ranges[i].value,
                              ranges[i].most);
-    for (size_t i = 0; i < sizeof ids / sizeof ids[0]; i++)
-        if (ids[i].value < -1 || ids[i].value >= (int64_t)c->vocabulary)
-            return rlhf_fail(err, RLHF_REJECT, "%s: %d is neither -1 (none) nor below the vocabulary of %u",
-                             ids[i].field, ids[i].value, c->vocabulary);
     if (!(c->norm_epsilon > 0 && c->norm_epsilon < 1))
         return rlhf_fail(err, RLHF_REJECT, "norm_epsilon: %g is not between 0 and 1", (double)c->norm_epsilon);
+    if (!(c->attention_cap >= 0 && c->attention_cap < 1e6F) || !(c->logit_cap >= 0 && c->logit_cap < 1e6F))
+        return rlhf_fail(err, RLHF_REJECT, "%s: a cap is 0 (none) or above, and below 1e6",
+                         c->attention_cap >= 0 && c->attention_cap < 1e6F ? "logit_cap" : "attention_cap");
+    return check_ids(c, err);
+}
+
+static bool above(double value, double least)
+{
+    return value >= least && isfinite(value);
+}
+
+static int check_rope(const struct rlhf_model_config *c, struct rlhf_error *err)
+{
+    const struct rlhf_rope_scaling *r = &c->rope;
+    const uint32_t turning = rlhf_model_config_rotary(c);
+
+    if (!(c->rotary_part > 0 && c->rotary_part <= 1) || turning < 2)
+        return rlhf_fail(err, RLHF_REJECT, "rotary_part: %g of %u dimensions are not between 2 and all", c->rotary_part,
+                         c->head_size);
+    if (turning % 2 != 0)
+        return rlhf_fail(err, RLHF_REJECT, "%s: rotary positions need an even one, not %u",
+                         c->rotary_part < 1 ? "rotary_part" : "head_size", turning);
+    if (!above((double)c->rope_theta, 1))
+        return rlhf_fail(err, RLHF_REJECT, "rope_theta: %g is not at least 1", (double)c->rope_theta);
+    if ((unsigned)r->type >= ROPE_TYPES)
+        return rlhf_fail(err, RLHF_REJECT, "rope.type: %u is none", (unsigned)r->type);
+    if (r->type != RLHF_ROPE_PLAIN && !(above(r->factor, 1e-3) && r->factor <= 1e6))
+        return rlhf_fail(err, RLHF_REJECT, "rope factor: %g is not between 0.001 and 1e6", r->factor);
+    if (r->type > RLHF_ROPE_LINEAR && (r->original < 1 || r->original > 1 << 24))
+        return rlhf_fail(err, RLHF_REJECT, "rope original_max_position_embeddings: %u is not between 1 and 2^24",
+                         r->original);
+    if (r->type == RLHF_ROPE_DYNAMIC && (turning < 4 || r->factor < 1))
+        return rlhf_fail(err, RLHF_REJECT, "rope factor: dynamic scaling needs one of at least 1, and 4 dimensions that "
+                         "turn");
+    if (r->type == RLHF_ROPE_LLAMA3 && !(above(r->low_frequency, 1e-6) && above(r->high_frequency, 1e-6)
+                                         && r->high_frequency > r->low_frequency))
+        return rlhf_fail(err, RLHF_REJECT, "rope high_freq_factor: %g is not above low_freq_factor %g, and both above 0",
+                         r->high_frequency, r->low_frequency);
+    if (r->type == RLHF_ROPE_YARN && !(above(r->beta_fast, 1e-6) && above(r->beta_slow, 1e-6)
+                                       && above(r->amplitude, 1e-6) && c->rope_theta > 1))
+        return rlhf_fail(err, RLHF_REJECT, "rope beta_fast, beta_slow, attention_factor: %g, %g, %g must be above 0, and "
+                         "rope_theta above 1", r->beta_fast, r->beta_slow, r->amplitude);
+    return 0;
+}
+
+static int check_window(const struct rlhf_model_config *c, struct rlhf_error *err)
+{
+    bool any = false, all = true;
+
+    if (c->window > 1 << 24)
+        return rlhf_fail(err, RLHF_REJECT, "window: %u is more than 2^24", c->window);
+    for (uint32_t i = 0; i < c->layers; i++) {
+        bool windowed = c->windowed[i / 8] >> i % 8 & 1;
+
+        any |= windowed;
+        all &= windowed;
+    }
+    if (any != (c->window > 0))
+        return rlhf_fail(err, RLHF_REJECT, "window: %u, but %s layer has one", c->window, any ? "some" : "no");
+    if (c->window && !all && family_of(c)->windows == WINDOW_EVERY)
+        return rlhf_fail(err, RLHF_REJECT, "window: every layer of a model of %s style has it, or none",
+                         family_of(c)->style);
     return 0;
 }
 
@@ -111,135 +293,198 @@ int rlhf_model_config_check(const struct rlhf_model_config *c, struct rlhf_error
         return rlhf_fail(err, RLHF_REJECT, "channels: %u is not heads * head_size = %u * %u", c->channels, c->heads,
                          c->head_size);
     if (c->norm == RLHF_NORM_LAYER && c->kv_heads != c->heads)
-        return rlhf_fail(err, RLHF_REJECT, "kv_heads: gpt2 style has no grouped queries, use %u", c->heads);
-    if (c->position == RLHF_POSITION_ROTARY && c->head_size % 2 != 0)
-        return rlhf_fail(err, RLHF_REJECT, "head_size: rotary positions need an even one, not %u", c->head_size);
-    if (c->position == RLHF_POSITION_ROTARY && !(c->rope_theta >= 1 && isfinite(c->rope_theta)))
-        return rlhf_fail(err, RLHF_REJECT, "rope_theta: %g is not at least 1", (double)c->rope_theta);
-    return 0;
+        return rlhf_fail(err, RLHF_REJECT, "kv_heads: %s style has no grouped queries, use %u", family_of(c)->style,
+                         c->heads);
+    if (c->position == RLHF_POSITION_ROTARY && check_rope(c, err) < 0)
+        return -1;
+    return check_window(c, err);
 }
 
 /* ---- config.json: the settings known -------------------------------------------------------------- */
 
-/* What a key may hold. All but the first four must state what this program does anyway. */
+/* What a key may hold. */
 enum kind {
-    SIZE,      /* a positive integer, into a uint32_t                               */
-    SIZE_NULL, /* the same, or null: derived later                                  */
-    NUMBER,    /* into a float                                                      */
-    ID,        /* a token id, null, or a list of one, into an int32_t               */
-    FLAG,      /* into a bool                                                       */
-    IS_TRUE,
+    SIZE,        /* a positive integer, into a uint32_t                               */
+    SIZE_NULL,   /* the same, or null: derived later                                  */
+    SCALAR,      /* a positive integer that is query_scalar                           */
+    NUMBER,      /* into a float                                                      */
+    CAP,         /* the same, or null: 0                                              */
+    PART,        /* into a double                                                     */
+    ID,          /* a token id, null, or a list of one, into an int32_t               */
+    IDS,         /* eos_token_id: also a list of several                              */
+    FLAG,        /* into a bool                                                       */
+    BIASES,      /* into bias_qkv and bias_out                                        */
+    UNSCALED,    /* scale_attn_weights: false makes query_scalar 1                    */
+    ACTIVATION,  /* the name of one                                                   */
+    ROPE,        /* null, or an object                                                */
+    WINDOW,      /* a positive integer or null                                        */
+    USE_WINDOW,  /* true or false                                                     */
+    FIRST_LAYER, /* max_window_layers: the first layer that has a window              */
+    LAYER_TYPES, /* a list of full_attention and sliding_attention                    */
+    LABELS,      /* id2label or label2id: one entry when the head is a scalar         */
+    BIAS,        /* rlhf_reward_bias                                                  */
+    /* the rest must state what this program does anyway */
     IS_FALSE,
     IS_ONE,
     IS_NULL,
-    IS_WORD,   /* one of the words in `words`                                       */
-    ROPE,      /* null, or an object that says "default"; may hold rope_theta       */
-    LABELS,    /* id2label or label2id: one entry when the head is a scalar         */
-    BIAS,      /* rlhf_reward_bias                                                  */
-    ANYTHING,  /* changes nothing that this program computes                        */
+    IS_DTYPE,
+    ANYTHING,    /* changes nothing that this program computes                        */
 };
+
+enum { REQUIRED = 1, READ_ONLY = 2 }; /* READ_ONLY: understood, but said by another key when we write */
 
 struct setting {
     const char *key;
+    unsigned families;
     enum kind kind;
-    size_t offset;     /* in struct rlhf_model_config */
-    const char *words; /* " word word " */
-    bool required;
+    size_t offset; /* in struct rlhf_model_config */
+    unsigned how;
 };
 #define FIELD(name) offsetof(struct rlhf_model_config, name)
 
-/* Any model. Dropout is off in rlhfd (the recipe's choice), so what a config says of it is no matter; the
- * summary_* keys belong to a head that is not built. */
-static const struct setting common_settings[] = {
-    { "architectures", ANYTHING, 0, NULL, false }, /* read first, by parse_head() */
-    { "model_type", ANYTHING, 0, NULL, true },     /* read first */
-    { "vocab_size", SIZE, FIELD(vocabulary), NULL, true },
-    { "bos_token_id", ID, FIELD(begin_id), NULL, false },
-    { "eos_token_id", ID, FIELD(end_id), NULL, false },
-    { "pad_token_id", ID, FIELD(pad_id), NULL, false },
-    { "tie_word_embeddings", FLAG, FIELD(tied), NULL, false },
-    { "dtype", IS_WORD, 0, " float32 float16 bfloat16 ", false },
-    { "torch_dtype", IS_WORD, 0, " float32 float16 bfloat16 ", false },
-    { "num_labels", LABELS, 0, NULL, false },
-    { "_num_labels", LABELS, 0, NULL, false }, /* its older name */
-    { "id2label", LABELS, 0, NULL, false },
-    { "label2id", LABELS, 0, NULL, false },
-    { "rlhf_reward_bias", BIAS, 0, NULL, false },
-    { "add_cross_attention", IS_FALSE, 0, NULL, false },
-    { "is_encoder_decoder", IS_FALSE, 0, NULL, false },
-    { "cross_attention_hidden_size", IS_NULL, 0, NULL, false },
-    { "quantization_config", IS_NULL, 0, NULL, false },
-    { "pruned_heads", IS_NULL, 0, NULL, false },
-    { "problem_type", ANYTHING, 0, NULL, false },
-    { "transformers_version", ANYTHING, 0, NULL, false },
-    { "_name_or_path", ANYTHING, 0, NULL, false },
-    { "_attn_implementation_autoset", ANYTHING, 0, NULL, false },
-    { "initializer_range", ANYTHING, 0, NULL, false },
-    { "use_cache", ANYTHING, 0, NULL, false },
-    { "is_decoder", ANYTHING, 0, NULL, false },
-    { "chunk_size_feed_forward", ANYTHING, 0, NULL, false },
-    { "output_attentions", ANYTHING, 0, NULL, false },
-    { "output_hidden_states", ANYTHING, 0, NULL, false },
-    { "return_dict", ANYTHING, 0, NULL, false },
-    { "gradient_checkpointing", ANYTHING, 0, NULL, false },
-    { "task_specific_params", ANYTHING, 0, NULL, false },
-    { "finetuning_task", ANYTHING, 0, NULL, false },
+/* In the order in which they are written. */
+static const struct setting settings[] = {
+    { "n_embd", GPT2, SIZE, FIELD(channels), REQUIRED },
+    { "n_layer", GPT2, SIZE, FIELD(layers), REQUIRED },
+    { "n_head", GPT2, SIZE, FIELD(heads), REQUIRED },
+    { "n_positions", GPT2, SIZE, FIELD(context), REQUIRED },
+    { "n_inner", GPT2, SIZE_NULL, FIELD(mlp_size), 0 },
+    { "layer_norm_epsilon", GPT2, NUMBER, FIELD(norm_epsilon), 0 },
+    { "activation_function", GPT2, ACTIVATION, FIELD(activation), 0 },
+    { "scale_attn_weights", GPT2, UNSCALED, FIELD(query_scalar), 0 },
+    { "scale_attn_by_inverse_layer_idx", GPT2, FLAG, FIELD(scale_by_layer), 0 },
+
+    { "hidden_size", ROTARY, SIZE, FIELD(channels), REQUIRED },
+    { "num_hidden_layers", ROTARY, SIZE, FIELD(layers), REQUIRED },
+    { "num_attention_heads", ROTARY, SIZE, FIELD(heads), REQUIRED },
+    { "num_key_value_heads", LLAMAS, SIZE_NULL, FIELD(kv_heads), 0 },
+    { "head_dim", LLAMAS, SIZE_NULL, FIELD(head_size), 0 },
+    { "intermediate_size", ROTARY, SIZE, FIELD(mlp_size), REQUIRED },
+    { "max_position_embeddings", ROTARY, SIZE, FIELD(context), REQUIRED },
+    { "rms_norm_eps", LLAMAS, NUMBER, FIELD(norm_epsilon), 0 },
+    { "layer_norm_eps", NEOX, NUMBER, FIELD(norm_epsilon), 0 },
+    { "hidden_act", ROTARY & ~GEMMA2, ACTIVATION, FIELD(activation), 0 },
+    { "hidden_activation", GEMMA2, ACTIVATION, FIELD(activation), 0 },
+    { "attention_bias", LLAMA | QWEN3 | NEOX | GEMMA2, BIASES, FIELD(bias_qkv), 0 },
+    { "mlp_bias", LLAMA, FLAG, FIELD(bias_mlp), 0 },
+    { "rope_theta", LLAMAS, NUMBER, FIELD(rope_theta), 0 },
+    { "rotary_emb_base", NEOX, NUMBER, FIELD(rope_theta), 0 },
+    { "rotary_pct", NEOX, PART, FIELD(rotary_part), 0 },
+    { "rope_scaling", ROTARY, ROPE, 0, 0 },
+    { "rope_parameters", ROTARY, ROPE, 0, READ_ONLY }, /* as version 5 says all three of them */
+    { "use_parallel_residual", NEOX, FLAG, FIELD(parallel), 0 },
+    { "sliding_window", MISTRAL | QWEN | GEMMA2, WINDOW, FIELD(window), 0 },
+    { "use_sliding_window", QWEN, USE_WINDOW, 0, 0 },
+    { "max_window_layers", QWEN, FIRST_LAYER, 0, 0 },
+    { "layer_types", MISTRAL | QWEN | GEMMA2, LAYER_TYPES, 0, 0 },
+    { "query_pre_attn_scalar", GEMMA2, SCALAR, FIELD(query_scalar), 0 },
+    { "attn_logit_softcapping", GEMMA2, CAP, FIELD(attention_cap), 0 },
+    { "final_logit_softcapping", GEMMA2, CAP, FIELD(logit_cap), 0 },
+
+    { "bos_token_id", ALL, ID, FIELD(begin_id), 0 },
+    { "eos_token_id", ALL, IDS, FIELD(end_id), 0 },
+    { "pad_token_id", ALL, ID, FIELD(pad_id), 0 },
+    { "tie_word_embeddings", ALL, FLAG, FIELD(tied), 0 },
+    { "vocab_size", ALL, SIZE, FIELD(vocabulary), REQUIRED },
+
+    { "model_type", ALL, ANYTHING, 0, REQUIRED | READ_ONLY }, /* read, and written, first */
+    { "architectures", ALL, ANYTHING, 0, 0 },
+    { "num_labels", ALL, LABELS, 0, READ_ONLY },
+    { "_num_labels", ALL, LABELS, 0, READ_ONLY }, /* its older name */
+    { "id2label", ALL, LABELS, 0, READ_ONLY },
+    { "label2id", ALL, LABELS, 0, READ_ONLY },
+    { "rlhf_reward_bias", ALL, BIAS, 0, READ_ONLY },
+    { "dtype", ALL, IS_DTYPE, 0, 0 },
+    { "torch_dtype", ALL, IS_DTYPE, 0, 0 },
+
+    { "add_cross_attention", ALL, IS_FALSE, 0, 0 },
+    { "is_encoder_decoder", ALL, IS_FALSE, 0, 0 },
+    { "use_bidirectional_attention", GEMMA2, IS_FALSE, 0, 0 },
+    { "use_mrope", QWEN, IS_FALSE, 0, 0 },
+    { "pretraining_tp", LLAMA, IS_ONE, 0, 0 },
+    { "cross_attention_hidden_size", ALL, IS_NULL, 0, 0 },
+    { "quantization_config", ALL, IS_NULL, 0, 0 },
+    { "pruned_heads", ALL, IS_NULL, 0, 0 },
+    { "auto_map", ALL, IS_NULL, 0, 0 },
+    { "partial_rotary_factor", LLAMAS, IS_ONE, 0, 0 },
+
+    /* Dropout is off in rlhfd (the recipe's choice), so what a config says of it is no matter; the summary_* keys belong
+     * to a head that is not built; n_ctx is an older name of n_positions that transformers does not read, as is
+     * hidden_act of Gemma 2; reorder_and_upcast_attn is the same product, in fp32, as here. */
+    { "n_ctx", GPT2, ANYTHING, 0, 0 },
+    { "hidden_act", GEMMA2, ANYTHING, 0, 0 },
+    { "reorder_and_upcast_attn", GPT2, ANYTHING, 0, 0 },
+    { "attn_pdrop", GPT2, ANYTHING, 0, 0 },
+    { "embd_pdrop", GPT2, ANYTHING, 0, 0 },
+    { "resid_pdrop", GPT2, ANYTHING, 0, 0 },
+    { "summary_activation", GPT2, ANYTHING, 0, 0 },
+    { "summary_first_dropout", GPT2, ANYTHING, 0, 0 },
+    { "summary_proj_to_labels", GPT2, ANYTHING, 0, 0 },
+    { "summary_type", GPT2, ANYTHING, 0, 0 },
+    { "summary_use_proj", GPT2, ANYTHING, 0, 0 },
+    { "attention_dropout", ROTARY, ANYTHING, 0, 0 },
+    { "hidden_dropout", NEOX, ANYTHING, 0, 0 },
+    { "classifier_dropout", ALL, ANYTHING, 0, 0 },
+    { "cache_implementation", ALL, ANYTHING, 0, 0 },
+    { "problem_type", ALL, ANYTHING, 0, 0 },
+    { "transformers_version", ALL, ANYTHING, 0, 0 },
+    { "tokenizer_class", ALL, ANYTHING, 0, 0 },
+    { "_name_or_path", ALL, ANYTHING, 0, 0 },
+    { "_attn_implementation", ALL, ANYTHING, 0, 0 },
+    { "_attn_implementation_autoset", ALL, ANYTHING, 0, 0 },
+    { "_flash_attn_2_enabled", ALL, ANYTHING, 0, 0 },
+    { "attn_implementation", ALL, ANYTHING, 0, 0 },
+    { "initializer_range", ALL, ANYTHING, 0, 0 },
+    { "use_cache", ALL, ANYTHING, 0, 0 },
+    { "is_decoder", ALL, ANYTHING, 0, 0 },
+    { "chunk_size_feed_forward", ALL, ANYTHING, 0, 0 },
+    { "output_attentions", ALL, ANYTHING, 0, 0 },
+    { "output_hidden_states", ALL, ANYTHING, 0, 0 },
+    { "return_dict", ALL, ANYTHING, 0, 0 },
+    { "torchscript", ALL, ANYTHING, 0, 0 },
+    { "use_bfloat16", ALL, ANYTHING, 0, 0 },
+    { "tf_legacy_loss", ALL, ANYTHING, 0, 0 },
+    { "tie_encoder_decoder", ALL, ANYTHING, 0, 0 },
+    { "gradient_checkpointing", ALL, ANYTHING, 0, 0 },
+    { "task_specific_params", ALL, ANYTHING, 0, 0 },
+    { "finetuning_task", ALL, ANYTHING, 0, 0 },
+    { "prefix", ALL, ANYTHING, 0, 0 },
+    { "sep_token_id", ALL, ANYTHING, 0, 0 },
+    { "decoder_start_token_id", ALL, ANYTHING, 0, 0 },
+    /* Older versions kept the defaults of generation here; generation_config.json has them now. */
+    { "max_length", ALL, ANYTHING, 0, 0 },
+    { "min_length", ALL, ANYTHING, 0, 0 },
+    { "do_sample", ALL, ANYTHING, 0, 0 },
+    { "early_stopping", ALL, ANYTHING, 0, 0 },
+    { "num_beams", ALL, ANYTHING, 0, 0 },
+    { "num_beam_groups", ALL, ANYTHING, 0, 0 },
+    { "diversity_penalty", ALL, ANYTHING, 0, 0 },
+    { "temperature", ALL, ANYTHING, 0, 0 },
+    { "top_k", ALL, ANYTHING, 0, 0 },
+    { "top_p", ALL, ANYTHING, 0, 0 },
+    { "typical_p", ALL, ANYTHING, 0, 0 },
+    { "repetition_penalty", ALL, ANYTHING, 0, 0 },
+    { "length_penalty", ALL, ANYTHING, 0, 0 },
+    { "no_repeat_ngram_size", ALL, ANYTHING, 0, 0 },
+    { "encoder_no_repeat_ngram_size", ALL, ANYTHING, 0, 0 },
+    { "bad_words_ids", ALL, ANYTHING, 0, 0 },
+    { "num_return_sequences", ALL, ANYTHING, 0, 0 },
+    { "output_scores", ALL, ANYTHING, 0, 0 },
+    { "return_dict_in_generate", ALL, ANYTHING, 0, 0 },
+    { "forced_bos_token_id", ALL, ANYTHING, 0, 0 },
+    { "forced_eos_token_id", ALL, ANYTHING, 0, 0 },
+    { "remove_invalid_values", ALL, ANYTHING, 0, 0 },
+    { "exponential_decay_length_penalty", ALL, ANYTHING, 0, 0 },
+    { "suppress_tokens", ALL, ANYTHING, 0, 0 },
+    { "begin_suppress_tokens", ALL, ANYTHING, 0, 0 },
 };
+enum { SETTINGS = sizeof settings / sizeof settings[0] };
 
-static const struct setting gpt2_settings[] = {
-    { "n_embd", SIZE, FIELD(channels), NULL, true },
-    { "n_layer", SIZE, FIELD(layers), NULL, true },
-    { "n_head", SIZE, FIELD(heads), NULL, true },
-    { "n_positions", SIZE, FIELD(context), NULL, true },
-    { "n_ctx", ANYTHING, 0, NULL, false }, /* an older name of n_positions that transformers does not read */
-    { "n_inner", SIZE_NULL, FIELD(mlp_size), NULL, false },
-    { "layer_norm_epsilon", NUMBER, FIELD(norm_epsilon), NULL, false },
-    { "activation_function", IS_WORD, 0, " gelu_new gelu_pytorch_tanh ", false },
-    { "scale_attn_weights", IS_TRUE, 0, NULL, false },
-    { "scale_attn_by_inverse_layer_idx", IS_FALSE, 0, NULL, false },
-    { "reorder_and_upcast_attn", ANYTHING, 0, NULL, false }, /* the same product, in fp32, as here */
-    { "attn_pdrop", ANYTHING, 0, NULL, false },
-    { "embd_pdrop", ANYTHING, 0, NULL, false },
-    { "resid_pdrop", ANYTHING, 0, NULL, false },
-    { "summary_activation", ANYTHING, 0, NULL, false },
-    { "summary_first_dropout", ANYTHING, 0, NULL, false },
-    { "summary_proj_to_labels", ANYTHING, 0, NULL, false },
-    { "summary_type", ANYTHING, 0, NULL, false },
-    { "summary_use_proj", ANYTHING, 0, NULL, false },
-};
-
-static const struct setting llama_settings[] = {
-    { "hidden_size", SIZE, FIELD(channels), NULL, true },
-    { "num_hidden_layers", SIZE, FIELD(layers), NULL, true },
-    { "num_attention_heads", SIZE, FIELD(heads), NULL, true },
-    { "num_key_value_heads", SIZE_NULL, FIELD(kv_heads), NULL, false },
-    { "head_dim", SIZE_NULL, FIELD(head_size), NULL, false },
-    { "intermediate_size", SIZE, FIELD(mlp_size), NULL, true },
-    { "max_position_embeddings", SIZE, FIELD(context), NULL, true },
-    { "rms_norm_eps", NUMBER, FIELD(norm_epsilon), NULL, false },
-    { "rope_theta", NUMBER, FIELD(rope_theta), NULL, false },
-    { "rope_scaling", ROPE, 0, NULL, false },
-    { "rope_parameters", ROPE, 0, NULL, false },
-    { "hidden_act", IS_WORD, 0, " silu swish ", false },
-    { "attention_bias", IS_FALSE, 0, NULL, false },
-    { "mlp_bias", IS_FALSE, 0, NULL, false },
-    { "pretraining_tp", IS_ONE, 0, NULL, false },
-    { "attention_dropout", ANYTHING, 0, NULL, false },
-};
-
-#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
-
-static const struct setting *find_setting(const struct family *f, const char *key)
+static const struct setting *find_setting(const struct rlhf_model_config *c, const char *key)
 {
-    const struct setting *own = f == &families[0] ? gpt2_settings : llama_settings;
-    size_t count = f == &families[0] ? COUNT(gpt2_settings) : COUNT(llama_settings);
-
-    for (size_t i = 0; i < count; i++)
-        if (strcmp(own[i].key, key) == 0)
-            return &own[i];
-    for (size_t i = 0; i < COUNT(common_settings); i++)
-        if (strcmp(common_settings[i].key, key) == 0)
-            return &common_settings[i];
+    for (size_t i = 0; i < SETTINGS; i++)
+        if (settings[i].families & 1U << c->family && strcmp(settings[i].key, key) == 0)
+            return &settings[i];
     return NULL;
 }
 
@@ -252,6 +497,43 @@ static int unsupported(const char *key, const json_t *value, const char *wanted,
     rlhf_fail(err, RLHF_REJECT, "%.60s: %.80s is not supported, must be %s", key, text ? text : "its value", wanted);
     free(text);
     return -1;
+}
+
+struct reading {
+    struct rlhf_model_config *c;
+    const struct family *f;
+    float bias;
+    bool one_label;
+    bool use_window;
+    bool window_given;
+    uint32_t first_layer;      /* that has a window, where layer_types is silent */
+    const json_t *layer_types; /* borrowed */
+    const json_t *rope;        /* the object of rope_scaling or rope_parameters; borrowed */
+    const char *rope_key;
+};
+
+static int read_size(const struct setting *s, const json_t *value, uint32_t *out, struct rlhf_error *err)
+{
+    if (!json_is_integer(value) || json_integer_value(value) < 1 || json_integer_value(value) > UINT32_MAX)
+        return unsupported(s->key, value, "a positive integer", err);
+    *out = (uint32_t)json_integer_value(value);
+    return 0;
+}
+
+static int read_flag(const struct setting *s, const json_t *value, bool *out, struct rlhf_error *err)
+{
+    if (!json_is_boolean(value))
+        return unsupported(s->key, value, "true or false", err);
+    *out = json_is_true(value);
+    return 0;
+}
+
+static int read_number(const char *key, const json_t *value, double *out, struct rlhf_error *err)
+{
+    if (!json_is_number(value) || !isfinite((float)json_number_value(value)))
+        return unsupported(key, value, "a number", err);
+    *out = json_number_value(value);
+    return 0;
 }
 
 static int read_id(const struct setting *s, const json_t *value, int32_t *out, struct rlhf_error *err)
@@ -267,24 +549,37 @@ static int read_id(const struct setting *s, const json_t *value, int32_t *out, s
     return 0;
 }
 
-/* v5 of transformers writes {"rope_type": "default", "rope_theta": ...}, v4 null or {"type": ...}. */
-static int read_rope(struct rlhf_model_config *c, const char *key, const json_t *value, struct rlhf_error *err)
+static int read_ids(struct rlhf_model_config *c, const struct setting *s, const json_t *value, struct rlhf_error *err)
 {
-    const char *name;
-    json_t *member;
+    const size_t count = json_array_size(value); /* 0 of what is no array */
 
-    if (json_is_null(value))
-        return 0;
-    if (!json_is_object(value))
-        return unsupported(key, value, "null or an object", err);
-    json_object_foreach((json_t *)value, name, member) {
-        if (strcmp(name, "rope_theta") == 0 && json_is_number(member))
-            c->rope_theta = (float)json_number_value(member);
-        else if ((strcmp(name, "rope_type") != 0 && strcmp(name, "type") != 0) || !json_is_string(member)
-                 || strcmp(json_string_value(member), "default") != 0)
-            return unsupported(key, value, "of rope_type \"default\"", err);
+    if (count < 2)
+        return read_id(s, value, &c->end_id, err);
+    if (count > 1 + RLHF_MODEL_ENDS)
+        return unsupported(s->key, value, "at most 16 token ids", err);
+    for (size_t i = 0; i < count; i++) {
+        const json_t *one = json_array_get(value, i);
+
+        if (!json_is_integer(one) || json_integer_value(one) < 0 || json_integer_value(one) > INT32_MAX)
+            return unsupported(s->key, value, "token ids", err);
+        *(i == 0 ? &c->end_id : &c->more_end_ids[i - 1]) = (int32_t)json_integer_value(one);
     }
+    c->more_ends = (uint32_t)count - 1;
     return 0;
+}
+
+static int read_activation(const struct setting *s, const json_t *value, enum rlhf_activation *out,
+                           struct rlhf_error *err)
+{
+    const char *word = json_string_value(value);
+
+    for (unsigned i = 0; word && i < RLHF_ACTIVATIONS; i++)
+        for (int j = 0; j < 3 && activations[i][j]; j++)
+            if (strcmp(word, activations[i][j]) == 0) {
+                *out = (enum rlhf_activation)i;
+                return 0;
+            }
+    return unsupported(s->key, value, "gelu_new, gelu_pytorch_tanh, gelu, silu or swish", err);
 }
 
 static int read_labels(const struct rlhf_model_config *c, const char *key, const json_t *value, bool *one,
@@ -299,47 +594,87 @@ static int read_labels(const struct rlhf_model_config *c, const char *key, const
     return 0;
 }
 
-struct reading {
-    struct rlhf_model_config *c;
-    float bias;
-    bool one_label;
-};
+/* Version 4 says rope_scaling, version 5 rope_parameters. */
+static int keep_rope(struct reading *r, const char *key, const json_t *value, struct rlhf_error *err)
+{
+    if (json_is_null(value))
+        return 0;
+    if (!json_is_object(value))
+        return unsupported(key, value, "null or an object", err);
+    if (r->rope && !json_equal((json_t *)r->rope, (json_t *)value))
+        return rlhf_fail(err, RLHF_REJECT, "%s: another one than %s; keep one of them", key, r->rope_key);
+    r->rope = value;
+    r->rope_key = key;
+    return 0;
+}
 
 /* Settings that hold a value: into c. */
 static int read_value(struct reading *r, const struct setting *s, const json_t *value, struct rlhf_error *err)
 {
-    char *field = (char *)r->c + s->offset;
+    struct rlhf_model_config *c = r->c;
+    char *field = (char *)c + s->offset;
+    double number = 0;
+    bool flag;
 
     switch (s->kind) {
     case SIZE:
+    case SCALAR:
+        return read_size(s, value, (uint32_t *)field, err);
     case SIZE_NULL:
-        if (s->kind == SIZE_NULL && json_is_null(value))
-            return 0;
-        if (!json_is_integer(value) || json_integer_value(value) < 1 || json_integer_value(value) > UINT32_MAX)
-            return unsupported(s->key, value, "a positive integer", err);
-        *(uint32_t *)field = (uint32_t)json_integer_value(value);
+        return json_is_null(value) ? 0 : read_size(s, value, (uint32_t *)field, err);
+    case CAP:
+        if (!json_is_null(value) && (read_number(s->key, value, &number, err) < 0 || !(number > 0)))
+            return unsupported(s->key, value, "null or a number above 0", err);
+        *(float *)field = (float)number;
         return 0;
     case NUMBER:
-        if (!json_is_number(value) || !isfinite((float)json_number_value(value)))
-            return unsupported(s->key, value, "a number", err);
-        *(float *)field = (float)json_number_value(value);
+        if (read_number(s->key, value, &number, err) < 0)
+            return -1;
+        *(float *)field = (float)number;
         return 0;
+    case PART:
+        return read_number(s->key, value, (double *)field, err);
     case ID:
         return read_id(s, value, (int32_t *)field, err);
+    case IDS:
+        return read_ids(c, s, value, err);
     case FLAG:
-        if (!json_is_boolean(value))
-            return unsupported(s->key, value, "true or false", err);
-        *(bool *)field = json_is_true(value);
+        return read_flag(s, value, (bool *)field, err);
+    case BIASES:
+        if (read_flag(s, value, &c->bias_qkv, err) < 0)
+            return -1;
+        c->bias_out = c->bias_qkv;
+        return 0;
+    case UNSCALED:
+        if (read_flag(s, value, &flag, err) < 0)
+            return -1;
+        c->query_scalar = flag ? 0 : 1;
+        return 0;
+    case ACTIVATION:
+        return read_activation(s, value, (enum rlhf_activation *)field, err);
+    case ROPE:
+        return keep_rope(r, s->key, value, err);
+    case WINDOW:
+        r->window_given = true;
+        c->window = 0;
+        return json_is_null(value) ? 0 : read_size(s, value, &c->window, err);
+    case USE_WINDOW:
+        return read_flag(s, value, &r->use_window, err);
+    case FIRST_LAYER:
+        if (!json_is_integer(value) || json_integer_value(value) < 0 || json_integer_value(value) > UINT32_MAX)
+            return unsupported(s->key, value, "0 or a positive integer", err);
+        r->first_layer = (uint32_t)json_integer_value(value);
+        return 0;
+    case LAYER_TYPES:
+        r->layer_types = json_is_null(value) ? NULL : value;
         return 0;
     case BIAS:
-        if (!json_is_number(value) || !isfinite((float)json_number_value(value)))
-            return unsupported(s->key, value, "a number", err);
-        r->bias = (float)json_number_value(value);
+        if (read_number(s->key, value, &number, err) < 0)
+            return -1;
+        r->bias = (float)number;
         return 0;
-    case ROPE:
-        return read_rope(r->c, s->key, value, err);
     case LABELS:
-        return read_labels(r->c, s->key, value, &r->one_label, err);
+        return read_labels(c, s->key, value, &r->one_label, err);
     default:
         return 0;
     }
@@ -349,21 +684,21 @@ static int read_value(struct reading *r, const struct setting *s, const json_t *
 static int read_choice(const struct setting *s, const json_t *value, struct rlhf_error *err)
 {
     const char *word = json_string_value(value);
-    char padded[64];
 
     switch (s->kind) {
-    case IS_TRUE:
-        return json_is_true(value) ? 0 : unsupported(s->key, value, "true", err);
     case IS_FALSE:
         return json_is_false(value) || json_is_null(value) ? 0 : unsupported(s->key, value, "false", err);
     case IS_ONE:
-        return json_is_integer(value) && json_integer_value(value) == 1 ? 0 : unsupported(s->key, value, "1", err);
+        return json_is_number(value) && json_number_value(value) == 1 ? 0 : unsupported(s->key, value, "1", err);
     case IS_NULL:
         return json_is_null(value) || (json_is_object(value) && json_object_size(value) == 0)
                    ? 0 : unsupported(s->key, value, "null", err);
-    case IS_WORD:
-        snprintf(padded, sizeof padded, " %.60s ", word ? word : "?");
-        return word && strstr(s->words, padded) ? 0 : unsupported(s->key, value, s->words, err);
+    case IS_DTYPE:
+        if (word && strncmp(word, "torch.", 6) == 0)
+            word += 6;
+        return json_is_null(value) || (word && (strcmp(word, "float32") == 0 || strcmp(word, "float16") == 0
+                                                || strcmp(word, "bfloat16") == 0 || strcmp(word, "auto") == 0))
+                   ? 0 : unsupported(s->key, value, "float32, float16 or bfloat16", err);
     default:
         return 0;
     }
@@ -373,6 +708,7 @@ static int parse_head(struct rlhf_model_config *c, const struct family *f, const
                       struct rlhf_error *err)
 {
     const char *name = json_string_value(json_array_get(architectures, 0));
+    char wanted[120];
 
     c->head = RLHF_HEAD_LM;
     if (!architectures || json_is_null(architectures))
@@ -385,76 +721,221 @@ static int parse_head(struct rlhf_model_config *c, const struct family *f, const
             return 0;
         }
     }
-    return unsupported("architectures", architectures, f == &families[0]
-                       ? "[\"GPT2LMHeadModel\"] or [\"GPT2ForSequenceClassification\"]"
-                       : "[\"LlamaForCausalLM\"] or [\"LlamaForSequenceClassification\"]", err);
+    snprintf(wanted, sizeof wanted, "[\"%s\"] or [\"%s\"]", f->causal, f->classifier);
+    return unsupported("architectures", architectures, wanted, err);
 }
 
-static int parse_settings(struct reading *r, const struct family *f, json_t *root, struct rlhf_error *err)
+static int parse_settings(struct reading *r, json_t *root, struct rlhf_error *err)
 {
     const char *key;
     json_t *value;
 
     json_object_foreach(root, key, value) {
-        const struct setting *s = find_setting(f, key);
+        const struct setting *s = find_setting(r->c, key);
 
         if (!s)
             return rlhf_fail(err, RLHF_REJECT, "%.60s: not a setting of a %s model that is known here", key,
-                             f->style);
+                             r->f->style);
         if (read_value(r, s, value, err) < 0 || read_choice(s, value, err) < 0)
             return -1;
     }
-    for (int own = 0; own < 2; own++) {
-        const struct setting *list = !own ? common_settings : f == &families[0] ? gpt2_settings : llama_settings;
-        size_t count = !own ? COUNT(common_settings) : f == &families[0] ? COUNT(gpt2_settings)
-                       : COUNT(llama_settings);
+    for (size_t i = 0; i < SETTINGS; i++)
+        if (settings[i].families & 1U << r->c->family && settings[i].how & REQUIRED
+            && !json_object_get(root, settings[i].key))
+            return rlhf_fail(err, RLHF_REJECT, "%s: missing", settings[i].key);
+    return 0;
+}
 
-        for (size_t i = 0; i < count; i++)
-            if (list[i].required && !json_object_get(root, list[i].key))
-                return rlhf_fail(err, RLHF_REJECT, "%s: missing", list[i].key);
+/* ---- rope_scaling and rope_parameters */
+
+/* One member of the object; `seen` collects the types of scaling that know it. */
+struct rope_member {
+    const char *name;
+    unsigned types; /* one bit a type */
+    double *place;
+};
+enum { ROPE_ANY = (1 << ROPE_TYPES) - 1, YARN = 1 << RLHF_ROPE_YARN, LLAMA3 = 1 << RLHF_ROPE_LLAMA3 };
+
+static int rope_type(enum rlhf_rope_type *type, const char *key, const json_t *rope, struct rlhf_error *err)
+{
+    const json_t *word = json_object_get(rope, "rope_type");
+
+    if (!word)
+        word = json_object_get(rope, "type");
+    *type = RLHF_ROPE_PLAIN;
+    for (unsigned i = 0; json_is_string(word) && i < ROPE_TYPES; i++)
+        if (strcmp(rope_types[i], json_string_value(word)) == 0) {
+            *type = (enum rlhf_rope_type)i;
+            return 0;
+        }
+    return word ? unsupported(key, word, "of rope_type default, linear, dynamic, yarn or llama3", err) : 0;
+}
+
+/* Peng et al. 2023 (YaRN), equation 22; transformers lets a model weigh it. */
+static double yarn_amplitude(double factor, double weight)
+{
+    return factor <= 1 ? 1 : 0.1 * weight * log(factor) + 1;
+}
+
+static int read_rope(struct reading *r, struct rlhf_error *err)
+{
+    struct rlhf_model_config *c = r->c;
+    struct rlhf_rope_scaling *s = &c->rope;
+    double theta = (double)c->rope_theta, mscale = 0, mscale_all = 0, original = 0;
+    const struct rope_member members[] = {
+        { "rope_theta", ROPE_ANY, &theta },
+        { "partial_rotary_factor", ROPE_ANY, &c->rotary_part },
+        { "factor", ROPE_ANY & ~1, &s->factor },
+        { "low_freq_factor", LLAMA3, &s->low_frequency },
+        { "high_freq_factor", LLAMA3, &s->high_frequency },
+        { "original_max_position_embeddings", YARN | LLAMA3, &original },
+        { "beta_fast", YARN, &s->beta_fast },
+        { "beta_slow", YARN, &s->beta_slow },
+        { "attention_factor", YARN, &s->amplitude },
+        { "mscale", YARN, &mscale },
+        { "mscale_all_dim", YARN, &mscale_all },
+    };
+    const char *name;
+    json_t *member;
+
+    if (rope_type(&s->type, r->rope_key, r->rope, err) < 0)
+        return -1;
+    s->whole = s->type == RLHF_ROPE_YARN;
+    json_object_foreach((json_t *)r->rope, name, member) {
+        size_t i = 0;
+
+        if (strcmp(name, "rope_type") == 0 || strcmp(name, "type") == 0)
+            continue;
+        if (strcmp(name, "truncate") == 0 && s->type == RLHF_ROPE_YARN && json_is_boolean(member)) {
+            s->whole = json_is_true(member);
+            continue;
+        }
+        while (i < sizeof members / sizeof members[0] && strcmp(members[i].name, name) != 0)
+            i++;
+        if (i == sizeof members / sizeof members[0] || !(members[i].types & 1U << s->type))
+            return rlhf_fail(err, RLHF_REJECT, "%s: %.40s is not known for rope_type %s", r->rope_key, name,
+                             rope_types[s->type]);
+        if (!json_is_null(member) && read_number(name, member, members[i].place, err) < 0)
+            return rlhf_fail_prefix(err, "%s", r->rope_key);
+    }
+    c->rope_theta = (float)theta;
+    if (c->rotary_part != 1 && c->family != RLHF_GPT_NEOX)
+        return rlhf_fail(err, RLHF_REJECT, "%s: partial_rotary_factor %g is not supported, must be 1 in a %s model",
+                         r->rope_key, c->rotary_part, r->f->style);
+    if (s->type != RLHF_ROPE_PLAIN && !(s->factor > 0))
+        return rlhf_fail(err, RLHF_REJECT, "%s: factor is missing or not above 0", r->rope_key);
+    if (original < 0 || original > 1 << 24 || original != floor(original))
+        return rlhf_fail(err, RLHF_REJECT, "%s: original_max_position_embeddings %g is not a number of positions",
+                         r->rope_key, original);
+    if (s->type > RLHF_ROPE_LINEAR)
+        s->original = original > 0 ? (uint32_t)original : c->context;
+    if (s->type == RLHF_ROPE_YARN) {
+        s->beta_fast = s->beta_fast != 0 ? s->beta_fast : 32;
+        s->beta_slow = s->beta_slow != 0 ? s->beta_slow : 1;
+        if (!(s->amplitude > 0))
+            s->amplitude = mscale != 0 && mscale_all != 0
+                           ? yarn_amplitude(s->factor, mscale) / yarn_amplitude(s->factor, mscale_all)
+                           : yarn_amplitude(s->factor, 1);
     }
     return 0;
 }
 
-/* What follows from other settings. */
-static int derive(struct rlhf_model_config *c, const struct family *f, json_t *root, struct rlhf_error *err)
+/* ---- windows */
+
+static int read_layer_types(struct reading *r, struct rlhf_error *err)
 {
+    const json_t *types = r->layer_types;
+
+    if (!json_is_array(types) || json_array_size(types) != r->c->layers)
+        return unsupported("layer_types", types, "one word for each layer", err);
+    for (uint32_t i = 0; i < r->c->layers; i++) {
+        const char *word = json_string_value(json_array_get(types, i));
+
+        if (!word || (strcmp(word, "sliding_attention") != 0 && strcmp(word, "full_attention") != 0))
+            return unsupported("layer_types", json_array_get(types, i), "full_attention or sliding_attention", err);
+        rlhf_model_config_set_window(r->c, i, *word == 's');
+    }
+    return 0;
+}
+
+static int derive_windows(struct reading *r, struct rlhf_error *err)
+{
+    struct rlhf_model_config *c = r->c;
+    bool any = false;
+
+    if (c->layers > RLHF_MODEL_LAYERS)
+        return rlhf_fail(err, RLHF_REJECT, "layers: %u is not between 1 and %d", c->layers, RLHF_MODEL_LAYERS);
+    if (!r->window_given)
+        c->window = r->f->window;
+    if (r->f->windows == WINDOW_FROM && !r->use_window)
+        c->window = 0;
+    for (uint32_t i = 0; i < c->layers; i++)
+        rlhf_model_config_set_window(c, i, c->window && (r->f->windows == WINDOW_EVERY
+                                                         || (r->f->windows == WINDOW_FROM && i >= r->first_layer)
+                                                         || (r->f->windows == WINDOW_EVEN && i % 2 == 0)));
+    if (r->layer_types && read_layer_types(r, err) < 0)
+        return -1;
+    for (uint32_t i = 0; i < c->layers; i++)
+        any |= c->windowed[i / 8] >> i % 8 & 1;
+    if (any && !c->window)
+        return rlhf_fail(err, RLHF_REJECT, "layer_types: sliding_attention, but sliding_window says no window");
+    if (!any && c->window && r->f->windows == WINDOW_EVERY)
+        return rlhf_fail(err, RLHF_REJECT, "layer_types: full_attention, but sliding_window of a %s model is for every "
+                         "layer", r->f->style);
+    if (!any)
+        c->window = 0;
+    return 0;
+}
+
+/* What follows from other settings. */
+static int derive(struct reading *r, json_t *root, struct rlhf_error *err)
+{
+    struct rlhf_model_config *c = r->c;
+    const struct family *f = r->f;
+
     if (!c->kv_heads)
-        c->kv_heads = c->heads;
+        c->kv_heads = f->kv_heads && !json_object_get(root, "num_key_value_heads") ? f->kv_heads : c->heads;
+    if (!c->head_size && f->head_size && !json_object_get(root, "head_dim"))
+        c->head_size = f->head_size;
     if (!c->head_size) {
         if (c->channels % c->heads)
             return rlhf_fail(err, RLHF_REJECT, "%s: %u does not divide the width, %u",
-                             f == &families[0] ? "n_head" : "num_attention_heads", c->heads, c->channels);
+                             c->family == RLHF_GPT2 ? "n_head" : "num_attention_heads", c->heads, c->channels);
         c->head_size = c->channels / c->heads;
     }
     if (!c->mlp_size)
         c->mlp_size = c->channels > UINT32_MAX / 4 ? 0 : 4 * c->channels;
+    if (f->scalar && !json_object_get(root, "query_pre_attn_scalar"))
+        c->query_scalar = f->scalar;
     /* transformers has ids of its own for a silent config.json; they may lie outside a small vocabulary */
     if (!json_object_get(root, "bos_token_id") && (uint32_t)f->begin_id < c->vocabulary)
         c->begin_id = f->begin_id;
     if (!json_object_get(root, "eos_token_id") && (uint32_t)f->end_id < c->vocabulary)
         c->end_id = f->end_id;
-    return 0;
+    if (!json_object_get(root, "pad_token_id") && (uint32_t)f->pad_id < c->vocabulary)
+        c->pad_id = f->pad_id;
+    if (r->rope && read_rope(r, err) < 0)
+        return -1;
+    return derive_windows(r, err);
 }
 
 static int parse_root(struct reading *r, json_t *root, struct rlhf_error *err)
 {
     const char *type = json_string_value(json_object_get(root, "model_type"));
-    const struct family *f = type ? family_by_name(type) : NULL;
 
     if (!json_is_object(root))
         return rlhf_fail(err, RLHF_REJECT, "not a JSON object");
-    if (!f)
-        return rlhf_fail(err, RLHF_REJECT, "model_type: \"%.40s\" is not supported, must be gpt2 or llama",
-                         type ? type : "(missing)");
-    if (rlhf_model_config_style(r->c, f->style, err) < 0
-        || parse_head(r->c, f, json_object_get(root, "architectures"), err) < 0
-        || parse_settings(r, f, root, err) < 0)
+    if (!type || rlhf_model_config_style(r->c, type, NULL) < 0)
+        return rlhf_fail(err, RLHF_REJECT, "model_type: \"%.40s\" is not supported, must be gpt2, llama, mistral, qwen2, "
+                         "qwen3, gpt_neox or gemma2", type ? type : "(missing)");
+    r->f = family_of(r->c);
+    r->first_layer = 28; /* of Qwen, when it does not say */
+    if (parse_head(r->c, r->f, json_object_get(root, "architectures"), err) < 0 || parse_settings(r, root, err) < 0)
         return -1;
     if (r->c->head == RLHF_HEAD_SCALAR && !r->one_label)
         return rlhf_fail(err, RLHF_REJECT, "id2label: missing; without it transformers assumes two labels, and a "
                          "reward model has one");
-    if (derive(r->c, f, root, err) < 0)
+    if (derive(r, root, err) < 0)
         return -1;
     return rlhf_model_config_check(r->c, err);
 }
@@ -492,12 +973,12 @@ int rlhf_model_config_parse(struct rlhf_model_config *c, const char *json, size_
 
 /* ---- config.json: writing -------------------------------------------------------------------------- */
 
-/* The shortest text that reads back as the same float, and as a float rather than an integer. */
-static const char *float_text(float value, char text[32])
+/* A double's or float's shortest text that reads back as the same, and as a float rather than an integer. */
+static const char *number_text(double value, bool single, char text[40])
 {
-    for (int digits = 1; digits <= 9; digits++) {
-        snprintf(text, 32, "%.*g", digits, (double)value);
-        if (strtof(text, NULL) == value)
+    for (int digits = 1; digits <= 17; digits++) {
+        snprintf(text, 32, "%.*g", digits, value);
+        if (single ? strtof(text, NULL) == (float)value : strtod(text, NULL) == value)
             break;
     }
     if (!strpbrk(text, ".en"))
@@ -505,55 +986,141 @@ static const char *float_text(float value, char text[32])
     return text;
 }
 
-static const char *id_text(int32_t id, char text[16])
+static const char *float_text(float value, char text[40])
 {
-    if (id < 0)
-        return "null";
-    snprintf(text, 16, "%d", id);
-    return text;
+    return number_text((double)value, true, text);
 }
 
-static int print_family(const struct rlhf_model_config *c, struct rlhf_bytes *json, struct rlhf_error *err)
+static int print_id(int32_t id, struct rlhf_bytes *json, struct rlhf_error *err)
 {
-    char epsilon[32], theta[32];
+    return id < 0 ? rlhf_bytes_printf(json, err, "null") : rlhf_bytes_printf(json, err, "%d", id);
+}
 
-    if (c->norm == RLHF_NORM_LAYER)
-        return rlhf_bytes_printf(json, err,
-            "  \"activation_function\": \"gelu_new\",\n  \"attn_pdrop\": 0.0,\n  \"embd_pdrop\": 0.0,\n"
-            "  \"resid_pdrop\": 0.0,\n  \"layer_norm_epsilon\": %s,\n  \"n_embd\": %u,\n  \"n_head\": %u,\n"
-            "  \"n_inner\": %u,\n  \"n_layer\": %u,\n  \"n_positions\": %u,\n",
-            float_text(c->norm_epsilon, epsilon), c->channels, c->heads, c->mlp_size, c->layers, c->context);
-    return rlhf_bytes_printf(json, err,
-        "  \"attention_bias\": false,\n  \"attention_dropout\": 0.0,\n  \"head_dim\": %u,\n"
-        "  \"hidden_act\": \"silu\",\n  \"hidden_size\": %u,\n  \"intermediate_size\": %u,\n"
-        "  \"max_position_embeddings\": %u,\n  \"mlp_bias\": false,\n  \"num_attention_heads\": %u,\n"
-        "  \"num_hidden_layers\": %u,\n  \"num_key_value_heads\": %u,\n  \"rms_norm_eps\": %s,\n"
-        "  \"rope_scaling\": null,\n  \"rope_theta\": %s,\n",
-        c->head_size, c->channels, c->mlp_size, c->context, c->heads, c->layers, c->kv_heads,
-        float_text(c->norm_epsilon, epsilon), float_text(c->rope_theta, theta));
+static int print_ids(const struct rlhf_model_config *c, struct rlhf_bytes *json, struct rlhf_error *err)
+{
+    if (!c->more_ends)
+        return print_id(c->end_id, json, err);
+    if (rlhf_bytes_printf(json, err, "[%d", c->end_id) < 0)
+        return -1;
+    for (uint32_t i = 0; i < c->more_ends; i++)
+        if (rlhf_bytes_printf(json, err, ", %d", c->more_end_ids[i]) < 0)
+            return -1;
+    return rlhf_bytes_printf(json, err, "]");
+}
+
+static int print_rope(const struct rlhf_rope_scaling *r, struct rlhf_bytes *json, struct rlhf_error *err)
+{
+    char a[40], b[40], c[40], d[40];
+
+    if (r->type == RLHF_ROPE_PLAIN)
+        return rlhf_bytes_printf(json, err, "null");
+    if (rlhf_bytes_printf(json, err, "{ \"rope_type\": \"%s\", \"factor\": %s", rope_types[r->type],
+                          number_text(r->factor, false, a)) < 0)
+        return -1;
+    if (r->type == RLHF_ROPE_LLAMA3)
+        return rlhf_bytes_printf(json, err, ", \"low_freq_factor\": %s, \"high_freq_factor\": %s, "
+                                 "\"original_max_position_embeddings\": %u }", number_text(r->low_frequency, false, b),
+                                 number_text(r->high_frequency, false, c), r->original);
+    if (r->type == RLHF_ROPE_YARN)
+        return rlhf_bytes_printf(json, err, ", \"original_max_position_embeddings\": %u, \"beta_fast\": %s, "
+                                 "\"beta_slow\": %s, \"attention_factor\": %s%s }", r->original,
+                                 number_text(r->beta_fast, false, b), number_text(r->beta_slow, false, c),
+                                 number_text(r->amplitude, false, d), r->whole ? "" : ", \"truncate\": false");
+    return rlhf_bytes_printf(json, err, " }");
+}
+
+static int print_layer_types(const struct rlhf_model_config *c, struct rlhf_bytes *json, struct rlhf_error *err)
+{
+    for (uint32_t i = 0; i < c->layers; i++)
+        if (rlhf_bytes_printf(json, err, "%s\"%s_attention\"", i ? ", " : "[",
+                              rlhf_model_config_window(c, i) ? "sliding" : "full") < 0)
+            return -1;
+    return rlhf_bytes_printf(json, err, "]");
+}
+
+static uint32_t first_windowed(const struct rlhf_model_config *c)
+{
+    uint32_t i = 0;
+
+    while (i < c->layers && !rlhf_model_config_window(c, i))
+        i++;
+    return i;
+}
+
+/* Mistral has no layer_types: every layer is alike. */
+static bool is_printed(const struct rlhf_model_config *c, const struct setting *s)
+{
+    return s->families & 1U << c->family && s->kind < LABELS && !(s->how & READ_ONLY)
+           && !(s->kind == LAYER_TYPES && family_of(c)->windows == WINDOW_EVERY);
+}
+
+static int print_value(const struct rlhf_model_config *c, const struct setting *s, struct rlhf_bytes *json,
+                       struct rlhf_error *err)
+{
+    const char *field = (const char *)c + s->offset;
+    char text[40];
+
+    switch (s->kind) {
+    case SIZE:
+    case SIZE_NULL:
+        return rlhf_bytes_printf(json, err, "%u", *(const uint32_t *)field);
+    case SCALAR:
+        return rlhf_bytes_printf(json, err, "%u", c->query_scalar ? c->query_scalar : c->head_size);
+    case NUMBER:
+        return rlhf_bytes_printf(json, err, "%s", float_text(*(const float *)field, text));
+    case CAP:
+        return rlhf_bytes_printf(json, err, "%s", *(const float *)field > 0 ? float_text(*(const float *)field, text)
+                                                                           : "null");
+    case PART:
+        return rlhf_bytes_printf(json, err, "%s", number_text(*(const double *)field, false, text));
+    case ID:
+        return print_id(*(const int32_t *)field, json, err);
+    case IDS:
+        return print_ids(c, json, err);
+    case FLAG:
+    case BIASES:
+        return rlhf_bytes_printf(json, err, "%s", *(const bool *)field ? "true" : "false");
+    case UNSCALED:
+        return rlhf_bytes_printf(json, err, "%s", c->query_scalar ? "false" : "true");
+    case ACTIVATION:
+        return rlhf_bytes_printf(json, err, "\"%s\"", activations[c->activation][0]);
+    case ROPE:
+        return print_rope(&c->rope, json, err);
+    case WINDOW:
+        return c->window ? rlhf_bytes_printf(json, err, "%u", c->window) : rlhf_bytes_printf(json, err, "null");
+    case USE_WINDOW:
+        return rlhf_bytes_printf(json, err, "%s", c->window ? "true" : "false");
+    case FIRST_LAYER:
+        return rlhf_bytes_printf(json, err, "%u", first_windowed(c));
+    default:
+        return print_layer_types(c, json, err);
+    }
 }
 
 int rlhf_model_config_write(const struct rlhf_model_config *c, float bias, struct rlhf_bytes *json,
                             struct rlhf_error *err)
 {
-    const struct family *f = family_of(c);
     bool scalar = c->head == RLHF_HEAD_SCALAR;
-    char text[32], begin[16], end[16], pad[16];
+    char text[40];
 
     if (rlhf_model_config_check(c, err) < 0
         || rlhf_bytes_printf(json, err, "{\n  \"architectures\": [\n    \"%s\"\n  ],\n  \"model_type\": \"%s\",\n",
-                             scalar ? f->classifier : f->causal, f->style) < 0
-        || print_family(c, json, err) < 0
-        || (scalar && rlhf_bytes_printf(json, err, "  \"id2label\": {\n    \"0\": \"LABEL_0\"\n  },\n"
-                                        "  \"label2id\": {\n    \"LABEL_0\": 0\n  },\n"
-                                        "  \"rlhf_reward_bias\": %s,\n", float_text(bias, text)) < 0))
+                             scalar ? family_of(c)->classifier : family_of(c)->causal, family_of(c)->style) < 0)
         return -1;
-    return rlhf_bytes_printf(json, err,
-        "  \"bos_token_id\": %s,\n  \"eos_token_id\": %s,\n  \"pad_token_id\": %s,\n"
-        "  \"tie_word_embeddings\": %s,\n  \"torch_dtype\": \"float32\",\n  \"use_cache\": true,\n"
-        "  \"vocab_size\": %u\n}\n",
-        id_text(c->begin_id, begin), id_text(c->end_id, end), id_text(c->pad_id, pad), c->tied ? "true" : "false",
-        c->vocabulary);
+    for (size_t i = 0; i < SETTINGS; i++)
+        if (is_printed(c, &settings[i])
+            && (rlhf_bytes_printf(json, err, "  \"%s\": ", settings[i].key) < 0
+                || print_value(c, &settings[i], json, err) < 0 || rlhf_bytes_printf(json, err, ",\n") < 0))
+            return -1;
+    if (scalar && rlhf_bytes_printf(json, err, "  \"id2label\": {\n    \"0\": \"LABEL_0\"\n  },\n"
+                                    "  \"label2id\": {\n    \"LABEL_0\": 0\n  },\n"
+                                    "  \"rlhf_reward_bias\": %s,\n", float_text(bias, text)) < 0)
+        return -1;
+    /* Dropout is off here; transformers would assume some. */
+    if (c->family == RLHF_GPT2 && rlhf_bytes_printf(json, err, "  \"attn_pdrop\": 0.0,\n  \"embd_pdrop\": 0.0,\n"
+                                                    "  \"resid_pdrop\": 0.0,\n") < 0)
+        return -1;
+    return rlhf_bytes_printf(json, err, "  \"torch_dtype\": \"float32\",\n  \"use_cache\": true\n}\n");
 }
 
 int rlhf_model_config_print(const struct rlhf_model_config *c, struct rlhf_bytes *json, struct rlhf_error *err)

@@ -25,8 +25,10 @@ static const char *without_prefix(const struct rlhf_model *m, const char *name)
 static const struct rlhf_safetensor *find_parameter(const struct rlhf_model *m, const struct rlhf_checkpoint *k,
                                                     const char *name)
 {
-    const struct rlhf_safetensor *t = rlhf_checkpoint_find(k, name);
+    const struct rlhf_safetensor *t = rlhf_checkpoint_find(k, rlhf_model_file_name(&m->config, name));
 
+    if (!t)
+        t = rlhf_checkpoint_find(k, name);
     return t ? t : rlhf_checkpoint_find(k, without_prefix(m, name));
 }
 
@@ -92,20 +94,21 @@ static int by_text(const void *a, const void *b)
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-/* Every tensor of the files must be a parameter, under its full or its bare name, a known buffer, or a tied
+/* Every tensor of the files must be a parameter, under its name, its bare name or its name in files, a known buffer, or a tied
  * head that repeats the embedding. */
 static int list_unexpected(const struct rlhf_model *m, const struct rlhf_checkpoint *k, struct complaint *c,
                            struct rlhf_error *err)
 {
     const struct rlhf_safetensor *tied = find_tied(m, k);
-    const char **known = calloc(2 * m->tensors, sizeof *known);
+    const char **known = calloc(3 * m->tensors, sizeof *known);
     size_t count = 0;
 
     if (!known)
-        return rlhf_fail(err, RLHF_FULL, "no memory for a list of %zu names", 2 * m->tensors);
+        return rlhf_fail(err, RLHF_FULL, "no memory for a list of %zu names", 3 * m->tensors);
     for (size_t i = 0; i < m->tensors; i++) {
         known[count++] = m->table[i].name;
         known[count++] = without_prefix(m, m->table[i].name);
+        known[count++] = rlhf_model_file_name(&m->config, m->table[i].name);
     }
     qsort(known, count, sizeof *known, by_text);
     for (size_t i = 0; i < k->count; i++)
@@ -404,7 +407,7 @@ int rlhf_model_write(const struct rlhf_model *m, struct rlhf_bytes *config, stru
         const struct rlhf_parameter *p = &m->table[i];
 
         list[i] = (struct rlhf_safetensor){
-            .name = p->name, .dtype = RLHF_DTYPE_F32, .dims = p->dims, .shape = { p->shape[0], p->shape[1] },
+            .name = rlhf_model_file_name(&m->config, p->name), .dtype = RLHF_DTYPE_F32, .dims = p->dims, .shape = { p->shape[0], p->shape[1] },
             .data = (const uint8_t *)(m->block + p->offset), .size = p->count * sizeof(float),
         };
     }

@@ -29,8 +29,10 @@ struct rlhf_norm_place {
 
 struct rlhf_layer {
     struct rlhf_norm_place norm1, norm2;
-    struct rlhf_product qkv, out; /* qkv: the three matrices are neighbours in the block */
-    struct rlhf_product up, down; /* up: [gate | up] for SwiGLU, neighbours too */
+    struct rlhf_norm_place post1, post2; /* norm_post: of what `out` and `down` give */
+    struct rlhf_norm_place q, k;         /* norm_qk: gain [D] */
+    struct rlhf_product qkv, out; /* qkv: the three matrices are neighbours in the block, and their biases */
+    struct rlhf_product up, down; /* up: [gate | up] when gated, neighbours too */
 };
 
 /* Where a model's weights are stored. */
@@ -92,32 +94,49 @@ int rlhf_product_pack(const struct rlhf_model *m, const struct rlhf_product *p, 
 int rlhf_model_embed(const struct rlhf_model *m, const int32_t *token, const uint32_t *position, size_t t, float *y,
                      struct rlhf_pool *pool, struct rlhf_error *err);
 
-/* The activations of one layer, or of all layers in turn where nothing is kept for backward. Rows are T. */
+/* What files of this family call a parameter, where that is another name than the parameter's. */
+const char *rlhf_model_file_name(const struct rlhf_model_config *c, const char *parameter);
+
+/* The activations of one layer, or of all layers in turn where nothing is kept for backward. Rows are T. What a
+ * configuration does not have is NULL. */
 struct rlhf_activations {
     float *x;               /* [T, C] the residual stream that enters                  */
     float *norm1;           /* [T, C]                                                  */
     float *mean1, *rstd1;   /* [T]                                                     */
-    float *qkv;             /* [T, (H + 2G) D], rotated                                */
+    float *raw;             /* [T, (H + G) D] queries and keys before their norm; NULL when nothing is kept */
+    float *rstd_q, *rstd_k; /* [T, H], [T, G]                                          */
+    float *qkv;             /* [T, (H + 2G) D], normed and rotated                     */
     float *attention;       /* [T, H D]                                                */
     float *lse;             /* [H, T]; NULL when generating                            */
+    float *post1;           /* [T, C] what attention gives, before its norm            */
+    float *mean3, *rstd3;   /* [T]                                                     */
     float *middle;          /* [T, C] the residual stream after attention              */
     float *norm2;           /* [T, C]                                                  */
     float *mean2, *rstd2;   /* [T]                                                     */
     float *up;              /* [T, M] or [T, 2M]                                       */
     float *activated;       /* [T, M]                                                  */
+    float *post2;           /* [T, C] what feed-forward gives, before its norm         */
+    float *mean4, *rstd4;   /* [T]                                                     */
 };
-/* Takes them from arena; -1 when it is full. lse only with keep. */
+/* Takes them from arena; -1 when it is full. lse and raw only with keep. */
 int rlhf_activations_get(struct rlhf_activations *a, const struct rlhf_model_config *c, size_t t, bool keep,
                          struct rlhf_arena *arena);
 
 /* What attention runs over: packed sequences, or rows behind a cache. */
 struct rlhf_attending {
-    const struct rlhf_attention_shape *shape;
+    const uint32_t *start; /* [B + 1] */
+    size_t sequences;
     const struct rlhf_attention_item *items; /* not NULL: generation */
     size_t count;
     const uint32_t *position; /* [T] */
     const float *cos_sin;     /* rotary table, or NULL */
 };
+/* The shape of one layer's attention: heads, scale, cap, window. */
+struct rlhf_attention_shape rlhf_layer_attention(const struct rlhf_model_config *c, uint32_t layer,
+                                                 const uint32_t *start, size_t sequences);
+/* Turns queries and keys, or turns them back. */
+void rlhf_layer_rotate(const struct rlhf_model_config *c, float *qkv, const uint32_t *position, size_t t,
+                       const float *cos_sin, bool backward, struct rlhf_pool *pool);
 
 /* One block of the transformer: a->x in, y out (y may be a->x). */
 void rlhf_layer_forward(const struct rlhf_model *m, const struct rlhf_layer *l, const struct rlhf_activations *a,
@@ -127,8 +146,12 @@ void rlhf_norm_forward(const struct rlhf_model *m, const struct rlhf_norm_place 
 void rlhf_product_forward(const struct rlhf_model *m, const struct rlhf_product *p, const float *x, size_t t,
                           float *y, struct rlhf_pool *pool);
 
-/* A rotary table grown to at least `length` positions (up to twice that); *have is what it holds. */
-int rlhf_rope_grow(float **table, size_t *have, size_t length, const struct rlhf_model_config *c,
-                   struct rlhf_error *err);
+/* A rotary table; zero at first. Dynamic scaling: for sequences as long as `length`. */
+struct rlhf_rope {
+    float *cos_sin;
+    size_t have, length;
+};
+/* Makes it of at least `length` positions (up to twice that); with dynamic scaling, of sequences so long. */
+int rlhf_rope_grow(struct rlhf_rope *r, size_t length, const struct rlhf_model_config *c, struct rlhf_error *err);
 
 #endif

@@ -1,22 +1,26 @@
 /* layer.c - one block of the transformer, forward: the same for training, scoring and generation. */
+#include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "model/internal.h"
 
 int rlhf_activations_get(struct rlhf_activations *a, const struct rlhf_model_config *c, size_t t, bool keep,
                          struct rlhf_arena *arena)
 {
-    const size_t channels = c->channels, q = (size_t)c->heads * c->head_size;
-    const size_t qkv = q + 2 * (size_t)c->kv_heads * c->head_size;
-    const size_t up = (c->mlp == RLHF_MLP_SWIGLU ? 2 : 1) * (size_t)c->mlp_size;
+    const size_t channels = c->channels, q = (size_t)c->heads * c->head_size, kv = (size_t)c->kv_heads * c->head_size;
+    const size_t post = c->norm_post ? channels : 0, post_row = c->norm_post, qk = c->norm_qk;
     const struct {
         float **place;
         size_t width;
     } parts[] = {
         { &a->x, channels },      { &a->norm1, channels },  { &a->mean1, 1 },     { &a->rstd1, 1 },
-        { &a->qkv, qkv },         { &a->attention, q },     { &a->middle, channels }, { &a->norm2, channels },
-        { &a->mean2, 1 },         { &a->rstd2, 1 },         { &a->up, up },       { &a->activated, c->mlp_size },
-        { &a->lse, keep ? c->heads : 0 },
+        { &a->qkv, q + 2 * kv },  { &a->attention, q },     { &a->middle, channels }, { &a->norm2, channels },
+        { &a->mean2, 1 },         { &a->rstd2, 1 },         { &a->up, (c->gated ? 2 : 1) * (size_t)c->mlp_size },
+        { &a->activated, c->mlp_size }, { &a->lse, keep ? c->heads : 0 },
+        { &a->raw, keep && qk ? q + kv : 0 }, { &a->rstd_q, qk * c->heads }, { &a->rstd_k, qk * c->kv_heads },
+        { &a->post1, post }, { &a->mean3, post_row }, { &a->rstd3, post_row },
+        { &a->post2, post }, { &a->mean4, post_row }, { &a->rstd4, post_row },
     };
 
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
@@ -27,24 +31,40 @@ int rlhf_activations_get(struct rlhf_activations *a, const struct rlhf_model_con
     return 0;
 }
 
-int rlhf_rope_grow(float **table, size_t *have, size_t length, const struct rlhf_model_config *c,
-                   struct rlhf_error *err)
+/* ---- rotary positions ------------------------------------------------------------------------------ */
+
+int rlhf_rope_grow(struct rlhf_rope *r, size_t length, const struct rlhf_model_config *c, struct rlhf_error *err)
 {
-    size_t wanted = 64;
+    const size_t turning = rlhf_model_config_rotary(c);
+    size_t wanted = 64, longest = c->rope.type == RLHF_ROPE_DYNAMIC && length > c->rope.original ? length : 0;
     float *grown;
 
-    if (c->position != RLHF_POSITION_ROTARY || length <= *have)
+    if (c->position != RLHF_POSITION_ROTARY || (length <= r->have && longest == r->length))
         return 0;
     while (wanted < length)
         wanted *= 2;
-    if (!(grown = rlhf_aligned_new(wanted, c->head_size * sizeof *grown, err)))
+    if (!(grown = rlhf_aligned_new(wanted, turning * sizeof *grown, err)))
         return -1;
-    rlhf_rope_table(c->rope_theta, wanted, c->head_size, grown);
-    free(*table);
-    *table = grown;
-    *have = wanted;
+    rlhf_rope_table(c->rope_theta, &c->rope, longest, wanted, turning, grown);
+    free(r->cos_sin);
+    *r = (struct rlhf_rope){ .cos_sin = grown, .have = wanted, .length = longest };
     return 0;
 }
+
+void rlhf_layer_rotate(const struct rlhf_model_config *c, float *qkv, const uint32_t *position, size_t t,
+                       const float *cos_sin, bool backward, struct rlhf_pool *pool)
+{
+    const size_t d = c->head_size, width = (c->heads + 2 * (size_t)c->kv_heads) * d, turning = rlhf_model_config_rotary(c);
+
+    if (c->interleaved) {
+        rlhf_rope(qkv, width, c->heads, 3 * d, turning, position, t, cos_sin, backward, pool);
+        rlhf_rope(qkv + d, width, c->heads, 3 * d, turning, position, t, cos_sin, backward, pool);
+    } else { /* q and k are neighbours: one call turns both */
+        rlhf_rope(qkv, width, c->heads + c->kv_heads, d, turning, position, t, cos_sin, backward, pool);
+    }
+}
+
+/* ---- the block ------------------------------------------------------------------------------------- */
 
 static const float *at(const struct rlhf_model *m, size_t offset)
 {
@@ -60,7 +80,7 @@ void rlhf_norm_forward(const struct rlhf_model *m, const struct rlhf_norm_place 
         rlhf_layernorm(x, at(m, place->gain), at(m, place->shift), c->norm_epsilon, t, c->channels, y, mean, rstd,
                        pool);
     else
-        rlhf_rmsnorm(x, at(m, place->gain), c->norm_epsilon, t, c->channels, y, rstd, pool);
+        rlhf_rmsnorm(x, at(m, place->gain), c->norm_offset, c->norm_epsilon, t, c->channels, y, rstd, pool);
 }
 
 void rlhf_product_forward(const struct rlhf_model *m, const struct rlhf_product *p, const float *x, size_t t,
@@ -69,18 +89,50 @@ void rlhf_product_forward(const struct rlhf_model *m, const struct rlhf_product 
     rlhf_linear(&p->packed, x, p->k, t, at(m, p->bias), false, y, p->n, pool);
 }
 
-static void attend(const struct rlhf_model_config *c, const struct rlhf_activations *a,
+struct rlhf_attention_shape rlhf_layer_attention(const struct rlhf_model_config *c, uint32_t layer,
+                                                 const uint32_t *start, size_t sequences)
+{
+    float scale = 1.0F / sqrtf((float)(c->query_scalar ? c->query_scalar : c->head_size));
+
+    return (struct rlhf_attention_shape){
+        .start = start, .sequences = sequences, .heads = c->heads, .kv_heads = c->kv_heads, .d = c->head_size,
+        .scale = c->scale_by_layer ? scale / (float)(layer + 1) : scale, .cap = c->attention_cap,
+        .window = rlhf_model_config_window(c, layer), .interleaved = c->interleaved,
+    };
+}
+
+/* Queries and keys, head by head, in place; what they were is kept when there is room for it. */
+static void norm_heads(const struct rlhf_model *m, const struct rlhf_layer *l, const struct rlhf_activations *a, size_t t,
+                       struct rlhf_pool *pool)
+{
+    const struct rlhf_model_config *c = &m->config;
+    const size_t d = c->head_size, q = c->heads * d, kept = q + c->kv_heads * d, width = kept + c->kv_heads * d;
+    const float *from = a->raw ? a->raw : a->qkv;
+    const size_t stride = a->raw ? kept : width;
+
+    for (size_t i = 0; a->raw && i < t; i++)
+        memcpy(a->raw + i * kept, a->qkv + i * width, kept * sizeof *a->raw);
+    rlhf_head_norm(from, stride, at(m, l->q.gain), c->norm_offset, c->norm_epsilon, t, c->heads, d, a->qkv, width,
+                   a->rstd_q, pool);
+    rlhf_head_norm(from + q, stride, at(m, l->k.gain), c->norm_offset, c->norm_epsilon, t, c->kv_heads, d, a->qkv + q,
+                   width, a->rstd_k, pool);
+}
+
+static void attend(const struct rlhf_model *m, const struct rlhf_layer *l, const struct rlhf_activations *a,
                    const struct rlhf_attending *over, size_t t, struct rlhf_pool *pool)
 {
-    const size_t width = (size_t)(c->heads + 2 * c->kv_heads) * c->head_size;
+    const struct rlhf_model_config *c = &m->config;
+    const struct rlhf_attention_shape shape = rlhf_layer_attention(c, (uint32_t)(l - m->layers), over->start,
+                                                                   over->sequences);
 
-    if (over->cos_sin) /* q and k are neighbours: one call turns both */
-        rlhf_rope(a->qkv, width, c->heads + c->kv_heads, c->head_size, over->position, t, over->cos_sin, false, pool);
+    if (c->norm_qk)
+        norm_heads(m, l, a, t, pool);
+    if (over->cos_sin)
+        rlhf_layer_rotate(c, a->qkv, over->position, t, over->cos_sin, false, pool);
     if (over->items)
-        rlhf_attention_extend(over->items, over->count, c->heads, c->kv_heads, c->head_size, a->qkv, a->attention,
-                              pool);
+        rlhf_attention_extend(&shape, over->items, over->count, a->qkv, a->attention, pool);
     else
-        rlhf_attention(over->shape, a->qkv, a->attention, a->lse, pool);
+        rlhf_attention(&shape, a->qkv, a->attention, a->lse, pool);
 }
 
 void rlhf_layer_forward(const struct rlhf_model *m, const struct rlhf_layer *l, const struct rlhf_activations *a,
@@ -91,16 +143,20 @@ void rlhf_layer_forward(const struct rlhf_model *m, const struct rlhf_layer *l, 
 
     rlhf_norm_forward(m, &l->norm1, a->x, t, a->norm1, a->mean1, a->rstd1, pool);
     rlhf_product_forward(m, &l->qkv, a->norm1, t, a->qkv, pool);
-    attend(c, a, over, t, pool);
-    rlhf_product_forward(m, &l->out, a->attention, t, a->middle, pool);
+    attend(m, l, a, over, t, pool);
+    rlhf_product_forward(m, &l->out, a->attention, t, c->norm_post ? a->post1 : a->middle, pool);
+    if (c->norm_post)
+        rlhf_norm_forward(m, &l->post1, a->post1, t, a->middle, a->mean3, a->rstd3, pool);
     rlhf_add(a->x, stream, a->middle, pool);
 
-    rlhf_norm_forward(m, &l->norm2, a->middle, t, a->norm2, a->mean2, a->rstd2, pool);
+    rlhf_norm_forward(m, &l->norm2, c->parallel ? a->x : a->middle, t, a->norm2, a->mean2, a->rstd2, pool);
     rlhf_product_forward(m, &l->up, a->norm2, t, a->up, pool);
-    if (c->mlp == RLHF_MLP_SWIGLU)
-        rlhf_swiglu(a->up, t, c->mlp_size, a->activated, pool);
+    if (c->gated)
+        rlhf_gate(c->activation, a->up, t, c->mlp_size, a->activated, pool);
     else
-        rlhf_gelu(a->up, t * c->mlp_size, a->activated, pool);
-    rlhf_product_forward(m, &l->down, a->activated, t, y, pool);
+        rlhf_activate(c->activation, a->up, t * c->mlp_size, a->activated, pool);
+    rlhf_product_forward(m, &l->down, a->activated, t, c->norm_post ? a->post2 : y, pool);
+    if (c->norm_post)
+        rlhf_norm_forward(m, &l->post2, a->post2, t, y, a->mean4, a->rstd4, pool);
     rlhf_add(a->middle, stream, y, pool);
 }

@@ -53,10 +53,11 @@ static void initialise_scalar_head(struct rlhf_model *m, uint64_t seed)
     m->bias = 0;
 }
 
-static void set_gain(struct rlhf_model *m, const struct rlhf_norm_place *place)
+/* Where norms multiply by 1 + gain, 0 is the gain of nothing done. */
+static void set_gain(struct rlhf_model *m, const struct rlhf_norm_place *place, size_t count)
 {
-    for (size_t i = 0; i < m->config.channels; i++)
-        m->block[place->gain + i] = 1;
+    for (size_t i = 0; i < count; i++)
+        m->block[place->gain + i] = m->config.norm_offset ? 0 : 1;
 }
 
 /* GPT-2's scheme: what writes into the residual stream starts smaller, by the number of such matrices. */
@@ -74,10 +75,18 @@ static void initialise(struct rlhf_model *m, uint64_t seed)
         for (int w = 0; w < 2; w++)
             for (size_t j = 0; j < writers[w]->n * writers[w]->k; j++)
                 m->block[writers[w]->weight + j] *= (float)(residual / sd);
-        set_gain(m, &l->norm1);
-        set_gain(m, &l->norm2);
+        set_gain(m, &l->norm1, m->config.channels);
+        set_gain(m, &l->norm2, m->config.channels);
+        if (m->config.norm_post) {
+            set_gain(m, &l->post1, m->config.channels);
+            set_gain(m, &l->post2, m->config.channels);
+        }
+        if (m->config.norm_qk) {
+            set_gain(m, &l->q, m->config.head_size);
+            set_gain(m, &l->k, m->config.head_size);
+        }
     }
-    set_gain(m, &m->norm);
+    set_gain(m, &m->norm, m->config.channels);
     if (m->config.head == RLHF_HEAD_SCALAR)
         initialise_scalar_head(m, seed);
 }

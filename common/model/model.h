@@ -1,7 +1,7 @@
 /* model.h - a decoder-only transformer: its parameters, its files, its passes.
  *
- * One block is configured into Llama style (RMSNorm, rotary, SwiGLU, grouped-query attention) and GPT-2
- * style (LayerNorm, learned positions, GELU, biases). Everything is fp32. Sequences are packed, never
+ * One block is configured into the styles of GPT-2, Llama, Mistral, Qwen 2 and 3, GPT-NeoX and Gemma 2 (config.h).
+ * Everything is fp32. Sequences are packed, never
  * padded. The forward pass of training, of scoring and of generation is one implementation whose rows do
  * not depend on what else is in the batch, so their log-probs agree to the bit. */
 #ifndef RLHF_MODEL_MODEL_H
@@ -112,8 +112,12 @@ int rlhf_pass_logprobs(struct rlhf_pass *p, const struct rlhf_model *m, const in
 /* After forward, scalar head: scalar[t] = head·h[t] + bias for every position [T]. */
 int rlhf_pass_scalars(struct rlhf_pass *p, const struct rlhf_model *m, float *scalar, struct rlhf_error *err);
 
-/* Raw logits of every position [T, V]; for tests and `model forward`. */
+/* Logits of every position [T, V], capped where the model caps them; for tests and `model forward`. */
 int rlhf_pass_logits(struct rlhf_pass *p, const struct rlhf_model *m, float *logits, struct rlhf_error *err);
+
+/* After forward with train: the residual stream [T, C] that enters layer `layer`, or with layer L what the final norm gives. */
+int rlhf_pass_hidden(struct rlhf_pass *p, const struct rlhf_model *m, uint32_t layer, float *hidden,
+                     struct rlhf_error *err);
 
 /* Adds the gradient of a loss to grad (the layout of rlhf_model_parameters). d_logprob, d_entropy (may be NULL)
  * and d_scalar are the loss's derivatives by what the functions above returned. One of them follows a forward

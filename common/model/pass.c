@@ -1,4 +1,5 @@
 /* pass.c - forward and backward over packed sequences. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -41,8 +42,7 @@ struct rlhf_pass {
     size_t after_forward; /* mark of the arena */
     struct head_rows head;
 
-    float *cos_sin;
-    size_t cos_sin_length;
+    struct rlhf_rope rope;
     struct backward_weights *back; /* [L] */
     struct rlhf_packed back_head;
     uint64_t back_version;
@@ -84,7 +84,7 @@ void rlhf_pass_free(struct rlhf_pass *p)
     }
     rlhf_packed_free(&p->back_head);
     free(p->back);
-    free(p->cos_sin);
+    free(p->rope.cos_sin);
     free(p->layers);
     rlhf_arena_free(p->arena);
     free(p);
@@ -149,16 +149,10 @@ static int lay_out(struct rlhf_pass *p, const struct rlhf_batch *b)
     return 0;
 }
 
-static struct rlhf_attention_shape attention_shape(const struct rlhf_pass *p)
-{
-    return (struct rlhf_attention_shape){ .start = p->start, .sequences = p->sequences, .heads = p->config.heads,
-                                          .kv_heads = p->config.kv_heads, .d = p->config.head_size };
-}
-
 static int run_body(struct rlhf_pass *p, const struct rlhf_model *m, struct rlhf_error *err)
 {
-    const struct rlhf_attention_shape shape = attention_shape(p);
-    const struct rlhf_attending over = { .shape = &shape, .position = p->position, .cos_sin = p->cos_sin };
+    const struct rlhf_attending over = { .start = p->start, .sequences = p->sequences, .position = p->position,
+                                         .cos_sin = p->rope.cos_sin };
     const uint32_t layers = p->config.layers;
 
     if (rlhf_model_embed(m, p->tokens, p->position, p->t, p->layers[0].x, p->pool, err) < 0)
@@ -177,9 +171,10 @@ static void check_model(const struct rlhf_pass *p, const struct rlhf_model *m)
 {
     const struct rlhf_model_config *a = &p->config, *b = &m->config;
 
-    RLHF_ASSERT(a->norm == b->norm && a->head == b->head && a->layers == b->layers && a->heads == b->heads
+    RLHF_ASSERT(a->family == b->family && a->head == b->head && a->layers == b->layers && a->heads == b->heads
                 && a->kv_heads == b->kv_heads && a->head_size == b->head_size && a->channels == b->channels
-                && a->mlp_size == b->mlp_size && a->vocabulary == b->vocabulary && a->context == b->context);
+                && a->mlp_size == b->mlp_size && a->vocabulary == b->vocabulary
+                && (a->context == b->context || a->position == RLHF_POSITION_ROTARY));
 }
 
 int rlhf_pass_forward(struct rlhf_pass *p, const struct rlhf_model *m, const struct rlhf_batch *b,
@@ -190,7 +185,7 @@ int rlhf_pass_forward(struct rlhf_pass *p, const struct rlhf_model *m, const str
     check_model(p, m);
     p->t = 0;
     if (check_batch(p, b, &longest, err) < 0 || rlhf_model_ready(m, p->pool, err) < 0
-        || rlhf_rope_grow(&p->cos_sin, &p->cos_sin_length, longest, &p->config, err) < 0)
+        || rlhf_rope_grow(&p->rope, longest, &p->config, err) < 0)
         return -1;
     p->t = b->start[b->sequences];
     if ((lay_out(p, b) < 0 ? no_memory(p, err) : run_body(p, m, err)) == 0)
@@ -268,8 +263,8 @@ int rlhf_pass_logprobs(struct rlhf_pass *p, const struct rlhf_model *m, const in
     h->has_entropy = entropy != NULL;
     for (size_t i = 0; i < h->count; i++)
         h->target[i] = target[row_of(h, i)];
-    rlhf_vocab_logprobs(&m->head.packed, h->hidden, h->target, h->count, temperature, h->logprob,
-                        entropy ? h->entropy : NULL, h->lse, p->pool);
+    rlhf_vocab_logprobs(&m->head.packed, h->hidden, h->target, h->count, p->config.logit_cap, temperature,
+                        h->logprob, entropy ? h->entropy : NULL, h->lse, p->pool);
     memset(logprob, 0, p->t * sizeof *logprob);
     if (entropy)
         memset(entropy, 0, p->t * sizeof *entropy);
@@ -296,6 +291,24 @@ int rlhf_pass_logits(struct rlhf_pass *p, const struct rlhf_model *m, float *log
     if (norm_rows(p, m, NULL, err) < 0)
         return -1;
     rlhf_product_forward(m, &m->head, p->head.hidden, p->t, logits, p->pool);
+    if (p->config.logit_cap > 0)
+        rlhf_soft_cap(logits, p->t * p->config.vocabulary, p->config.logit_cap, p->pool);
+    return 0;
+}
+
+int rlhf_pass_hidden(struct rlhf_pass *p, const struct rlhf_model *m, uint32_t layer, float *hidden,
+                     struct rlhf_error *err)
+{
+    const size_t size = p->t * p->config.channels * sizeof *hidden;
+
+    RLHF_ASSERT(p->train && p->t > 0 && layer <= p->config.layers);
+    if (layer < p->config.layers) {
+        memcpy(hidden, p->layers[layer].x, size);
+        return 0;
+    }
+    if (norm_rows(p, m, NULL, err) < 0)
+        return -1;
+    memcpy(hidden, p->head.hidden, size);
     return 0;
 }
 
@@ -305,6 +318,8 @@ int rlhf_pass_logits(struct rlhf_pass *p, const struct rlhf_model *m, float *log
 struct flow {
     float *stream;    /* [T, C] by the residual stream: layers add to it */
     float *branch;    /* [T, C] by a norm's output */
+    float *post;      /* [T, C] norm_post: by what goes into a branch's last norm */
+    float *aside;     /* [T, C] parallel: what feed-forward adds to the stream, once attention has read it */
     float *qkv;       /* [T, (H + 2G) D] */
     float *attention; /* [T, H D] */
     float *up;        /* [T, M] or [T, 2M] */
@@ -342,7 +357,8 @@ static void norm_backward(const struct rlhf_pass *p, const struct rlhf_model *m,
         rlhf_layernorm_backward(dy, x, gain, mean, rstd, t, p->config.channels, dx, grad + place->gain,
                                 grad + place->shift, p->pool);
     else
-        rlhf_rmsnorm_backward(dy, x, gain, rstd, t, p->config.channels, dx, grad + place->gain, p->pool);
+        rlhf_rmsnorm_backward(dy, x, gain, p->config.norm_offset, rstd, t, p->config.channels, dx, grad + place->gain,
+                              p->pool);
 }
 
 static void product_backward(const struct rlhf_pass *p, const struct rlhf_product *product,
@@ -355,38 +371,88 @@ static void product_backward(const struct rlhf_pass *p, const struct rlhf_produc
     rlhf_linear(back, dy, product->n, t, NULL, false, dx, product->k, p->pool);
 }
 
+/* By the output of a branch's last product: what comes down the stream, through the branch's own norm where it has one. */
+static const float *into_branch(const struct rlhf_pass *p, const struct rlhf_model *m, const struct rlhf_norm_place *post,
+                                const float *x, const float *mean, const float *rstd, const struct flow *d, float *grad)
+{
+    if (!p->config.norm_post)
+        return d->stream;
+    memset(d->post, 0, p->t * p->config.channels * sizeof *d->post);
+    norm_backward(p, m, post, d->stream, x, mean, rstd, p->t, d->post, grad);
+    return d->post;
+}
+
+static void mlp_backward(const struct rlhf_pass *p, const struct rlhf_model *m, const struct rlhf_layer *l,
+                         const struct backward_weights *b, const struct rlhf_activations *a, const struct flow *d,
+                         float *grad)
+{
+    const struct rlhf_model_config *c = &p->config;
+    const size_t t = p->t;
+    const float *dy = into_branch(p, m, &l->post2, a->post2, a->mean4, a->rstd4, d, grad);
+
+    product_backward(p, &l->down, &b->down, dy, a->activated, t, d->activated, grad);
+    if (c->gated)
+        rlhf_gate_backward(c->activation, d->activated, a->up, t, c->mlp_size, d->up, p->pool);
+    else
+        rlhf_activate_backward(c->activation, d->activated, a->up, t * c->mlp_size, d->up, p->pool);
+    product_backward(p, &l->up, &b->up, d->up, a->norm2, t, d->branch, grad);
+    if (c->parallel)
+        memset(d->aside, 0, t * c->channels * sizeof *d->aside);
+    norm_backward(p, m, &l->norm2, d->branch, c->parallel ? a->x : a->middle, a->mean2, a->rstd2, t,
+                  c->parallel ? d->aside : d->stream, grad);
+}
+
+static void norm_heads_backward(const struct rlhf_pass *p, const struct rlhf_model *m, const struct rlhf_layer *l,
+                                const struct rlhf_activations *a, const struct flow *d, float *grad)
+{
+    const struct rlhf_model_config *c = &p->config;
+    const size_t q = (size_t)c->heads * c->head_size, kv = (size_t)c->kv_heads * c->head_size;
+
+    rlhf_head_norm_backward(a->raw, q + kv, m->block + l->q.gain, c->norm_offset, a->rstd_q, p->t, c->heads,
+                            c->head_size, d->qkv, q + 2 * kv, grad + l->q.gain, p->pool);
+    rlhf_head_norm_backward(a->raw + q, q + kv, m->block + l->k.gain, c->norm_offset, a->rstd_k, p->t, c->kv_heads,
+                            c->head_size, d->qkv + q, q + 2 * kv, grad + l->k.gain, p->pool);
+}
+
+static void attention_backward(const struct rlhf_pass *p, const struct rlhf_model *m, const struct rlhf_layer *l,
+                               const struct backward_weights *b, const struct rlhf_activations *a,
+                               const struct flow *d, float *grad)
+{
+    const struct rlhf_model_config *c = &p->config;
+    const struct rlhf_attention_shape shape = rlhf_layer_attention(c, (uint32_t)(l - m->layers), p->start,
+                                                                   p->sequences);
+    const float *dy = into_branch(p, m, &l->post1, a->post1, a->mean3, a->rstd3, d, grad);
+
+    product_backward(p, &l->out, &b->out, dy, a->attention, p->t, d->attention, grad);
+    rlhf_attention_backward(&shape, d->attention, a->qkv, a->attention, a->lse, d->qkv, p->pool);
+    if (c->position == RLHF_POSITION_ROTARY)
+        rlhf_layer_rotate(c, d->qkv, p->position, p->t, p->rope.cos_sin, true, p->pool);
+    if (c->norm_qk)
+        norm_heads_backward(p, m, l, a, d, grad);
+    product_backward(p, &l->qkv, &b->qkv, d->qkv, a->norm1, p->t, d->branch, grad);
+    norm_backward(p, m, &l->norm1, d->branch, a->x, a->mean1, a->rstd1, p->t, d->stream, grad);
+}
+
 static void layer_backward(const struct rlhf_pass *p, const struct rlhf_model *m, const struct rlhf_layer *l,
                            const struct backward_weights *b, const struct rlhf_activations *a,
                            const struct flow *d, float *grad)
 {
-    const struct rlhf_model_config *c = &p->config;
-    const struct rlhf_attention_shape shape = attention_shape(p);
-    const size_t t = p->t, width = (size_t)(c->heads + 2 * c->kv_heads) * c->head_size;
-
-    product_backward(p, &l->down, &b->down, d->stream, a->activated, t, d->activated, grad);
-    if (c->mlp == RLHF_MLP_SWIGLU)
-        rlhf_swiglu_backward(d->activated, a->up, t, c->mlp_size, d->up, p->pool);
-    else
-        rlhf_gelu_backward(d->activated, a->up, t * c->mlp_size, d->up, p->pool);
-    product_backward(p, &l->up, &b->up, d->up, a->norm2, t, d->branch, grad);
-    norm_backward(p, m, &l->norm2, d->branch, a->middle, a->mean2, a->rstd2, t, d->stream, grad);
-
-    product_backward(p, &l->out, &b->out, d->stream, a->attention, t, d->attention, grad);
-    rlhf_attention_backward(&shape, d->attention, a->qkv, a->attention, a->lse, d->qkv, p->pool);
-    if (c->position == RLHF_POSITION_ROTARY)
-        rlhf_rope(d->qkv, width, c->heads + c->kv_heads, c->head_size, p->position, t, p->cos_sin, true, p->pool);
-    product_backward(p, &l->qkv, &b->qkv, d->qkv, a->norm1, t, d->branch, grad);
-    norm_backward(p, m, &l->norm1, d->branch, a->x, a->mean1, a->rstd1, t, d->stream, grad);
+    mlp_backward(p, m, l, b, a, d, grad);
+    attention_backward(p, m, l, b, a, d, grad);
+    if (p->config.parallel)
+        rlhf_add(d->aside, p->t * p->config.channels, d->stream, p->pool);
 }
 
 static int flow_get(struct flow *d, const struct rlhf_pass *p)
 {
     const struct rlhf_model_config *c = &p->config;
-    const size_t up = (c->mlp == RLHF_MLP_SWIGLU ? 2 : 1) * (size_t)c->mlp_size;
+    const size_t up = (c->gated ? 2 : 1) * (size_t)c->mlp_size, stream = c->channels * sizeof(float);
     const size_t q = (size_t)c->heads * c->head_size, kv = (size_t)c->kv_heads * c->head_size;
 
-    return (d->stream = rlhf_arena_zero(p->arena, p->t, c->channels * sizeof(float)))
-                   && (d->branch = rlhf_arena_get(p->arena, p->t, c->channels * sizeof(float)))
+    return (d->stream = rlhf_arena_zero(p->arena, p->t, stream))
+                   && (d->branch = rlhf_arena_get(p->arena, p->t, stream))
+                   && (!c->norm_post || (d->post = rlhf_arena_get(p->arena, p->t, stream)))
+                   && (!c->parallel || (d->aside = rlhf_arena_get(p->arena, p->t, stream)))
                    && (d->qkv = rlhf_arena_get(p->arena, p->t, (q + 2 * kv) * sizeof(float)))
                    && (d->attention = rlhf_arena_get(p->arena, p->t, q * sizeof(float)))
                    && (d->up = rlhf_arena_get(p->arena, p->t, up * sizeof(float)))
@@ -399,7 +465,7 @@ static int body_backward(struct rlhf_pass *p, const struct rlhf_model *m, const 
 {
     const struct head_rows *h = &p->head;
     const size_t c = p->config.channels;
-    struct flow d;
+    struct flow d = { 0 };
 
     if (flow_get(&d, p) < 0)
         return no_memory(p, err);
@@ -413,6 +479,8 @@ static int body_backward(struct rlhf_pass *p, const struct rlhf_model *m, const 
     }
     for (uint32_t i = p->config.layers; i-- > 0;)
         layer_backward(p, m, &m->layers[i], &p->back[i], &p->layers[i], &d, grad);
+    if (p->config.embedding_scaled)
+        rlhf_scale(d.stream, p->t * c, sqrtf((float)c), p->pool);
     rlhf_embed_backward(d.stream, p->tokens, p->position, p->t, c, grad + m->embedding,
                         m->positions == RLHF_NOWHERE ? NULL : grad + m->positions, p->pool);
     return 0;
@@ -438,8 +506,8 @@ int rlhf_pass_backward_logprobs(struct rlhf_pass *p, const struct rlhf_model *m,
             d_l[i] = d_logprob[row_of(h, i)];
             d_e[i] = d_entropy ? d_entropy[row_of(h, i)] : 0;
         }
-        rlhf_vocab_logprobs_backward(&m->head.packed, &p->back_head, h->hidden, h->target, h->count, h->temperature,
-                                     h->lse, d_entropy ? h->entropy : NULL, d_l, d_entropy ? d_e : NULL, d_hidden,
+        rlhf_vocab_logprobs_backward(&m->head.packed, &p->back_head, h->hidden, h->target, h->count,
+                                     p->config.logit_cap, h->temperature, h->lse, d_entropy ? h->entropy : NULL, d_l, d_entropy ? d_e : NULL, d_hidden,
                                      grad + m->head.weight, p->pool);
         rc = body_backward(p, m, d_hidden, grad, err);
     }

@@ -9,28 +9,54 @@
  * neighbours, and gate and up, so that each group is one product. GPT-2's Conv1D stores [in, out], Llama's
  * Linear [out, in]. */
 struct names {
-    const char *embedding, *positions;
+    const char *prefix; /* before the names of the body, those of `outside` and layers */
+    const char *embedding, *positions, *norm; /* outside the layers */
     const char *layer;
-    const char *norm1, *norm2;
-    const char *qkv[3], *out;
+    const char *norm1, *norm2, *post1, *post2;
+    const char *qkv[3], *q_norm, *k_norm, *out;
     const char *up[2], *down;
-    const char *norm;
+    const char *head_in_files; /* where they do not say lm_head.weight, as transformers does in memory */
     bool conv1d;
 };
 
 static const struct names gpt2 = {
-    .embedding = "transformer.wte", .positions = "transformer.wpe", .layer = "transformer.h",
+    .prefix = "transformer.", .embedding = "wte", .positions = "wpe", .norm = "ln_f", .layer = "h",
     .norm1 = "ln_1", .norm2 = "ln_2", .qkv = { "attn.c_attn" }, .out = "attn.c_proj",
-    .up = { "mlp.c_fc" }, .down = "mlp.c_proj", .norm = "transformer.ln_f", .conv1d = true,
+    .up = { "mlp.c_fc" }, .down = "mlp.c_proj",
+    .conv1d = true,
 };
 static const struct names llama = {
-    .embedding = "model.embed_tokens", .layer = "model.layers",
+    .prefix = "model.", .embedding = "embed_tokens", .norm = "norm", .layer = "layers",
     .norm1 = "input_layernorm", .norm2 = "post_attention_layernorm",
+    .qkv = { "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj" }, .q_norm = "self_attn.q_norm",
+    .k_norm = "self_attn.k_norm", .out = "self_attn.o_proj",
+    .up = { "mlp.gate_proj", "mlp.up_proj" }, .down = "mlp.down_proj",
+};
+static const struct names neox = {
+    .prefix = "gpt_neox.", .embedding = "embed_in", .norm = "final_layer_norm", .layer = "layers",
+    .norm1 = "input_layernorm", .norm2 = "post_attention_layernorm", .qkv = { "attention.query_key_value" },
+    .out = "attention.dense", .up = { "mlp.dense_h_to_4h" }, .down = "mlp.dense_4h_to_h", .head_in_files = "embed_out.weight",
+};
+static const struct names gemma2 = {
+    .prefix = "model.", .embedding = "embed_tokens", .norm = "norm", .layer = "layers",
+    .norm1 = "input_layernorm", .post1 = "post_attention_layernorm", .norm2 = "pre_feedforward_layernorm",
+    .post2 = "post_feedforward_layernorm",
     .qkv = { "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj" }, .out = "self_attn.o_proj",
-    .up = { "mlp.gate_proj", "mlp.up_proj" }, .down = "mlp.down_proj", .norm = "model.norm", .conv1d = false,
+    .up = { "mlp.gate_proj", "mlp.up_proj" }, .down = "mlp.down_proj",
+};
+static const struct names *const names_of[RLHF_FAMILIES] = {
+    [RLHF_GPT2] = &gpt2, [RLHF_LLAMA] = &llama, [RLHF_MISTRAL] = &llama, [RLHF_QWEN2] = &llama, [RLHF_QWEN3] = &llama,
+    [RLHF_GPT_NEOX] = &neox, [RLHF_GEMMA2] = &gemma2,
 };
 
-enum { PER_LAYER = 12, OUTSIDE = 5 }; /* most tensors in a layer, and outside */
+enum { PER_LAYER = 24, OUTSIDE = 5 }; /* most tensors in a layer, and outside */
+
+const char *rlhf_model_file_name(const struct rlhf_model_config *c, const char *parameter)
+{
+    const struct names *n = names_of[c->family];
+
+    return n->head_in_files && strcmp(parameter, "lm_head.weight") == 0 ? n->head_in_files : parameter;
+}
 
 /* The table as it grows; fits turns false when a size overflows. */
 struct plan {
@@ -57,9 +83,9 @@ static size_t add(struct plan *p, const char *name, const char *suffix, size_t r
     return e->offset;
 }
 
-/* One product of parts[i] outputs each, stored one after another; all take `in` inputs. */
+/* One product of parts[i] outputs each, stored one after another, as are their biases; all take `in` inputs. */
 static struct rlhf_product add_product(struct plan *p, const char *const *names, const size_t *parts, size_t count,
-                                       size_t in)
+                                       size_t in, bool bias)
 {
     struct rlhf_product product = { .k = in, .bias = RLHF_NOWHERE, .transposed = p->names->conv1d };
 
@@ -71,8 +97,12 @@ static struct rlhf_product add_product(struct plan *p, const char *const *names,
             product.weight = offset;
         product.n += parts[i];
     }
-    if (p->m->config.bias)
-        product.bias = add(p, names[0], "bias", 0, product.n);
+    for (size_t i = 0; bias && i < count; i++) {
+        size_t offset = add(p, names[i], "bias", 0, parts[i]);
+
+        if (i == 0)
+            product.bias = offset;
+    }
     return product;
 }
 
@@ -87,20 +117,34 @@ static struct rlhf_norm_place add_norm(struct plan *p, const char *name)
     return place;
 }
 
+static struct rlhf_norm_place add_head_norm(struct plan *p, const char *name)
+{
+    return (struct rlhf_norm_place){ .gain = add(p, name, "weight", 0, p->m->config.head_size), .shift = RLHF_NOWHERE };
+}
+
 static void add_layer(struct plan *p, struct rlhf_layer *l)
 {
     const struct rlhf_model_config *c = &p->m->config;
+    const struct names *n = p->names;
     size_t q = (size_t)c->heads * c->head_size, kv = (size_t)c->kv_heads * c->head_size, mlp = c->mlp_size;
 
-    l->norm1 = add_norm(p, p->names->norm1);
-    if (p->names->conv1d)
-        l->qkv = add_product(p, p->names->qkv, (size_t[]){ q + 2 * kv }, 1, c->channels);
+    l->norm1 = add_norm(p, n->norm1);
+    if (n->qkv[1])
+        l->qkv = add_product(p, n->qkv, (size_t[]){ q, kv, kv }, 3, c->channels, c->bias_qkv);
     else
-        l->qkv = add_product(p, p->names->qkv, (size_t[]){ q, kv, kv }, 3, c->channels);
-    l->out = add_product(p, &p->names->out, (size_t[]){ c->channels }, 1, q);
-    l->norm2 = add_norm(p, p->names->norm2);
-    l->up = add_product(p, p->names->up, (size_t[]){ mlp, mlp }, c->mlp == RLHF_MLP_SWIGLU ? 2 : 1, c->channels);
-    l->down = add_product(p, &p->names->down, (size_t[]){ c->channels }, 1, mlp);
+        l->qkv = add_product(p, n->qkv, (size_t[]){ q + 2 * kv }, 1, c->channels, c->bias_qkv);
+    if (c->norm_qk) {
+        l->q = add_head_norm(p, n->q_norm);
+        l->k = add_head_norm(p, n->k_norm);
+    }
+    l->out = add_product(p, &n->out, (size_t[]){ c->channels }, 1, q, c->bias_out);
+    if (c->norm_post)
+        l->post1 = add_norm(p, n->post1);
+    l->norm2 = add_norm(p, n->norm2);
+    l->up = add_product(p, n->up, (size_t[]){ mlp, mlp }, c->gated ? 2 : 1, c->channels, c->bias_mlp);
+    l->down = add_product(p, &n->down, (size_t[]){ c->channels }, 1, mlp, c->bias_mlp);
+    if (c->norm_post)
+        l->post2 = add_norm(p, n->post2);
 }
 
 static void add_head(struct plan *p)
@@ -121,7 +165,7 @@ static void add_head(struct plan *p)
 
 struct rlhf_model *rlhf_model_plan(const struct rlhf_model_config *c, struct rlhf_error *err)
 {
-    struct plan p = { .names = c->norm == RLHF_NORM_LAYER ? &gpt2 : &llama, .fits = true };
+    struct plan p = { .fits = true };
     struct rlhf_model *m;
 
     if (rlhf_model_config_check(c, err) < 0)
@@ -134,14 +178,16 @@ struct rlhf_model *rlhf_model_plan(const struct rlhf_model_config *c, struct rlh
         return NULL;
     }
     m->config = *c;
+    p.names = names_of[c->family];
+    snprintf(p.prefix, sizeof p.prefix, "%s", p.names->prefix);
     m->embedding = add(&p, p.names->embedding, "weight", c->vocabulary, c->channels);
     m->positions = p.names->positions ? add(&p, p.names->positions, "weight", c->context, c->channels)
                                       : RLHF_NOWHERE;
     for (uint32_t i = 0; i < c->layers; i++) {
-        snprintf(p.prefix, sizeof p.prefix, "%s.%u.", p.names->layer, i);
+        snprintf(p.prefix, sizeof p.prefix, "%s%s.%u.", p.names->prefix, p.names->layer, i);
         add_layer(&p, &m->layers[i]);
     }
-    p.prefix[0] = '\0';
+    snprintf(p.prefix, sizeof p.prefix, "%s", p.names->prefix);
     m->norm = add_norm(&p, p.names->norm);
     m->body_count = m->count;
     add_head(&p);

@@ -1,5 +1,6 @@
 /* weights.c - how passes get at weights, in the block or in files: packed products, rows of the embedding. */
 #include <errno.h>
+#include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -267,9 +268,14 @@ int rlhf_model_ready(const struct rlhf_model *m, struct rlhf_pool *pool, struct 
 int rlhf_model_embed(const struct rlhf_model *m, const int32_t *token, const uint32_t *position, size_t t, float *y,
                      struct rlhf_pool *pool, struct rlhf_error *err)
 {
-    if (m->frozen)
-        return look_up(m, token, position, t, y, pool, err);
-    rlhf_embed(m->block + m->embedding, token, m->positions == RLHF_NOWHERE ? NULL : m->block + m->positions, position,
-               t, m->config.channels, y, pool);
+    if (m->frozen) {
+        if (look_up(m, token, position, t, y, pool, err) < 0)
+            return -1;
+    } else {
+        rlhf_embed(m->block + m->embedding, token, m->positions == RLHF_NOWHERE ? NULL : m->block + m->positions,
+                   position, t, m->config.channels, y, pool);
+    }
+    if (m->config.embedding_scaled)
+        rlhf_scale(y, t * m->config.channels, sqrtf((float)m->config.channels), pool);
     return 0;
 }

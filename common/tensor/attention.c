@@ -1,6 +1,7 @@
 /* attention.c - causal attention over packed sequences and over caches: one task a sequence and key/value head. */
 #include "tensor/ops.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "tensor/kernels.h"
@@ -16,6 +17,33 @@ static size_t least(size_t a, size_t b)
 static size_t whole_panels(size_t n)
 {
     return (n + RLHF_LANES - 1) / RLHF_LANES * RLHF_LANES;
+}
+
+/* Where in a row of qkv a head's query, key and value begin. */
+static size_t query_at(const struct rlhf_attention_shape *s, size_t h)
+{
+    return (s->interleaved ? 3 * h : h) * s->d;
+}
+
+static size_t key_at(const struct rlhf_attention_shape *s, size_t g)
+{
+    return (s->interleaved ? 3 * g + 1 : s->heads + g) * s->d;
+}
+
+static size_t value_at(const struct rlhf_attention_shape *s, size_t g)
+{
+    return (s->interleaved ? 3 * g + 2 : s->heads + s->kv_heads + g) * s->d;
+}
+
+static float scale_of(const struct rlhf_attention_shape *s)
+{
+    return s->scale > 0 ? s->scale : 1.0f / sqrtf((float)s->d);
+}
+
+/* Keys that a block of queries sees at most, in whole panels. */
+static size_t widest(const struct rlhf_attention_shape *s, size_t n)
+{
+    return whole_panels(s->window ? least(n, s->window + RLHF_ATTENTION_ROWS + RLHF_LANES) : n);
 }
 
 struct attention {
@@ -53,14 +81,15 @@ static void forward_part(void *ctx, size_t index)
     const struct rlhf_attention_shape *s = a->s;
     size_t sequence = index / s->kv_heads, g = index % s->kv_heads, group = s->heads / s->kv_heads, d = s->d;
     size_t row = (s->heads + 2 * s->kv_heads) * d, start = s->start[sequence], n = s->start[sequence + 1] - start;
-    const float *first = a->qkv + start * row, *keys = first + (s->heads + g) * d;
+    const float *first = a->qkv + start * row, *keys = first + key_at(s, g);
 
     if (n == 0)
         return;
-    float *panels = rlhf_scratch(n * whole_panels(d) + whole_panels(n) * (d + RLHF_ATTENTION_ROWS));
+    float *panels = rlhf_scratch(n * whole_panels(d) + whole_panels(n) * d + widest(s, n) * RLHF_ATTENTION_ROWS);
     struct rlhf_attention_task t = {
-        .d = d, .group = group, .to = n, .q = first + g * group * d, .q_stride = row, .keys = panels,
-        .keys_panel = d * RLHF_LANES, .values = keys + s->kv_heads * d, .values_stride = row,
+        .d = d, .group = group, .to = n, .scale = scale_of(s), .cap = s->cap, .window = s->window,
+        .q = first + query_at(s, g * group), .q_stride = row, .keys = panels,
+        .keys_panel = d * RLHF_LANES, .values = first + value_at(s, g), .values_stride = row,
         .out = a->y + (start * s->heads + g * group) * d, .out_stride = s->heads * d,
         .lse = a->y_lse ? a->y_lse + g * group * s->start[s->sequences] + start : NULL,
         .lse_stride = s->start[s->sequences],
@@ -84,16 +113,17 @@ static void backward_part(void *ctx, size_t index)
     size_t sequence = index / s->kv_heads, g = index % s->kv_heads, group = s->heads / s->kv_heads, d = s->d;
     size_t row = (s->heads + 2 * s->kv_heads) * d, start = s->start[sequence], n = s->start[sequence + 1] - start;
     size_t wide = whole_panels(d), size = whole_panels(n);
-    const float *first = a->qkv + start * row, *keys = first + (s->heads + g) * d, *values = keys + s->kv_heads * d;
+    const float *first = a->qkv + start * row, *keys = first + key_at(s, g), *values = first + value_at(s, g);
     float *d_first = a->d_qkv + start * row;
 
     if (n == 0)
         return;
-    float *panels = rlhf_scratch(2 * size * (d + RLHF_ATTENTION_ROWS) + 3 * n * wide), *room = panels + 2 * size * d;
+    float *panels = rlhf_scratch(2 * (size * d + widest(s, n) * RLHF_ATTENTION_ROWS) + 3 * n * wide);
+    float *room = panels + 2 * size * d;
     struct rlhf_attention_task t = {
-        .d = d, .group = 1, .to = n, .keys = panels, .value_panels = panels + size * d,
+        .d = d, .group = 1, .to = n, .scale = scale_of(s), .cap = s->cap, .window = s->window, .keys = panels, .value_panels = panels + size * d,
         .keys_panel = d * RLHF_LANES, .lse_stride = s->start[s->sequences], .key_rows = keys, .values_stride = row,
-        .d_k = d_first + (s->heads + g) * d, .d_v = d_first + (s->heads + s->kv_heads + g) * d,
+        .d_k = d_first + key_at(s, g), .d_v = d_first + value_at(s, g),
         .d_stride = row,
     };
     to_panels(keys, row, n, d, panels);
@@ -106,7 +136,7 @@ static void backward_part(void *ctx, size_t index)
     for (size_t h = g * group; h < (g + 1) * group; h++) {
         const float *out = a->out + (start * s->heads + h) * d;
         size_t out_stride = s->heads * d;
-        t.q = first + h * d;
+        t.q = first + query_at(s, h);
         t.q_stride = row;
         t.d_out = a->d_out + (start * s->heads + h) * d;
         t.out_stride = s->heads * d;
@@ -115,7 +145,7 @@ static void backward_part(void *ctx, size_t index)
         t.y = out;
         t.y_stride = out_stride;
         t.logsum = a->lse + h * s->start[s->sequences] + start;
-        t.d_q = d_first + h * d;
+        t.d_q = d_first + query_at(s, h);
         t.scratch = rest;
         rlhf_kernels()->attention_backward(&t);
     }
@@ -131,34 +161,40 @@ void rlhf_attention_backward(const struct rlhf_attention_shape *s, const float *
 /* ---- behind a cache -------------------------------------------------------------------------------- */
 
 struct extend {
+    const struct rlhf_attention_shape *s;
     const struct rlhf_attention_item *items;
-    size_t count, heads, kv_heads, d;
+    size_t count;
     const float *qkv;
     float *out;
 };
 
 static void extend_item(const struct extend *e, const struct rlhf_attention_item *it, size_t g, size_t before)
 {
-    size_t d = e->d, group = e->heads / e->kv_heads, row = (e->heads + 2 * e->kv_heads) * d;
-    size_t n = it->length + it->count;
+    const struct rlhf_attention_shape *s = e->s;
+    size_t d = s->d, group = s->heads / s->kv_heads, row = (s->heads + 2 * s->kv_heads) * d;
     const float *first = e->qkv + before * row;
 
     for (size_t i = 0; i < it->count; i++) {
-        const float *key = first + i * row + (e->heads + g) * d, *value = key + e->kv_heads * d;
+        const float *key = first + i * row + key_at(s, g), *value = first + i * row + value_at(s, g);
         size_t p = it->length + i;
-        float *panel = it->keys + (p / RLHF_LANES * e->kv_heads + g) * d * RLHF_LANES + p % RLHF_LANES;
+        float *panel = it->keys + (p / RLHF_LANES * s->kv_heads + g) * d * RLHF_LANES + p % RLHF_LANES;
         for (size_t l = 0; l < d; l++)
             panel[l * RLHF_LANES] = key[l];
-        memcpy(it->values + (p * e->kv_heads + g) * d, value, d * sizeof *value);
+        memcpy(it->values + (p * s->kv_heads + g) * d, value, d * sizeof *value);
     }
+    /* Positions are counted from the first panel that the window reaches: what is before it is not touched. */
+    size_t low = s->window && it->length + 1 > s->window ? (it->length + 1 - s->window) / RLHF_LANES * RLHF_LANES : 0;
+    size_t from = it->length - low, n = from + it->count;
     struct rlhf_attention_task t = {
-        .d = d, .group = group, .from = it->length, .to = n, .q = first + g * group * d, .q_stride = row,
-        .keys = it->keys + g * d * RLHF_LANES, .keys_panel = e->kv_heads * d * RLHF_LANES,
-        .values = it->values + g * d, .values_stride = e->kv_heads * d,
-        .out = e->out + (before * e->heads + g * group) * d, .out_stride = e->heads * d,
+        .d = d, .group = group, .from = from, .to = n, .scale = scale_of(s), .cap = s->cap, .window = s->window,
+        .q = first + query_at(s, g * group), .q_stride = row,
+        .keys = it->keys + (low / RLHF_LANES * s->kv_heads + g) * d * RLHF_LANES,
+        .keys_panel = s->kv_heads * d * RLHF_LANES,
+        .values = it->values + (low * s->kv_heads + g) * d, .values_stride = s->kv_heads * d,
+        .out = e->out + (before * s->heads + g * group) * d, .out_stride = s->heads * d,
     };
     t.scratch = widen(&t.values, &t.values_stride, n, d,
-                      rlhf_scratch(n * whole_panels(d) + whole_panels(n) * RLHF_ATTENTION_ROWS));
+                      rlhf_scratch(n * whole_panels(d) + widest(s, n) * RLHF_ATTENTION_ROWS));
     rlhf_kernels()->attention(&t);
 }
 
@@ -166,16 +202,16 @@ static void extend_item(const struct extend *e, const struct rlhf_attention_item
 static void extend_part(void *ctx, size_t index)
 {
     const struct extend *e = ctx;
-    size_t before = 0, share = index / e->kv_heads;
+    size_t before = 0, share = index / e->s->kv_heads;
 
     for (size_t i = 0; i < e->count; before += e->items[i++].count)
         if (i / EXTEND_ITEMS == share && e->items[i].count > 0)
-            extend_item(e, &e->items[i], index % e->kv_heads, before);
+            extend_item(e, &e->items[i], index % e->s->kv_heads, before);
 }
 
-void rlhf_attention_extend(const struct rlhf_attention_item *items, size_t count, size_t heads, size_t kv_heads,
-                           size_t d, const float *qkv, float *out, struct rlhf_pool *pool)
+void rlhf_attention_extend(const struct rlhf_attention_shape *s, const struct rlhf_attention_item *items, size_t count,
+                           const float *qkv, float *out, struct rlhf_pool *pool)
 {
-    struct extend e = { items, count, heads, kv_heads, d, qkv, out };
-    rlhf_pool_for(pool, (count + EXTEND_ITEMS - 1) / EXTEND_ITEMS * kv_heads, extend_part, &e);
+    struct extend e = { s, items, count, qkv, out };
+    rlhf_pool_for(pool, (count + EXTEND_ITEMS - 1) / EXTEND_ITEMS * s->kv_heads, extend_part, &e);
 }

@@ -38,11 +38,13 @@ struct rlhf_operands {
  * of its queries. */
 struct rlhf_attention_task {
     size_t d, group, from, to;
+    float scale, cap; /* of scores; cap 0: none */
+    size_t window;    /* 0: none */
     const float *q, *keys, *values; /* keys in panels keys_panel floats apart; head h of the group d behind q */
     size_t q_stride, keys_panel, values_stride;
     float *out, *lse; /* lse may be NULL; the rows of heads are lse_stride floats apart */
     size_t out_stride, lse_stride;
-    float *scratch; /* RLHF_ATTENTION_ROWS times `to`, in whole panels; backward twice that */
+    float *scratch; /* RLHF_ATTENTION_ROWS times `to`, in whole panels, or less with a window; backward twice that */
     /* backward only: */
     const float *key_rows;     /* keys again, rows of values_stride                  */
     const float *value_panels; /* as keys                                            */
@@ -79,17 +81,21 @@ struct rlhf_kernels {
                       float *y, float *mean, float *rstd);
     void (*layernorm_backward)(const float *dy, const float *x, const float *gain, const float *mean,
                                const float *rstd, size_t t, size_t c, float *dx, float *d_gain, float *d_shift);
-    void (*rmsnorm)(const float *x, const float *gain, float epsilon, size_t t, size_t c, float *y, float *rstd);
-    void (*rmsnorm_backward)(const float *dy, const float *x, const float *gain, const float *rstd, size_t t,
-                             size_t c, float *dx, float *d_gain);
+    void (*rmsnorm)(const float *x, const float *gain, float offset, float epsilon, size_t t, size_t c,
+                         float *y, float *rstd);
+    void (*rmsnorm_backward)(const float *dy, const float *x, const float *gain, float offset, const float *rstd,
+                                  size_t t, size_t c, float *dx, float *d_gain);
 
-    void (*gelu)(const float *x, size_t count, float *y);
-    void (*gelu_backward)(const float *dy, const float *x, size_t count, float *dx);
-    void (*swiglu)(const float *gate_up, size_t t, size_t m, float *y);
-    void (*swiglu_backward)(const float *dy, const float *gate_up, size_t t, size_t m, float *d_gate_up);
+    void (*activate)(enum rlhf_activation f, const float *x, size_t c, float *y);
+    void (*activate_backward)(enum rlhf_activation f, const float *dy, const float *x, size_t c, float *dx);
+    void (*gate)(enum rlhf_activation f, const float *gate_up, size_t t, size_t c, float *y);
+    void (*gate_backward)(enum rlhf_activation f, const float *dy, const float *gate_up, size_t t, size_t c,
+                               float *d_gate_up);
+    void (*scale)(float *x, size_t c, float by);
+    void (*soft_cap)(float *x, size_t c, float cap);
     void (*add)(const float *x, size_t count, float *y);
-    void (*rope)(float *x, size_t stride, size_t heads, size_t d, const uint32_t *position, size_t t,
-                 const float *cos_sin, bool backward);
+    void (*rope)(float *x, size_t stride, size_t heads, size_t head_stride, size_t turning,
+                      const uint32_t *position, size_t t, const float *cos_sin, bool backward);
     void (*column_sums)(const float *x, size_t x_stride, size_t m, size_t n, float *sum); /* adds */
 
     void (*attention)(const struct rlhf_attention_task *a);
@@ -101,7 +107,7 @@ struct rlhf_kernels {
      * most with it would round it away. entropy may be NULL. */
     void (*vocab_join)(const float *mst, size_t chunks, float *most, float *log_sum, float *entropy);
     /* Logits become the loss's derivative by them. target is an index into them, or anything outside. */
-    void (*vocab_gradient)(float *logits, size_t count, float scale, float lse, float entropy, size_t target,
+    void (*vocab_gradient)(float *logits, size_t count, float scale, float cap, float lse, float entropy, size_t target,
                            float d_logprob, float d_entropy);
     /* weight[i] = e^(scale logits[i] - most), the product rounded as in vocab_chunk. */
     void (*vocab_weights)(const float *logits, size_t count, float scale, float most, float *weight);

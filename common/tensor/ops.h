@@ -82,44 +82,77 @@ void rlhf_layernorm(const float *x, const float *gain, const float *shift, float
 void rlhf_layernorm_backward(const float *dy, const float *x, const float *gain, const float *mean,
                              const float *rstd, size_t t, size_t c, float *dx, float *d_gain, float *d_shift,
                              struct rlhf_pool *pool);
-/* y = x · rstd · gain, rstd = 1/sqrt(mean(x²) + epsilon). */
-void rlhf_rmsnorm(const float *x, const float *gain, float epsilon, size_t t, size_t c, float *y, float *rstd,
-                  struct rlhf_pool *pool);
-void rlhf_rmsnorm_backward(const float *dy, const float *x, const float *gain, const float *rstd, size_t t,
-                           size_t c, float *dx, float *d_gain, struct rlhf_pool *pool);
+/* y = x · rstd · (offset + gain), rstd = 1/sqrt(mean(x²) + epsilon). Offset is 0, or 1 (Gemma). */
+void rlhf_rmsnorm(const float *x, const float *gain, float offset, float epsilon, size_t t, size_t c, float *y,
+                  float *rstd, struct rlhf_pool *pool);
+void rlhf_rmsnorm_backward(const float *dy, const float *x, const float *gain, float offset, const float *rstd,
+                           size_t t, size_t c, float *dx, float *d_gain, struct rlhf_pool *pool);
+/* The same of each of `heads` heads of D that begin each of T rows: x has rows of x_stride, y of y_stride (x may be
+ * y); rstd is [T, heads]. Backward overwrites: dy becomes dx in place. */
+void rlhf_head_norm(const float *x, size_t x_stride, const float *gain, float offset, float epsilon, size_t t,
+                    size_t heads, size_t d, float *y, size_t y_stride, float *rstd, struct rlhf_pool *pool);
+void rlhf_head_norm_backward(const float *x, size_t x_stride, const float *gain, float offset, const float *rstd,
+                             size_t t, size_t heads, size_t d, float *dy, size_t dy_stride, float *d_gain,
+                             struct rlhf_pool *pool);
 
-/* GELU, tanh form (GPT-2's gelu_new). */
-void rlhf_gelu(const float *x, size_t count, float *y, struct rlhf_pool *pool);
-void rlhf_gelu_backward(const float *dy, const float *x, size_t count, float *dx, struct rlhf_pool *pool);
-/* y = silu(gate) · up, gate and up in one row [gate M | up M] of gate_up [T, 2M]; dgate_up likewise. */
-void rlhf_swiglu(const float *gate_up, size_t t, size_t m, float *y, struct rlhf_pool *pool);
-void rlhf_swiglu_backward(const float *dy, const float *gate_up, size_t t, size_t m, float *d_gate_up,
-                          struct rlhf_pool *pool);
+/* f of the feed-forward layer: GELU in its tanh form (GPT-2's gelu_new), GELU as it is defined (x·Φ(x)), SiLU. */
+enum rlhf_activation { RLHF_GELU_TANH, RLHF_GELU, RLHF_SILU, RLHF_ACTIVATIONS };
+void rlhf_activate(enum rlhf_activation f, const float *x, size_t count, float *y, struct rlhf_pool *pool);
+void rlhf_activate_backward(enum rlhf_activation f, const float *dy, const float *x, size_t count, float *dx,
+                            struct rlhf_pool *pool);
+/* y = f(gate) · up, gate and up in one row [gate M | up M] of gate_up [T, 2M]; dgate_up likewise. */
+void rlhf_gate(enum rlhf_activation f, const float *gate_up, size_t t, size_t m, float *y, struct rlhf_pool *pool);
+void rlhf_gate_backward(enum rlhf_activation f, const float *dy, const float *gate_up, size_t t, size_t m,
+                        float *d_gate_up, struct rlhf_pool *pool);
 
 void rlhf_add(const float *x, size_t count, float *y, struct rlhf_pool *pool); /* y += x */
+void rlhf_scale(float *x, size_t count, float by, struct rlhf_pool *pool);     /* x *= by */
+/* x = cap · tanh(x / cap), in place. */
+void rlhf_soft_cap(float *x, size_t count, float cap, struct rlhf_pool *pool);
 
-/* Rotary position embedding in place on `heads` heads of D in rows of `stride` floats, halves convention (Llama).
- * cos_sin is [context][D] (cos D/2, sin D/2) from rlhf_rope_table(). backward = true rotates back. */
-void rlhf_rope_table(float theta, size_t context, size_t d, float *cos_sin);
-void rlhf_rope(float *x, size_t stride, size_t heads, size_t d, const uint32_t *position, size_t t,
-               const float *cos_sin, bool backward, struct rlhf_pool *pool);
+/* How rotary frequencies are stretched beyond the context that a model was first trained with. */
+enum rlhf_rope_type { RLHF_ROPE_PLAIN, RLHF_ROPE_LINEAR, RLHF_ROPE_DYNAMIC, RLHF_ROPE_YARN, RLHF_ROPE_LLAMA3 };
+struct rlhf_rope_scaling {
+    enum rlhf_rope_type type;
+    double factor;
+    double low_frequency, high_frequency; /* Llama 3: wavelengths from original/high to original/low are blended    */
+    double beta_fast, beta_slow;          /* YaRN: turns within `original` between which dimensions are blended     */
+    bool whole;                           /* YaRN: the dimensions found from these are rounded outwards              */
+    double amplitude;                     /* YaRN: of cosine and sine (transformers' attention_factor); 0 = 1        */
+    uint32_t original;                    /* positions of the first training; linear: not used                      */
+};
+/* cos_sin is [context][D] (cos D/2, sin D/2) of D dimensions that turn. scaling may be NULL (plain). Dynamic: `length` is
+ * the longest sequence computed together, from which the frequencies follow once it is above `original`. */
+void rlhf_rope_table(float theta, const struct rlhf_rope_scaling *scaling, size_t length, size_t context, size_t d,
+                     float *cos_sin);
+/* Rotary position embedding in place, halves convention, on the first `turning` dimensions of `heads` heads that stand
+ * head_stride floats apart in rows of `stride`. cos_sin is of `turning` dimensions. backward = true is its transpose. */
+void rlhf_rope(float *x, size_t stride, size_t heads, size_t head_stride, size_t turning, const uint32_t *position,
+               size_t t, const float *cos_sin, bool backward, struct rlhf_pool *pool);
 
 /* ---- attention ------------------------------------------------------------------------------------- */
 
-/* Causal attention over packed sequences. qkv rows are [q H·D | k G·D | v G·D]; sequence s is rows start[s] ..
- * start[s+1]. Scale 1/sqrt(D). out is [T, H·D]. lse [H, T] (natural log-sum-exp of the scaled scores) is kept
- * for backward; may be NULL. Memory beyond out and lse is bounded by blocks, not T². */
+/* Causal attention over packed sequences. qkv rows are [q H·D | k G·D | v G·D], or, interleaved and G = H, [H][q D | k D
+ * | v D]; sequence s is rows start[s] .. start[s+1]. A score is q·k times scale, then capped (cap·tanh(score/cap)); a
+ * token sees the last `window` tokens up to itself, and work and memory follow the window. out is [T, H·D]. lse [H, T]
+ * (natural log-sum-exp of the scores) is kept for backward; may be NULL. Memory beyond out and lse is bounded by blocks,
+ * not T². */
 struct rlhf_attention_shape {
     const uint32_t *start; /* [B + 1] */
     size_t sequences;
     size_t heads, kv_heads, d;
+    float scale;   /* 0: 1/sqrt(D) */
+    float cap;     /* 0: none      */
+    size_t window; /* 0: none      */
+    bool interleaved;
 };
 void rlhf_attention(const struct rlhf_attention_shape *s, const float *qkv, float *out, float *lse,
                     struct rlhf_pool *pool);
 void rlhf_attention_backward(const struct rlhf_attention_shape *s, const float *d_out, const float *qkv,
                              const float *out, const float *lse, float *d_qkv, struct rlhf_pool *pool);
 
-/* The same for rows whose keys and values are in a cache: bit-equal to rlhf_attention for the same tokens.
+/* The same for rows whose keys and values are in a cache: bit-equal to rlhf_attention for the same tokens. The shape's
+ * start and sequences are not looked at.
  * Item i has count[i] new rows of qkv (packed one item after another); its cache already holds length[i]
  * tokens; the new keys and values are stored behind them first. One item's cache for one layer is
  * `keys` in panels of 16 tokens ([ceil(context/16)][G][D][16]) and `values` as [context][G][D]. */
@@ -127,15 +160,16 @@ struct rlhf_attention_item {
     float *keys, *values;
     size_t length, count;
 };
-void rlhf_attention_extend(const struct rlhf_attention_item *items, size_t count, size_t heads, size_t kv_heads,
-                           size_t d, const float *qkv, float *out, struct rlhf_pool *pool);
+void rlhf_attention_extend(const struct rlhf_attention_shape *s, const struct rlhf_attention_item *items, size_t count,
+                           const float *qkv, float *out, struct rlhf_pool *pool);
 
 /* ---- vocabulary ------------------------------------------------------------------------------------ */
 
-/* For each of n rows of hidden [n, C]: logprob = log softmax(hidden·w / temperature)[target], entropy (may be NULL)
- * of that distribution, lse kept for backward. Logits exist in tiles only. */
+/* For each of n rows of hidden [n, C]: logprob = log softmax(logits / temperature)[target], logits = hidden·w, or
+ * cap·tanh(hidden·w / cap) with a cap that is not 0; entropy (may be NULL) of that distribution, lse kept for backward.
+ * Logits exist in tiles only. */
 void rlhf_vocab_logprobs(const struct rlhf_packed *w, const float *hidden, const int32_t *target, size_t n,
-                         float temperature, float *logprob, float *entropy, float *lse, struct rlhf_pool *pool);
+                         float cap, float temperature, float *logprob, float *entropy, float *lse, struct rlhf_pool *pool);
 /* The same for one row of logits that is in memory, bit for bit, so that what a sampler records is what
  * scoring computes: log softmax(logits / temperature)[target]. -inf logits have probability 0. */
 float rlhf_vocab_logprob_row(const float *logits, size_t v, float temperature, int32_t target);
@@ -145,8 +179,8 @@ void rlhf_vocab_row(const float *logits, size_t v, float temperature, float *mos
 void rlhf_vocab_weights_row(const float *logits, size_t v, float temperature, float most, float *weight);
 /* d_hidden [n, C] overwritten; d_w [V, C] adds. w_back is the packed transpose (for d_hidden). d_entropy may be NULL. */
 void rlhf_vocab_logprobs_backward(const struct rlhf_packed *w, const struct rlhf_packed *w_back,
-                                  const float *hidden, const int32_t *target, size_t n, float temperature,
-                                  const float *lse, const float *entropy, const float *d_logprob,
+                                  const float *hidden, const int32_t *target, size_t n, float cap,
+                                  float temperature, const float *lse, const float *entropy, const float *d_logprob,
                                   const float *d_entropy, float *d_hidden, float *d_w, struct rlhf_pool *pool);
 
 /* ---- optimiser ------------------------------------------------------------------------------------- */

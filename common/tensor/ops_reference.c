@@ -89,9 +89,9 @@ void rlhf_reference_layernorm_backward(const double *dy, const double *x, const 
     }
 }
 
-/* Zhang, Sennrich 2019. */
-void rlhf_reference_rmsnorm(const double *x, const double *gain, double epsilon, size_t t, size_t c, double *y,
-                            double *rstd)
+/* Zhang, Sennrich 2019; Gemma's gain is an offset from 1. */
+void rlhf_reference_rmsnorm(const double *x, const double *gain, double offset, double epsilon, size_t t, size_t c,
+                            double *y, double *rstd)
 {
     for (size_t i = 0; i < t; i++, x += c, y += c) {
         double square = 0;
@@ -99,83 +99,174 @@ void rlhf_reference_rmsnorm(const double *x, const double *gain, double epsilon,
             square += x[j] * x[j];
         rstd[i] = 1 / sqrt(square / (double)c + epsilon);
         for (size_t j = 0; j < c; j++)
-            y[j] = x[j] * rstd[i] * gain[j];
+            y[j] = x[j] * rstd[i] * (offset + gain[j]);
     }
 }
 
-void rlhf_reference_rmsnorm_backward(const double *dy, const double *x, const double *gain, const double *rstd,
-                                     size_t t, size_t c, double *dx, double *d_gain)
+void rlhf_reference_rmsnorm_backward(const double *dy, const double *x, const double *gain, double offset,
+                                     const double *rstd, size_t t, size_t c, double *dx, double *d_gain)
 {
     for (size_t i = 0; i < t; i++, x += c, dy += c, dx += c) {
         double dot = 0;
         for (size_t j = 0; j < c; j++) {
-            dot += dy[j] * gain[j] * x[j] * rstd[i];
+            dot += dy[j] * (offset + gain[j]) * x[j] * rstd[i];
             d_gain[j] += dy[j] * x[j] * rstd[i];
         }
         for (size_t j = 0; j < c; j++)
-            dx[j] += rstd[i] * (dy[j] * gain[j] - x[j] * rstd[i] * dot / (double)c);
+            dx[j] += rstd[i] * (dy[j] * (offset + gain[j]) - x[j] * rstd[i] * dot / (double)c);
     }
 }
 
-/* Hendrycks, Gimpel 2016, the tanh form: x/2·(1 + tanh(√(2/π)·(x + 0.044715·x³))). */
-static const double root_2_over_pi = 0.79788456080286535588, gelu_cubic = 0.044715;
-
-void rlhf_reference_gelu(const double *x, size_t count, double *y)
-{
-    for (size_t i = 0; i < count; i++)
-        y[i] = 0.5 * x[i] * (1 + tanh(root_2_over_pi * (x[i] + gelu_cubic * x[i] * x[i] * x[i])));
-}
-
-void rlhf_reference_gelu_backward(const double *dy, const double *x, size_t count, double *dx)
-{
-    for (size_t i = 0; i < count; i++) {
-        double h = tanh(root_2_over_pi * (x[i] + gelu_cubic * x[i] * x[i] * x[i]));
-        double du = root_2_over_pi * (1 + 3 * gelu_cubic * x[i] * x[i]);
-        dx[i] = dy[i] * (0.5 * (1 + h) + 0.5 * x[i] * (1 - h * h) * du);
-    }
-}
-
-/* Shazeer 2020: silu(gate)·up with silu(z) = z/(1 + exp(-z)). */
-void rlhf_reference_swiglu(const double *gate_up, size_t t, size_t m, double *y)
-{
-    for (size_t i = 0; i < t; i++)
-        for (size_t j = 0; j < m; j++) {
-            double gate = gate_up[i * 2 * m + j], up = gate_up[i * 2 * m + m + j];
-            y[i * m + j] = gate / (1 + exp(-gate)) * up;
-        }
-}
-
-void rlhf_reference_swiglu_backward(const double *dy, const double *gate_up, size_t t, size_t m,
-                                    double *d_gate_up)
-{
-    for (size_t i = 0; i < t; i++)
-        for (size_t j = 0; j < m; j++) {
-            double gate = gate_up[i * 2 * m + j], up = gate_up[i * 2 * m + m + j];
-            double s = 1 / (1 + exp(-gate));
-            d_gate_up[i * 2 * m + j] = dy[i * m + j] * up * s * (1 + gate * (1 - s));
-            d_gate_up[i * 2 * m + m + j] = dy[i * m + j] * gate * s;
-        }
-}
-
-/* Su et al. 2021: pair j of D/2 turns by position·theta^(-2j/D). */
-void rlhf_reference_rope_table(double theta, size_t context, size_t d, double *cos_sin)
-{
-    for (size_t p = 0; p < context; p++)
-        for (size_t j = 0; j < d / 2; j++) {
-            double angle = (double)p * pow(theta, -2.0 * (double)j / (double)d);
-            cos_sin[p * d + j] = cos(angle);
-            cos_sin[p * d + d / 2 + j] = sin(angle);
-        }
-}
-
-void rlhf_reference_rope(double *x, size_t stride, size_t heads, size_t d, const uint32_t *position, size_t t,
-                         const double *cos_sin, bool backward)
+void rlhf_reference_head_norm(const double *x, size_t x_stride, const double *gain, double offset, double epsilon,
+                              size_t t, size_t heads, size_t d, double *y, size_t y_stride, double *rstd)
 {
     for (size_t i = 0; i < t; i++)
         for (size_t h = 0; h < heads; h++)
-            for (size_t j = 0; j < d / 2; j++) {
-                double *a = &x[i * stride + h * d + j], *b = a + d / 2, first = *a, second = *b;
-                double c = cos_sin[(size_t)position[i] * d + j], s = cos_sin[(size_t)position[i] * d + d / 2 + j];
+            rlhf_reference_rmsnorm(x + i * x_stride + h * d, gain, offset, epsilon, 1, d, y + i * y_stride + h * d,
+                                   rstd + i * heads + h);
+}
+
+void rlhf_reference_head_norm_backward(const double *x, size_t x_stride, const double *gain, double offset,
+                                       const double *rstd, size_t t, size_t heads, size_t d, double *dy,
+                                       size_t dy_stride, double *d_gain)
+{
+    for (size_t i = 0; i < t; i++)
+        for (size_t h = 0; h < heads; h++) {
+            double dx[1024] = { 0 }, *at = dy + i * dy_stride + h * d;
+            rlhf_reference_rmsnorm_backward(at, x + i * x_stride + h * d, gain, offset, rstd + i * heads + h, 1, d, dx,
+                                            d_gain);
+            memcpy(at, dx, d * sizeof *dx);
+        }
+}
+
+static const double root_2_over_pi = 0.79788456080286535588, gelu_cubic = 0.044715, pi = 3.14159265358979323846;
+
+/* Hendrycks, Gimpel 2016: x·Φ(x), and its tanh form x/2·(1 + tanh(√(2/π)·(x + 0.044715·x³))); silu(x) = x/(1 + exp(-x)). */
+static double activation(enum rlhf_activation f, double x)
+{
+    if (f == RLHF_GELU_TANH)
+        return 0.5 * x * (1 + tanh(root_2_over_pi * (x + gelu_cubic * x * x * x)));
+    if (f == RLHF_GELU)
+        return 0.5 * x * erfc(-x / sqrt(2));
+    return x / (1 + exp(-x));
+}
+
+static double activation_slope(enum rlhf_activation f, double x)
+{
+    if (f == RLHF_GELU_TANH) {
+        double h = tanh(root_2_over_pi * (x + gelu_cubic * x * x * x));
+        double du = root_2_over_pi * (1 + 3 * gelu_cubic * x * x);
+        return 0.5 * (1 + h) + 0.5 * x * (1 - h * h) * du;
+    }
+    if (f == RLHF_GELU)
+        return 0.5 * erfc(-x / sqrt(2)) + x * exp(-0.5 * x * x) / sqrt(2 * pi);
+    double s = 1 / (1 + exp(-x));
+    return s * (1 + x * (1 - s));
+}
+
+void rlhf_reference_activate(enum rlhf_activation f, const double *x, size_t count, double *y)
+{
+    for (size_t i = 0; i < count; i++)
+        y[i] = activation(f, x[i]);
+}
+
+void rlhf_reference_activate_backward(enum rlhf_activation f, const double *dy, const double *x, size_t count,
+                                      double *dx)
+{
+    for (size_t i = 0; i < count; i++)
+        dx[i] = dy[i] * activation_slope(f, x[i]);
+}
+
+/* Shazeer 2020: f(gate)·up. */
+void rlhf_reference_gate(enum rlhf_activation f, const double *gate_up, size_t t, size_t m, double *y)
+{
+    for (size_t i = 0; i < t; i++)
+        for (size_t j = 0; j < m; j++)
+            y[i * m + j] = activation(f, gate_up[i * 2 * m + j]) * gate_up[i * 2 * m + m + j];
+}
+
+void rlhf_reference_gate_backward(enum rlhf_activation f, const double *dy, const double *gate_up, size_t t, size_t m,
+                                  double *d_gate_up)
+{
+    for (size_t i = 0; i < t; i++)
+        for (size_t j = 0; j < m; j++) {
+            double gate = gate_up[i * 2 * m + j], up = gate_up[i * 2 * m + m + j];
+            d_gate_up[i * 2 * m + j] = dy[i * m + j] * up * activation_slope(f, gate);
+            d_gate_up[i * 2 * m + m + j] = dy[i * m + j] * activation(f, gate);
+        }
+}
+
+/* Gemma Team 2024. */
+static double capped(double x, double cap)
+{
+    return cap > 0 ? cap * tanh(x / cap) : x;
+}
+
+/* Its slope, by what it gave. */
+static double capped_slope(double y, double cap)
+{
+    return cap > 0 ? 1 - y / cap * (y / cap) : 1;
+}
+
+void rlhf_reference_soft_cap(double *x, size_t count, double cap)
+{
+    for (size_t i = 0; i < count; i++)
+        x[i] = capped(x[i], cap);
+}
+
+/* Su et al. 2021: pair j of D/2 turns by position·theta^(-2j/D). YaRN (Peng et al. 2023, 3.2) blends by a ramp over
+ * pairs, Llama 3 by one over wavelengths; blend is the part that is divided by the factor. */
+static double turn_of(size_t j, double theta, const struct rlhf_rope_scaling *s, size_t length, size_t d)
+{
+    double n = (double)d, turn = pow(theta, -2.0 * (double)j / n), blend = 0;
+
+    if (!s || s->type == RLHF_ROPE_PLAIN)
+        return turn;
+    if (s->type == RLHF_ROPE_LINEAR)
+        blend = 1;
+    if (s->type == RLHF_ROPE_DYNAMIC) {
+        double longest = length > s->original ? (double)length : s->original;
+        double base = theta * pow(s->factor * longest / s->original - (s->factor - 1), n / (n - 2));
+        return pow(base, -2.0 * (double)j / n);
+    }
+    if (s->type == RLHF_ROPE_YARN) {
+        double low = n * log(s->original / (s->beta_fast * 2 * pi)) / (2 * log(theta));
+        double high = n * log(s->original / (s->beta_slow * 2 * pi)) / (2 * log(theta));
+        low = fmax(s->whole ? floor(low) : low, 0);
+        high = fmin(s->whole ? ceil(high) : high, n - 1);
+        blend = ((double)j - low) / (high == low ? 0.001 : high - low);
+    }
+    if (s->type == RLHF_ROPE_LLAMA3) {
+        double wave = 2 * pi / turn, longest = s->original / s->low_frequency, shortest = s->original / s->high_frequency;
+        blend = wave < shortest ? 0 : wave > longest ? 1
+                : 1 - (s->original / wave - s->low_frequency) / (s->high_frequency - s->low_frequency);
+    }
+    blend = fmin(fmax(blend, 0), 1);
+    return turn * (1 - blend + blend / s->factor);
+}
+
+void rlhf_reference_rope_table(double theta, const struct rlhf_rope_scaling *scaling, size_t length, size_t context,
+                               size_t d, double *cos_sin)
+{
+    double amplitude = scaling && scaling->amplitude > 0 ? scaling->amplitude : 1;
+
+    for (size_t p = 0; p < context; p++)
+        for (size_t j = 0; j < d / 2; j++) {
+            double angle = (double)p * turn_of(j, theta, scaling, length, d);
+            cos_sin[p * d + j] = amplitude * cos(angle);
+            cos_sin[p * d + d / 2 + j] = amplitude * sin(angle);
+        }
+}
+
+void rlhf_reference_rope(double *x, size_t stride, size_t heads, size_t head_stride, size_t turning,
+                         const uint32_t *position, size_t t, const double *cos_sin, bool backward)
+{
+    for (size_t i = 0; i < t; i++)
+        for (size_t h = 0; h < heads; h++)
+            for (size_t j = 0; j < turning / 2; j++) {
+                double *a = &x[i * stride + h * head_stride + j], *b = a + turning / 2, first = *a, second = *b;
+                const double *table = cos_sin + (size_t)position[i] * turning;
+                double c = table[j], s = table[turning / 2 + j];
                 if (backward)
                     s = -s;
                 *a = first * c - second * s;
@@ -183,28 +274,44 @@ void rlhf_reference_rope(double *x, size_t stride, size_t heads, size_t d, const
             }
 }
 
-/* softmax(QKᵀ/√D, causal)·V, one query at a time. */
+/* Where head h's query, or its key or value (which: 1, 2), begins in a row of qkv. */
+static size_t place(const struct rlhf_attention_shape *s, size_t h, size_t which)
+{
+    size_t g = which ? h / (s->heads / s->kv_heads) : h, before = which > 0 ? s->heads + (which - 1) * s->kv_heads : 0;
+    return (s->interleaved ? 3 * h + which : before + g) * s->d;
+}
+
+static double attention_scale(const struct rlhf_attention_shape *s)
+{
+    return s->scale > 0 ? (double)s->scale : 1 / sqrt((double)s->d);
+}
+
+/* The first row of sequence b that row i sees. */
+static size_t seen_from(const struct rlhf_attention_shape *s, size_t b, size_t i)
+{
+    return s->window && i + 1 > s->start[b] + s->window ? i + 1 - s->window : s->start[b];
+}
+
+/* softmax(QKᵀ·scale, causal)·V, one query at a time. */
 void rlhf_reference_attention(const struct rlhf_attention_shape *s, const double *qkv, double *out,
                               double *lse)
 {
     size_t d = s->d, row = (s->heads + 2 * s->kv_heads) * d, total = s->start[s->sequences];
-    double scale = 1 / sqrt((double)d);
 
     for (size_t b = 0; b < s->sequences; b++)
         for (size_t i = s->start[b]; i < s->start[b + 1]; i++)
             for (size_t h = 0; h < s->heads; h++) {
-                size_t g = h / (s->heads / s->kv_heads);
-                const double *q = qkv + i * row + h * d;
+                const double *q = qkv + i * row + place(s, h, 0);
                 double max = -INFINITY, sum = 0, *y = out + i * s->heads * d + h * d;
                 for (size_t pass = 0; pass < 2; pass++) {
                     if (pass == 1)
                         memset(y, 0, d * sizeof *y);
-                    for (size_t j = s->start[b]; j <= i; j++) {
-                        const double *key = qkv + j * row + (s->heads + g) * d, *value = key + s->kv_heads * d;
+                    for (size_t j = seen_from(s, b, i); j <= i; j++) {
+                        const double *key = qkv + j * row + place(s, h, 1), *value = qkv + j * row + place(s, h, 2);
                         double score = 0;
                         for (size_t l = 0; l < d; l++)
                             score += q[l] * key[l];
-                        score *= scale;
+                        score = capped(score * attention_scale(s), (double)s->cap);
                         if (pass == 0) {
                             max = fmax(max, score);
                             continue;
@@ -227,58 +334,60 @@ void rlhf_reference_attention_backward(const struct rlhf_attention_shape *s, con
                                        double *d_qkv)
 {
     size_t d = s->d, row = (s->heads + 2 * s->kv_heads) * d, total = s->start[s->sequences];
-    double scale = 1 / sqrt((double)d);
+    double scale = attention_scale(s);
 
     memset(d_qkv, 0, total * row * sizeof *d_qkv);
     for (size_t b = 0; b < s->sequences; b++)
         for (size_t i = s->start[b]; i < s->start[b + 1]; i++)
             for (size_t h = 0; h < s->heads; h++) {
-                size_t g = h / (s->heads / s->kv_heads);
-                const double *q = qkv + i * row + h * d, *dy = d_out + (i * s->heads + h) * d,
-                             *y = out + (i * s->heads + h) * d;
+                size_t query = i * row + place(s, h, 0);
+                const double *dy = d_out + (i * s->heads + h) * d, *y = out + (i * s->heads + h) * d;
                 double delta = 0;
                 for (size_t l = 0; l < d; l++)
                     delta += dy[l] * y[l];
-                for (size_t j = s->start[b]; j <= i; j++) {
-                    size_t at = j * row + (s->heads + g) * d, behind = s->kv_heads * d;
+                for (size_t j = seen_from(s, b, i); j <= i; j++) {
+                    size_t key = j * row + place(s, h, 1), value = j * row + place(s, h, 2);
                     double score = 0, dp = 0;
                     for (size_t l = 0; l < d; l++) {
-                        score += q[l] * qkv[at + l];
-                        dp += dy[l] * qkv[at + behind + l];
+                        score += qkv[query + l] * qkv[key + l];
+                        dp += dy[l] * qkv[value + l];
                     }
-                    double p = exp(score * scale - lse[h * total + i]), ds = p * (dp - delta) * scale;
+                    score = capped(score * scale, (double)s->cap);
+                    double p = exp(score - lse[h * total + i]);
+                    double ds = p * (dp - delta) * scale * capped_slope(score, (double)s->cap);
                     for (size_t l = 0; l < d; l++) {
-                        d_qkv[i * row + h * d + l] += ds * qkv[at + l];
-                        d_qkv[at + l] += ds * q[l];
-                        d_qkv[at + behind + l] += p * dy[l];
+                        d_qkv[query + l] += ds * qkv[key + l];
+                        d_qkv[key + l] += ds * qkv[query + l];
+                        d_qkv[value + l] += p * dy[l];
                     }
                 }
             }
 }
 
-static double logit(const double *w, const double *hidden, size_t c, double temperature)
+/* Capped, not yet divided by the temperature. */
+static double logit(const double *w, const double *hidden, size_t c, double cap)
 {
     double sum = 0;
     for (size_t l = 0; l < c; l++)
         sum += hidden[l] * w[l];
-    return sum / temperature;
+    return capped(sum, cap);
 }
 
 void rlhf_reference_vocab_logprobs(const double *w, const double *hidden, const int32_t *target, size_t n,
-                                   size_t v, size_t c, double temperature, double *logprob, double *entropy,
-                                   double *lse)
+                                   size_t v, size_t c, double cap, double temperature, double *logprob,
+                                   double *entropy, double *lse)
 {
     for (size_t i = 0; i < n; i++, hidden += c) {
         double max = -INFINITY, sum = 0, weighted = 0;
         for (size_t j = 0; j < v; j++)
-            max = fmax(max, logit(w + j * c, hidden, c, temperature));
+            max = fmax(max, logit(w + j * c, hidden, c, cap) / temperature);
         for (size_t j = 0; j < v; j++) {
-            double z = logit(w + j * c, hidden, c, temperature);
+            double z = logit(w + j * c, hidden, c, cap) / temperature;
             sum += exp(z - max);
             weighted += exp(z - max) * (z - max);
         }
         lse[i] = max + log(sum);
-        logprob[i] = logit(w + (size_t)target[i] * c, hidden, c, temperature) - lse[i];
+        logprob[i] = logit(w + (size_t)target[i] * c, hidden, c, cap) / temperature - lse[i];
         if (entropy)
             entropy[i] = log(sum) - weighted / sum;
     }
@@ -286,18 +395,18 @@ void rlhf_reference_vocab_logprobs(const double *w, const double *hidden, const 
 
 /* d logprob / dz_j = [j = target] - p_j and d entropy / dz_j = -p_j·(log p_j + entropy), z = logits / temperature. */
 void rlhf_reference_vocab_logprobs_backward(const double *w, const double *hidden, const int32_t *target,
-                                            size_t n, size_t v, size_t c, double temperature,
+                                            size_t n, size_t v, size_t c, double cap, double temperature,
                                             const double *lse, const double *entropy, const double *d_logprob,
                                             const double *d_entropy, double *d_hidden, double *d_w)
 {
     memset(d_hidden, 0, n * c * sizeof *d_hidden);
     for (size_t i = 0; i < n; i++)
         for (size_t j = 0; j < v; j++) {
-            double logp = logit(w + j * c, hidden + i * c, c, temperature) - lse[i], p = exp(logp);
+            double z = logit(w + j * c, hidden + i * c, c, cap), logp = z / temperature - lse[i], p = exp(logp);
             double dz = d_logprob[i] * ((j == (size_t)target[i]) - p);
             if (d_entropy && p > 0)
                 dz -= d_entropy[i] * p * (logp + entropy[i]);
-            dz /= temperature;
+            dz *= capped_slope(z, cap) / temperature;
             for (size_t l = 0; l < c; l++) {
                 d_hidden[i * c + l] += dz * w[j * c + l];
                 d_w[j * c + l] += dz * hidden[i * c + l];

@@ -27,18 +27,26 @@ void rlhf_reference_layernorm(const double *x, const double *gain, const double 
 void rlhf_reference_layernorm_backward(const double *dy, const double *x, const double *gain,
                                        const double *mean, const double *rstd, size_t t, size_t c, double *dx,
                                        double *d_gain, double *d_shift);
-void rlhf_reference_rmsnorm(const double *x, const double *gain, double epsilon, size_t t, size_t c, double *y,
-                            double *rstd);
-void rlhf_reference_rmsnorm_backward(const double *dy, const double *x, const double *gain, const double *rstd,
-                                     size_t t, size_t c, double *dx, double *d_gain);
-void rlhf_reference_gelu(const double *x, size_t count, double *y);
-void rlhf_reference_gelu_backward(const double *dy, const double *x, size_t count, double *dx);
-void rlhf_reference_swiglu(const double *gate_up, size_t t, size_t m, double *y);
-void rlhf_reference_swiglu_backward(const double *dy, const double *gate_up, size_t t, size_t m,
-                                    double *d_gate_up);
-void rlhf_reference_rope_table(double theta, size_t context, size_t d, double *cos_sin);
-void rlhf_reference_rope(double *x, size_t stride, size_t heads, size_t d, const uint32_t *position, size_t t,
-                         const double *cos_sin, bool backward);
+void rlhf_reference_rmsnorm(const double *x, const double *gain, double offset, double epsilon, size_t t, size_t c,
+                            double *y, double *rstd);
+void rlhf_reference_rmsnorm_backward(const double *dy, const double *x, const double *gain, double offset,
+                                     const double *rstd, size_t t, size_t c, double *dx, double *d_gain);
+void rlhf_reference_head_norm(const double *x, size_t x_stride, const double *gain, double offset, double epsilon,
+                              size_t t, size_t heads, size_t d, double *y, size_t y_stride, double *rstd);
+void rlhf_reference_head_norm_backward(const double *x, size_t x_stride, const double *gain, double offset,
+                                       const double *rstd, size_t t, size_t heads, size_t d, double *dy,
+                                       size_t dy_stride, double *d_gain);
+void rlhf_reference_activate(enum rlhf_activation f, const double *x, size_t count, double *y);
+void rlhf_reference_activate_backward(enum rlhf_activation f, const double *dy, const double *x, size_t count,
+                                      double *dx);
+void rlhf_reference_gate(enum rlhf_activation f, const double *gate_up, size_t t, size_t m, double *y);
+void rlhf_reference_gate_backward(enum rlhf_activation f, const double *dy, const double *gate_up, size_t t, size_t m,
+                                  double *d_gate_up);
+void rlhf_reference_soft_cap(double *x, size_t count, double cap);
+void rlhf_reference_rope_table(double theta, const struct rlhf_rope_scaling *scaling, size_t length, size_t context,
+                               size_t d, double *cos_sin);
+void rlhf_reference_rope(double *x, size_t stride, size_t heads, size_t head_stride, size_t turning,
+                         const uint32_t *position, size_t t, const double *cos_sin, bool backward);
 
 void rlhf_reference_attention(const struct rlhf_attention_shape *s, const double *qkv, double *out,
                               double *lse);
@@ -48,10 +56,11 @@ void rlhf_reference_attention_backward(const struct rlhf_attention_shape *s, con
 
 /* w is [v, c]. */
 void rlhf_reference_vocab_logprobs(const double *w, const double *hidden, const int32_t *target, size_t n,
-                                   size_t v, size_t c, double temperature, double *logprob, double *entropy,
+                                   size_t v, size_t c, double cap, double temperature,
+                                   double *logprob, double *entropy,
                                    double *lse);
 void rlhf_reference_vocab_logprobs_backward(const double *w, const double *hidden, const int32_t *target,
-                                            size_t n, size_t v, size_t c, double temperature,
+                                            size_t n, size_t v, size_t c, double cap, double temperature,
                                             const double *lse, const double *entropy, const double *d_logprob,
                                             const double *d_entropy, double *d_hidden, double *d_w);
 

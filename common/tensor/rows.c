@@ -27,9 +27,10 @@ struct rows {
     const int32_t *token;
     const uint32_t *position;
     float *y, *mean, *rstd, *d_position_table, *partial;
-    float epsilon;
-    size_t t, c, block, stride, heads;
+    float epsilon, offset, by;
+    size_t t, c, block, stride, x_stride, heads, head_stride;
     bool backward;
+    enum rlhf_activation activation;
 };
 
 static size_t rows_a_task(size_t c)
@@ -109,14 +110,14 @@ static void rmsnorm_part(void *ctx, size_t index)
 {
     const struct rows *r = ctx;
     size_t from = index * r->block, n = least(r->t - from, r->block);
-    rlhf_kernels()->rmsnorm(r->x + from * r->c, r->gain, r->epsilon, n, r->c, r->y + from * r->c,
+    rlhf_kernels()->rmsnorm(r->x + from * r->c, r->gain, r->offset, r->epsilon, n, r->c, r->y + from * r->c,
                             r->rstd + from);
 }
 
-void rlhf_rmsnorm(const float *x, const float *gain, float epsilon, size_t t, size_t c, float *y, float *rstd,
-                  struct rlhf_pool *pool)
+void rlhf_rmsnorm(const float *x, const float *gain, float offset, float epsilon, size_t t, size_t c, float *y,
+                  float *rstd, struct rlhf_pool *pool)
 {
-    struct rows r = { .x = x, .gain = gain, .epsilon = epsilon, .t = t, .c = c, .y = y, .rstd = rstd,
+    struct rows r = { .x = x, .gain = gain, .offset = offset, .epsilon = epsilon, .t = t, .c = c, .y = y, .rstd = rstd,
                       .block = rows_a_task(c) };
     run(pool, &r, rmsnorm_part);
 }
@@ -133,8 +134,8 @@ static void norm_backward_part(void *ctx, size_t index)
         rlhf_kernels()->layernorm_backward(r->dy + at, r->x + at, r->gain, r->mean_in + from, r->rstd_in + from,
                                            n, r->c, r->y + at, d_gain, d_gain + r->c);
     else
-        rlhf_kernels()->rmsnorm_backward(r->dy + at, r->x + at, r->gain, r->rstd_in + from, n, r->c, r->y + at,
-                                         d_gain);
+        rlhf_kernels()->rmsnorm_backward(r->dy + at, r->x + at, r->gain, r->offset, r->rstd_in + from, n, r->c,
+                                         r->y + at, d_gain);
 }
 
 static void norm_backward(struct rows *r, float *d_gain, float *d_shift, struct rlhf_pool *pool)
@@ -157,59 +158,136 @@ void rlhf_layernorm_backward(const float *dy, const float *x, const float *gain,
     norm_backward(&r, d_gain, d_shift, pool);
 }
 
-void rlhf_rmsnorm_backward(const float *dy, const float *x, const float *gain, const float *rstd, size_t t,
-                           size_t c, float *dx, float *d_gain, struct rlhf_pool *pool)
+void rlhf_rmsnorm_backward(const float *dy, const float *x, const float *gain, float offset, const float *rstd,
+                           size_t t, size_t c, float *dx, float *d_gain, struct rlhf_pool *pool)
 {
-    struct rows r = { .dy = dy, .x = x, .gain = gain, .rstd_in = rstd, .t = t, .c = c, .y = dx };
+    struct rows r = { .dy = dy, .x = x, .gain = gain, .offset = offset, .rstd_in = rstd, .t = t, .c = c, .y = dx };
     norm_backward(&r, d_gain, NULL, pool);
+}
+
+/* A token's heads are neighbours: rows of D to the norm's kernel. */
+static void head_norm_part(void *ctx, size_t index)
+{
+    const struct rows *r = ctx;
+    size_t from = index * r->block, to = least(from + r->block, r->t);
+
+    for (size_t i = from; i < to; i++)
+        rlhf_kernels()->rmsnorm(r->x + i * r->x_stride, r->gain, r->offset, r->epsilon, r->heads, r->c,
+                                r->y + i * r->stride, r->rstd + i * r->heads);
+}
+
+void rlhf_head_norm(const float *x, size_t x_stride, const float *gain, float offset, float epsilon, size_t t,
+                    size_t heads, size_t d, float *y, size_t y_stride, float *rstd, struct rlhf_pool *pool)
+{
+    struct rows r = { .x = x, .x_stride = x_stride, .gain = gain, .offset = offset, .epsilon = epsilon, .t = t,
+                      .heads = heads, .c = d, .y = y, .stride = y_stride, .rstd = rstd,
+                      .block = rows_a_task(heads * d) };
+    run(pool, &r, head_norm_part);
+}
+
+/* Block b's sums go to partial[b][gain D]; a token's dx is summed in scratch, then takes dy's place. */
+static void head_norm_backward_part(void *ctx, size_t index)
+{
+    const struct rows *r = ctx;
+    size_t from = index * NORM_ROWS, to = least(from + NORM_ROWS, r->t), width = r->heads * r->c;
+    float *d_gain = r->partial + index * r->c, *dx = rlhf_scratch(width);
+
+    memset(d_gain, 0, r->c * sizeof *d_gain);
+    for (size_t i = from; i < to; i++) {
+        memset(dx, 0, width * sizeof *dx);
+        rlhf_kernels()->rmsnorm_backward(r->y + i * r->stride, r->x + i * r->x_stride, r->gain, r->offset,
+                                         r->rstd_in + i * r->heads, r->heads, r->c, dx, d_gain);
+        memcpy(r->y + i * r->stride, dx, width * sizeof *dx);
+    }
+}
+
+void rlhf_head_norm_backward(const float *x, size_t x_stride, const float *gain, float offset, const float *rstd,
+                             size_t t, size_t heads, size_t d, float *dy, size_t dy_stride, float *d_gain,
+                             struct rlhf_pool *pool)
+{
+    struct rows r = { .x = x, .x_stride = x_stride, .gain = gain, .offset = offset, .rstd_in = rstd, .t = t,
+                      .heads = heads, .c = d, .y = dy, .stride = dy_stride, .block = NORM_ROWS };
+    size_t tasks = blocks(t, NORM_ROWS);
+
+    r.partial = rlhf_shared_scratch(tasks * d);
+    run(t * heads * d > BLOCK_FLOATS ? pool : NULL, &r, head_norm_backward_part);
+    rlhf_kernels()->column_sums(r.partial, d, tasks, d, d_gain);
 }
 
 /* ---- activations ----------------------------------------------------------------------------------- */
 
-static void gelu_part(void *ctx, size_t index)
+static void activate_part(void *ctx, size_t index)
 {
     const struct rows *r = ctx;
     size_t from = index * r->block, n = least(r->t - from, r->block);
     if (r->dy)
-        rlhf_kernels()->gelu_backward(r->dy + from, r->x + from, n, r->y + from);
+        rlhf_kernels()->activate_backward(r->activation, r->dy + from, r->x + from, n, r->y + from);
     else
-        rlhf_kernels()->gelu(r->x + from, n, r->y + from);
+        rlhf_kernels()->activate(r->activation, r->x + from, n, r->y + from);
 }
 
-void rlhf_gelu(const float *x, size_t count, float *y, struct rlhf_pool *pool)
+void rlhf_activate(enum rlhf_activation f, const float *x, size_t count, float *y, struct rlhf_pool *pool)
 {
-    struct rows r = { .x = x, .t = count, .y = y, .block = BLOCK_FLOATS };
-    run(pool, &r, gelu_part);
+    struct rows r = { .activation = f, .x = x, .t = count, .y = y, .block = BLOCK_FLOATS };
+    run(pool, &r, activate_part);
 }
 
-void rlhf_gelu_backward(const float *dy, const float *x, size_t count, float *dx, struct rlhf_pool *pool)
+void rlhf_activate_backward(enum rlhf_activation f, const float *dy, const float *x, size_t count, float *dx,
+                            struct rlhf_pool *pool)
 {
-    struct rows r = { .x = x, .dy = dy, .t = count, .y = dx, .block = BLOCK_FLOATS };
-    run(pool, &r, gelu_part);
+    struct rows r = { .activation = f, .x = x, .dy = dy, .t = count, .y = dx, .block = BLOCK_FLOATS };
+    run(pool, &r, activate_part);
 }
 
-static void swiglu_part(void *ctx, size_t index)
+static void gate_part(void *ctx, size_t index)
 {
     const struct rows *r = ctx;
     size_t from = index * r->block, n = least(r->t - from, r->block);
     if (r->dy)
-        rlhf_kernels()->swiglu_backward(r->dy + from * r->c, r->x + from * 2 * r->c, n, r->c,
-                                        r->y + from * 2 * r->c);
+        rlhf_kernels()->gate_backward(r->activation, r->dy + from * r->c, r->x + from * 2 * r->c, n, r->c,
+                                      r->y + from * 2 * r->c);
     else
-        rlhf_kernels()->swiglu(r->x + from * 2 * r->c, n, r->c, r->y + from * r->c);
+        rlhf_kernels()->gate(r->activation, r->x + from * 2 * r->c, n, r->c, r->y + from * r->c);
 }
 
-void rlhf_swiglu(const float *gate_up, size_t t, size_t m, float *y, struct rlhf_pool *pool)
+void rlhf_gate(enum rlhf_activation f, const float *gate_up, size_t t, size_t m, float *y, struct rlhf_pool *pool)
 {
-    struct rows r = { .x = gate_up, .t = t, .c = m, .y = y, .block = rows_a_task(m) };
-    run(pool, &r, swiglu_part);
+    struct rows r = { .activation = f, .x = gate_up, .t = t, .c = m, .y = y, .block = rows_a_task(m) };
+    run(pool, &r, gate_part);
 }
 
-void rlhf_swiglu_backward(const float *dy, const float *gate_up, size_t t, size_t m, float *d_gate_up,
-                          struct rlhf_pool *pool)
+void rlhf_gate_backward(enum rlhf_activation f, const float *dy, const float *gate_up, size_t t, size_t m,
+                        float *d_gate_up, struct rlhf_pool *pool)
 {
-    struct rows r = { .x = gate_up, .dy = dy, .t = t, .c = m, .y = d_gate_up, .block = rows_a_task(m) };
-    run(pool, &r, swiglu_part);
+    struct rows r = { .activation = f, .x = gate_up, .dy = dy, .t = t, .c = m, .y = d_gate_up,
+                      .block = rows_a_task(m) };
+    run(pool, &r, gate_part);
+}
+
+static void scale_part(void *ctx, size_t index)
+{
+    const struct rows *r = ctx;
+    size_t from = index * r->block;
+    rlhf_kernels()->scale(r->y + from, least(r->t - from, r->block), r->by);
+}
+
+void rlhf_scale(float *x, size_t count, float by, struct rlhf_pool *pool)
+{
+    struct rows r = { .y = x, .t = count, .by = by, .block = BLOCK_FLOATS };
+    run(pool, &r, scale_part);
+}
+
+static void soft_cap_part(void *ctx, size_t index)
+{
+    const struct rows *r = ctx;
+    size_t from = index * r->block;
+    rlhf_kernels()->soft_cap(r->y + from, least(r->t - from, r->block), r->by);
+}
+
+void rlhf_soft_cap(float *x, size_t count, float cap, struct rlhf_pool *pool)
+{
+    struct rows r = { .y = x, .t = count, .by = cap, .block = BLOCK_FLOATS };
+    run(pool, &r, soft_cap_part);
 }
 
 static void add_part(void *ctx, size_t index)
@@ -227,14 +305,72 @@ void rlhf_add(const float *x, size_t count, float *y, struct rlhf_pool *pool)
 
 /* ---- rotary embedding ------------------------------------------------------------------------------ */
 
-/* Su et al. 2021: pair j of D/2 turns by position·theta^(-2j/D). */
-void rlhf_rope_table(float theta, size_t context, size_t d, float *cos_sin)
+/* Peng et al. 2023 (YaRN), 3.2: which pair of dimensions turns `turns` times within the first training. */
+static double yarn_pair(double turns, double theta, const struct rlhf_rope_scaling *s, size_t d)
 {
+    return (double)d * log(s->original / (turns * 2 * 3.14159265358979323846)) / (2 * log(theta));
+}
+
+/* How much of pair j's frequency is divided by the factor: 0 none of it, 1 all. */
+static double yarn_blend(size_t j, double theta, const struct rlhf_rope_scaling *s, size_t d)
+{
+    double low = yarn_pair(s->beta_fast, theta, s, d), high = yarn_pair(s->beta_slow, theta, s, d);
+
+    if (s->whole) {
+        low = floor(low);
+        high = ceil(high);
+    }
+    low = fmax(low, 0);
+    high = fmin(high, (double)d - 1);
+    if (low == high)
+        high += 0.001;
+    return fmin(fmax(((double)j - low) / (high - low), 0), 1);
+}
+
+/* Llama 3: wavelengths shorter than original/high stay, longer than original/low are stretched, and between them the
+ * frequency goes from one to the other with the number of turns within `original`. */
+static double llama3_blend(double turn, const struct rlhf_rope_scaling *s)
+{
+    double turns = s->original * turn / (2 * 3.14159265358979323846);
+
+    return fmin(fmax((s->high_frequency - turns) / (s->high_frequency - s->low_frequency), 0), 1);
+}
+
+/* The angle by which pair j of d/2 turns a position; plain: Su et al. 2021, theta^(-2j/d). */
+static double rope_turn(size_t j, double theta, const struct rlhf_rope_scaling *s, size_t length, size_t d)
+{
+    double turn = pow(theta, -2.0 * (double)j / (double)d), blend = 0;
+
+    switch (s ? s->type : RLHF_ROPE_PLAIN) {
+    case RLHF_ROPE_PLAIN:
+        return turn;
+    case RLHF_ROPE_LINEAR: /* Chen et al. 2023 */
+        return turn / s->factor;
+    case RLHF_ROPE_DYNAMIC: /* the base grows with the sequence so that the slowest pair still fits */
+        if (length <= s->original)
+            return turn;
+        theta *= pow(s->factor * (double)length / s->original - (s->factor - 1), (double)d / ((double)d - 2));
+        return pow(theta, -2.0 * (double)j / (double)d);
+    case RLHF_ROPE_YARN:
+        blend = yarn_blend(j, theta, s, d);
+        break;
+    case RLHF_ROPE_LLAMA3:
+        blend = llama3_blend(turn, s);
+        break;
+    }
+    return turn * (1 - blend) + turn / s->factor * blend;
+}
+
+void rlhf_rope_table(float theta, const struct rlhf_rope_scaling *scaling, size_t length, size_t context, size_t d,
+                     float *cos_sin)
+{
+    double amplitude = scaling && scaling->amplitude > 0 ? scaling->amplitude : 1;
+
     for (size_t j = 0; j < d / 2; j++) {
-        double turn = pow((double)theta, -2.0 * (double)j / (double)d);
+        double turn = rope_turn(j, (double)theta, scaling, length, d);
         for (size_t p = 0; p < context; p++) {
-            cos_sin[p * d + j] = (float)cos((double)p * turn);
-            cos_sin[p * d + d / 2 + j] = (float)sin((double)p * turn);
+            cos_sin[p * d + j] = (float)(amplitude * cos((double)p * turn));
+            cos_sin[p * d + d / 2 + j] = (float)(amplitude * sin((double)p * turn));
         }
     }
 }
@@ -243,14 +379,15 @@ static void rope_part(void *ctx, size_t index)
 {
     const struct rows *r = ctx;
     size_t from = index * r->block;
-    rlhf_kernels()->rope(r->y + from * r->stride, r->stride, r->heads, r->c, r->position + from,
+    rlhf_kernels()->rope(r->y + from * r->stride, r->stride, r->heads, r->head_stride, r->c, r->position + from,
                          least(r->t - from, r->block), r->cos_sin, r->backward);
 }
 
-void rlhf_rope(float *x, size_t stride, size_t heads, size_t d, const uint32_t *position, size_t t,
-               const float *cos_sin, bool backward, struct rlhf_pool *pool)
+void rlhf_rope(float *x, size_t stride, size_t heads, size_t head_stride, size_t turning, const uint32_t *position,
+               size_t t, const float *cos_sin, bool backward, struct rlhf_pool *pool)
 {
-    struct rows r = { .y = x, .stride = stride, .heads = heads, .c = d, .position = position, .t = t,
-                      .cos_sin = cos_sin, .backward = backward, .block = rows_a_task(heads * d) };
+    struct rows r = { .y = x, .stride = stride, .heads = heads, .head_stride = head_stride, .c = turning,
+                      .position = position, .t = t, .cos_sin = cos_sin, .backward = backward,
+                      .block = rows_a_task(heads * turning) };
     run(pool, &r, rope_part);
 }

@@ -26,6 +26,7 @@ struct vocab {
     const int32_t *target;
     size_t n, chunks, row_blocks, chunks_a_task;
     float scale; /* 1/temperature */
+    float cap;   /* 0: none */
     float *mst;    /* [n][chunks][3], and behind it the targets' logits [n] */
     float *target_logit;
     size_t chunk;  /* backward: the one being done */
@@ -61,6 +62,8 @@ static void logprobs_part(void *ctx, size_t index)
         product(v->w, v->hidden + row * v->w->k, v->w->k, m, col, cols, 0, v->w->k, NULL, logits, CHUNK);
         for (size_t i = 0; i < m; i++) {
             size_t at = (size_t)v->target[row + i] - col;
+            if (v->cap > 0)
+                rlhf_kernels()->soft_cap(logits + i * CHUNK, cols, v->cap);
             rlhf_kernels()->vocab_chunk(logits + i * CHUNK, cols, v->scale,
                                         v->mst + ((row + i) * v->chunks + chunk) * 3);
             if (at < cols)
@@ -77,10 +80,11 @@ static float logprob_of(float logit, float scale, float most, float log_sum)
 }
 
 void rlhf_vocab_logprobs(const struct rlhf_packed *w, const float *hidden, const int32_t *target, size_t n,
-                         float temperature, float *logprob, float *entropy, float *lse, struct rlhf_pool *pool)
+                         float cap, float temperature, float *logprob, float *entropy, float *lse,
+                         struct rlhf_pool *pool)
 {
     struct vocab v = { .w = w, .hidden = hidden, .target = target, .n = n, .chunks = blocks(w->n, CHUNK),
-                       .row_blocks = blocks(n, BLOCK_ROWS), .scale = 1.0f / temperature };
+                       .row_blocks = blocks(n, BLOCK_ROWS), .scale = 1.0f / temperature, .cap = cap };
 
     if (n == 0)
         return;
@@ -132,22 +136,25 @@ static void gradient_part(void *ctx, size_t index)
     float *logits = v->logits + row * CHUNK, *d_hidden = v->d_hidden + row * c;
 
     product(v->w, v->hidden + row * c, c, m, col, cols, 0, c, NULL, logits, CHUNK);
-    for (size_t i = 0; i < m; i++)
-        rlhf_kernels()->vocab_gradient(logits + i * CHUNK, cols, v->scale, v->lse[row + i],
+    for (size_t i = 0; i < m; i++) {
+        if (v->cap > 0)
+            rlhf_kernels()->soft_cap(logits + i * CHUNK, cols, v->cap);
+        rlhf_kernels()->vocab_gradient(logits + i * CHUNK, cols, v->scale, v->cap, v->lse[row + i],
                                        v->d_entropy ? v->entropy[row + i] : 0, (size_t)v->target[row + i] - col,
                                        v->d_logprob[row + i], v->d_entropy ? v->d_entropy[row + i] : 0);
+    }
     product(v->back, logits, CHUNK, m, 0, c, col, col + cols, v->chunk ? d_hidden : NULL, d_hidden, c);
 }
 
 void rlhf_vocab_logprobs_backward(const struct rlhf_packed *w, const struct rlhf_packed *w_back,
-                                  const float *hidden, const int32_t *target, size_t n, float temperature,
-                                  const float *lse, const float *entropy, const float *d_logprob,
+                                  const float *hidden, const int32_t *target, size_t n, float cap,
+                                  float temperature, const float *lse, const float *entropy, const float *d_logprob,
                                   const float *d_entropy, float *d_hidden, float *d_w, struct rlhf_pool *pool)
 {
     struct vocab v = { .w = w, .back = w_back, .hidden = hidden, .lse = lse, .entropy = entropy,
                        .d_logprob = d_logprob, .d_entropy = d_entropy, .target = target, .n = n,
                        .chunks = blocks(w->n, CHUNK), .row_blocks = blocks(n, BLOCK_ROWS),
-                       .scale = 1.0f / temperature, .d_hidden = d_hidden };
+                       .scale = 1.0f / temperature, .cap = cap, .d_hidden = d_hidden };
 
     if (n == 0)
         return;

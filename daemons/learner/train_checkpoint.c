@@ -20,7 +20,7 @@ static struct rlhf_model *first_model(struct learner_work *w, struct rlhf_error 
     c.head_size = c.channels / c.heads;
     if (run->model.mlp_size)
         c.mlp_size = (uint32_t)run->model.mlp_size;
-    else if (c.mlp == RLHF_MLP_SWIGLU)
+    else if (c.gated)
         c.mlp_size = (c.channels * 8 / 3 + 31) / 32 * 32;
     else
         c.mlp_size = 4 * c.channels;

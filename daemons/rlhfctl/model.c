@@ -16,7 +16,7 @@ struct inspect {
 
 static void print_shape(const struct rlhf_model_config *c)
 {
-    printf("%s, %s\n", c->norm == RLHF_NORM_RMS ? "Llama style" : "GPT-2 style",
+    printf("%s style, %s\n", rlhf_model_config_name(c),
            c->head == RLHF_HEAD_LM ? "language model" : "scalar head (reward model or critic)");
     printf("layers %u, heads %u (%u for keys and values) of %u, channels %u, feed-forward %u\n", c->layers,
            c->heads, c->kv_heads, c->head_size, c->channels, c->mlp_size);

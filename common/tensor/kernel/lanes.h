@@ -301,4 +301,53 @@ INLINE v16 v16_sigmoid(v16 x)
     return v16_div(one, v16_add(one, v16_exp(v16_sub(v16_set(0.0f), x))));
 }
 
+/* tanh x, within 2 ulp or so: near 0 an odd polynomial (Cephes' tanhf, Moshier), beyond it 1 - 2/(e²ˣ + 1). */
+INLINE v16 v16_tanh(v16 x)
+{
+    const v16 zero = v16_set(0), one = v16_set(1.0f), edge = v16_set(0.625f);
+    v16 square = v16_mul(x, x), size = v16_max(x, v16_sub(zero, x));
+    v16 p = v16_fma(v16_set(-5.70498872745e-3f), square, v16_set(2.06390887954e-2f));
+    p = v16_fma(p, square, v16_set(-5.37397155531e-2f));
+    p = v16_fma(p, square, v16_set(1.33314422036e-1f));
+    p = v16_fma(p, square, v16_set(-3.33332819422e-1f));
+    p = v16_fma(v16_mul(p, square), x, x);
+    v16 far = v16_sub(one, v16_div(v16_set(2.0f), v16_add(v16_exp(v16_add(size, size)), one)));
+    far = v16_if_less(x, zero, v16_sub(zero, far), far);
+    return v16_if_less(size, edge, p, v16_if_less(edge, size, far, v16_add(x, p))); /* NaN stays NaN */
+}
+
+/* The normal distribution's Φ(x) = erfc(-x/√2)/2, and its density e^(-x²/2)/√(2π). With z = |x|/√2, below 1 erf z is an odd
+ * polynomial, above it erfc z = e^(-z²)/z times one in 1/z² (coefficients of Cephes' erff and erfcf, Moshier). */
+INLINE v16 v16_normal(v16 x, v16 *density)
+{
+    static const float near[] = { 7.853861353153693e-5f,  -8.010193625184903e-4f, 5.188327685732524e-3f,
+                                  -2.685381193529856e-2f, 1.128358514861418e-1f,  -3.761262582423300e-1f,
+                                  1.128379165726710e+0f };
+    static const float middle[] = { 2.326819970068386e-2f,  -1.387039388740657e-1f, 3.687424674597105e-1f,
+                                    -5.824733027278666e-1f, 6.210004621745983e-1f,  -4.944515323274145e-1f,
+                                    3.404879937665872e-1f,  -2.741127028184656e-1f, 5.638259427386472e-1f };
+    static const float far[] = { -1.047766399936249e+1f, 1.297719955372516e+1f,  -7.495518717768503e+0f,
+                                 2.921019019210786e+0f,  -1.015265279202700e+0f, 4.218463358204948e-1f,
+                                 -2.820767439740514e-1f, 5.641895067754075e-1f };
+    const v16 zero = v16_set(0), one = v16_set(1.0f), half = v16_set(0.5f);
+    v16 z = v16_mul(v16_max(x, v16_sub(zero, x)), v16_set(0.70710678118654752f)), square = v16_mul(z, z);
+    v16 e = v16_exp(v16_mul(v16_mul(x, x), v16_set(-0.5f)));
+    v16 inverse = v16_div(one, v16_max(z, half)), q = v16_mul(inverse, inverse);
+    v16 a = v16_set(near[0]), b = v16_set(middle[0]), c = v16_set(far[0]);
+
+    for (int i = 1; i < 7; i++)
+        a = v16_fma(a, square, v16_set(near[i]));
+    for (int i = 1; i < 9; i++)
+        b = v16_fma(b, q, v16_set(middle[i]));
+    for (int i = 1; i < 8; i++)
+        c = v16_fma(c, q, v16_set(far[i]));
+    b = v16_if_less(z, v16_set(2.0f), b, c);
+    v16 tail = v16_mul(half, v16_mul(v16_mul(e, inverse), b)); /* of |x| and beyond */
+    v16 inner = v16_mul(half, v16_mul(z, a));                  /* from 0 to |x| */
+    v16 below = v16_if_less(z, one, v16_sub(half, inner), tail);
+    v16 above = v16_if_less(z, one, v16_add(half, inner), v16_sub(one, tail));
+    *density = v16_mul(e, v16_set(0.39894228040143268f));
+    return v16_if_less(x, zero, below, above);
+}
+
 #endif

@@ -45,8 +45,11 @@ void KERNEL(layernorm_backward)(const float *dy, const float *x, const float *ga
     }
 }
 
-void KERNEL(rmsnorm)(const float *x, const float *gain, float epsilon, size_t t, size_t c, float *y, float *rstd)
+void KERNEL(rmsnorm)(const float *x, const float *gain, float offset, float epsilon, size_t t, size_t c, float *y,
+                     float *rstd)
 {
+    v16 by = v16_set(offset);
+
     for (size_t i = 0; i < t; i++, x += c, y += c) {
         v16 square = v16_set(0);
         FOR_LANES(c)
@@ -56,25 +59,27 @@ void KERNEL(rmsnorm)(const float *x, const float *gain, float epsilon, size_t t,
         }
         rstd[i] = 1.0f / sqrtf(v16_sum(square) / (float)c + epsilon);
         v16 r = v16_set(rstd[i]);
-        FOR_LANES(c) STORE(y, v16_mul(v16_mul(LOAD(x), r), LOAD(gain)));
+        FOR_LANES(c) STORE(y, v16_mul(v16_mul(LOAD(x), r), v16_add(by, LOAD(gain))));
     }
 }
 
-void KERNEL(rmsnorm_backward)(const float *dy, const float *x, const float *gain, const float *rstd, size_t t,
-                              size_t c, float *dx, float *d_gain)
+void KERNEL(rmsnorm_backward)(const float *dy, const float *x, const float *gain, float offset, const float *rstd,
+                              size_t t, size_t c, float *dx, float *d_gain)
 {
+    v16 by = v16_set(offset);
+
     for (size_t i = 0; i < t; i++, x += c, dy += c, dx += c) {
         v16 dot = v16_set(0), r = v16_set(rstd[i]);
         FOR_LANES(c)
         {
             v16 n = v16_mul(LOAD(x), r), d = LOAD(dy);
-            dot = v16_fma(v16_mul(d, LOAD(gain)), n, dot);
+            dot = v16_fma(v16_mul(d, v16_add(by, LOAD(gain))), n, dot);
             STORE(d_gain, v16_fma(d, n, LOAD(d_gain)));
         }
         v16 b = v16_set(v16_sum(dot) / (float)c);
         FOR_LANES(c)
         {
-            v16 n = v16_mul(LOAD(x), r), g = v16_mul(LOAD(dy), LOAD(gain));
+            v16 n = v16_mul(LOAD(x), r), g = v16_mul(LOAD(dy), v16_add(by, LOAD(gain)));
             STORE(dx, v16_fma(r, v16_fnma(n, b, g), LOAD(dx)));
         }
     }

@@ -17,22 +17,26 @@ void KERNEL(layernorm)(const float *x, const float *gain, const float *shift, fl
                        float *y, float *mean, float *rstd);
 void KERNEL(layernorm_backward)(const float *dy, const float *x, const float *gain, const float *mean,
                                 const float *rstd, size_t t, size_t c, float *dx, float *d_gain, float *d_shift);
-void KERNEL(rmsnorm)(const float *x, const float *gain, float epsilon, size_t t, size_t c, float *y, float *rstd);
-void KERNEL(rmsnorm_backward)(const float *dy, const float *x, const float *gain, const float *rstd, size_t t,
-                              size_t c, float *dx, float *d_gain);
-void KERNEL(gelu)(const float *x, size_t c, float *y);
-void KERNEL(gelu_backward)(const float *dy, const float *x, size_t c, float *dx);
-void KERNEL(swiglu)(const float *gate_up, size_t t, size_t c, float *y);
-void KERNEL(swiglu_backward)(const float *dy, const float *gate_up, size_t t, size_t c, float *d_gate_up);
+void KERNEL(rmsnorm)(const float *x, const float *gain, float offset, float epsilon, size_t t, size_t c,
+                     float *y, float *rstd);
+void KERNEL(rmsnorm_backward)(const float *dy, const float *x, const float *gain, float offset, const float *rstd,
+                              size_t t, size_t c, float *dx, float *d_gain);
+void KERNEL(activate)(enum rlhf_activation f, const float *x, size_t c, float *y);
+void KERNEL(activate_backward)(enum rlhf_activation f, const float *dy, const float *x, size_t c, float *dx);
+void KERNEL(gate)(enum rlhf_activation f, const float *gate_up, size_t t, size_t c, float *y);
+void KERNEL(gate_backward)(enum rlhf_activation f, const float *dy, const float *gate_up, size_t t, size_t c,
+                           float *d_gate_up);
+void KERNEL(scale)(float *x, size_t c, float by);
+void KERNEL(soft_cap)(float *x, size_t c, float cap);
 void KERNEL(add)(const float *x, size_t c, float *y);
-void KERNEL(rope)(float *x, size_t stride, size_t heads, size_t d, const uint32_t *position, size_t t,
-                  const float *cos_sin, bool backward);
+void KERNEL(rope)(float *x, size_t stride, size_t heads, size_t head_stride, size_t turning,
+                  const uint32_t *position, size_t t, const float *cos_sin, bool backward);
 void KERNEL(column_sums)(const float *x, size_t x_stride, size_t m, size_t c, float *sum);
 void KERNEL(attention)(const struct rlhf_attention_task *a);
 void KERNEL(attention_backward)(const struct rlhf_attention_task *a);
 void KERNEL(vocab_chunk)(const float *logits, size_t c, float scale, float mst[3]);
 void KERNEL(vocab_join)(const float *mst, size_t chunks, float *most, float *log_sum, float *entropy);
-void KERNEL(vocab_gradient)(float *logits, size_t c, float scale, float lse, float entropy, size_t target,
+void KERNEL(vocab_gradient)(float *logits, size_t c, float scale, float cap, float lse, float entropy, size_t target,
                             float d_logprob, float d_entropy);
 void KERNEL(adamw)(const struct rlhf_adamw_factors *f, const float *grad, float *m, float *v, float *param,
                    size_t c);

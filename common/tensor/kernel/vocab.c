@@ -63,19 +63,28 @@ void KERNEL(vocab_join)(const float *mst, size_t chunks, float *most, float *log
         *entropy = log_s - t / s;
 }
 
-/* recipe of ops_reference.c: dz = d_logprob·([j = target] - p) - d_entropy·p·(log p + entropy), times scale. */
-void KERNEL(vocab_gradient)(float *logits, size_t c, float scale, float lse, float entropy, size_t target,
+/* recipe of ops_reference.c: dz = d_logprob·([j = target] - p) - d_entropy·p·(log p + entropy), times scale, and where the
+ * logits were capped, 1 - (logit/cap)². */
+void KERNEL(vocab_gradient)(float *logits, size_t c, float scale, float cap, float lse, float entropy, size_t target,
                             float d_logprob, float d_entropy)
 {
     v16 by = v16_set(scale), minus_lse = v16_set(-lse), h = v16_set(entropy), floor = v16_set(-200.0f);
-    v16 dl = v16_set(d_logprob), de = v16_set(d_entropy);
+    v16 dl = v16_set(d_logprob), de = v16_set(d_entropy), one = v16_set(1.0f);
+    float inverse = cap > 0 ? 1.0f / cap : 0, slope = 1;
 
+    if (cap > 0 && target < c)
+        slope = 1.0f - logits[target] * inverse * (logits[target] * inverse);
     FOR_LANES(c)
     {
-        v16 logp = v16_fma(LOAD(logits), by, minus_lse), p = v16_exp(logp);
+        v16 z = LOAD(logits), logp = v16_fma(z, by, minus_lse), p = v16_exp(logp);
         v16 g = v16_fma(de, v16_add(v16_max(floor, logp), h), dl);
-        STORE(logits, v16_mul(v16_fnma(p, g, v16_set(0)), by));
+        g = v16_mul(v16_fnma(p, g, v16_set(0)), by);
+        if (cap > 0) {
+            v16 tanh = v16_mul(z, v16_set(inverse));
+            g = v16_mul(g, v16_fnma(tanh, tanh, one));
+        }
+        STORE(logits, g);
     }
     if (target < c)
-        logits[target] = logits[target] + d_logprob * scale;
+        logits[target] = logits[target] + d_logprob * scale * slope;
 }

@@ -431,12 +431,19 @@ END_TEST
 static void expect_same_config(const struct rlhf_model_config *a, const struct rlhf_model_config *b)
 {
 #define SAME(field) ck_assert_msg(a->field == b->field, #field " is lost in writing")
-    SAME(norm); SAME(position); SAME(mlp); SAME(head);
+    SAME(family); SAME(norm); SAME(position); SAME(activation); SAME(head);
     SAME(layers); SAME(heads); SAME(kv_heads); SAME(head_size); SAME(channels); SAME(mlp_size);
     SAME(vocabulary); SAME(context);
     SAME(norm_epsilon); SAME(rope_theta);
-    SAME(tied); SAME(bias);
-    SAME(begin_id); SAME(end_id); SAME(pad_id);
+    SAME(rope.type); SAME(rope.factor); SAME(rope.low_frequency); SAME(rope.high_frequency); SAME(rope.beta_fast);
+    SAME(rope.beta_slow); SAME(rope.whole); SAME(rope.amplitude); SAME(rope.original);
+    SAME(rotary_part);
+    SAME(tied); SAME(gated); SAME(bias_qkv); SAME(bias_out); SAME(bias_mlp); SAME(interleaved); SAME(norm_offset);
+    SAME(norm_qk); SAME(norm_post); SAME(parallel); SAME(scale_by_layer); SAME(embedding_scaled);
+    SAME(query_scalar); SAME(attention_cap); SAME(logit_cap); SAME(window);
+    for (uint32_t i = 0; i < a->layers; i++)
+        ck_assert_msg(rlhf_model_config_window(a, i) == rlhf_model_config_window(b, i), "a window is lost in writing");
+    SAME(begin_id); SAME(end_id); SAME(pad_id); SAME(more_ends);
 #undef SAME
 }
 

@@ -87,12 +87,14 @@ static void compare_rows(size_t t, size_t c)
     rlhf_layernorm_backward(dy.f, x.f, gain.f, mean.f, rstd.f, t, c, dx.f, d_gain.f, d_shift.f, NULL);
     rlhf_reference_layernorm_backward(dy.d, x.d, gain.d, mean.d, rstd.d, t, c, dx.d, d_gain.d, d_shift.d);
     expect_close(&dx, c < 4 ? 1e-2 : 2e-5), expect_close(&d_gain, c < 4 ? 1e-3 : 2e-5), expect_close(&d_shift, 1e-5);
-    rlhf_rmsnorm(x.f, gain.f, 1e-5f, t, c, y.f, rstd.f, NULL);
-    rlhf_reference_rmsnorm(x.d, gain.d, (double)1e-5f, t, c, y.d, rstd.d);
-    expect_close(&y, 1e-5), expect_close(&rstd, 1e-5);
-    rlhf_rmsnorm_backward(dy.f, x.f, gain.f, rstd.f, t, c, dx.f, d_gain.f, NULL);
-    rlhf_reference_rmsnorm_backward(dy.d, x.d, gain.d, rstd.d, t, c, dx.d, d_gain.d);
-    expect_close(&dx, c < 4 ? 1e-2 : 2e-5), expect_close(&d_gain, c < 4 ? 1e-3 : 2e-5);
+    for (int offset = 0; offset < 2; offset++) {
+        rlhf_rmsnorm(x.f, gain.f, (float)offset, 1e-5f, t, c, y.f, rstd.f, NULL);
+        rlhf_reference_rmsnorm(x.d, gain.d, offset, (double)1e-5f, t, c, y.d, rstd.d);
+        expect_close(&y, 1e-5), expect_close(&rstd, 1e-5);
+        rlhf_rmsnorm_backward(dy.f, x.f, gain.f, (float)offset, rstd.f, t, c, dx.f, d_gain.f, NULL);
+        rlhf_reference_rmsnorm_backward(dy.d, x.d, gain.d, offset, rstd.d, t, c, dx.d, d_gain.d);
+        expect_close(&dx, c < 4 ? 1e-2 : 2e-5), expect_close(&d_gain, c < 4 ? 1e-3 : 2e-5);
+    }
     done(&x), done(&gain), done(&shift), done(&y), done(&mean), done(&rstd), done(&dy), done(&dx), done(&d_gain),
         done(&d_shift);
 }
@@ -107,23 +109,87 @@ START_TEST(norms_are_their_twins)
 }
 END_TEST
 
+/* Heads that are a part of a row, of an input as wide and of one that is narrower. */
+static void compare_head_norm(size_t t, size_t heads, size_t d, float offset)
+{
+    size_t stride = heads * d + 5, narrow = heads * d;
+    struct both x = some(t * narrow, 2), gain = some(d, 1), y = some(t * stride, 1), rstd = nothing(t * heads),
+                dy = some(t * stride, 1), d_gain = some(d, 1);
+
+    rlhf_head_norm(x.f, narrow, gain.f, offset, 1e-3f, t, heads, d, y.f, stride, rstd.f, NULL);
+    rlhf_reference_head_norm(x.d, narrow, gain.d, (double)offset, (double)1e-3f, t, heads, d, y.d, stride, rstd.d);
+    expect_close(&y, 1e-5), expect_close(&rstd, 1e-5);
+    rlhf_head_norm_backward(x.f, narrow, gain.f, offset, rstd.f, t, heads, d, dy.f, stride, d_gain.f, NULL);
+    rlhf_reference_head_norm_backward(x.d, narrow, gain.d, (double)offset, rstd.d, t, heads, d, dy.d, stride, d_gain.d);
+    expect_close(&dy, 1e-4), expect_close(&d_gain, 1e-4);
+    rlhf_head_norm(y.f, stride, gain.f, offset, 1e-3f, t, heads, d, y.f, stride, rstd.f, NULL); /* in place */
+    rlhf_reference_head_norm(y.d, stride, gain.d, (double)offset, (double)1e-3f, t, heads, d, y.d, stride, rstd.d);
+    expect_close(&y, 1e-4);
+    done(&x), done(&gain), done(&y), done(&rstd), done(&dy), done(&d_gain);
+}
+
+START_TEST(norms_of_heads_are_their_twins)
+{
+    WITH_EVERY_SET({
+        for (size_t t = 0; t < ODD; t++)
+            for (size_t d = 1; d < ODD; d++)
+                compare_head_norm(odd[t], 1 + d % 3, odd[d], (float)(t % 2));
+    })
+}
+END_TEST
+
+static void compare_caps(size_t count, double scale, float cap)
+{
+    struct both x = some(count, scale);
+
+    rlhf_soft_cap(x.f, count, cap, NULL);
+    rlhf_reference_soft_cap(x.d, count, (double)cap);
+    for (size_t i = 0; i < count; i++) /* of itself: small scores keep their digits */
+        ck_assert_msg(fabs((double)x.f[i] - x.d[i]) <= 4e-7 * fabs(x.d[i]), "%.9g, its twin's %.9g", (double)x.f[i], x.d[i]);
+    rlhf_scale(x.f, count, 0.3f, NULL);
+    for (size_t i = 0; i < count; i++)
+        x.d[i] *= (double)0.3f;
+    expect_close(&x, 1e-5);
+    done(&x);
+}
+
+START_TEST(soft_caps_are_their_twins_near_nothing_and_far_away)
+{
+    WITH_EVERY_SET({
+        for (size_t i = 0; i < ODD; i++) {
+            compare_caps(odd[i], 1e-3, 5);
+            compare_caps(odd[i], 20, 7);
+            compare_caps(odd[i], 1e6, 30);
+        }
+        float strange[4] = { NAN };
+        strange[1] = INFINITY;
+        strange[2] = -INFINITY;
+        rlhf_soft_cap(strange, 4, 30, NULL);
+        ck_assert(isnan(strange[0]) && strange[1] == 30 && strange[2] == -30 && strange[3] == 0);
+    })
+}
+END_TEST
+
 static void compare_activations(size_t t, size_t c, double scale)
 {
     struct both x = some(t * 2 * c, scale), y = nothing(t * c), dy = some(t * 2 * c, 1), dx = nothing(t * 2 * c),
                 z = nothing(2 * t * c);
 
-    rlhf_gelu(x.f, 2 * t * c, z.f, NULL);
-    rlhf_reference_gelu(x.d, 2 * t * c, z.d);
-    expect_close(&z, 2e-6);
-    rlhf_gelu_backward(dy.f, x.f, 2 * t * c, dx.f, NULL);
-    rlhf_reference_gelu_backward(dy.d, x.d, 2 * t * c, dx.d);
-    expect_close(&dx, 2e-6);
-    rlhf_swiglu(x.f, t, c, y.f, NULL);
-    rlhf_reference_swiglu(x.d, t, c, y.d);
-    expect_close(&y, 2e-6);
-    rlhf_swiglu_backward(dy.f, x.f, t, c, dx.f, NULL);
-    rlhf_reference_swiglu_backward(dy.d, x.d, t, c, dx.d);
-    expect_close(&dx, scale > 10 ? 1e-4 : 2e-6);
+    for (unsigned i = 0; i < RLHF_ACTIVATIONS; i++) {
+        enum rlhf_activation f = (enum rlhf_activation)i;
+        rlhf_activate(f, x.f, 2 * t * c, z.f, NULL);
+        rlhf_reference_activate(f, x.d, 2 * t * c, z.d);
+        expect_close(&z, 2e-6);
+        rlhf_activate_backward(f, dy.f, x.f, 2 * t * c, dx.f, NULL);
+        rlhf_reference_activate_backward(f, dy.d, x.d, 2 * t * c, dx.d);
+        expect_close(&dx, 2e-6);
+        rlhf_gate(f, x.f, t, c, y.f, NULL);
+        rlhf_reference_gate(f, x.d, t, c, y.d);
+        expect_close(&y, 2e-6);
+        rlhf_gate_backward(f, dy.f, x.f, t, c, dx.f, NULL);
+        rlhf_reference_gate_backward(f, dy.d, x.d, t, c, dx.d);
+        expect_close(&dx, scale > 10 ? 1e-4 : 2e-6);
+    }
     rlhf_add(dy.f, 2 * t * c, x.f, NULL);
     for (size_t i = 0; i < 2 * t * c; i++)
         x.d[i] += dy.d[i];
@@ -174,24 +240,27 @@ START_TEST(embedding_is_its_twin)
 }
 END_TEST
 
-static void compare_rope(size_t t, size_t heads, size_t d)
+/* The first `turning` dimensions of heads that may stand apart. */
+static void compare_rope(size_t t, size_t heads, size_t d, size_t turning, size_t head_stride,
+                         const struct rlhf_rope_scaling *scaling, size_t length)
 {
-    size_t stride = heads * d + 3;
-    struct both x = some(t * stride, 1), table = nothing(200 * d);
+    size_t stride = heads * head_stride + 3;
+    struct both x = some(t * stride, 1), table = nothing(200 * turning);
     float *before = malloc((x.count + 1) * sizeof *before);
     uint32_t position[131];
 
+    ck_assert(turning <= d && d <= head_stride);
     memcpy(before, x.f, x.count * sizeof *before);
     for (size_t i = 0; i < t; i++)
         position[i] = (uint32_t)noise_below(200);
-    rlhf_rope_table(10000, 200, d, table.f);
-    rlhf_reference_rope_table(10000, 200, d, table.d);
+    rlhf_rope_table(10000, scaling, length, 200, turning, table.f);
+    rlhf_reference_rope_table(10000, scaling, length, 200, turning, table.d);
     expect_close(&table, 1e-7);
-    rlhf_rope(x.f, stride, heads, d, position, t, table.f, false, NULL);
-    rlhf_reference_rope(x.d, stride, heads, d, position, t, table.d, false);
+    rlhf_rope(x.f, stride, heads, head_stride, turning, position, t, table.f, false, NULL);
+    rlhf_reference_rope(x.d, stride, heads, head_stride, turning, position, t, table.d, false);
     expect_close(&x, 1e-6);
-    rlhf_rope(x.f, stride, heads, d, position, t, table.f, true, NULL);
-    for (size_t i = 0; i < x.count; i++)
+    rlhf_rope(x.f, stride, heads, head_stride, turning, position, t, table.f, true, NULL);
+    for (size_t i = 0; i < x.count && !(scaling && scaling->amplitude > 0); i++)
         ck_assert_float_eq_tol(x.f[i], before[i], 1e-6f);
     free(before);
     done(&x), done(&table);
@@ -201,9 +270,48 @@ START_TEST(rotation_is_its_twin_and_backward_undoes_it)
 {
     WITH_EVERY_SET({
         for (size_t t = 0; t < ODD; t++) {
-            compare_rope(odd[t], 3, 32);
-            compare_rope(odd[t], 1, 6);
-            compare_rope(odd[t], 2, 2);
+            compare_rope(odd[t], 3, 32, 32, 32, NULL, 0);
+            compare_rope(odd[t], 1, 6, 6, 6, NULL, 0);
+            compare_rope(odd[t], 2, 2, 2, 2, NULL, 0);
+            compare_rope(odd[t], 2, 40, 10, 120, NULL, 0); /* a part of interleaved heads */
+        }
+    })
+}
+END_TEST
+
+static void compare_attention_of(const struct rlhf_attention_shape *s)
+{
+    size_t t = s->start[s->sequences], row = (s->heads + 2 * s->kv_heads) * s->d, width = s->heads * s->d;
+    struct both qkv = some(t * row, 2), out = nothing(t * width), lse = nothing(t * s->heads), d_out = some(t * width, 1),
+                d_qkv = some(t * row, 1);
+
+    rlhf_attention(s, qkv.f, out.f, lse.f, NULL);
+    rlhf_reference_attention(s, qkv.d, out.d, lse.d);
+    expect_close(&out, 3e-6), expect_close(&lse, 2e-6);
+    rlhf_attention_backward(s, d_out.f, qkv.f, out.f, lse.f, d_qkv.f, NULL);
+    rlhf_reference_attention_backward(s, d_out.d, qkv.d, out.d, lse.d, d_qkv.d);
+    expect_close(&d_qkv, 3e-5);
+    done(&qkv), done(&out), done(&lse), done(&d_out), done(&d_qkv);
+}
+
+START_TEST(stretched_rotations_are_their_twins)
+{
+    const struct rlhf_rope_scaling kinds[] = {
+        { .type = RLHF_ROPE_LINEAR, .factor = 4 },
+        { .type = RLHF_ROPE_DYNAMIC, .factor = 2, .original = 50 },
+        { .type = RLHF_ROPE_YARN, .factor = 4, .original = 32, .beta_fast = 32, .beta_slow = 1, .whole = true,
+          .amplitude = 1.138629436 },
+        { .type = RLHF_ROPE_YARN, .factor = 3, .original = 500, .beta_fast = 8, .beta_slow = 2, .amplitude = 0.5 },
+        { .type = RLHF_ROPE_YARN, .factor = 8, .original = 1, .beta_fast = 2, .beta_slow = 1, .whole = true },
+        { .type = RLHF_ROPE_LLAMA3, .factor = 8, .original = 32, .low_frequency = 1, .high_frequency = 4 },
+        { .type = RLHF_ROPE_LLAMA3, .factor = 2.5, .original = 8192, .low_frequency = 0.5, .high_frequency = 3 },
+    };
+
+    WITH_EVERY_SET({
+        for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+            compare_rope(7, 2, 16, 16, 16, &kinds[i], 40);
+            compare_rope(33, 3, 34, 34, 34, &kinds[i], 131);
+            compare_rope(5, 1, 64, 24, 64, &kinds[i], 51);
         }
     })
 }
@@ -211,18 +319,8 @@ END_TEST
 
 static void compare_attention(const uint32_t *start, size_t sequences, size_t heads, size_t kv_heads, size_t d)
 {
-    struct rlhf_attention_shape s = { start, sequences, heads, kv_heads, d };
-    size_t t = start[sequences], row = (heads + 2 * kv_heads) * d;
-    struct both qkv = some(t * row, 2), out = nothing(t * heads * d), lse = nothing(t * heads),
-                d_out = some(t * heads * d, 1), d_qkv = some(t * row, 1);
-
-    rlhf_attention(&s, qkv.f, out.f, lse.f, NULL);
-    rlhf_reference_attention(&s, qkv.d, out.d, lse.d);
-    expect_close(&out, 3e-6), expect_close(&lse, 2e-6);
-    rlhf_attention_backward(&s, d_out.f, qkv.f, out.f, lse.f, d_qkv.f, NULL);
-    rlhf_reference_attention_backward(&s, d_out.d, qkv.d, out.d, lse.d, d_qkv.d);
-    expect_close(&d_qkv, 3e-5);
-    done(&qkv), done(&out), done(&lse), done(&d_out), done(&d_qkv);
+    compare_attention_of(&(struct rlhf_attention_shape){ .start = start, .sequences = sequences, .heads = heads,
+                                                         .kv_heads = kv_heads, .d = d });
 }
 
 START_TEST(attention_is_its_twin)
@@ -242,7 +340,28 @@ START_TEST(attention_is_its_twin)
 }
 END_TEST
 
-static void compare_vocabulary(size_t n, size_t v, size_t c, float temperature, bool with_entropy)
+static void compare_form(const uint32_t *start, size_t sequences, size_t window, unsigned form)
+{
+    compare_attention_of(&(struct rlhf_attention_shape){
+        .start = start, .sequences = sequences, .heads = 4, .kv_heads = form & 1 ? 4 : 2, .d = window % 2 ? 20 : 16,
+        .scale = form & 2 ? 0.35f : 0, .cap = form & 2 ? 1.5f : 0, .window = window, .interleaved = form & 1 });
+}
+
+/* Windows shorter than a panel, around its size, around a block of queries, longer than any sequence. */
+START_TEST(attention_with_windows_caps_scales_and_interleaved_heads_is_its_twin)
+{
+    static const uint32_t start[] = { 0, 1, 3, 3, 10, 26, 55, 56, 120, 251 };
+    static const size_t windows[] = { 0, 1, 2, 5, 15, 16, 17, 28, 44, 100, 1000 };
+
+    WITH_EVERY_SET({
+        for (size_t i = 0; i < sizeof windows / sizeof windows[0]; i++)
+            for (unsigned form = 0; form < 4; form++)
+                compare_form(start, 9, windows[i], form);
+    })
+}
+END_TEST
+
+static void compare_vocabulary(size_t n, size_t v, size_t c, float cap, float temperature, bool with_entropy)
 {
     struct both w = some(v * c, 1), hidden = some(n * c, 1), logprob = nothing(n), entropy = nothing(n),
                 lse = nothing(n), d_logprob = some(n, 1), d_entropy = some(n, 1), d_hidden = some(n * c, 1),
@@ -253,18 +372,20 @@ static void compare_vocabulary(size_t n, size_t v, size_t c, float temperature, 
 
     for (size_t i = 0; i < n; i++)
         target[i] = (int32_t)noise_below(v);
-    rlhf_vocab_logprobs(&p, hidden.f, target, n, temperature, logprob.f, with_entropy ? entropy.f : NULL, lse.f, NULL);
-    rlhf_reference_vocab_logprobs(w.d, hidden.d, target, n, v, c, (double)temperature, logprob.d,
+    rlhf_vocab_logprobs(&p, hidden.f, target, n, cap, temperature, logprob.f, with_entropy ? entropy.f : NULL, lse.f, NULL);
+    rlhf_reference_vocab_logprobs(w.d, hidden.d, target, n, v, c, (double)cap, (double)temperature, logprob.d,
                                   with_entropy ? entropy.d : NULL, lse.d);
     expect_close(&logprob, 5e-6), expect_close(&entropy, 1e-5), expect_close(&lse, 5e-6);
     for (size_t i = 0; i < n; i++) {
         rlhf_linear(&p, hidden.f + i * c, c, 1, NULL, false, logits, v, NULL);
+        if (cap > 0)
+            rlhf_soft_cap(logits, v, cap, NULL);
         float one = rlhf_vocab_logprob_row(logits, v, temperature, target[i]);
         expect_same_bits(&one, &logprob.f[i], 1);
     }
-    rlhf_vocab_logprobs_backward(&p, &back, hidden.f, target, n, temperature, lse.f, with_entropy ? entropy.f : NULL,
-                                 d_logprob.f, with_entropy ? d_entropy.f : NULL, d_hidden.f, d_w.f, NULL);
-    rlhf_reference_vocab_logprobs_backward(w.d, hidden.d, target, n, v, c, (double)temperature, lse.d,
+    rlhf_vocab_logprobs_backward(&p, &back, hidden.f, target, n, cap, temperature, lse.f,
+                                 with_entropy ? entropy.f : NULL, d_logprob.f, with_entropy ? d_entropy.f : NULL, d_hidden.f, d_w.f, NULL);
+    rlhf_reference_vocab_logprobs_backward(w.d, hidden.d, target, n, v, c, (double)cap, (double)temperature, lse.d,
                                            with_entropy ? entropy.d : NULL, d_logprob.d,
                                            with_entropy ? d_entropy.d : NULL, d_hidden.d, d_w.d);
     expect_close(&d_hidden, 2e-5), expect_close(&d_w, 2e-5);
@@ -277,13 +398,15 @@ static void compare_vocabulary(size_t n, size_t v, size_t c, float temperature, 
 START_TEST(log_probs_over_a_vocabulary_are_their_twins)
 {
     WITH_EVERY_SET({
-        compare_vocabulary(0, 7, 3, 1, true);
-        compare_vocabulary(1, 1, 1, 1, true);
-        compare_vocabulary(33, 2, 7, 1, true);
-        compare_vocabulary(7, 33, 16, 0.7f, true);
-        compare_vocabulary(131, 512, 33, 1, false);
-        compare_vocabulary(3, 513, 33, 2, true);
-        compare_vocabulary(40, 1601, 65, 0.5f, true);
+        compare_vocabulary(0, 7, 3, 0, 1, true);
+        compare_vocabulary(1, 1, 1, 0, 1, true);
+        compare_vocabulary(33, 2, 7, 0, 1, true);
+        compare_vocabulary(7, 33, 16, 0, 0.7f, true);
+        compare_vocabulary(131, 512, 33, 0, 1, false);
+        compare_vocabulary(3, 513, 33, 0, 2, true);
+        compare_vocabulary(40, 1601, 65, 0, 0.5f, true);
+        compare_vocabulary(40, 1601, 65, 2, 0.5f, true);
+        compare_vocabulary(7, 33, 16, 30, 1, false);
     })
 }
 END_TEST
@@ -373,7 +496,9 @@ int main(void)
     return RUN_SUITE("tensor/operations", linear_is_its_twin, the_gradient_of_a_weight_is_its_twin,
                      the_gradient_of_a_weight_through_openblas_is_its_twin, norms_are_their_twins,
                      activations_are_their_twins_at_every_size_of_input, embedding_is_its_twin,
-                     rotation_is_its_twin_and_backward_undoes_it, attention_is_its_twin,
+                     norms_of_heads_are_their_twins, soft_caps_are_their_twins_near_nothing_and_far_away,
+                     rotation_is_its_twin_and_backward_undoes_it, stretched_rotations_are_their_twins,
+                     attention_is_its_twin, attention_with_windows_caps_scales_and_interleaved_heads_is_its_twin,
                      log_probs_over_a_vocabulary_are_their_twins, an_impossible_token_has_no_share_in_the_log_prob,
                      adamw_is_its_twin_in_both_forms, the_sum_of_squares_is_exact_and_shows_what_is_not_finite,
                      the_machine_is_named, a_kernel_set_that_is_not_there_is_refused);

@@ -48,10 +48,10 @@ START_TEST(a_log_prob_alone_is_the_log_prob_in_any_batch)
     WITH_EVERY_SET({
         struct rlhf_packed p = packed(w.f, V, C);
         for (size_t n = 1; n <= N; n += 21) {
-            rlhf_vocab_logprobs(&p, hidden.f, target, n, 0.9f, logprob.f, entropy.f, lse.f, NULL);
+            rlhf_vocab_logprobs(&p, hidden.f, target, n, 0, 0.9f, logprob.f, entropy.f, lse.f, NULL);
             for (size_t i = 0; i < n; i++) {
                 float one[3];
-                rlhf_vocab_logprobs(&p, hidden.f + i * C, target + i, 1, 0.9f, &one[0], &one[1], &one[2], NULL);
+                rlhf_vocab_logprobs(&p, hidden.f + i * C, target + i, 1, 0, 0.9f, &one[0], &one[1], &one[2], NULL);
                 expect_same_bits(&one[0], &logprob.f[i], 1);
                 expect_same_bits(&one[1], &entropy.f[i], 1);
                 expect_same_bits(&one[2], &lse.f[i], 1);
@@ -86,7 +86,7 @@ static struct everything run_everything(struct rlhf_pool *pool)
     struct rlhf_error err = { 0 };
     struct rlhf_packed p = { 0 }, back = { 0 }, head = { 0 }, head_back = { 0 };
     static const uint32_t start[] = { 0, 17, 18, 150, T };
-    struct rlhf_attention_shape s = { start, 4, H, G, D };
+    struct rlhf_attention_shape s = { .start = start, .sequences = 4, .heads = H, .kv_heads = G, .d = D };
     struct rlhf_adamw adamw = { 1e-3f, 0.9f, 0.95f, 1e-8f, 0.1f, 3, false };
     float *y, *mean, *rstd, *out, *lse, *dx, *d_gain, *logprob, *entropy;
     int32_t token[T];
@@ -112,18 +112,31 @@ static struct everything run_everything(struct rlhf_pool *pool)
     y = e.at + e.size - (T * N + 2 * N) - (T * N + 2 * T), mean = y + T * N, rstd = mean + T;
     rlhf_layernorm_backward(y, dy.f, gain.f, mean, rstd, T, N, dx, d_gain, d_gain + N, pool);
     y = take(&e, T * N + T), rstd = y + T * N;
-    rlhf_rmsnorm(dy.f, gain.f, 1e-5f, T, N, y, rstd, pool);
-    rlhf_gelu(dy.f, T * N, take(&e, T * N), pool);
-    rlhf_gelu_backward(dy.f, dy.f, T * N, take(&e, T * N), pool);
-    rlhf_swiglu(dy.f, T, N / 2, take(&e, T * N / 2), pool);
-    rlhf_swiglu_backward(x.f, dy.f, T, N / 2 < C ? N / 2 : C, take(&e, T * 2 * C), pool);
+    rlhf_rmsnorm(dy.f, gain.f, 0, 1e-5f, T, N, y, rstd, pool);
+    for (enum rlhf_activation f = 0; f < RLHF_ACTIVATIONS; f++) {
+        rlhf_activate(f, dy.f, T * N, take(&e, T * N), pool);
+        rlhf_activate_backward(f, dy.f, dy.f, T * N, take(&e, T * N), pool);
+        rlhf_gate(f, dy.f, T, N / 2, take(&e, T * N / 2), pool);
+        rlhf_gate_backward(f, x.f, dy.f, T, N / 2 < C ? N / 2 : C, take(&e, T * 2 * C), pool);
+    }
+    float *capped = take(&e, T * N);
+    memcpy(capped, dy.f, T * N * sizeof *capped);
+    rlhf_soft_cap(capped, T * N, 0.7f, pool);
     rlhf_embed_backward(x.f, token, NULL, T, C, take(&e, V * C), NULL, pool);
     out = take(&e, T * H * D + H * T + T * ROW), lse = out + T * H * D;
     rlhf_attention(&s, qkv.f, out, lse, pool);
     rlhf_attention_backward(&s, d_out.f, qkv.f, out, lse, lse + H * T, pool);
+    s.cap = 3, s.window = 21;
+    out = take(&e, T * H * D + H * T + T * ROW), lse = out + T * H * D;
+    rlhf_attention(&s, qkv.f, out, lse, pool);
+    rlhf_attention_backward(&s, d_out.f, qkv.f, out, lse, lse + H * T, pool);
+    out = take(&e, 2 * T * H * D + T * H + D), rstd = out + T * H * D;
+    rlhf_head_norm(qkv.f, ROW, gain.f, 0, 1e-5f, T, H, D, out, H * D, rstd, pool);
+    memcpy(rstd + T * H, d_out.f, T * H * D * sizeof *rstd);
+    rlhf_head_norm_backward(qkv.f, ROW, gain.f, 0, rstd, T, H, D, rstd + T * H, H * D, rstd + T * H + T * H * D, pool);
     logprob = take(&e, 3 * T + T * C + V * C), entropy = logprob + T, lse = entropy + T;
-    rlhf_vocab_logprobs(&head, x.f, token, T, 0.8f, logprob, entropy, lse, pool);
-    rlhf_vocab_logprobs_backward(&head, &head_back, x.f, token, T, 0.8f, lse, entropy, x.f, dy.f, lse + T,
+    rlhf_vocab_logprobs(&head, x.f, token, T, 2, 0.8f, logprob, entropy, lse, pool);
+    rlhf_vocab_logprobs_backward(&head, &head_back, x.f, token, T, 2, 0.8f, lse, entropy, x.f, dy.f, lse + T,
                                  lse + T + T * C, pool);
     y = take(&e, 3 * 100000);
     rlhf_adamw_step(&adamw, 0.3f, true, big.f, y, y + 100000, y + 200000, 100000, pool);
@@ -172,17 +185,19 @@ END_TEST
 /* ---- attention behind a cache ------------------------------------------------------------------------ */
 
 /* Three sequences extended in the given pieces, all at once a step, must give what attention over them whole gives. */
-static void expect_extend_equal(size_t heads, size_t kv_heads, size_t d, size_t piece)
+static void expect_extend_equal(struct rlhf_attention_shape s, size_t piece)
 {
     static const uint32_t start[] = { 0, 5, 70, 111 };
     enum { SEQUENCES = 3, CONTEXT = 70, TOKENS = 111 };
-    struct rlhf_attention_shape s = { start, SEQUENCES, heads, kv_heads, d };
+    size_t heads = s.heads, kv_heads = s.kv_heads, d = s.d;
     size_t row = (heads + 2 * kv_heads) * d, width = heads * d;
     struct both qkv = some(TOKENS * row, 2);
     float *whole = calloc(TOKENS * width, sizeof *whole), *pieces = calloc(TOKENS * width, sizeof *pieces);
     float *rows = calloc(TOKENS * row, sizeof *rows), *out = calloc(TOKENS * width, sizeof *out);
     struct rlhf_attention_item cache[SEQUENCES];
 
+    s.start = start;
+    s.sequences = SEQUENCES;
     rlhf_attention(&s, qkv.f, whole, NULL, NULL);
     for (size_t i = 0; i < SEQUENCES; i++) {
         size_t panels = (CONTEXT + 15) / 16;
@@ -200,7 +215,7 @@ static void expect_extend_equal(size_t heads, size_t kv_heads, size_t d, size_t 
                    cache[i].count * row * sizeof *rows);
             packed_rows += cache[i].count;
         }
-        rlhf_attention_extend(cache, SEQUENCES, heads, kv_heads, d, rows, out, NULL);
+        rlhf_attention_extend(&s, cache, SEQUENCES, rows, out, NULL);
         more = packed_rows > 0;
         packed_rows = 0;
         for (size_t i = 0; i < SEQUENCES; i++) {
@@ -223,9 +238,13 @@ START_TEST(attention_behind_a_cache_is_attention_whatever_the_pieces)
 
     WITH_EVERY_SET({
         for (size_t i = 0; i < sizeof pieces / sizeof pieces[0]; i++) {
-            expect_extend_equal(4, 4, 32, pieces[i]);
-            expect_extend_equal(4, 2, 64, pieces[i]);
-            expect_extend_equal(3, 1, 20, pieces[i]);
+            expect_extend_equal((struct rlhf_attention_shape){ .heads = 4, .kv_heads = 4, .d = 32 }, pieces[i]);
+            expect_extend_equal((struct rlhf_attention_shape){ .heads = 4, .kv_heads = 2, .d = 64 }, pieces[i]);
+            expect_extend_equal((struct rlhf_attention_shape){ .heads = 3, .kv_heads = 1, .d = 20 }, pieces[i]);
+            for (size_t window = 1; window < 60; window += 9)
+                expect_extend_equal((struct rlhf_attention_shape){ .heads = 4, .kv_heads = window % 2 ? 4 : 2, .d = 20,
+                                                                   .scale = 0.3f, .cap = 4, .window = window,
+                                                                   .interleaved = window % 2 }, pieces[i]);
         }
     })
 }
