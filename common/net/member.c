@@ -13,6 +13,7 @@
 enum {
     CREDIT_EVERY_US = 5000000, /* said again: should it be lost, the learner would starve us */
     RETURN_AT_ONCE = 256,
+    ROWS = 8,
 };
 
 struct held_weights {
@@ -24,7 +25,10 @@ struct rlhf_member {
     struct rlhf_member_config config;
     const struct rlhf_env *env;
     const struct rlhf_member_ops *ops;
+    struct rlhf_member_engine *engine;
     void *ctx;
+    struct rlhf_handler handlers[ROWS];
+    struct rlhf_machine machine;
     struct rlhf_node *node;
     struct rlhf_peer *learner;
     struct rlhf_weights_store *store;
@@ -34,8 +38,14 @@ struct rlhf_member {
     struct held_weights *weights; /* [max_weights + what jobs need beyond] */
     size_t weights_count, weights_capacity;
     uint64_t uses;
-    int64_t credit_at, started_us;
+    uint64_t life;                             /* grows with every cancel */
+    uint64_t finished[RLHF_RESULTS_A_MESSAGE]; /* ids of results not yet sent */
+    size_t finished_count;
+    uint64_t done, tokens;
+    int64_t credit_at, started_us, flush_at;
     bool draining;
+    void (*drained)(void *ctx);
+    void *drained_ctx;
 };
 
 /* ---- weights --------------------------------------------------------------------------------------- */
@@ -69,7 +79,7 @@ static void drop_weights(struct rlhf_member *m, struct held_weights *w)
     struct rlhf_digest digest = w->digest;
 
     *w = m->weights[--m->weights_count];
-    m->ops->drop_weights(m->ctx, &digest);
+    m->engine->drop_weights(m->engine, &digest);
 }
 
 /* Least recently used first, as long as no job names them. */
@@ -95,7 +105,7 @@ static bool begin_if_ready(struct rlhf_member *m, struct rlhf_member_job *job)
     for (size_t i = 0; i < job->weights_count; i++)
         have(m, &job->weights[i])->used = ++m->uses;
     job->begun = true;
-    m->ops->begin(m->ctx, job);
+    m->engine->begin(m->engine, m->life, job);
     return true;
 }
 
@@ -137,7 +147,7 @@ static void on_ready(void *ctx, struct rlhf_weights *w)
         m->weights_capacity = capacity;
     }
     m->weights[m->weights_count++] = (struct held_weights){ .digest = digest, .used = ++m->uses };
-    m->ops->add_weights(m->ctx, w);
+    m->engine->add_weights(m->engine, w);
     for (struct rlhf_member_job *job = m->jobs, *next; job; job = next) {
         next = job->next; /* begin may end the job */
         if (!job->begun && names(job, &digest))
@@ -159,28 +169,73 @@ static void unlink_job(struct rlhf_member *m, struct rlhf_member_job *job)
     m->held--;
 }
 
+static void end_job(struct rlhf_member *m, struct rlhf_member_job *job)
+{
+    unlink_job(m, job);
+    free(job);
+}
+
 static void free_jobs(struct rlhf_member *m)
 {
-    while (m->jobs) {
-        struct rlhf_member_job *job = m->jobs;
-
-        unlink_job(m, job);
-        m->ops->free_job(m->ctx, job);
-    }
+    while (m->jobs)
+        end_job(m, m->jobs);
 }
 
 static void forget_all(struct rlhf_member *m)
 {
-    m->ops->cancel(m->ctx);
+    m->life++;
+    m->finished_count = 0;
+    m->ops->forget(m->ctx);
+    m->engine->cancel(m->engine);
     free_jobs(m);
+}
+
+static struct rlhf_member_job *find(struct rlhf_member *m, uint64_t id)
+{
+    for (struct rlhf_member_job *job = m->jobs; job; job = job->next)
+        if (job->id == id)
+            return job;
+    return NULL;
+}
+
+static void return_ids(struct rlhf_member *m, uint64_t *ids, size_t count, const char *reason)
+{
+    Rlhf__V1__JobsReturned body = RLHF__V1__JOBS_RETURNED__INIT;
+    char line[sizeof((struct rlhf_error *)NULL)->text];
+
+    snprintf(line, sizeof line, "%s", reason);
+    for (char *c = line; *c; c++) /* a reason is one line (checks.h); an error's text may quote anything */
+        if ((unsigned char)*c < ' ' || *c == 0x7f)
+            *c = ' ';
+    body.ids = ids;
+    body.n_ids = count;
+    body.reason = line;
+    if (count > 0) /* unsent, their leases will end */
+        rlhf_member_send(m, &(struct rlhf_message){ .type = RLHF__V1__MESSAGE_TYPE__JOBS_RETURNED, .body = &body.base },
+                         "jobs-not-returned");
+}
+
+void *rlhf_member_job(struct rlhf_member *m, uint64_t id, uint32_t attempt, size_t size, struct rlhf_error *err)
+{
+    struct rlhf_member_job *job = calloc(1, size);
+
+    if (!job) { /* what came before it is held; the rest comes back when its lease ends */
+        return_ids(m, &id, 1, "no memory for the job");
+        rlhf_fail(err, RLHF_FULL, "no memory for a job of %zu bytes", size);
+        return NULL;
+    }
+    job->id = id;
+    job->attempt = attempt;
+    job->size = size;
+    return job;
 }
 
 void rlhf_member_take(struct rlhf_member *m, struct rlhf_member_job *job)
 {
     struct rlhf_error err = { 0 };
 
-    if (rlhf_member_find(m, job->id)) {
-        m->ops->free_job(m->ctx, job);
+    if (find(m, job->id)) {
+        free(job);
         return;
     }
     job->next = NULL;
@@ -202,63 +257,64 @@ void rlhf_member_take(struct rlhf_member *m, struct rlhf_member_job *job)
         }
 }
 
-struct rlhf_member_job *rlhf_member_find(struct rlhf_member *m, uint64_t id)
+struct rlhf_member_job *rlhf_member_current(struct rlhf_member *m, uint64_t life, uint64_t id)
 {
-    for (struct rlhf_member_job *job = m->jobs; job; job = job->next)
-        if (job->id == id)
-            return job;
-    return NULL;
+    return life == m->life ? find(m, id) : NULL;
 }
 
-void rlhf_member_finish(struct rlhf_member *m, struct rlhf_member_job *job)
+void rlhf_member_finish(struct rlhf_member *m, struct rlhf_member_job *job, uint64_t tokens, bool full)
 {
-    unlink_job(m, job);
-    m->ops->free_job(m->ctx, job);
-}
-
-void rlhf_member_return_ids(struct rlhf_member *m, uint64_t *ids, size_t count, const char *reason)
-{
-    Rlhf__V1__JobsReturned body = RLHF__V1__JOBS_RETURNED__INIT;
-    struct rlhf_error err = { 0 };
-    char line[sizeof err.text];
-
-    if (!m->learner || count == 0)
-        return;
-    snprintf(line, sizeof line, "%s", reason);
-    for (char *c = line; *c; c++) /* a reason is one line (checks.h); an error's text may quote anything */
-        if ((unsigned char)*c < ' ' || *c == 0x7f)
-            *c = ' ';
-    body.ids = ids;
-    body.n_ids = count;
-    body.reason = line;
-    if (rlhf_node_send(m->node, m->learner,
-                       &(struct rlhf_message){ .type = RLHF__V1__MESSAGE_TYPE__JOBS_RETURNED, .body = &body.base },
-                       &err)
-        < 0)
-        rlhf_log_error("jobs-not-returned", &err); /* their leases will end */
+    if (m->finished_count == 0)
+        m->flush_at = rlhf_now(m->env->clock) + m->config.flush_us;
+    m->finished[m->finished_count++] = job->id;
+    m->done++;
+    m->tokens += tokens;
+    end_job(m, job);
+    if (full || m->finished_count == RLHF_RESULTS_A_MESSAGE || m->held == 0)
+        rlhf_member_flush(m);
 }
 
 void rlhf_member_return(struct rlhf_member *m, struct rlhf_member_job *job, const char *reason)
 {
     uint64_t id = job->id;
 
-    rlhf_member_finish(m, job);
-    rlhf_member_return_ids(m, &id, 1, reason);
+    end_job(m, job);
+    return_ids(m, &id, 1, reason);
+}
+
+void rlhf_member_failed(struct rlhf_member *m, uint64_t life, uint64_t id, const struct rlhf_error *why)
+{
+    struct rlhf_member_job *job = rlhf_member_current(m, life, id);
+
+    if (!job)
+        return;
+    rlhf_log_error("job-failed", why);
+    rlhf_member_return(m, job, why->text);
+}
+
+void rlhf_member_flush(struct rlhf_member *m)
+{
+    if (m->finished_count > 0)
+        m->ops->send(m->ctx);
+    m->finished_count = 0;
+}
+
+void rlhf_member_send(struct rlhf_member *m, const struct rlhf_message *msg, const char *failure)
+{
+    struct rlhf_error err = { 0 };
+
+    if (m->learner && rlhf_node_send(m->node, m->learner, msg, &err) < 0)
+        rlhf_log_error(failure, &err);
 }
 
 static void say_credit(struct rlhf_member *m)
 {
     Rlhf__V1__Credit body = RLHF__V1__CREDIT__INIT;
-    struct rlhf_error err = { 0 };
 
     m->credit_at = rlhf_now(m->env->clock) + CREDIT_EVERY_US;
-    if (!m->learner)
-        return;
     body.jobs = m->draining ? 0 : m->config.credit;
-    if (rlhf_node_send(m->node, m->learner,
-                       &(struct rlhf_message){ .type = RLHF__V1__MESSAGE_TYPE__CREDIT, .body = &body.base }, &err)
-        < 0)
-        rlhf_log_error("credit-not-sent", &err); /* said again soon */
+    rlhf_member_send(m, &(struct rlhf_message){ .type = RLHF__V1__MESSAGE_TYPE__CREDIT, .body = &body.base },
+                     "credit-not-sent"); /* said again soon */
 }
 
 void rlhf_member_drain(struct rlhf_member *m, const char *reason)
@@ -267,37 +323,31 @@ void rlhf_member_drain(struct rlhf_member *m, const char *reason)
     size_t count = 0;
 
     m->draining = true;
+    rlhf_member_flush(m);
     say_credit(m);
     for (const struct rlhf_member_job *job = m->jobs; job; job = job->next) {
         ids[count++] = job->id;
         if (count == RETURN_AT_ONCE || !job->next) {
-            rlhf_member_return_ids(m, ids, count, reason);
+            return_ids(m, ids, count, reason);
             count = 0;
         }
     }
     forget_all(m);
+    if (m->drained)
+        m->drained(m->drained_ctx);
 }
 
-struct rlhf_peer *rlhf_member_learner(struct rlhf_member *m)
+void rlhf_member_on_drain(struct rlhf_member *m, void (*drained)(void *ctx), void *ctx)
 {
-    return m->learner;
+    m->drained = drained;
+    m->drained_ctx = ctx;
 }
 
-size_t rlhf_member_held(const struct rlhf_member *m)
-{
-    return m->held;
-}
+/* ---- the machine ----------------------------------------------------------------------------------- */
 
-/* ---- what the daemon's machine passes on ------------------------------------------------------------ */
-
-static struct rlhf_member *member(void *machine)
+static void peer_up(void *machine, struct rlhf_peer *peer)
 {
-    return *(struct rlhf_member **)machine;
-}
-
-void rlhf_member_peer_up(void *machine, struct rlhf_peer *peer)
-{
-    struct rlhf_member *m = member(machine);
+    struct rlhf_member *m = machine;
 
     if (peer->role != RLHF__V1__ROLE__ROLE_LEARNER || !peer->is_link)
         return;
@@ -306,9 +356,9 @@ void rlhf_member_peer_up(void *machine, struct rlhf_peer *peer)
     say_credit(m);
 }
 
-void rlhf_member_peer_lost(void *machine, struct rlhf_peer *peer)
+static void peer_lost(void *machine, struct rlhf_peer *peer)
 {
-    struct rlhf_member *m = member(machine);
+    struct rlhf_member *m = machine;
 
     if (peer != m->learner)
         return;
@@ -318,33 +368,51 @@ void rlhf_member_peer_lost(void *machine, struct rlhf_peer *peer)
     forget_all(m); /* job ids mean something in one connection to one life of the learner only */
 }
 
-void rlhf_member_tick(struct rlhf_member *m, int64_t now_us)
+static void tick(void *machine, int64_t now_us)
 {
+    struct rlhf_member *m = machine;
+
     rlhf_weights_store_tick(m->store, now_us);
     if (m->learner && now_us >= m->credit_at)
         say_credit(m);
+    if (m->finished_count > 0 && now_us >= m->flush_at)
+        rlhf_member_flush(m);
 }
 
-int64_t rlhf_member_deadline(struct rlhf_member *m)
+static int64_t deadline(void *machine)
 {
-    int64_t weights = rlhf_weights_store_deadline(m->store);
+    struct rlhf_member *m = machine;
+    int64_t at = rlhf_weights_store_deadline(m->store);
 
-    return m->learner && m->credit_at < weights ? m->credit_at : weights;
+    if (m->learner && m->credit_at < at)
+        at = m->credit_at;
+    return m->finished_count > 0 && m->flush_at < at ? m->flush_at : at;
 }
 
-size_t rlhf_member_held_jobs(struct rlhf_member *m, uint64_t *ids, size_t max)
+static size_t held_jobs(void *machine, uint64_t *ids, size_t max)
 {
+    const struct rlhf_member *m = machine;
     size_t count = 0;
 
     for (const struct rlhf_member_job *job = m->jobs; job && count < max; job = job->next)
         ids[count++] = job->id;
+    for (size_t i = 0; i < m->finished_count && count < max; i++)
+        ids[count++] = m->finished[i];
     return count;
 }
 
-int rlhf_member_on_announce(void *machine, struct rlhf_peer *peer, const struct rlhf_message *msg, struct rlhf_error *err)
+static int on_jobs(void *machine, struct rlhf_peer *peer, const struct rlhf_message *msg, struct rlhf_error *err)
+{
+    struct rlhf_member *m = machine;
+
+    (void)peer;
+    return m->ops->take(m->ctx, msg, err);
+}
+
+static int on_announce(void *machine, struct rlhf_peer *peer, const struct rlhf_message *msg, struct rlhf_error *err)
 {
     const Rlhf__V1__WeightsAnnounce *body = (const Rlhf__V1__WeightsAnnounce *)msg->body;
-    struct rlhf_member *m = member(machine);
+    struct rlhf_member *m = machine;
 
     (void)peer;
     (void)err;
@@ -361,24 +429,24 @@ int rlhf_member_on_announce(void *machine, struct rlhf_peer *peer, const struct 
     return 0;
 }
 
-int rlhf_member_on_manifest(void *machine, struct rlhf_peer *peer, const struct rlhf_message *msg, struct rlhf_error *err)
+static int on_manifest(void *machine, struct rlhf_peer *peer, const struct rlhf_message *msg, struct rlhf_error *err)
 {
-    struct rlhf_member *m = member(machine);
+    struct rlhf_member *m = machine;
 
     return rlhf_weights_store_on_manifest(m->store, peer, msg, err);
 }
 
-int rlhf_member_on_chunk(void *machine, struct rlhf_peer *peer, const struct rlhf_message *msg, struct rlhf_error *err)
+static int on_chunk(void *machine, struct rlhf_peer *peer, const struct rlhf_message *msg, struct rlhf_error *err)
 {
-    struct rlhf_member *m = member(machine);
+    struct rlhf_member *m = machine;
 
     return rlhf_weights_store_on_chunk(m->store, peer, msg, err);
 }
 
-int rlhf_member_on_error(void *machine, struct rlhf_peer *peer, const struct rlhf_message *msg, struct rlhf_error *err)
+static int on_error(void *machine, struct rlhf_peer *peer, const struct rlhf_message *msg, struct rlhf_error *err)
 {
     const Rlhf__V1__Error *body = (const Rlhf__V1__Error *)msg->body;
-    struct rlhf_member *m = member(machine);
+    struct rlhf_member *m = machine;
 
     (void)err;
     rlhf_log(RLHF_LEVEL_WARNING, "peer-error type=%u text=\"%s\"", body->type, body->text);
@@ -386,34 +454,65 @@ int rlhf_member_on_error(void *machine, struct rlhf_peer *peer, const struct rlh
     return 0;
 }
 
-int rlhf_member_send_status(struct rlhf_member *m, struct rlhf_peer *peer, const struct rlhf_message *msg,
-                            const struct rlhf_member_status *status, struct rlhf_error *err)
+static int on_status(void *machine, struct rlhf_peer *peer, const struct rlhf_message *msg, struct rlhf_error *err)
 {
+    const struct rlhf_member *m = machine;
     Rlhf__V1__Gauge held = RLHF__V1__GAUGE__INIT, done = RLHF__V1__GAUGE__INIT, tokens = RLHF__V1__GAUGE__INIT;
     Rlhf__V1__Gauge connected = RLHF__V1__GAUGE__INIT, *gauges[] = { &held, &done, &tokens, &connected };
     Rlhf__V1__Status body = RLHF__V1__STATUS__INIT;
 
     held.name = (char *)"jobs_held";
     held.value = (double)m->held;
-    done.name = (char *)status->results;
-    done.value = (double)status->done;
+    done.name = (char *)m->ops->results;
+    done.value = (double)m->done;
     tokens.name = (char *)"tokens";
-    tokens.value = (double)status->tokens;
+    tokens.value = (double)m->tokens;
     connected.name = (char *)"learner";
     connected.value = m->learner ? 1 : 0;
-    body.daemon = (char *)status->daemon;
+    body.daemon = (char *)m->ops->daemon;
     body.version = (char *)RLHF_VERSION;
     body.uptime_ms = (uint64_t)(rlhf_now(m->env->clock) - m->started_us) / 1000;
-    body.state = (char *)(status->draining ? "draining" : "running");
+    body.state = (char *)(m->draining ? "draining" : "running");
     body.gauges = gauges;
     body.n_gauges = sizeof gauges / sizeof gauges[0];
     return rlhf_node_reply(m->node, peer, msg, RLHF__V1__MESSAGE_TYPE__STATUS, &body.base, err);
 }
 
+static int on_drain(void *machine, struct rlhf_peer *peer, const struct rlhf_message *msg, struct rlhf_error *err)
+{
+    struct rlhf_member *m = machine;
+    int rc;
+
+    m->draining = true;
+    rc = on_status(machine, peer, msg, err);
+    rlhf_member_drain(m, ((const Rlhf__V1__Drain *)msg->body)->reason);
+    return rc;
+}
+
+#define LEARNER RLHF_ROLE_BIT(RLHF__V1__ROLE__ROLE_LEARNER)
+#define CONTROL RLHF_ROLE_BIT(RLHF__V1__ROLE__ROLE_CONTROL)
+
+static const struct rlhf_handler rows[ROWS] = {
+    { 0, NULL, LEARNER, 1u << 20, 1, 64u << 20, NULL, on_jobs }, /* the daemon says which */
+    { RLHF__V1__MESSAGE_TYPE__WEIGHTS_ANNOUNCE, &rlhf__v1__weights_announce__descriptor, LEARNER, 1u << 13, 0, 0,
+      rlhf_check_weights_announce, on_announce },
+    { RLHF__V1__MESSAGE_TYPE__WEIGHTS_MANIFEST, &rlhf__v1__weights_manifest__descriptor, LEARNER,
+      RLHF_MANIFEST_BYTES, 0, 0, rlhf_check_weights_manifest, on_manifest },
+    { RLHF__V1__MESSAGE_TYPE__CHUNK, &rlhf__v1__chunk__descriptor, LEARNER, 1u << 8, 1, RLHF_CHUNK_SIZE,
+      rlhf_check_chunk, on_chunk },
+    { RLHF__V1__MESSAGE_TYPE__ERROR, &rlhf__v1__error__descriptor, LEARNER | CONTROL, 1u << 12, 0, 0, rlhf_check_error,
+      on_error },
+    { RLHF__V1__MESSAGE_TYPE__STATUS_REQUEST, &rlhf__v1__status_request__descriptor, CONTROL, 1u << 6, 0, 0, NULL,
+      on_status },
+    { RLHF__V1__MESSAGE_TYPE__DRAIN, &rlhf__v1__drain__descriptor, CONTROL, 1u << 12, 0, 0, rlhf_check_drain,
+      on_drain },
+};
+
 /* ---- life ------------------------------------------------------------------------------------------ */
 
 struct rlhf_member *rlhf_member_new(const struct rlhf_member_config *c, const struct rlhf_env *env,
-                                    const struct rlhf_member_ops *ops, void *ctx, struct rlhf_error *err)
+                                    const struct rlhf_member_ops *ops, struct rlhf_member_engine *engine, void *ctx,
+                                    struct rlhf_error *err)
 {
     struct rlhf_member *m = calloc(1, sizeof *m);
     struct rlhf_weights_store_config store = {
@@ -421,13 +520,26 @@ struct rlhf_member *rlhf_member_new(const struct rlhf_member_config *c, const st
     };
 
     if (!m) {
-        rlhf_fail(err, RLHF_FULL, "no memory");
+        rlhf_fail(err, RLHF_FULL, "no memory for a %s", ops->daemon);
         return NULL;
     }
     m->config = *c;
     m->env = env;
     m->ops = ops;
+    m->engine = engine;
     m->ctx = ctx;
+    m->life = 1;
+    memcpy(m->handlers, rows, sizeof rows);
+    m->handlers[0].type = ops->type;
+    m->handlers[0].schema = ops->schema;
+    m->handlers[0].check = ops->check;
+    m->machine = (struct rlhf_machine){ .handlers = m->handlers,
+                                        .state = m,
+                                        .peer_up = peer_up,
+                                        .peer_lost = peer_lost,
+                                        .tick = tick,
+                                        .deadline = deadline,
+                                        .held_jobs = held_jobs };
     m->last = &m->jobs;
     m->credit_at = m->started_us = rlhf_now(env->clock);
     if (!(m->store = rlhf_weights_store_new(env, &store, err))) {
@@ -435,6 +547,11 @@ struct rlhf_member *rlhf_member_new(const struct rlhf_member_config *c, const st
         return NULL;
     }
     return m;
+}
+
+const struct rlhf_machine *rlhf_member_machine(struct rlhf_member *m)
+{
+    return &m->machine;
 }
 
 void rlhf_member_join(struct rlhf_member *m, struct rlhf_node *n)

@@ -1,7 +1,9 @@
-/* member.h - a rollout-worker's or reward-scorer's side of the conversations "work" and "weights".
+/* member.h - what a rollout-worker and a reward-scorer have in common: their side of the conversations "work" and
+ * "weights", Status and Drain.
  *
- * Keeps what both have in common: the learner's peer, credit, the jobs held (listed in every heartbeat), the weights that
- * jobs wait for, and giving jobs back. The daemon says what a job is and does it.
+ * It is their state machine: the learner's peer, credit, the jobs held (listed in every heartbeat), the weights that jobs
+ * wait for, giving jobs back, results that travel together. The daemon says what a job and a result are; an engine does
+ * the work.
  *
  * Promise: a job is begun once, when all its weights are there; it ends by rlhf_member_finish(), by being returned to the
  * learner, or by being dropped because the learner was lost (which then gives it to somebody else). */
@@ -11,7 +13,12 @@
 #include "net/node.h"
 #include "net/weights.h"
 
-enum { RLHF_JOB_WEIGHTS = 2 };
+enum {
+    RLHF_JOB_WEIGHTS = 2,
+    RLHF_RESULTS_A_MESSAGE = 256, /* at most; then they are sent */
+};
+
+struct rlhf_member;
 
 /* Embedded in the daemon's own job, as its first member. */
 struct rlhf_member_job {
@@ -19,16 +26,29 @@ struct rlhf_member_job {
     uint32_t attempt;
     struct rlhf_digest weights[RLHF_JOB_WEIGHTS];
     size_t weights_count;
+    size_t size; /* bytes of the daemon's whole job, so that an engine can copy it */
     bool begun;
     struct rlhf_member_job *next;
 };
 
+/* What computes: on another thread (daemon/engine.h), or in a test. It answers later, on the machine's thread. life names the
+ * time between two cancels: what comes from an earlier one is dropped. */
+struct rlhf_member_engine {
+    void (*add_weights)(struct rlhf_member_engine *e, struct rlhf_weights *w); /* takes; jobs that name it will follow */
+    void (*drop_weights)(struct rlhf_member_engine *e, const struct rlhf_digest *digest); /* no job held names it */
+    void (*begin)(struct rlhf_member_engine *e, uint64_t life, const struct rlhf_member_job *job); /* borrows for the call */
+    void (*cancel)(struct rlhf_member_engine *e); /* forget everything begun */
+};
+
+/* What a daemon is. */
 struct rlhf_member_ops {
-    void (*add_weights)(void *ctx, struct rlhf_weights *w);                /* takes w; jobs that name it will follow */
-    void (*drop_weights)(void *ctx, const struct rlhf_digest *digest);     /* no job held names it                   */
-    void (*begin)(void *ctx, struct rlhf_member_job *job);                 /* borrows until the job ends             */
-    void (*cancel)(void *ctx);                                             /* every job begun is about to be freed   */
-    void (*free_job)(void *ctx, struct rlhf_member_job *job);
+    const char *daemon, *results;                     /* "rollout-worker", "rollouts": their names in its Status */
+    uint32_t type;                                    /* the message that brings its jobs ... */
+    const ProtobufCMessageDescriptor *schema;
+    int (*check)(const struct rlhf_message *m, struct rlhf_error *err);
+    int (*take)(void *ctx, const struct rlhf_message *m, struct rlhf_error *err); /* ... and makes jobs of it */
+    void (*send)(void *ctx);                          /* what was finished, and forgets it */
+    void (*forget)(void *ctx);                        /* what was finished: nobody waits for it any more */
 };
 
 struct rlhf_member_config {
@@ -36,47 +56,34 @@ struct rlhf_member_config {
     size_t max_weights_bytes; /* of one payload                  */
     size_t max_weights;       /* payloads kept, used ones aside  */
     const char *host;         /* boot id                         */
+    int64_t flush_us;         /* results wait at most this long to travel together */
 };
 
-struct rlhf_member;
-/* Borrows env, ops and ctx. */
+/* Borrows env, ops, engine and ctx. */
 struct rlhf_member *rlhf_member_new(const struct rlhf_member_config *c, const struct rlhf_env *env,
-                                    const struct rlhf_member_ops *ops, void *ctx, struct rlhf_error *err);
+                                    const struct rlhf_member_ops *ops, struct rlhf_member_engine *engine, void *ctx,
+                                    struct rlhf_error *err);
+const struct rlhf_machine *rlhf_member_machine(struct rlhf_member *m);
 void rlhf_member_join(struct rlhf_member *m, struct rlhf_node *n); /* borrows */
 
+/* A new job of so many bytes, zeroed but for the two; its arrays lie behind it. NULL: it goes back for want of memory. */
+void *rlhf_member_job(struct rlhf_member *m, uint64_t id, uint32_t attempt, size_t size, struct rlhf_error *err);
 /* Takes a job of the learner's: begins it, or waits for its weights. A second copy of one held is dropped. */
 void rlhf_member_take(struct rlhf_member *m, struct rlhf_member_job *job);
-struct rlhf_member_job *rlhf_member_find(struct rlhf_member *m, uint64_t id);
-void rlhf_member_finish(struct rlhf_member *m, struct rlhf_member_job *job); /* its result is sent; frees it */
+/* The job that a result is of; NULL when it is not held any more. */
+struct rlhf_member_job *rlhf_member_current(struct rlhf_member *m, uint64_t life, uint64_t id);
+/* Its result is among those to send; full: no other fits beside it. Frees it. */
+void rlhf_member_finish(struct rlhf_member *m, struct rlhf_member_job *job, uint64_t tokens, bool full);
 void rlhf_member_return(struct rlhf_member *m, struct rlhf_member_job *job, const char *reason); /* frees it */
-/* Jobs that never were held (refused on arrival). */
-void rlhf_member_return_ids(struct rlhf_member *m, uint64_t *ids, size_t count, const char *reason);
-/* No more jobs; gives all back. */
+/* From the engine: a job that cannot be done here. */
+void rlhf_member_failed(struct rlhf_member *m, uint64_t life, uint64_t id, const struct rlhf_error *why);
+void rlhf_member_flush(struct rlhf_member *m); /* sends what was finished, now */
+/* To the learner, if there is one. A failure is logged under that name, and the work done again by somebody. */
+void rlhf_member_send(struct rlhf_member *m, const struct rlhf_message *msg, const char *failure);
+
+/* Hands everything back and takes no more; then calls what was given to on_drain. */
 void rlhf_member_drain(struct rlhf_member *m, const char *reason);
-struct rlhf_peer *rlhf_member_learner(struct rlhf_member *m); /* NULL: not connected */
-size_t rlhf_member_held(const struct rlhf_member *m);
-
-/* For the daemon's struct rlhf_machine and its handler table, as they are. They take the machine's state, which must begin with
- * its `struct rlhf_member *`. Ticks and deadlines are passed on by the daemon, which has its own. */
-void rlhf_member_peer_up(void *machine, struct rlhf_peer *peer);
-void rlhf_member_peer_lost(void *machine, struct rlhf_peer *peer);
-int rlhf_member_on_announce(void *machine, struct rlhf_peer *peer, const struct rlhf_message *msg, struct rlhf_error *err);
-int rlhf_member_on_manifest(void *machine, struct rlhf_peer *peer, const struct rlhf_message *msg, struct rlhf_error *err);
-int rlhf_member_on_chunk(void *machine, struct rlhf_peer *peer, const struct rlhf_message *msg, struct rlhf_error *err);
-int rlhf_member_on_error(void *machine, struct rlhf_peer *peer, const struct rlhf_message *msg, struct rlhf_error *err);
-size_t rlhf_member_held_jobs(struct rlhf_member *m, uint64_t *ids, size_t max);
-void rlhf_member_tick(struct rlhf_member *m, int64_t now_us);
-int64_t rlhf_member_deadline(struct rlhf_member *m);
-
-/* What the daemon adds to its Status: strings are borrowed for the call. */
-struct rlhf_member_status {
-    const char *daemon, *results; /* "rollout-worker"; what its results are called: "rollouts" */
-    uint64_t done, tokens;
-    bool draining;
-};
-int rlhf_member_send_status(struct rlhf_member *m, struct rlhf_peer *peer, const struct rlhf_message *msg,
-                            const struct rlhf_member_status *status, struct rlhf_error *err);
-
+void rlhf_member_on_drain(struct rlhf_member *m, void (*drained)(void *ctx), void *ctx);
 void rlhf_member_free(struct rlhf_member *m); /* NULL is fine */
 
 #endif

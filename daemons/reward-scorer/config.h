@@ -3,12 +3,11 @@
 #define REWARD_SCORER_CONFIG_H
 
 #include "config/config.h"
+#include "daemon/member.h"
 
 struct reward_scorer_config {
-    char *learner; /* endpoint */
-    char *control; /* endpoint to bind for rlhfctl; NULL: none */
-    bool insecure;
-    int64_t threads, credit, max_tokens, max_models, max_model_mb;
+    struct rlhf_member_settings member; /* first */
+    int64_t credit, max_tokens;
 };
 extern const struct rlhf_config_schema reward_scorer_schema;
 

@@ -2,7 +2,7 @@
 #ifndef REWARD_SCORER_ENGINE_H
 #define REWARD_SCORER_ENGINE_H
 
-#include "daemon/daemon.h"
+#include "daemon/engine.h"
 #include "reward-scorer/scorer.h"
 
 struct engine;
@@ -13,9 +13,8 @@ struct engine_options {
 };
 /* Borrows d. */
 struct engine *engine_new(struct rlhf_daemon *d, const struct engine_options *o, struct rlhf_error *err);
-struct scorer_engine *engine_interface(struct engine *e);
+struct rlhf_engine *engine_thread(struct engine *e);
 void engine_join(struct engine *e, struct scorer *s); /* where results go; borrows */
-void engine_stop(struct engine *e);
 void engine_free(struct engine *e); /* after the daemon's loop has ended; NULL is fine */
 
 #endif

@@ -3,12 +3,11 @@
 #define ROLLOUT_WORKER_CONFIG_H
 
 #include "config/config.h"
+#include "daemon/member.h"
 
 struct rollout_worker_config {
-    char *learner; /* endpoint */
-    char *control; /* endpoint to bind for rlhfctl; NULL: none */
-    bool insecure;
-    int64_t threads, slots, max_prefill, max_models, max_model_mb;
+    struct rlhf_member_settings member; /* first */
+    int64_t slots, max_prefill;
 };
 extern const struct rlhf_config_schema rollout_worker_schema;
 

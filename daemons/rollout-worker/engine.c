@@ -2,87 +2,45 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/pool.h"
-#include "daemon/engine.h"
 #include "rollout-worker/generator.h"
 #include "telemetry/log.h"
 
-enum command_kind { ADD_WEIGHTS, DROP_WEIGHTS, BEGIN, CANCEL };
-
-/* Reactor thread to compute thread. */
-struct command {
-    enum command_kind kind;
-    struct rlhf_weights *weights;
-    struct rlhf_digest digest;
-    uint64_t life;
-    struct generator_job job; /* its prompt is in prompt[] */
-    int32_t prompt[];
-};
-
 /* Compute thread to reactor thread. */
-struct report {
-    struct engine *engine;
-    uint64_t life;
-    struct worker_result result; /* its arrays are in data[] */
-    struct rlhf_error error;
-    int32_t data[]; /* ids, then the two arrays of log-probs */
+struct result {
+    struct rlhf_engine_result head;
+    struct worker_result rollout; /* its arrays are in data[] */
+    int32_t data[];               /* ids, then the two arrays of log-probs */
 };
 
 struct engine {
-    struct worker_engine interface; /* first */
-    struct rlhf_daemon *daemon;
     struct rlhf_engine *thread;
     struct worker *worker;
     struct rlhf_pool *pool;
     struct generator *generator; /* compute thread's */
-    uint64_t life;               /* compute thread's: of the jobs it has */
 };
 
 /* ---- compute thread -------------------------------------------------------------------------------- */
 
-static void deliver(void *ctx) /* (on the reactor thread) */
-{
-    struct report *r = ctx;
-
-    if (r->error.code == RLHF_OK)
-        worker_finished(r->engine->worker, r->life, &r->result);
-    else
-        worker_failed(r->engine->worker, r->life, r->result.id, &r->error);
-    free(r);
-}
-
-/* Without its result a job would be held for ever, and every heartbeat would renew its lease. Ended, this process is started
- * again, and the learner gives its jobs to others. */
-_Noreturn static void give_up(void)
-{
-    rlhf_log(RLHF_LEVEL_ERROR, "no-memory what=result");
-    _exit(EXIT_FAILURE);
-}
-
 static void on_done(void *ctx, const struct generator_result *g)
 {
     struct engine *e = ctx;
-    struct report *r = calloc(1, sizeof *r + 3 * g->count * sizeof *r->data);
+    struct result *r;
     float *logprob, *logprob_raw;
 
-    if (!r)
-        give_up();
+    if (g->error) {
+        rlhf_engine_failed(e->thread, g->tag, g->error);
+        return;
+    }
+    r = rlhf_engine_result(e->thread, g->tag, sizeof *r + 3 * g->count * sizeof *r->data);
     logprob = (float *)(r->data + g->count);
     logprob_raw = logprob + g->count;
-    r->engine = e;
-    r->life = e->life;
-    r->result = (struct worker_result){ g->tag, r->data, logprob, logprob_raw, g->count, g->ended };
-    if (g->error) {
-        r->error = *g->error;
-    } else {
-        memcpy(r->data, g->ids, g->count * sizeof *g->ids);
-        memcpy(logprob, g->logprob, g->count * sizeof *logprob);
-        memcpy(logprob_raw, g->logprob_raw, g->count * sizeof *logprob_raw);
-    }
-    if (rlhf_daemon_post(e->daemon, deliver, r, NULL) < 0)
-        give_up();
+    memcpy(r->data, g->ids, g->count * sizeof *g->ids);
+    memcpy(logprob, g->logprob, g->count * sizeof *logprob);
+    memcpy(logprob_raw, g->logprob_raw, g->count * sizeof *logprob_raw);
+    r->rollout = (struct worker_result){ g->tag, r->data, logprob, logprob_raw, g->count, g->ended };
+    rlhf_engine_send(&r->head);
 }
 
 static void release_weights(void *w)
@@ -91,11 +49,12 @@ static void release_weights(void *w)
 }
 
 /* The model reads its weights where they came in, in memory or in a file shared on this host, and keeps them. */
-static void load(struct engine *e, struct rlhf_weights *w)
+static void add_weights(void *core, struct rlhf_weights *w)
 {
     const char *config = rlhf_weights_config(w);
     struct rlhf_blob payload = rlhf_weights_payload(w);
     struct rlhf_digest digest = *rlhf_weights_digest(w);
+    struct engine *e = core;
     struct rlhf_error err = { 0 };
     struct rlhf_model *m = rlhf_model_view(config, strlen(config), payload.data, payload.size, release_weights, w, &err);
 
@@ -107,30 +66,30 @@ static void load(struct engine *e, struct rlhf_weights *w)
         rlhf_log_error("weights-unusable", &err); /* jobs that name them fail, and are handed back with the reason */
 }
 
-static void take(void *core, void *ctx)
+static void drop_weights(void *core, const struct rlhf_digest *digest)
 {
-    struct command *c = ctx;
-    struct engine *e = core;
-    struct rlhf_error err = { 0 };
+    generator_drop_model(((struct engine *)core)->generator, digest);
+}
 
-    switch (c->kind) {
-    case ADD_WEIGHTS:
-        load(e, c->weights);
-        break;
-    case DROP_WEIGHTS:
-        generator_drop_model(e->generator, &c->digest);
-        break;
-    case BEGIN:
-        e->life = c->life;
-        c->job.prompt = c->prompt;
-        if (generator_add(e->generator, &c->job, &err) < 0)
-            on_done(e, &(struct generator_result){ .tag = c->job.tag, .error = &err });
-        break;
-    case CANCEL:
-        generator_cancel(e->generator);
-        break;
-    }
-    free(c);
+static int begin(void *core, const struct rlhf_member_job *held, struct rlhf_error *err)
+{
+    const struct worker_job *job = (const struct worker_job *)held;
+
+    return generator_add(((struct engine *)core)->generator,
+                         &(struct generator_job){ .tag = held->id,
+                                                  .weights = held->weights[0],
+                                                  .sampling = job->sampling,
+                                                  .key = job->key,
+                                                  .end_token = job->end_token,
+                                                  .more_ends = job->more_ends,
+                                                  .prompt_count = job->prompt_count,
+                                                  .prompt = job->prompt },
+                         err);
+}
+
+static void cancel(void *core)
+{
+    generator_cancel(((struct engine *)core)->generator);
 }
 
 static bool step(void *core)
@@ -138,85 +97,19 @@ static bool step(void *core)
     return generator_step(((struct engine *)core)->generator);
 }
 
-static void discard(void *core, void *ctx)
-{
-    struct command *c = ctx;
-
-    (void)core;
-    rlhf_weights_free(c->weights);
-    free(c);
-}
-
-static const struct rlhf_engine_ops ops = { .take = take, .step = step, .discard = discard };
-
 /* ---- reactor thread -------------------------------------------------------------------------------- */
 
-static struct command *a_command(enum command_kind kind, size_t prompt)
+static void deliver(void *core, const struct rlhf_engine_result *r)
 {
-    struct command *c = calloc(1, sizeof *c + prompt * sizeof *c->prompt);
-
-    if (c)
-        c->kind = kind;
-    else
-        rlhf_log(RLHF_LEVEL_ERROR, "no-memory command=%d", kind);
-    return c;
+    worker_finished(((struct engine *)core)->worker, r->life, &((const struct result *)r)->rollout);
 }
 
-static void tell(struct worker_engine *interface, struct command *c)
-{
-    struct rlhf_error err = { 0 };
-
-    if (c && rlhf_engine_tell(((struct engine *)interface)->thread, c, &err) < 0)
-        rlhf_log_error("engine", &err);
-}
-
-static void add_weights(struct worker_engine *e, struct rlhf_weights *w)
-{
-    struct command *c = a_command(ADD_WEIGHTS, 0);
-
-    if (c)
-        c->weights = w;
-    else
-        rlhf_weights_free(w);
-    tell(e, c);
-}
-
-static void drop_weights(struct worker_engine *e, const struct rlhf_digest *digest)
-{
-    struct command *c = a_command(DROP_WEIGHTS, 0);
-
-    if (c)
-        c->digest = *digest;
-    tell(e, c);
-}
-
-static void begin(struct worker_engine *e, uint64_t life, const struct worker_job *job)
-{
-    struct command *c = a_command(BEGIN, job->prompt_count);
-
-    if (!c) {
-        struct rlhf_error err = { 0 };
-
-        rlhf_fail(&err, RLHF_FULL, "no memory for the job");
-        worker_failed(((struct engine *)e)->worker, life, job->member.id, &err);
-        return;
-    }
-    c->life = life;
-    c->job = (struct generator_job){ .tag = job->member.id,
-                                     .weights = job->member.weights[0],
-                                     .sampling = job->sampling,
-                                     .key = job->key,
-                                     .end_token = job->end_token,
-                                     .more_ends = job->more_ends,
-                                     .prompt_count = job->prompt_count };
-    memcpy(c->prompt, job->prompt, job->prompt_count * sizeof *c->prompt);
-    tell(e, c);
-}
-
-static void cancel(struct worker_engine *e)
-{
-    tell(e, a_command(CANCEL, 0));
-}
+static const struct rlhf_engine_ops ops = { .add_weights = add_weights,
+                                            .drop_weights = drop_weights,
+                                            .begin = begin,
+                                            .cancel = cancel,
+                                            .step = step,
+                                            .deliver = deliver };
 
 struct engine *engine_new(struct rlhf_daemon *d, const struct engine_options *o, struct rlhf_error *err)
 {
@@ -226,10 +119,6 @@ struct engine *engine_new(struct rlhf_daemon *d, const struct engine_options *o,
         rlhf_fail(err, RLHF_FULL, "no memory for the engine");
         return NULL;
     }
-    e->interface = (struct worker_engine){
-        .add_weights = add_weights, .drop_weights = drop_weights, .begin = begin, .cancel = cancel
-    };
-    e->daemon = d;
     if (!(e->pool = rlhf_pool_new(o->threads, err))
         || !(e->generator = generator_new(o->slots, o->max_prefill, e->pool, on_done, e, err))
         || !(e->thread = rlhf_engine_new(d, &ops, e, err))) {
@@ -239,19 +128,14 @@ struct engine *engine_new(struct rlhf_daemon *d, const struct engine_options *o,
     return e;
 }
 
-struct worker_engine *engine_interface(struct engine *e)
+struct rlhf_engine *engine_thread(struct engine *e)
 {
-    return &e->interface;
+    return e->thread;
 }
 
 void engine_join(struct engine *e, struct worker *w)
 {
     e->worker = w;
-}
-
-void engine_stop(struct engine *e)
-{
-    rlhf_engine_stop(e->thread);
 }
 
 void engine_free(struct engine *e)

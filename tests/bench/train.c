@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/random.h"
 #include "model/model.h"
+#include "support/shape.h"
 #include "tensor/ops.h"
 
 enum { STEPS = 2000 };
@@ -28,32 +29,14 @@ static _Noreturn void fail(const struct rlhf_error *err)
 /* The quickstart's model: 0.68 M parameters. */
 static struct rlhf_model_config quickstart(void)
 {
-    struct rlhf_model_config c;
-
-    rlhf_model_config_style(&c, "gpt2", NULL);
-    c.layers = 3;
-    c.heads = c.kv_heads = 4;
-    c.head_size = 32;
-    c.channels = 128;
-    c.mlp_size = 512;
-    c.vocabulary = 512;
-    c.context = 128;
-    return c;
+    return a_config("gpt2", (struct shape){ 3, 4, 32, 512, 512, 128 });
 }
 
 /* Llama style, 5.9 M parameters. */
 static struct rlhf_model_config tiny(void)
 {
-    struct rlhf_model_config c;
+    struct rlhf_model_config c = a_config("llama", (struct shape){ 6, 4, 64, 704, 4096, 512 });
 
-    rlhf_model_config_style(&c, "llama", NULL);
-    c.layers = 6;
-    c.heads = c.kv_heads = 4;
-    c.head_size = 64;
-    c.channels = 256;
-    c.mlp_size = 704;
-    c.vocabulary = 4096;
-    c.context = 512;
     c.tied = true;
     return c;
 }

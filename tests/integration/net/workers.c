@@ -24,6 +24,7 @@
 #include "reward-scorer/marker.h"
 #include "rollout-worker/generator.h"
 #include "support/loopback.h"
+#include "support/shape.h"
 #include "support/suite.h"
 
 #define LEARNER RLHF__V1__ROLE__ROLE_LEARNER
@@ -290,15 +291,17 @@ static const char *log_of(const char *name)
     return text;
 }
 
-/* Its exit status, which must come by itself. */
-static int wait_for(pid_t pid)
+/* Its exit status, which must come by itself. Killed by a signal, its log says why. */
+static int wait_for(pid_t pid, const char *name)
 {
     struct timespec pause = { 0, 10000000 };
     int status;
 
     for (int i = 0; i < 6000; i++, nanosleep(&pause, NULL))
-        if (waitpid(pid, &status, WNOHANG) == pid)
-            return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+        if (waitpid(pid, &status, WNOHANG) == pid) {
+            ck_assert_msg(WIFEXITED(status), "signal %d: %s", WTERMSIG(status), log_of(name));
+            return WEXITSTATUS(status);
+        }
     ck_abort_msg("it never ends");
     return -1;
 }
@@ -325,18 +328,10 @@ static pid_t start_worker(const char *learner)
 
 static struct rlhf_model *a_model(uint64_t seed, enum rlhf_head head)
 {
-    struct rlhf_model_config c;
+    struct rlhf_model_config c = a_config("gpt2", (struct shape){ 2, 2, 8, 32, VOCABULARY, CONTEXT });
     struct rlhf_error err = { 0 };
     struct rlhf_model *m;
 
-    expect_ok(rlhf_model_config_style(&c, "gpt2", &err), err);
-    c.layers = 2;
-    c.heads = c.kv_heads = 2;
-    c.head_size = 8;
-    c.channels = 16;
-    c.mlp_size = 32;
-    c.vocabulary = VOCABULARY;
-    c.context = CONTEXT;
     c.head = head;
     expect_some(m = rlhf_model_new(&c, seed, &err), err);
     return m;
@@ -480,7 +475,7 @@ START_TEST(a_worker_started_before_its_learner_does_its_jobs_to_the_bit)
         ck_assert_int_eq(learner.chunks > 0, way);
         kill(pid, SIGTERM);
         AWAIT(&learner, learner.peers.lost == 1); /* it says Goodbye */
-        ck_assert_int_eq(wait_for(pid), 0);
+        ck_assert_int_eq(wait_for(pid, "rollout-worker"), 0);
         end_party(&learner);
     }
 }
@@ -537,7 +532,7 @@ START_TEST(a_scorer_gives_the_scores_that_are_computed_here)
     ck_assert_uint_eq(learner.completions[0].count, 3);
     ck_assert(memcmp(learner.completions[0].logprob, logprob + 1, 12) == 0);
     kill(pid, SIGTERM);
-    ck_assert_int_eq(wait_for(pid), 0);
+    ck_assert_int_eq(wait_for(pid, "reward-scorer"), 0);
     rlhf_model_free(reward);
     rlhf_model_free(reference);
     end_party(&learner);
@@ -568,7 +563,7 @@ START_TEST(weights_that_are_no_model_come_back_with_the_reason)
     AWAIT(&learner, learner.returned == JOBS);
     expect_contains(learner.reason, "not published");
     kill(pid, SIGTERM);
-    ck_assert_int_eq(wait_for(pid), 0);
+    ck_assert_int_eq(wait_for(pid, "rollout-worker"), 0);
     end_party(&learner);
 }
 END_TEST
@@ -592,7 +587,7 @@ START_TEST(a_worker_survives_its_learners_death_and_works_for_the_next_one)
         end_party(&learner);
     }
     kill(pid, SIGTERM);
-    ck_assert_int_eq(wait_for(pid), 0);
+    ck_assert_int_eq(wait_for(pid, "rollout-worker"), 0);
 }
 END_TEST
 
@@ -614,7 +609,7 @@ START_TEST(a_stopped_worker_hands_its_jobs_back)
     AWAIT(&learner, learner.peers.lost == 1);
     ck_assert_uint_eq(learner.returned, JOBS);
     expect_contains(learner.reason, "stop");
-    ck_assert_int_eq(wait_for(pid), 0);
+    ck_assert_int_eq(wait_for(pid, "rollout-worker"), 0);
     end_party(&learner);
 }
 END_TEST
@@ -630,7 +625,7 @@ START_TEST(a_killed_worker_is_missed_within_six_seconds)
     a_learner(&learner, ipc("learner"));
     AWAIT(&learner, learner.credit > 0);
     kill(pid, SIGKILL);
-    wait_for(pid);
+    waitpid(pid, NULL, 0);
     killed = rlhf_now(&rlhf_system_clock);
     AWAIT(&learner, learner.peers.lost == 1);
     printf("missed after %.1f s\n", (double)(rlhf_now(&rlhf_system_clock) - killed) / SECOND);
@@ -717,7 +712,7 @@ START_TEST(garbage_on_a_service_harms_nobody)
     }
     ck_assert_uint_eq(control.peers.lost, 0);
     kill(pid, SIGTERM);
-    ck_assert_int_eq(wait_for(pid), 0);
+    ck_assert_int_eq(wait_for(pid, "rollout-worker"), 0);
     end_party(&control);
 }
 END_TEST
@@ -759,7 +754,7 @@ START_TEST(garbage_from_the_learner_harms_no_worker)
     expect_rollouts(&learner, a_model(3, RLHF_HEAD_LM));
     ck_assert_uint_gt(learner.errors, 100);
     kill(pid, SIGTERM);
-    ck_assert_int_eq(wait_for(pid), 0);
+    ck_assert_int_eq(wait_for(pid, "rollout-worker"), 0);
     end_party(&learner);
 }
 END_TEST
@@ -778,7 +773,7 @@ START_TEST(a_busy_endpoint_is_named)
         endpoint = rlhf_sockets_endpoint(other.sockets);
         snprintf(config, sizeof config, "learner: \"%s\"\ncontrol: \"%s\"\nthreads: 1\n", ipc("learner"), endpoint);
         pid = start("rollout-worker", config);
-        ck_assert_int_eq(wait_for(pid), 1);
+        ck_assert_int_eq(wait_for(pid, "rollout-worker"), 1);
         expect_contains(log_of("rollout-worker"), endpoint);
         expect_contains(log_of("rollout-worker"), "in use by another process");
         end_party(&other);
@@ -792,7 +787,7 @@ START_TEST(an_open_address_is_refused_unless_it_is_wanted)
 
     dir = a_directory();
     pid = start("rollout-worker", "learner: \"tcp://127.0.0.1:1\"\ncontrol: \"tcp://0.0.0.0:0\"\nthreads: 1\n");
-    ck_assert_int_eq(wait_for(pid), 1);
+    ck_assert_int_eq(wait_for(pid, "rollout-worker"), 1);
     expect_contains(log_of("rollout-worker"), "not loopback");
     pid = start("rollout-worker",
                 "learner: \"tcp://127.0.0.1:1\"\ncontrol: \"tcp://0.0.0.0:0\"\ninsecure: true\nthreads: 1\n");
@@ -803,7 +798,7 @@ START_TEST(an_open_address_is_refused_unless_it_is_wanted)
         nanosleep(&pause, NULL);
     }
     kill(pid, SIGTERM);
-    ck_assert_int_eq(wait_for(pid), 0);
+    ck_assert_int_eq(wait_for(pid, "rollout-worker"), 0);
 }
 END_TEST
 

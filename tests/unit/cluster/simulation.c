@@ -106,8 +106,7 @@ struct pending {
 struct member_process {
     struct world *world;
     struct sim_process *process;
-    struct worker_engine worker_engine; /* found by address from the callbacks below */
-    struct scorer_engine scorer_engine;
+    struct rlhf_member_engine engine; /* found by address from the callbacks below */
     struct worker *worker;
     struct scorer *scorer;
     struct rlhf_node *node;
@@ -117,8 +116,11 @@ struct member_process {
     char name[24];
 };
 
-static void engine_add(struct member_process *m, struct rlhf_weights *weights)
+#define OWNER(e) ((struct member_process *)((char *)(e) - offsetof(struct member_process, engine)))
+
+static void engine_add(struct rlhf_member_engine *e, struct rlhf_weights *weights)
 {
+    struct member_process *m = OWNER(e);
     const struct rlhf_digest *digest = rlhf_weights_digest(weights);
 
     if (!known(m->world, digest) || rlhf_weights_payload(weights).size != PAYLOAD)
@@ -128,8 +130,10 @@ static void engine_add(struct member_process *m, struct rlhf_weights *weights)
     rlhf_weights_free(weights);
 }
 
-static void engine_drop(struct member_process *m, const struct rlhf_digest *digest)
+static void engine_drop(struct rlhf_member_engine *e, const struct rlhf_digest *digest)
 {
+    struct member_process *m = OWNER(e);
+
     for (size_t i = 0; i < m->loaded_count; i++)
         if (rlhf_digest_equal(&m->loaded[i], digest))
             m->loaded[i--] = m->loaded[--m->loaded_count];
@@ -183,38 +187,33 @@ static struct pending *compute_later(struct member_process *m, uint64_t life, ui
     return NULL;
 }
 
-static void engine_cancel(struct member_process *m)
+static void engine_cancel(struct rlhf_member_engine *e)
 {
+    struct member_process *m = OWNER(e);
+
     for (size_t i = 0; i < ENGINE_JOBS; i++)
         m->pending[i].used = false; /* (its timer finds it unused, or used by another: then that one is quick) */
 }
 
-#define OWNER(e, member) ((struct member_process *)((char *)(e) - offsetof(struct member_process, member)))
-
-static void worker_add(struct worker_engine *e, struct rlhf_weights *w) { engine_add(OWNER(e, worker_engine), w); }
-static void worker_drop(struct worker_engine *e, const struct rlhf_digest *d) { engine_drop(OWNER(e, worker_engine), d); }
-static void worker_cancel(struct worker_engine *e) { engine_cancel(OWNER(e, worker_engine)); }
-static void scorer_add(struct scorer_engine *e, struct rlhf_weights *w) { engine_add(OWNER(e, scorer_engine), w); }
-static void scorer_drop(struct scorer_engine *e, const struct rlhf_digest *d) { engine_drop(OWNER(e, scorer_engine), d); }
-static void scorer_cancel(struct scorer_engine *e) { engine_cancel(OWNER(e, scorer_engine)); }
-
-static void worker_begin(struct worker_engine *e, uint64_t life, const struct worker_job *job)
+static void worker_begin(struct rlhf_member_engine *e, uint64_t life, const struct rlhf_member_job *held)
 {
-    struct member_process *m = OWNER(e, worker_engine);
-    struct pending *p = compute_later(m, life, job->member.id);
+    const struct worker_job *job = (const struct worker_job *)held;
+    struct member_process *m = OWNER(e);
+    struct pending *p = compute_later(m, life, held->id);
 
-    engine_needs(m, &job->member.weights[0]);
+    engine_needs(m, &held->weights[0]);
     if (!p)
         return;
-    p->policy = job->member.weights[0];
+    p->policy = held->weights[0];
     p->prompt = job->key.prompt;
     p->sample = job->key.sample;
 }
 
-static void scorer_begin(struct scorer_engine *e, uint64_t life, const struct scorer_job *job)
+static void scorer_begin(struct rlhf_member_engine *e, uint64_t life, const struct rlhf_member_job *held)
 {
-    struct member_process *m = OWNER(e, scorer_engine);
-    struct pending *p = compute_later(m, life, job->member.id);
+    const struct scorer_job *job = (const struct scorer_job *)held;
+    struct member_process *m = OWNER(e);
+    struct pending *p = compute_later(m, life, held->id);
 
     engine_needs(m, &job->reward_model);
     engine_needs(m, &job->reference);
@@ -231,31 +230,30 @@ static int member_start(struct sim_process *p, void *ctx, Rlhf__V1__Role role)
 {
     struct member_process *m = ctx;
     struct rlhf_member_config config = {
-        .credit = 20, .max_weights_bytes = 64 << 20, .max_weights = 2, .host = m->name /* its own: chunks travel */
+        .credit = 20, .max_weights_bytes = 64 << 20, .max_weights = 2, .host = m->name /* its own: chunks travel */,
+        .flush_us = 5000
     };
     struct rlhf_node_config node = { .role = role, .software = "simulated", .host = m->name, .profile = "simulated",
                                      .heartbeat_ms = 1000, .liveness = 5, .max_peers = 8 };
     struct rlhf_error err = { 0 };
-    const struct rlhf_machine *machine;
+    struct rlhf_member *member = NULL;
 
     m->process = p;
     m->loaded_count = 0;
     memset(m->pending, 0, sizeof m->pending);
-    m->worker_engine = (struct worker_engine){ worker_add, worker_drop, worker_begin, worker_cancel };
-    m->scorer_engine = (struct scorer_engine){ scorer_add, scorer_drop, scorer_begin, scorer_cancel };
+    m->engine = (struct rlhf_member_engine){ engine_add, engine_drop, NULL, engine_cancel };
     if (role == RLHF__V1__ROLE__ROLE_ROLLOUT_WORKER) {
-        m->worker = worker_new(&(struct worker_options){ config, 5000 }, sim_env(p), &m->worker_engine, &err);
-        machine = m->worker ? worker_machine(m->worker) : NULL;
+        m->engine.begin = worker_begin;
+        m->worker = worker_new(&config, sim_env(p), &m->engine, &err);
+        member = m->worker ? worker_member(m->worker) : NULL;
     } else {
-        m->scorer = scorer_new(&(struct scorer_options){ config, 5000 }, sim_env(p), &m->scorer_engine, &err);
-        machine = m->scorer ? scorer_machine(m->scorer) : NULL;
+        m->engine.begin = scorer_begin;
+        m->scorer = scorer_new(&config, sim_env(p), &m->engine, &err);
+        member = m->scorer ? scorer_member(m->scorer) : NULL;
     }
-    if (!machine || !(m->node = rlhf_node_new(&node, sim_env(p), machine, &err)))
+    if (!member || !(m->node = rlhf_node_new(&node, sim_env(p), rlhf_member_machine(member), &err)))
         return -1;
-    if (m->worker)
-        worker_join(m->worker, m->node);
-    else
-        scorer_join(m->scorer, m->node);
+    rlhf_member_join(member, m->node);
     sim_set_node(p, m->node);
     return rlhf_node_link(m->node, sim_link(p, "learner"), RLHF__V1__ROLE__ROLE_LEARNER, &err);
 }

@@ -2,22 +2,12 @@
 
 #include <string.h>
 
+#include "support/shape.h"
 #include "support/suite.h"
 
 static struct rlhf_model_config sized(const char *style)
 {
-    struct rlhf_model_config c;
-    struct rlhf_error err = { 0 };
-
-    expect_ok(rlhf_model_config_style(&c, style, &err), err);
-    c.layers = 3;
-    c.heads = c.kv_heads = 4;
-    c.head_size = 32;
-    c.channels = 128;
-    c.mlp_size = 512;
-    c.vocabulary = 512;
-    c.context = 128;
-    return c;
+    return a_config(style, (struct shape){ 3, 4, 32, 512, 512, 128 });
 }
 
 static void expect_same(const struct rlhf_model_config *a, const struct rlhf_model_config *b)

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "support/shape.h"
 #include "support/suite.h"
 
 enum { JOBS = 30, CONTEXT = 40, VOCABULARY = 61 };
@@ -33,18 +34,10 @@ static void on_done(void *ctx, const struct marker_result *r)
 
 static struct rlhf_model *a_model(uint64_t seed, enum rlhf_head head)
 {
-    struct rlhf_model_config c;
+    struct rlhf_model_config c = a_config("llama", (struct shape){ 2, 2, 8, 32, VOCABULARY, CONTEXT });
     struct rlhf_error err = { 0 };
     struct rlhf_model *m;
 
-    expect_ok(rlhf_model_config_style(&c, "llama", &err), err);
-    c.layers = 2;
-    c.heads = c.kv_heads = 2;
-    c.head_size = 8;
-    c.channels = 16;
-    c.mlp_size = 32;
-    c.vocabulary = VOCABULARY;
-    c.context = CONTEXT;
     c.head = head;
     expect_some(m = rlhf_model_new(&c, seed, &err), err);
     return m;

@@ -17,25 +17,26 @@
 enum { SECOND = 1000000, MOST = 32 };
 
 struct fake_engine {
-    struct scorer_engine interface; /* first */
+    struct rlhf_member_engine interface; /* first */
     uint64_t id[MOST], life;
     size_t begun, models;
 };
 
-static void add_weights(struct scorer_engine *e, struct rlhf_weights *w)
+static void add_weights(struct rlhf_member_engine *e, struct rlhf_weights *w)
 {
     ((struct fake_engine *)e)->models++;
     rlhf_weights_free(w);
 }
 
-static void drop_weights(struct scorer_engine *e, const struct rlhf_digest *digest)
+static void drop_weights(struct rlhf_member_engine *e, const struct rlhf_digest *digest)
 {
     (void)digest;
     ((struct fake_engine *)e)->models--;
 }
 
-static void begin(struct scorer_engine *e, uint64_t life, const struct scorer_job *job)
+static void begin(struct rlhf_member_engine *e, uint64_t life, const struct rlhf_member_job *held)
 {
+    const struct scorer_job *job = (const struct scorer_job *)held;
     struct fake_engine *f = (struct fake_engine *)e;
 
     ck_assert_uint_eq(job->count, 4);
@@ -44,7 +45,7 @@ static void begin(struct scorer_engine *e, uint64_t life, const struct scorer_jo
     f->id[f->begun++] = job->member.id;
 }
 
-static void cancel(struct scorer_engine *e)
+static void cancel(struct rlhf_member_engine *e)
 {
     ((struct fake_engine *)e)->begun = 0;
 }
@@ -138,19 +139,20 @@ static struct rlhf_digest publish(struct pair *p, const char *payload)
 
 static void a_ready_pair(struct pair *p)
 {
-    struct scorer_options o = { .member = { MOST, 1 << 20, 4, "another-host" }, .flush_us = 5000 };
+    struct rlhf_member_config o = { MOST, 1 << 20, 4, "another-host", 5000 };
     struct rlhf_error err = { 0 };
 
     memset(p, 0, sizeof *p);
     loopback_init(&p->wire);
-    p->engine.interface = (struct scorer_engine){ add_weights, drop_weights, begin, cancel };
+    p->engine.interface = (struct rlhf_member_engine){ add_weights, drop_weights, begin, cancel };
     p->learner_machine = (struct rlhf_machine){
         .handlers = rows, .state = &p->learner, .peer_up = loopback_peer_up, .peer_lost = loopback_peer_lost
     };
     expect_some(p->learner.source = rlhf_weights_source_new("a-host", &err), err);
     expect_some(p->scorer = scorer_new(&o, &p->wire.client.env, &p->engine.interface, &err), err);
     p->learner.node = loopback_service(&p->wire, LEARNER, &p->learner_machine);
-    scorer_join(p->scorer, loopback_client(&p->wire, SCORER, LEARNER, scorer_machine(p->scorer)));
+    rlhf_member_join(scorer_member(p->scorer),
+                     loopback_client(&p->wire, SCORER, LEARNER, rlhf_member_machine(scorer_member(p->scorer))));
     loopback_run(&p->wire, SECOND);
     ck_assert_uint_eq(p->learner.credit, MOST);
     p->reward = publish(p, "reward");
@@ -265,7 +267,7 @@ START_TEST(a_drained_scorer_hands_back_what_is_not_done)
     a_ready_pair(&p);
     send_jobs(&p, 1, 5, &p.reward, NULL);
     finish(&p, 2, 0);
-    scorer_drain(p.scorer, "enough");
+    rlhf_member_drain(scorer_member(p.scorer), "enough");
     loopback_settle(&p.wire);
     ck_assert_uint_eq(p.learner.done[2], 1);
     ck_assert_uint_eq(p.learner.returned, 4);

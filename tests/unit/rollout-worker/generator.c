@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "support/shape.h"
 #include "support/suite.h"
 
 enum { JOBS = 40, CONTEXT = 48, VOCABULARY = 97, MOST = 64 };
@@ -43,21 +44,13 @@ static void on_done(void *ctx, const struct generator_result *r)
 
 static struct rlhf_model *a_model(const char *style, uint64_t seed, enum rlhf_head head)
 {
-    struct rlhf_model_config c;
+    struct rlhf_model_config c = a_config(style, (struct shape){ 2, 4, 8, 64, VOCABULARY, CONTEXT });
     struct rlhf_error err = { 0 };
     struct rlhf_model *m;
     float *parameters;
     size_t count;
 
-    expect_ok(rlhf_model_config_style(&c, style, &err), err);
-    c.layers = 2;
-    c.heads = 4;
     c.kv_heads = strcmp(style, "llama") == 0 ? 2 : 4;
-    c.head_size = 8;
-    c.channels = 32;
-    c.mlp_size = 64;
-    c.vocabulary = VOCABULARY;
-    c.context = CONTEXT;
     c.head = head;
     expect_some(m = rlhf_model_new(&c, seed, &err), err);
     parameters = rlhf_model_parameters(m, &count);

@@ -19,7 +19,7 @@ enum { SECOND = 1000000, CREDIT = 16, MOST = 64 };
 /* ---- an engine ---------------------------------------------------------------------------------------- */
 
 struct fake_engine {
-    struct worker_engine interface; /* first */
+    struct rlhf_member_engine interface; /* first */
     struct {
         uint64_t id, life;
         struct rlhf_digest weights;
@@ -27,13 +27,13 @@ struct fake_engine {
     size_t begun_count, models, dropped, cancels;
 };
 
-static void add_weights(struct worker_engine *e, struct rlhf_weights *w)
+static void add_weights(struct rlhf_member_engine *e, struct rlhf_weights *w)
 {
     ((struct fake_engine *)e)->models++;
     rlhf_weights_free(w);
 }
 
-static void drop_weights(struct worker_engine *e, const struct rlhf_digest *digest)
+static void drop_weights(struct rlhf_member_engine *e, const struct rlhf_digest *digest)
 {
     struct fake_engine *f = (struct fake_engine *)e;
 
@@ -43,8 +43,9 @@ static void drop_weights(struct worker_engine *e, const struct rlhf_digest *dige
     f->models--;
 }
 
-static void begin(struct worker_engine *e, uint64_t life, const struct worker_job *job)
+static void begin(struct rlhf_member_engine *e, uint64_t life, const struct rlhf_member_job *held)
 {
+    const struct worker_job *job = (const struct worker_job *)held;
     struct fake_engine *f = (struct fake_engine *)e;
 
     for (size_t i = 0; i < f->begun_count; i++)
@@ -55,7 +56,7 @@ static void begin(struct worker_engine *e, uint64_t life, const struct worker_jo
     ck_assert_int_eq(job->prompt[job->prompt_count - 1], (int32_t)job->member.id);
 }
 
-static void cancel(struct worker_engine *e)
+static void cancel(struct rlhf_member_engine *e)
 {
     ((struct fake_engine *)e)->begun_count = 0;
     ((struct fake_engine *)e)->cancels++;
@@ -170,12 +171,12 @@ static void start_learner(struct pair *p)
 
 static void a_pair(struct pair *p)
 {
-    struct worker_options o = { .member = { CREDIT, 1 << 20, 2, "another-host" }, .flush_us = 5000 };
+    struct rlhf_member_config o = { CREDIT, 1 << 20, 2, "another-host", 5000 };
     struct rlhf_error err = { 0 };
 
     memset(p, 0, sizeof *p);
     loopback_init(&p->wire);
-    p->engine.interface = (struct worker_engine){ add_weights, drop_weights, begin, cancel };
+    p->engine.interface = (struct rlhf_member_engine){ add_weights, drop_weights, begin, cancel };
     p->learner_machine = (struct rlhf_machine){ .handlers = rows,
                                                 .state = &p->learner,
                                                 .peer_up = loopback_peer_up,
@@ -184,7 +185,8 @@ static void a_pair(struct pair *p)
     expect_some(p->learner.source = rlhf_weights_source_new("a-host", &err), err);
     expect_some(p->worker = worker_new(&o, &p->wire.client.env, &p->engine.interface, &err), err);
     start_learner(p);
-    worker_join(p->worker, loopback_client(&p->wire, WORKER, LEARNER, worker_machine(p->worker)));
+    rlhf_member_join(worker_member(p->worker),
+                     loopback_client(&p->wire, WORKER, LEARNER, rlhf_member_machine(worker_member(p->worker))));
 }
 
 static void a_ready_pair(struct pair *p)
@@ -411,11 +413,11 @@ START_TEST(a_job_that_fails_is_handed_back_with_its_reason_on_one_line)
     digest = publish(&p, 'a');
     send_jobs(&p, &digest, 1, 2, 1);
     rlhf_fail(&why, RLHF_REJECT, "two\nlines");
-    worker_failed(p.worker, p.engine.begun[0].life, 1, &why);
+    rlhf_member_failed(worker_member(p.worker), p.engine.begun[0].life, 1, &why);
     loopback_settle(&p.wire);
     ck_assert_uint_eq(p.learner.returned, 1);
     ck_assert_str_eq(p.learner.reason, "two lines");
-    worker_failed(p.worker, p.engine.begun[0].life, 1, &why); /* once */
+    rlhf_member_failed(worker_member(p.worker), p.engine.begun[0].life, 1, &why); /* once */
     loopback_settle(&p.wire);
     ck_assert_uint_eq(p.learner.returned, 1);
     end_pair(&p);
@@ -431,7 +433,7 @@ START_TEST(a_drained_worker_hands_back_and_takes_no_more)
     digest = publish(&p, 'a');
     send_jobs(&p, &digest, 1, 6, 1);
     finish_one(&p);
-    worker_drain(p.worker, "enough");
+    rlhf_member_drain(worker_member(p.worker), "enough");
     loopback_settle(&p.wire);
     ck_assert_uint_eq(p.learner.done[1], 1); /* what was done is not lost */
     ck_assert_uint_eq(p.learner.returned, 5);
