@@ -72,8 +72,9 @@ void rlhf_model_values(const struct rlhf_model *m, size_t tensor, size_t from, s
 
 /* The table: name as in Hugging Face files, shape, offset into the block; decayed is true for matrices
  * (weight decay applies), false for norms and biases. */
+enum { RLHF_PARAMETER_NAME = 96 };
 struct rlhf_parameter {
-    char name[96];
+    char name[RLHF_PARAMETER_NAME];
     size_t shape[2], dims, offset, count;
     int decayed;
 };

@@ -21,6 +21,7 @@ int ctl_generate(int argc, char **argv, struct rlhf_error *err);
 int ctl_label(int argc, char **argv, struct rlhf_error *err);
 int ctl_tokenizer(int argc, char **argv, struct rlhf_error *err);
 int ctl_model(int argc, char **argv, struct rlhf_error *err);
+int ctl_model_forward(int argc, char **argv, struct rlhf_error *err); /* of ctl_model() */
 int ctl_sample(int argc, char **argv, struct rlhf_error *err);
 
 /* Picks argv[1] from the NULL-terminated table, or prints the table as help. what: "rlhfctl", "rlhfctl

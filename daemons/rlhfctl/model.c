@@ -117,7 +117,9 @@ static int inspect(int argc, char **argv, struct rlhf_error *err)
 int ctl_model(int argc, char **argv, struct rlhf_error *err)
 {
     static const struct ctl_command commands[] = {
-        {"inspect", "DIR", "shape, parameters, and whether the files are whole", inspect}, {0}};
+        {"inspect", "DIR", "shape, parameters, and whether the files are whole", inspect},
+        {"forward", "--model DIR --input ...", "logits, log-probs, loss, gradients, rewards of rows", ctl_model_forward},
+        {0}};
 
     return ctl_dispatch("rlhfctl model", "Looks into model directories.", commands, argc, argv, err);
 }
