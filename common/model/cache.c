@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "base/check.h"
-#include "model/internal.h"
+#include "model/adapter_internal.h"
 
 enum { PANEL = 16 }; /* tokens in a panel of keys, as rlhf_attention_extend() wants them */
 
@@ -17,6 +17,7 @@ struct rlhf_cache {
     float *memory;
     size_t keys, values;      /* floats of a slot's layer */
     struct rlhf_rope rope;
+    const struct rlhf_adapter *adapter; /* NULL: none */
 };
 
 struct rlhf_cache *rlhf_cache_new(const struct rlhf_model_config *c, size_t slots, size_t context,
@@ -68,6 +69,12 @@ void rlhf_cache_free(struct rlhf_cache *k)
     free(k->memory);
     free(k->length);
     free(k);
+}
+
+void rlhf_cache_adapt(struct rlhf_cache *k, const struct rlhf_adapter *a)
+{
+    RLHF_ASSERT(!a || (a->layers == k->config.layers && a->channels == k->config.channels));
+    k->adapter = a;
 }
 
 size_t rlhf_cache_length(const struct rlhf_cache *k, size_t slot)
@@ -130,6 +137,7 @@ struct rows {
     struct rlhf_attention_item *items;
     struct rlhf_activations a;
     float *last, *hidden, *mean, *rstd; /* of each item's last row */
+    float *room;                        /* for an adapter */
 };
 
 static int rows_get(struct rows *r, const struct rlhf_cache *k, const struct rlhf_extend *items, size_t count,
@@ -146,6 +154,7 @@ static int rows_get(struct rows *r, const struct rlhf_cache *k, const struct rlh
         || !(r->hidden = rlhf_arena_get(k->arena, count, stream))
         || !(r->mean = rlhf_arena_get(k->arena, count, sizeof *r->mean))
         || !(r->rstd = rlhf_arena_get(k->arena, count, sizeof *r->rstd))
+        || (k->adapter && !(r->room = rlhf_arena_get(k->arena, r->count, 2 * k->adapter->widest * sizeof *r->room)))
         || rlhf_activations_get(&r->a, &k->config, r->count, false, k->arena) < 0)
         return rlhf_fail(err, RLHF_FULL, "no memory for the activations of %zu tokens", r->count);
     for (size_t i = 0; i < count; i++) {
@@ -165,7 +174,7 @@ static int run_layers(const struct rlhf_cache *k, const struct rlhf_model *m, co
                       size_t count, struct rows *r, struct rlhf_error *err)
 {
     const struct rlhf_attending over = { .items = r->items, .count = count, .position = r->position,
-                                         .cos_sin = k->rope.cos_sin };
+                                         .cos_sin = k->rope.cos_sin, .adapter = k->adapter, .room = r->room };
 
     if (rlhf_model_embed(m, r->tokens, r->position, r->count, r->a.x, k->pool, err) < 0)
         return -1;
@@ -183,7 +192,7 @@ int rlhf_cache_extend(struct rlhf_cache *k, const struct rlhf_model *m, const st
                       size_t count, float *logits, struct rlhf_error *err)
 {
     const size_t c = k->config.channels;
-    struct rows r;
+    struct rows r = { 0 };
 
     RLHF_ASSERT(k->config.head == RLHF_HEAD_LM && m->config.head == RLHF_HEAD_LM && m->config.channels == c
                 && m->config.layers == k->config.layers && m->config.vocabulary == k->config.vocabulary);

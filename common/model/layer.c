@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model/internal.h"
+#include "model/adapter_internal.h"
 
 int rlhf_activations_get(struct rlhf_activations *a, const struct rlhf_model_config *c, size_t t, bool keep,
                          struct rlhf_arena *arena)
@@ -135,6 +135,17 @@ static void attend(const struct rlhf_model *m, const struct rlhf_layer *l, const
         rlhf_attention(&shape, a->qkv, a->attention, a->lse, pool);
 }
 
+/* A product of layer l, and what an adapter adds to it. */
+static void project(const struct rlhf_model *m, const struct rlhf_layer *l, enum rlhf_slot slot,
+                    const struct rlhf_attending *over, const float *x, size_t t, float *y, struct rlhf_pool *pool)
+{
+    const struct rlhf_product *p = rlhf_layer_product(l, slot);
+
+    rlhf_product_forward(m, p, x, t, y, pool);
+    if (over->adapter)
+        rlhf_adapter_forward(over->adapter, (uint32_t)(l - m->layers), slot, x, t, y, p->n, over->room, pool);
+}
+
 void rlhf_layer_forward(const struct rlhf_model *m, const struct rlhf_layer *l, const struct rlhf_activations *a,
                         const struct rlhf_attending *over, size_t t, float *y, struct rlhf_pool *pool)
 {
@@ -142,20 +153,20 @@ void rlhf_layer_forward(const struct rlhf_model *m, const struct rlhf_layer *l, 
     const size_t stream = t * c->channels;
 
     rlhf_norm_forward(m, &l->norm1, a->x, t, a->norm1, a->mean1, a->rstd1, pool);
-    rlhf_product_forward(m, &l->qkv, a->norm1, t, a->qkv, pool);
+    project(m, l, RLHF_SLOT_QKV, over, a->norm1, t, a->qkv, pool);
     attend(m, l, a, over, t, pool);
-    rlhf_product_forward(m, &l->out, a->attention, t, c->norm_post ? a->post1 : a->middle, pool);
+    project(m, l, RLHF_SLOT_OUT, over, a->attention, t, c->norm_post ? a->post1 : a->middle, pool);
     if (c->norm_post)
         rlhf_norm_forward(m, &l->post1, a->post1, t, a->middle, a->mean3, a->rstd3, pool);
     rlhf_add(a->x, stream, a->middle, pool);
 
     rlhf_norm_forward(m, &l->norm2, c->parallel ? a->x : a->middle, t, a->norm2, a->mean2, a->rstd2, pool);
-    rlhf_product_forward(m, &l->up, a->norm2, t, a->up, pool);
+    project(m, l, RLHF_SLOT_UP, over, a->norm2, t, a->up, pool);
     if (c->gated)
         rlhf_gate(c->activation, a->up, t, c->mlp_size, a->activated, pool);
     else
         rlhf_activate(c->activation, a->up, t * c->mlp_size, a->activated, pool);
-    rlhf_product_forward(m, &l->down, a->activated, t, c->norm_post ? a->post2 : y, pool);
+    project(m, l, RLHF_SLOT_DOWN, over, a->activated, t, c->norm_post ? a->post2 : y, pool);
     if (c->norm_post)
         rlhf_norm_forward(m, &l->post2, a->post2, t, y, a->mean4, a->rstd4, pool);
     rlhf_add(a->middle, stream, y, pool);

@@ -120,7 +120,7 @@ int rlhf_pass_logits(struct rlhf_pass *p, const struct rlhf_model *m, float *log
 int rlhf_pass_hidden(struct rlhf_pass *p, const struct rlhf_model *m, uint32_t layer, float *hidden,
                      struct rlhf_error *err);
 
-/* Adds the gradient of a loss to grad (the layout of rlhf_model_parameters). d_logprob, d_entropy (may be NULL)
+/* Adds the gradient of a loss to grad (the layout of rlhf_model_parameters; NULL: none wanted, adapter.h). d_logprob, d_entropy (may be NULL)
  * and d_scalar are the loss's derivatives by what the functions above returned. One of them follows a forward
  * (and logprobs with the same targets). The sum over tokens has a fixed order: the number of threads never
  * changes a bit. */

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/check.h"
-#include "model/internal.h"
+#include "model/adapter_internal.h"
 
 /* The weights laid out for backward products. Only training needs them, so they belong to the pass, and are
  * made anew when the model's version has changed. */
@@ -42,6 +42,10 @@ struct rlhf_pass {
     size_t after_forward; /* mark of the arena */
     struct head_rows head;
 
+    const struct rlhf_adapter *adapter; /* NULL: none */
+    float *adapter_grad, *adapter_room;
+    float *waste; /* backward: where gradients go that nobody wants, [2 C] or more */
+
     struct rlhf_rope rope;
     struct backward_weights *back; /* [L] */
     struct rlhf_packed back_head;
@@ -70,6 +74,14 @@ struct rlhf_pass *rlhf_pass_new(const struct rlhf_model_config *c, struct rlhf_p
     }
     rlhf_pass_free(p);
     return NULL;
+}
+
+void rlhf_pass_adapt(struct rlhf_pass *p, const struct rlhf_adapter *a, float *grad)
+{
+    RLHF_ASSERT(!a || (a->layers == p->config.layers && a->channels == p->config.channels));
+    p->adapter = a;
+    p->adapter_grad = grad;
+    p->t = 0; /* a forward comes first */
 }
 
 void rlhf_pass_free(struct rlhf_pass *p)
@@ -134,6 +146,8 @@ static int lay_out(struct rlhf_pass *p, const struct rlhf_batch *b)
         || !(p->position = rlhf_arena_get(p->arena, p->t, sizeof *p->position))
         || !(p->start = rlhf_arena_get(p->arena, b->sequences + 1, sizeof *p->start)))
         return -1;
+    if (p->adapter && !(p->adapter_room = rlhf_arena_get(p->arena, p->t, 2 * p->adapter->widest * sizeof(float))))
+        return -1;
     for (size_t i = 0; i < layers; i++)
         if (rlhf_activations_get(&p->layers[i], &p->config, p->t, p->train, p->arena) < 0)
             return -1;
@@ -152,7 +166,7 @@ static int lay_out(struct rlhf_pass *p, const struct rlhf_batch *b)
 static int run_body(struct rlhf_pass *p, const struct rlhf_model *m, struct rlhf_error *err)
 {
     const struct rlhf_attending over = { .start = p->start, .sequences = p->sequences, .position = p->position,
-                                         .cos_sin = p->rope.cos_sin };
+                                         .cos_sin = p->rope.cos_sin, .adapter = p->adapter, .room = p->adapter_room };
     const uint32_t layers = p->config.layers;
 
     if (rlhf_model_embed(m, p->tokens, p->position, p->t, p->layers[0].x, p->pool, err) < 0)
@@ -281,7 +295,8 @@ int rlhf_pass_scalars(struct rlhf_pass *p, const struct rlhf_model *m, float *sc
     RLHF_ASSERT(p->config.head == RLHF_HEAD_SCALAR);
     if (norm_rows(p, m, NULL, err) < 0)
         return -1;
-    rlhf_linear(&m->head.packed, p->head.hidden, p->config.channels, p->t, &m->bias, false, scalar, 1, p->pool);
+    rlhf_linear(p->adapter && p->adapter->head != RLHF_NOWHERE ? &p->adapter->head_packed : &m->head.packed,
+                p->head.hidden, p->config.channels, p->t, &m->bias, false, scalar, 1, p->pool);
     return 0;
 }
 
@@ -347,28 +362,49 @@ static int prepare_weights(struct rlhf_pass *p, const struct rlhf_model *m, stru
     return 0;
 }
 
+/* Where the gradient of what stands at offset is added. */
+static float *wanted(const struct rlhf_pass *p, float *grad, size_t offset)
+{
+    return grad ? grad + offset : p->waste;
+}
+
 static void norm_backward(const struct rlhf_pass *p, const struct rlhf_model *m, const struct rlhf_norm_place *place,
                           const float *dy, const float *x, const float *mean, const float *rstd, size_t t, float *dx,
                           float *grad)
 {
     const float *gain = m->block + place->gain;
 
+    float *d_gain = wanted(p, grad, place->gain);
+
     if (p->config.norm == RLHF_NORM_LAYER)
-        rlhf_layernorm_backward(dy, x, gain, mean, rstd, t, p->config.channels, dx, grad + place->gain,
-                                grad + place->shift, p->pool);
+        rlhf_layernorm_backward(dy, x, gain, mean, rstd, t, p->config.channels, dx, d_gain,
+                                grad ? grad + place->shift : d_gain + p->config.channels, p->pool);
     else
-        rlhf_rmsnorm_backward(dy, x, gain, p->config.norm_offset, rstd, t, p->config.channels, dx, grad + place->gain,
-                              p->pool);
+        rlhf_rmsnorm_backward(dy, x, gain, p->config.norm_offset, rstd, t, p->config.channels, dx, d_gain, p->pool);
 }
 
 static void product_backward(const struct rlhf_pass *p, const struct rlhf_product *product,
                              const struct rlhf_packed *back, const float *dy, const float *x, size_t t, float *dx,
                              float *grad)
 {
-    rlhf_linear_backward_weight(dy, product->n, x, product->k, t, product->n, product->k, product->transposed,
-                                grad + product->weight,
-                                product->bias == RLHF_NOWHERE ? NULL : grad + product->bias, p->pool);
+    if (grad)
+        rlhf_linear_backward_weight(dy, product->n, x, product->k, t, product->n, product->k, product->transposed,
+                                    grad + product->weight,
+                                    product->bias == RLHF_NOWHERE ? NULL : grad + product->bias, p->pool);
     rlhf_linear(back, dy, product->n, t, NULL, false, dx, product->k, p->pool);
+}
+
+/* A product of layer l, and an adapter beside it. */
+static void project_backward(const struct rlhf_pass *p, const struct rlhf_model *m, const struct rlhf_layer *l,
+                             enum rlhf_slot slot, const struct rlhf_packed *back, const float *dy, const float *x,
+                             float *dx, float *grad)
+{
+    const struct rlhf_product *product = rlhf_layer_product(l, slot);
+
+    product_backward(p, product, back, dy, x, p->t, dx, grad);
+    if (p->adapter)
+        rlhf_adapter_backward(p->adapter, (uint32_t)(l - m->layers), slot, dy, product->n, x, p->t, dx, p->adapter_grad,
+                              p->adapter_room, p->pool);
 }
 
 /* By the output of a branch's last product: what comes down the stream, through the branch's own norm where it has one. */
@@ -390,12 +426,12 @@ static void mlp_backward(const struct rlhf_pass *p, const struct rlhf_model *m, 
     const size_t t = p->t;
     const float *dy = into_branch(p, m, &l->post2, a->post2, a->mean4, a->rstd4, d, grad);
 
-    product_backward(p, &l->down, &b->down, dy, a->activated, t, d->activated, grad);
+    project_backward(p, m, l, RLHF_SLOT_DOWN, &b->down, dy, a->activated, d->activated, grad);
     if (c->gated)
         rlhf_gate_backward(c->activation, d->activated, a->up, t, c->mlp_size, d->up, p->pool);
     else
         rlhf_activate_backward(c->activation, d->activated, a->up, t * c->mlp_size, d->up, p->pool);
-    product_backward(p, &l->up, &b->up, d->up, a->norm2, t, d->branch, grad);
+    project_backward(p, m, l, RLHF_SLOT_UP, &b->up, d->up, a->norm2, d->branch, grad);
     if (c->parallel)
         memset(d->aside, 0, t * c->channels * sizeof *d->aside);
     norm_backward(p, m, &l->norm2, d->branch, c->parallel ? a->x : a->middle, a->mean2, a->rstd2, t,
@@ -409,9 +445,9 @@ static void norm_heads_backward(const struct rlhf_pass *p, const struct rlhf_mod
     const size_t q = (size_t)c->heads * c->head_size, kv = (size_t)c->kv_heads * c->head_size;
 
     rlhf_head_norm_backward(a->raw, q + kv, m->block + l->q.gain, c->norm_offset, a->rstd_q, p->t, c->heads,
-                            c->head_size, d->qkv, q + 2 * kv, grad + l->q.gain, p->pool);
+                            c->head_size, d->qkv, q + 2 * kv, wanted(p, grad, l->q.gain), p->pool);
     rlhf_head_norm_backward(a->raw + q, q + kv, m->block + l->k.gain, c->norm_offset, a->rstd_k, p->t, c->kv_heads,
-                            c->head_size, d->qkv + q, q + 2 * kv, grad + l->k.gain, p->pool);
+                            c->head_size, d->qkv + q, q + 2 * kv, wanted(p, grad, l->k.gain), p->pool);
 }
 
 static void attention_backward(const struct rlhf_pass *p, const struct rlhf_model *m, const struct rlhf_layer *l,
@@ -423,13 +459,13 @@ static void attention_backward(const struct rlhf_pass *p, const struct rlhf_mode
                                                                    p->sequences);
     const float *dy = into_branch(p, m, &l->post1, a->post1, a->mean3, a->rstd3, d, grad);
 
-    product_backward(p, &l->out, &b->out, dy, a->attention, p->t, d->attention, grad);
+    project_backward(p, m, l, RLHF_SLOT_OUT, &b->out, dy, a->attention, d->attention, grad);
     rlhf_attention_backward(&shape, d->attention, a->qkv, a->attention, a->lse, d->qkv, p->pool);
     if (c->position == RLHF_POSITION_ROTARY)
         rlhf_layer_rotate(c, d->qkv, p->position, p->t, p->rope.cos_sin, true, p->pool);
     if (c->norm_qk)
         norm_heads_backward(p, m, l, a, d, grad);
-    product_backward(p, &l->qkv, &b->qkv, d->qkv, a->norm1, p->t, d->branch, grad);
+    project_backward(p, m, l, RLHF_SLOT_QKV, &b->qkv, d->qkv, a->norm1, d->branch, grad);
     norm_backward(p, m, &l->norm1, d->branch, a->x, a->mean1, a->rstd1, p->t, d->stream, grad);
 }
 
@@ -467,7 +503,8 @@ static int body_backward(struct rlhf_pass *p, const struct rlhf_model *m, const 
     const size_t c = p->config.channels;
     struct flow d = { 0 };
 
-    if (flow_get(&d, p) < 0)
+    if (flow_get(&d, p) < 0
+        || (!grad && !(p->waste = rlhf_arena_zero(p->arena, 2 * c + p->config.head_size, sizeof *p->waste))))
         return no_memory(p, err);
     if (h->row) { /* branch is free yet, and holds the gradient of the rows that have one */
         memset(d.branch, 0, h->count * c * sizeof *d.branch);
@@ -481,8 +518,9 @@ static int body_backward(struct rlhf_pass *p, const struct rlhf_model *m, const 
         layer_backward(p, m, &m->layers[i], &p->back[i], &p->layers[i], &d, grad);
     if (p->config.embedding_scaled)
         rlhf_scale(d.stream, p->t * c, sqrtf((float)c), p->pool);
-    rlhf_embed_backward(d.stream, p->tokens, p->position, p->t, c, grad + m->embedding,
-                        m->positions == RLHF_NOWHERE ? NULL : grad + m->positions, p->pool);
+    if (grad)
+        rlhf_embed_backward(d.stream, p->tokens, p->position, p->t, c, grad + m->embedding,
+                            m->positions == RLHF_NOWHERE ? NULL : grad + m->positions, p->pool);
     return 0;
 }
 
@@ -508,11 +546,28 @@ int rlhf_pass_backward_logprobs(struct rlhf_pass *p, const struct rlhf_model *m,
         }
         rlhf_vocab_logprobs_backward(&m->head.packed, &p->back_head, h->hidden, h->target, h->count,
                                      p->config.logit_cap, h->temperature, h->lse, d_entropy ? h->entropy : NULL, d_l, d_entropy ? d_e : NULL, d_hidden,
-                                     grad + m->head.weight, p->pool);
+                                     grad ? grad + m->head.weight : NULL, p->pool);
         rc = body_backward(p, m, d_hidden, grad, err);
     }
     rlhf_arena_reset(p->arena, mark);
     return rc;
+}
+
+/* The scalar head: the model's, or an adapter's own. */
+static void head_backward(const struct rlhf_pass *p, const struct rlhf_model *m, const float *d_scalar, float *d_hidden,
+                          float *grad)
+{
+    const struct rlhf_adapter *a = p->adapter;
+    const size_t c = p->config.channels;
+
+    if (!a || a->head == RLHF_NOWHERE) {
+        product_backward(p, &m->head, &p->back_head, d_scalar, p->head.hidden, p->t, d_hidden, grad);
+        return;
+    }
+    if (p->adapter_grad)
+        rlhf_linear_backward_weight(d_scalar, 1, p->head.hidden, c, p->t, 1, c, false, p->adapter_grad + a->head, NULL,
+                                    p->pool);
+    rlhf_linear(&a->head_back, d_scalar, 1, p->t, NULL, false, d_hidden, c, p->pool);
 }
 
 int rlhf_pass_backward_scalars(struct rlhf_pass *p, const struct rlhf_model *m, const float *d_scalar, float *grad,
@@ -528,7 +583,7 @@ int rlhf_pass_backward_scalars(struct rlhf_pass *p, const struct rlhf_model *m, 
     if (!(d_hidden = rlhf_arena_get(p->arena, p->t, p->config.channels * sizeof *d_hidden))) {
         rc = no_memory(p, err);
     } else {
-        product_backward(p, &m->head, &p->back_head, d_scalar, p->head.hidden, p->t, d_hidden, grad);
+        head_backward(p, m, d_scalar, d_hidden, grad);
         rc = body_backward(p, m, d_hidden, grad, err);
     }
     rlhf_arena_reset(p->arena, mark);

@@ -177,7 +177,7 @@ float rlhf_vocab_logprob_row(const float *logits, size_t v, float temperature, i
 void rlhf_vocab_row(const float *logits, size_t v, float temperature, float *most, float *log_sum, float *entropy);
 /* weight[i] = e^(logits[i]/temperature - most), 0 below e^-86.5; the same bits on all processors of one class. */
 void rlhf_vocab_weights_row(const float *logits, size_t v, float temperature, float most, float *weight);
-/* d_hidden [n, C] overwritten; d_w [V, C] adds. w_back is the packed transpose (for d_hidden). d_entropy may be NULL. */
+/* d_hidden [n, C] overwritten; d_w [V, C] adds; NULL: not wanted. w_back is the packed transpose (for d_hidden). d_entropy may be NULL. */
 void rlhf_vocab_logprobs_backward(const struct rlhf_packed *w, const struct rlhf_packed *w_back,
                                   const float *hidden, const int32_t *target, size_t n, float cap,
                                   float temperature, const float *lse, const float *entropy, const float *d_logprob,

@@ -162,7 +162,8 @@ void rlhf_vocab_logprobs_backward(const struct rlhf_packed *w, const struct rlhf
     for (v.chunk = 0; v.chunk < v.chunks; v.chunk++) {
         size_t col = v.chunk * CHUNK, cols = least(w->n - col, CHUNK);
         rlhf_pool_for(pool, v.row_blocks, gradient_part, &v);
-        rlhf_linear_backward_weight(v.logits, CHUNK, hidden, w->k, n, cols, w->k, false, d_w + col * w->k, NULL,
-                                    pool);
+        if (d_w)
+            rlhf_linear_backward_weight(v.logits, CHUNK, hidden, w->k, n, cols, w->k, false, d_w + col * w->k, NULL,
+                                        pool);
     }
 }
