@@ -2,7 +2,8 @@
 # Measures what is measured here, one JSON line a case, on an otherwise idle machine.
 #   tests/bench/run.sh [CASE ...]      cases of tests/bench/*.c by name; all of them without
 # SECONDS_A_CASE sets how long each is repeated (3); what counts is the median.
-# RLHF_PEER_PYTHON, a Python that has torch: PyTorch does the same work in the same run (tests/bench/peers).
+# Peers do the same work in the same run (tests/bench/peers): RLHF_PEER_PYTHON is a Python that has torch, RLHF_LLAMA_PYTHON one
+# that has llama-cpp-python and gguf.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -22,4 +23,7 @@ if [ -n "${RLHF_PEER_PYTHON:-}" ] && { [ $# -eq 0 ] || [[ " $* " = *" train-tiny
     for threads in 1 2; do
         "$RLHF_PEER_PYTHON" tests/bench/peers/torch_train.py "${SECONDS_A_CASE:-3}" "$threads"
     done
+fi
+if [ -n "${RLHF_LLAMA_PYTHON:-}" ] && [ $# -eq 0 ]; then
+    "$RLHF_LLAMA_PYTHON" tests/bench/peers/llama_generate.py "${SECONDS_A_CASE:-3}" 2
 fi

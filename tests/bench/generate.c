@@ -1,0 +1,160 @@
+/* generate.c - how fast tokens are generated. One JSON line a case.
+ *
+ *     bench-generate [seconds a case, 1 by default] [case]
+ *
+ * Prompts of 64 tokens, 128 new ones, as many sequences at once as the line's batch says: the sampler draws at temperature 1.
+ * generate: new tokens a second, from the first new one to the last. prefill: prompt tokens a second, every prompt
+ * another. prefill-group: the same where 8 samples share each prompt, which is then read once. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "base/random.h"
+#include "bench.h"
+#include "model/model.h"
+#include "model/sampler.h"
+
+enum { PROMPT = 64, NEW = 128, ROUNDS = 64, GROUP = 8 };
+
+struct generation {
+    struct rlhf_model *m;
+    struct rlhf_pool *pool;
+    struct rlhf_cache *cache;
+    const struct rlhf_model_config *config;
+    size_t batch;
+    int32_t *prompts; /* [batch][PROMPT] */
+    int32_t *last;    /* [batch] */
+    struct rlhf_extend *items;
+    float *logits, *scratch;
+};
+
+static void start(struct generation *g, const struct rlhf_model_config *c, size_t batch, unsigned threads)
+{
+    struct rlhf_error err = { 0 };
+    struct rlhf_random random;
+
+    *g = (struct generation){ .config = c, .batch = batch };
+    g->m = rlhf_model_new(c, 1, &err);
+    g->pool = rlhf_pool_new(threads, &err);
+    g->cache = rlhf_cache_new(c, batch, PROMPT + NEW, g->pool, &err);
+    g->prompts = rlhf_aligned_new(batch * PROMPT, sizeof *g->prompts, &err);
+    g->last = rlhf_aligned_new(batch, sizeof *g->last, &err);
+    g->items = rlhf_aligned_new(batch, sizeof *g->items, &err);
+    g->logits = rlhf_aligned_new(batch * c->vocabulary, sizeof *g->logits, &err);
+    g->scratch = rlhf_aligned_new(2 * (size_t)c->vocabulary, sizeof *g->scratch, &err);
+    if (!g->m || !g->pool || !g->cache || !g->prompts || !g->last || !g->items || !g->logits || !g->scratch)
+        bench_fail(&err);
+    rlhf_random_init(&random, 1, RLHF_PURPOSE_FAULT, 0, 0);
+    for (size_t i = 0; i < batch * PROMPT; i++)
+        g->prompts[i] = (int32_t)rlhf_random_below(&random, c->vocabulary);
+}
+
+static void end(struct generation *g)
+{
+    rlhf_cache_free(g->cache);
+    rlhf_pool_free(g->pool);
+    rlhf_model_free(g->m);
+    free(g->prompts);
+    free(g->last);
+    free(g->items);
+    free(g->logits);
+    free(g->scratch);
+}
+
+static void extend(struct generation *g, size_t count)
+{
+    struct rlhf_error err = { 0 };
+
+    if (rlhf_cache_extend(g->cache, g->m, g->items, count, g->logits, &err) < 0)
+        bench_fail(&err);
+}
+
+static void prefill(struct generation *g, size_t sharing)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < g->batch; i++)
+        rlhf_cache_clear(g->cache, i);
+    for (size_t i = 0; i < g->batch; i += sharing)
+        g->items[count++] = (struct rlhf_extend){ .slot = i, .tokens = g->prompts + i * PROMPT, .count = PROMPT };
+    extend(g, count);
+    for (size_t i = 0; i < g->batch; i++)
+        if (i % sharing)
+            rlhf_cache_fork(g->cache, i - i % sharing, i, PROMPT);
+}
+
+static void draw(struct generation *g, uint32_t position)
+{
+    const struct rlhf_sampling sampling = { .temperature = 1, .top_p = 1, .max_new_tokens = NEW };
+    struct rlhf_error err = { 0 };
+
+    for (size_t i = 0; i < g->batch; i++) {
+        struct rlhf_sample_key key = { .seed = 1, .purpose = RLHF_PURPOSE_FAULT, .prompt = (uint32_t)i };
+        struct rlhf_sampled drawn;
+
+        if (rlhf_sample(g->logits + i * g->config->vocabulary, g->config->vocabulary, &sampling, &key, position,
+                        g->scratch, &drawn, &err) < 0)
+            bench_fail(&err);
+        g->last[i] = drawn.token;
+        g->items[i] = (struct rlhf_extend){ .slot = i, .tokens = &g->last[i], .count = 1 };
+    }
+}
+
+static void bench_generation(const struct bench_arguments *a, const char *model, size_t batch, unsigned threads)
+{
+    const struct rlhf_model_config c = bench_shape(model);
+    double decode[ROUNDS], fill[ROUNDS], fill_group[ROUNDS], until, flops, rate = bench_sgemm_rate(threads) * 1e9;
+    struct generation g;
+    size_t rounds = 0;
+
+    start(&g, &c, batch, threads);
+    prefill(&g, 1); /* packs the weights */
+    for (until = bench_now() + a->seconds; rounds < ROUNDS && (rounds < 2 || bench_now() < until); rounds++) {
+        double begin = bench_now();
+
+        if (batch % GROUP == 0)
+            prefill(&g, GROUP);
+        fill_group[rounds] = bench_now() - begin;
+        begin = bench_now();
+        prefill(&g, 1);
+        fill[rounds] = bench_now() - begin;
+        draw(&g, 0);
+        begin = bench_now();
+        for (uint32_t t = 1; t < NEW; t++) {
+            extend(&g, batch);
+            draw(&g, t);
+        }
+        decode[rounds] = bench_now() - begin;
+    }
+    double value = (double)(batch * (NEW - 1)) / bench_median(decode, rounds);
+    double filled = (double)(batch * PROMPT) / bench_median(fill, rounds);
+
+    flops = bench_flops_a_token(&c);
+    bench_print(&(struct bench_line){ .name = "generate", .model = model, .batch = batch, .threads = threads, .value = value,
+                                      .gemm_fraction = rate > 0 ? value * flops / rate : 0 });
+    bench_print(&(struct bench_line){ .name = "prefill", .model = model, .batch = batch, .threads = threads, .value = filled });
+    if (batch % GROUP == 0)
+        bench_print(&(struct bench_line){ .name = "prefill-group", .model = model, .batch = batch, .threads = threads,
+                                          .value = (double)(batch * PROMPT) / bench_median(fill_group, rounds) });
+    end(&g);
+}
+
+int main(int argc, char **argv)
+{
+    const struct bench_arguments a = bench_start(argc, argv);
+    static const struct {
+        const char *name, *model;
+        size_t batch;
+    } cases[] = {
+        { "generate-l100-1", "l100", 1 }, { "generate-l100-8", "l100", 8 },   { "generate-l100-32", "l100", 32 },
+        { "generate-tiny-1", "tiny", 1 }, { "generate-tiny-32", "tiny", 32 }, { "generate-tiny-64", "tiny", 64 },
+        { "generate-quickstart-32", "quickstart", 32 },
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        for (unsigned threads = 1; threads <= 2; threads++)
+            if (bench_wanted(&a, cases[i].name))
+                bench_generation(&a, cases[i].model, cases[i].batch, threads);
+    return 0;
+}
