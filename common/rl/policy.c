@@ -65,13 +65,13 @@ static double limited(const struct rlhf_policy_loss *s, double r)
 
 static struct term clip(const struct rlhf_policy_loss *s, double r, double a)
 {
-    double low = 1 - s->clip_low, high = 1 + s->clip_high, cut = limited(s, r);
-    double plain = -a * cut, clipped = -a * (r < low ? low : r > high ? high : r);
-    struct term t = {plain, cut < r ? 0 : plain, 0};
+    double low = 1 - s->clip_low, high = 1 + s->clip_high, kept = r < low ? low : r > high ? high : r;
+    double plain = -a * limited(s, r), clipped = -a * kept;
 
-    if (clipped > plain) /* only then is the clipped branch, which is constant in r, the loss */
-        t = (struct term){clipped, 0, 0};
-    return t;
+    /* Where a branch's ratio was cut, it is constant. */
+    if (clipped > plain)
+        return (struct term){clipped, kept == r ? clipped : 0, 0};
+    return (struct term){plain, limited(s, r) < r ? 0 : plain, 0};
 }
 
 static struct term cispo(const struct rlhf_policy_loss *s, double r, double a, double logprob)
