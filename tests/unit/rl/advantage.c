@@ -52,6 +52,34 @@ START_TEST(whitening_gives_mean_zero_and_variance_one_or_keeps_the_mean)
 }
 END_TEST
 
+START_TEST(normalising_divides_by_the_deviation_over_n_and_never_by_less_than_its_floor)
+{
+    float x[] = {1, 2, 3, 6}, equal[] = {5, 5, 5}, one[] = {7};
+
+    rlhf_normalize(x, 4);
+    ck_assert_float_eq_tol(x[3], (float)(3 / sqrt(14.0 / 4)), 1e-6f);
+    rlhf_normalize(equal, 3);
+    ck_assert_float_eq(equal[1], 0);
+    rlhf_normalize(one, 1);
+    ck_assert_float_eq(one[0], 0);
+    rlhf_normalize(one, 0);
+    rlhf_whiten(one, 0, false);
+}
+END_TEST
+
+START_TEST(returns_are_gae_with_lambda_one_and_no_critic_also_in_place)
+{
+    const uint32_t start[] = {0, 3, 3, 4};
+    const struct rlhf_ragged c = {start, 3};
+    const float value[4] = {0};
+    float reward[] = {0.5f, -1, 2, 4}, advantage[4], ret[4];
+
+    rlhf_gae(&c, reward, value, 0.9, 1, advantage, ret);
+    rlhf_returns(&c, reward, 0.9, reward);
+    ck_assert_mem_eq(reward, ret, sizeof ret);
+}
+END_TEST
+
 START_TEST(the_kl_penalty_is_on_every_token_and_the_score_on_the_last)
 {
     const uint32_t start[] = {0, 2, 2, 3};
@@ -88,6 +116,8 @@ int main(void)
     return RUN_SUITE("rl/advantage", gae_of_three_tokens_is_what_one_computes_by_hand,
                      without_discount_and_with_lambda_one_the_return_is_the_sum_of_rewards_to_come,
                      whitening_gives_mean_zero_and_variance_one_or_keeps_the_mean,
+                     normalising_divides_by_the_deviation_over_n_and_never_by_less_than_its_floor,
+                     returns_are_gae_with_lambda_one_and_no_critic_also_in_place,
                      the_kl_penalty_is_on_every_token_and_the_score_on_the_last,
                      the_slopes_of_the_kl_estimators_are_their_finite_differences);
 }

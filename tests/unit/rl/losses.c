@@ -143,6 +143,44 @@ START_TEST(the_derivative_of_the_k_way_loss_is_its_finite_difference_and_adds)
 }
 END_TEST
 
+START_TEST(smoothing_margin_and_centring_keep_the_k_way_loss_and_its_derivative_in_step)
+{
+    const struct rlhf_preference all = {.label_smoothing = 0.1, .center = 0.05, .margin = 0.3};
+    const uint32_t rank[] = {2, 1, 2, 4}, two[] = {1, 3};
+    const float reward[] = {0.3f, -0.7f, 1.1f, 0.2f};
+    float d[4] = {0}, ignored[4] = {0};
+    double dc, dr;
+
+    rlhf_kway_loss(&all, reward, rank, 4, 1, d, NULL);
+    for (size_t i = 0; i < 4; i++) {
+        float up[4], down[4];
+        const float h = 1.0f / 256;
+        for (size_t j = 0; j < 4; j++)
+            up[j] = down[j] = reward[j];
+        up[i] += h, down[i] -= h;
+        double slope = (rlhf_kway_loss(&all, up, rank, 4, 1, ignored, NULL) -
+                        rlhf_kway_loss(&all, down, rank, 4, 1, ignored, NULL)) /
+                       ((double)up[i] - down[i]);
+        ck_assert_double_eq_tol(d[i], slope, 1e-5);
+    }
+    /* two steps of rank ask twice the margin */
+    ck_assert_double_eq_tol(rlhf_kway_loss(&all, reward, two, 2, 1, ignored, NULL),
+                            rlhf_pair_loss(&all, reward[0], reward[1], 0.6, &dc, &dr), 1e-12);
+}
+END_TEST
+
+START_TEST(a_reward_that_is_not_a_number_makes_the_loss_none)
+{
+    const uint32_t rank[] = {1, 2};
+    const float reward[] = {NAN, 0};
+    float d[2] = {0};
+
+    ck_assert(isnan(rlhf_kway_loss(&paper, reward, rank, 2, 1, d, NULL)));
+    ck_assert_double_eq(rlhf_kway_loss(&paper, reward, rank, 0, 1, d, NULL), 0);
+    ck_assert_double_eq(rlhf_kway_loss(&paper, reward, rank, 1, 1, d, NULL), 0);
+}
+END_TEST
+
 START_TEST(the_pair_loss_keeps_its_linear_tail_and_its_derivatives)
 {
     double dc, dr, h = 1e-6, x, y;
@@ -222,6 +260,8 @@ int main(void)
         the_value_loss_has_its_half_and_its_derivative_clipped_and_not,
         the_k_way_loss_is_the_mean_over_ordered_pairs_and_drops_ties,
         the_derivative_of_the_k_way_loss_is_its_finite_difference_and_adds,
+        smoothing_margin_and_centring_keep_the_k_way_loss_and_its_derivative_in_step,
+        a_reward_that_is_not_a_number_makes_the_loss_none,
         the_pair_loss_keeps_its_linear_tail_and_its_derivatives,
         agreement_counts_equal_scores_half_and_keeps_ties_apart, wilsons_interval_is_the_published_one,
         explained_variance_is_one_for_a_perfect_critic_and_zero_for_the_mean, nan_and_infinity_are_seen);
