@@ -6,6 +6,7 @@
 
 #include "base/memory.h"
 #include "base/pool.h"
+#include "model/adapter.h"
 #include "model/model.h"
 #include "rlhfctl/ctl.h"
 #include "rlhfctl/tensors.h"
@@ -23,6 +24,7 @@ struct forward {
     const struct options *o;
     struct rlhf_pool *pool;
     struct rlhf_model *model;
+    struct rlhf_adapter *adapter; /* NULL: none; with one the gradients are its parameters' */
     struct rlhf_model_config c;
     struct rlhf_pass *pass;
     struct ctl_tensors in;
@@ -30,7 +32,7 @@ struct forward {
     size_t tokens;
     int32_t *target;   /* [T] the label that each token predicts; -1: none */
     bool labelled;
-    float *grad;       /* the layout of the model's parameters */
+    float *grad;       /* the layout of the model's parameters, or the adapter's */
     float *padded, *logprobs, *rewards, loss; /* what goes out */
     struct rlhf_safetensor *out;
     size_t outs;
@@ -99,10 +101,16 @@ static int make_pass(struct forward *f, struct rlhf_error *err)
     if (f->pass && f->o->grad) {
         size_t count;
 
-        rlhf_model_parameters(f->model, &count);
+        if (f->adapter)
+            rlhf_adapter_parameters(f->adapter, &count);
+        else
+            rlhf_model_parameters(f->model, &count);
         f->grad = rlhf_aligned_new(count, sizeof *f->grad, err);
-        return f->grad ? 0 : -1;
+        if (!f->grad)
+            return -1;
     }
+    if (f->pass)
+        rlhf_pass_adapt(f->pass, f->adapter, f->grad);
     return f->pass ? 0 : -1;
 }
 
@@ -203,7 +211,7 @@ static int give_loss(struct forward *f, struct rlhf_error *err)
     f->loss = (float)(sum / labels);
     give(f, "loss", &f->loss, 1, (size_t[]){ 1 });
     if (f->grad)
-        rc = rlhf_pass_backward_logprobs(f->pass, f->model, d, NULL, f->grad, err);
+        rc = rlhf_pass_backward_logprobs(f->pass, f->model, d, NULL, f->adapter ? NULL : f->grad, err);
 out:
     free(logprob);
     free(d);
@@ -246,7 +254,7 @@ static int give_preference(struct forward *f, const size_t *at, struct rlhf_erro
     }
     f->loss = (float)loss;
     give(f, "loss", &f->loss, 1, (size_t[]){ 1 });
-    rc = rlhf_pass_backward_scalars(f->pass, f->model, d, f->grad, err);
+    rc = rlhf_pass_backward_scalars(f->pass, f->model, d, f->adapter ? NULL : f->grad, err);
     free(d);
     return rc;
 }
@@ -294,7 +302,8 @@ static int run(struct forward *f, struct rlhf_error *err)
 {
     const struct rlhf_batch batch = { .tokens = f->batch.ids, .start = f->batch.start, .sequences = f->batch.rows };
     size_t tensors;
-    const struct rlhf_parameter *table = rlhf_model_table(f->model, &tensors);
+    const struct rlhf_parameter *table =
+        f->adapter ? rlhf_adapter_table(f->adapter, &tensors) : rlhf_model_table(f->model, &tensors);
     char (*names)[RLHF_PARAMETER_NAME + 8] = calloc(tensors, sizeof *names);
     int rc = -1;
 
@@ -361,7 +370,7 @@ int ctl_model_forward(int argc, char **argv, struct rlhf_error *err)
         {"grad", 'g', 0, 0, "also grad.NAME, the loss's gradient by each parameter", 0},
         {"reward", 'r', 0, 0, "of a reward model: rewards [B]; with --grad the loss is the mean of -log sigmoid(reward of "
                               "row i - reward of row i + B/2)", 0},
-        {"adapter", 'a', "DIR", 0, "with the LoRA adapter in DIR", 0},
+        {"adapter", 'a', "DIR", 0, "with the LoRA adapter in DIR; gradients are its parameters'", 0},
         {"threads", 't', "N", 0, "compute threads (all processors)", 0},
         {0}};
     static const struct argp parser = {
@@ -371,11 +380,10 @@ int ctl_model_forward(int argc, char **argv, struct rlhf_error *err)
     int rc = -1;
 
     argp_parse(&parser, argc, argv, 0, NULL, &o);
-    if (o.adapter)
-        return rlhf_fail(err, RLHF_REJECT, "--adapter %s: adapters are not computed yet; merge it with PEFT first", o.adapter);
     if (rlhf_tensor_start(err) == 0 && (f.pool = rlhf_pool_new(o.threads, err))
-        && (f.model = o.grad ? rlhf_model_load_parallel(o.model, f.pool, err)
-                             : rlhf_model_open(o.model, RLHF_PANELS_STORED, err))) {
+        && (f.model = o.grad && !o.adapter ? rlhf_model_load_parallel(o.model, f.pool, err)
+                                          : rlhf_model_open(o.model, RLHF_PANELS_STORED, err))
+        && (!o.adapter || (f.adapter = rlhf_adapter_load(f.model, o.adapter, err)))) {
         f.c = *rlhf_model_get_config(f.model);
         if (read_input(&f, err) == 0 && make_pass(&f, err) == 0)
             rc = run(&f, err);
@@ -389,6 +397,7 @@ int ctl_model_forward(int argc, char **argv, struct rlhf_error *err)
     rlhf_pass_free(f.pass);
     ctl_batch_free(&f.batch);
     ctl_tensors_close(&f.in);
+    rlhf_adapter_free(f.adapter);
     rlhf_model_free(f.model);
     rlhf_pool_free(f.pool);
     return rc;

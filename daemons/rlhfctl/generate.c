@@ -176,6 +176,7 @@ static int complete_text(struct command *k, struct rlhf_error *err)
         !(k->logits = rlhf_aligned_new(c->vocabulary, sizeof(float), err)) ||
         !(k->scratch = rlhf_aligned_new(2 * (size_t)c->vocabulary, sizeof(float), err)) || read_prompt(k, err) < 0)
         return -1;
+    rlhf_cache_adapt(k->cache, k->g.adapter);
     for (uint32_t i = 0; result == 0 && i < k->samples; i++)
         result = complete(k, i, err);
     return result;
@@ -245,6 +246,8 @@ static int load(struct command *k, struct rlhf_error *err)
     if (c->head != RLHF_HEAD_LM)
         return rlhf_fail(err, RLHF_REJECT, "%s is a reward model or critic; it gives numbers, not text",
                          k->g.dir);
+    if (k->g.adapter_dir && !(k->g.adapter = rlhf_adapter_load(k->g.model, k->g.adapter_dir, err)))
+        return -1;
     if ((!k->g.input || k->g.settings.stop_count || k->given.stop_count) &&
         !(k->g.tokenizer = rlhf_tokenizer_load(k->g.dir, err)))
         return -1;
@@ -319,6 +322,9 @@ static error_t parse(int key, char *text, struct argp_state *state)
     case 'm':
         k->g.dir = text;
         break;
+    case 'a':
+        k->g.adapter_dir = text;
+        break;
     case INPUT:
         k->g.input = text;
         break;
@@ -362,6 +368,7 @@ int ctl_generate(int argc, char **argv, struct rlhf_error *err)
 {
     static const struct argp_option options[] = {
         {"model", 'm', "DIR", 0, "a checkpoint: config.json, model.safetensors, tokenizer.json", 0},
+        {"adapter", 'a', "DIR", 0, "with the LoRA adapter in DIR", 0},
         {"max-new-tokens", 'n', "N", 0, "stop after N tokens (text: default 64)", 0},
         {"max-tokens", 0, 0, OPTION_ALIAS, 0, 0},
         {"greedy", GREEDY, 0, 0, "always the likeliest token", 0},
@@ -412,6 +419,7 @@ int ctl_generate(int argc, char **argv, struct rlhf_error *err)
     free(k.scratch);
     rlhf_cache_free(k.cache);
     rlhf_tokenizer_free(k.g.tokenizer);
+    rlhf_adapter_free(k.g.adapter);
     rlhf_model_free(k.g.model);
     rlhf_pool_free(k.g.pool);
     return result;

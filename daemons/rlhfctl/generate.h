@@ -3,16 +3,18 @@
 #define RLHFCTL_GENERATE_H
 
 #include "base/pool.h"
+#include "model/adapter.h"
 #include "model/generation.h"
 #include "model/model.h"
 #include "tokenizer/tokenizer.h"
 
 struct generate {
-    const char *dir, *input, *output;
+    const char *dir, *adapter_dir, *input, *output;
     uint64_t seed;
     struct rlhf_generation settings; /* temperature 0 when greedy */
 
     struct rlhf_model *model;
+    struct rlhf_adapter *adapter; /* NULL: none */
     struct rlhf_tokenizer *tokenizer; /* NULL for tensors without stop strings */
     struct rlhf_pool *pool;
 };

@@ -5,7 +5,7 @@
 #include "rlhfctl/generate.h"
 #include "rlhfctl/tensors.h"
 
-enum { GROUP = 16 }; /* rows at a time; what a row becomes does not depend on it */
+enum { GROUP = 16, MAX_CONTEXT = 1 << 24 }; /* rows at a time; what a row becomes does not depend on it */
 
 struct row {
     struct rlhf_history history;
@@ -26,20 +26,22 @@ struct rows {
 
 static int begin(struct rows *r, struct rlhf_error *err)
 {
-    const struct rlhf_model_config *c = rlhf_model_get_config(r->g->model);
+    struct rlhf_model_config c = *rlhf_model_get_config(r->g->model);
     const struct rlhf_generation *s = &r->g->settings;
     size_t context = 0;
 
     r->most = s->sampling.max_new_tokens;
-    if (ctl_tensors_open(&r->in, r->g->input, err) < 0 || ctl_batch_read(&r->batch, &r->in, c->vocabulary, err) < 0)
+    if (ctl_tensors_open(&r->in, r->g->input, err) < 0 || ctl_batch_read(&r->batch, &r->in, c.vocabulary, err) < 0)
         return -1;
     for (size_t b = 0; b < r->batch.rows; b++)
         if (context < r->batch.start[b + 1] - r->batch.start[b])
             context = r->batch.start[b + 1] - r->batch.start[b];
     context += r->most;
-    if (context > c->context)
+    if (c.position == RLHF_POSITION_ROTARY && context > c.context && context < MAX_CONTEXT)
+        c.context = (uint32_t)context; /* such positions do not end with those of training, nor does transformers */
+    if (context > c.context)
         return rlhf_fail(err, RLHF_REJECT, "%s: a row of %zu tokens and %zu new ones exceed the model's context of %u",
-                         r->g->input, context - r->most, r->most, c->context);
+                         r->g->input, context - r->most, r->most, c.context);
     r->rows = calloc(r->batch.rows, sizeof *r->rows);
     r->logprob = calloc(r->batch.rows * r->most, sizeof *r->logprob);
     r->logprob_raw = calloc(r->batch.rows * r->most, sizeof *r->logprob_raw);
@@ -54,10 +56,11 @@ static int begin(struct rows *r, struct rlhf_error *err)
                                                    .ends = s->ends.id,
                                                    .end_count = s->ends.count};
     }
-    if (!(r->cache = rlhf_cache_new(c, GROUP, context, r->g->pool, err)) ||
-        !(r->logits = rlhf_aligned_new(GROUP * (size_t)c->vocabulary, sizeof(float), err)) ||
-        !(r->scratch = rlhf_aligned_new(2 * (size_t)c->vocabulary, sizeof(float), err)))
+    if (!(r->cache = rlhf_cache_new(&c, GROUP, context, r->g->pool, err)) ||
+        !(r->logits = rlhf_aligned_new(GROUP * (size_t)c.vocabulary, sizeof(float), err)) ||
+        !(r->scratch = rlhf_aligned_new(2 * (size_t)c.vocabulary, sizeof(float), err)))
         return -1;
+    rlhf_cache_adapt(r->cache, r->g->adapter);
     return 0;
 }
 

@@ -119,6 +119,7 @@ int ctl_model(int argc, char **argv, struct rlhf_error *err)
     static const struct ctl_command commands[] = {
         {"inspect", "DIR", "shape, parameters, and whether the files are whole", inspect},
         {"forward", "--model DIR --input ...", "logits, log-probs, loss, gradients, rewards of rows", ctl_model_forward},
+        {"merge", "--model DIR --adapter ...", "a model with a LoRA adapter added to its weights", ctl_model_merge},
         {0}};
 
     return ctl_dispatch("rlhfctl model", "Looks into model directories.", commands, argc, argv, err);
