@@ -182,7 +182,7 @@ static void bench_attention(const struct model *m)
 
     for (size_t i = 0; i <= m->sequences; i++)
         start[i] = (uint32_t)(i * length);
-    struct rlhf_attention_shape s = { start, m->sequences, m->heads, m->heads, d };
+    struct rlhf_attention_shape s = { .start = start, .sequences = m->sequences, .heads = m->heads, .kv_heads = m->heads, .d = d };
     end = now() + seconds_a_case;
     for (int i = 0; i < 3 || now() < end; i++) {
         double begin = now(), middle, after;

@@ -1,5 +1,6 @@
-/* Schedules, AdamW and twenty whole training steps against transformers and torch.optim.AdamW (fixtures:
- * optim/). */
+/* Schedules, AdamW and whole training steps against transformers and torch.optim.AdamW: what lies in optim/ of the golden
+ * fixtures. Every setting is read there, from meta.json. */
+#include <inttypes.h>
 #include <math.h>
 
 #include "../rl/fixture.h"
@@ -22,54 +23,97 @@ static struct fixture open_file(const char *name)
     return fixture_open(path);
 }
 
+static double setting(const char *name)
+{
+    json_t *value = json_object_get(meta, name);
+
+    ck_assert_msg(json_is_number(value), "meta.json: no number %s", name);
+    return json_number_value(value);
+}
+
+/* The key says warm-up and length: schedules_warmup3_total17_lr1. */
 START_TEST(schedules_are_those_of_transformers)
 {
     static const char *const names[] = {"constant_with_warmup", "linear", "cosine"};
-    json_t *all = json_object_get(meta, "schedules_warmup3_total17_lr1");
+    int found = 0;
+    const char *key;
+    json_t *all;
 
-    for (int k = 0; k < 3; k++) {
-        struct rlhf_schedule_settings s = {.kind = (enum rlhf_schedule)k, .warmup = 3, .total = 17};
-        json_t *want = json_object_get(all, names[k]);
-        for (size_t i = 0; i <= 17; i++) /* at 18 their cosine rises again, ours stays */
-            NEAR(rlhf_schedule_at(&s, i), json_number_value(json_array_get(want, i)), 1e-12);
+    json_object_foreach(meta, key, all)
+    {
+        struct rlhf_schedule_settings s = {0};
+        uint64_t warmup, total;
+
+        if (sscanf(key, "schedules_warmup%" SCNu64 "_total%" SCNu64 "_lr1", &warmup, &total) != 2)
+            continue;
+        s.warmup = warmup;
+        s.total = total;
+        for (int k = 0; k < 3; k++, found++) {
+            json_t *want = json_object_get(all, names[k]);
+
+            s.kind = (enum rlhf_schedule)k;
+            ck_assert_uint_gt(json_array_size(want), total);
+            for (size_t i = 0; i <= total; i++) /* behind the end their cosine rises again, ours stays */
+                NEAR(rlhf_schedule_at(&s, i), json_number_value(json_array_get(want, i)), 1e-12);
+        }
     }
+    ck_assert_int_gt(found, 0);
 }
 END_TEST
 
+static void step_part(struct rlhf_adamw a, float decay, const double *grads, float *m, float *v, float *param,
+                      size_t count)
+{
+    float *grad = calloc(count, sizeof *grad);
+
+    for (size_t i = 0; i < count; i++)
+        grad[i] = (float)grads[i];
+    a.weight_decay = decay;
+    rlhf_adamw_step(&a, 1, decay > 0, grad, m, v, param, count, NULL);
+    free(grad);
+}
+
+static void expect_weights(const struct fixture *f, char letter, size_t step, const float *got, size_t count)
+{
+    char name[40];
+    double *want;
+
+    snprintf(name, sizeof name, "%c%zu", letter, step);
+    want = fixture_get(f, name, NULL, NULL);
+    ck_assert_msg(want != NULL, "no %s", name);
+    for (size_t i = 0; i < count; i++)
+        NEAR(got[i], want[i], 2e-6);
+    free(want);
+}
+
+/* A matrix w that decays and a vector b that does not; the settings stand in meta.json's sentence. */
 START_TEST(an_update_is_that_of_pytorch)
 {
     struct fixture f = open_file("adamw_unit.safetensors");
-    size_t steps, columns;
-    double *grads = fixture_get(&f, "grads", &steps, &columns), *w = fixture_get(&f, "w0", NULL, NULL),
+    const char *sentence = json_string_value(json_object_get(meta, "adamw_unit"));
+    struct rlhf_adamw a = {0};
+    float decay, decay_b;
+    size_t rows, columns, matrix, vector, steps, both;
+    double *grads = fixture_get(&f, "grads", &steps, &both), *w = fixture_get(&f, "w0", NULL, NULL),
            *b = fixture_get(&f, "b0", NULL, NULL);
-    float weights[40], grad[40], m[40] = {0}, v[40] = {0};
+    float *weights = calloc(both, sizeof *weights), *m = calloc(both, sizeof *m), *v = calloc(both, sizeof *v);
 
-    ck_assert_uint_eq(columns, 40);
-    for (int i = 0; i < 40; i++)
-        weights[i] = (float)(i < 35 ? w[i] : b[i - 35]);
-    free(w), free(b);
+    ck_assert_ptr_nonnull(sentence);
+    ck_assert_int_eq(sscanf(sentence, "%*s w(%zux%zu, wd %f) and b(%zu, wd %f), lr %f, betas (%f,%f), eps %f", &rows,
+                            &columns, &decay, &vector, &decay_b, &a.lr, &a.beta1, &a.beta2, &a.epsilon),
+                     9);
+    matrix = rows * columns;
+    ck_assert_uint_eq(both, matrix + vector);
+    for (size_t i = 0; i < both; i++)
+        weights[i] = (float)(i < matrix ? w[i] : b[i - matrix]);
     for (size_t t = 0; t < steps; t++) {
-        struct rlhf_adamw a = {.lr = 0.01f,
-                               .beta1 = 0.9f,
-                               .beta2 = 0.95f,
-                               .epsilon = 1e-6f,
-                               .weight_decay = 0.05f,
-                               .step = t + 1};
-        char name[40];
-        for (int i = 0; i < 40; i++)
-            grad[i] = (float)grads[t * 40 + (size_t)i];
-        rlhf_adamw_step(&a, 1, true, grad, m, v, weights, 35, NULL);
-        rlhf_adamw_step(&a, 1, false, grad + 35, m + 35, v + 35, weights + 35, 5, NULL);
-        snprintf(name, sizeof name, "w%zu", t + 1);
-        w = fixture_get(&f, name, NULL, NULL);
-        snprintf(name, sizeof name, "b%zu", t + 1);
-        b = fixture_get(&f, name, NULL, NULL);
-        ck_assert_ptr_nonnull(w);
-        for (int i = 0; i < 40; i++)
-            NEAR(weights[i], i < 35 ? w[i] : b[i - 35], 2e-6);
-        free(w), free(b);
+        a.step = t + 1;
+        step_part(a, decay, grads + t * both, m, v, weights, matrix);
+        step_part(a, decay_b, grads + t * both + matrix, m + matrix, v + matrix, weights + matrix, vector);
+        expect_weights(&f, 'w', t + 1, weights, matrix);
+        expect_weights(&f, 'b', t + 1, weights + matrix, vector);
     }
-    free(grads);
+    free(w), free(b), free(grads), free(weights), free(m), free(v);
     fixture_close(&f);
 }
 END_TEST
@@ -93,17 +137,35 @@ static void same_tensors(const struct rlhf_model *model, const struct fixture *f
     }
 }
 
-START_TEST(twenty_steps_of_training_are_those_of_pytorch)
+/* Which parameters decay is the fixture's choice: it goes by names, and takes GPT-2's ln_1 for a matrix. */
+static void take_decay(struct rlhf_model *model)
+{
+    size_t count;
+    struct rlhf_parameter *table = (struct rlhf_parameter *)(uintptr_t)rlhf_model_table(model, &count);
+    json_t *decayed = json_object_get(meta, "decay_params"), *name;
+
+    ck_assert(json_is_array(decayed));
+    for (size_t i = 0, at; i < count; i++) {
+        table[i].decayed = 0;
+        json_array_foreach(decayed, at, name)
+            if (strcmp(json_string_value(name), table[i].name) == 0)
+                table[i].decayed = 1;
+    }
+}
+
+START_TEST(steps_of_training_are_those_of_pytorch)
 {
     struct fixture f = open_file("expected.safetensors");
-    const struct rlhf_run_optimizer settings = {.learning_rate = 0.003,
+    json_t *betas = json_object_get(meta, "betas");
+    const size_t steps = (size_t)setting("total_steps");
+    const struct rlhf_run_optimizer settings = {.learning_rate = setting("lr"),
                                                 .schedule = RLHF_RUN_COSINE,
-                                                .warmup = 4,
-                                                .weight_decay = 0.1,
-                                                .beta1 = 0.9,
-                                                .beta2 = 0.999,
-                                                .epsilon = 1e-8,
-                                                .clip_norm = 1};
+                                                .warmup = (uint32_t)setting("warmup_steps"),
+                                                .weight_decay = setting("weight_decay"),
+                                                .beta1 = json_number_value(json_array_get(betas, 0)),
+                                                .beta2 = json_number_value(json_array_get(betas, 1)),
+                                                .epsilon = setting("eps"),
+                                                .clip_norm = setting("clip_max_norm")};
     size_t rows, length;
     double *ids = fixture_get(&f, "input_ids", &rows, &length),
            *mask = fixture_get(&f, "attention_mask", NULL, NULL);
@@ -115,7 +177,7 @@ START_TEST(twenty_steps_of_training_are_those_of_pytorch)
     struct rlhf_error err = {0};
     char path[1200];
     struct rlhf_model *model;
-    size_t batch = rows / 20;
+    size_t batch = rows / steps;
     int32_t *tokens = calloc(rows * length, sizeof *tokens);
     struct learner_item items[64];
 
@@ -123,12 +185,13 @@ START_TEST(twenty_steps_of_training_are_those_of_pytorch)
     snprintf(path, sizeof path, "%s/model", folder);
     model = rlhf_model_load(path, &err);
     expect_some(model, err);
-    expect_ok(learner_optimizer_init(&o, model, &settings, 20, NULL, &err), err);
+    take_decay(model);
+    expect_ok(learner_optimizer_init(&o, model, &settings, steps, NULL, &err), err);
     expect_ok(learner_compute_init(&c, rlhf_model_get_config(model), NULL, true, &err), err);
     ck_assert_uint_le(batch, 64);
     for (size_t i = 0; i < rows * length; i++)
         tokens[i] = (int32_t)ids[i];
-    for (size_t step = 0; step < 20; step++) {
+    for (size_t step = 0; step < steps; step++) {
         double loss;
         bool updated;
         for (size_t i = 0; i < batch; i++) {
@@ -214,5 +277,5 @@ int main(void)
     if (!(meta = json_load_file(path, 0, NULL)))
         skip("no golden fixtures at %s (set RLHF_SHARED or RLHF_FIXTURES)", path);
     return RUN_SUITE("parity/optimizer", schedules_are_those_of_transformers, an_update_is_that_of_pytorch,
-                     twenty_steps_of_training_are_those_of_pytorch, pieces_of_a_batch_add_up_to_the_whole);
+                     steps_of_training_are_those_of_pytorch, pieces_of_a_batch_add_up_to_the_whole);
 }
