@@ -75,7 +75,7 @@ enum {
     ALL = (1 << RLHF_FAMILIES) - 1,
 };
 
-static const char *const activations[][3] = { /* the first of each is written */
+static const char *const activations[][3] = { /* the first of each is written, but for Gemma-2 */
     [RLHF_GELU_TANH] = { "gelu_new", "gelu_pytorch_tanh", "gelu_fast" },
     [RLHF_GELU] = { "gelu", "gelu_python", NULL },
     [RLHF_SILU] = { "silu", "swish", NULL },
@@ -1083,7 +1083,10 @@ static int print_value(const struct rlhf_model_config *c, const struct setting *
     case UNSCALED:
         return rlhf_bytes_printf(json, err, "%s", c->query_scalar ? "false" : "true");
     case ACTIVATION:
-        return rlhf_bytes_printf(json, err, "\"%s\"", activations[c->activation][0]);
+        /* as published: transformers computes the two names of the tanh form by formulas that round apart */
+        return rlhf_bytes_printf(json, err, "\"%s\"",
+                                 activations[c->activation][c->family == RLHF_GEMMA2
+                                                            && c->activation == RLHF_GELU_TANH]);
     case ROPE:
         return print_rope(&c->rope, json, err);
     case WINDOW:
