@@ -19,7 +19,7 @@ refuses() {
 helps() { "$@" --help >said 2>&1 || fail "$* --help"; grep -q "Usage" said || fail "$* --help says $(cat said)"; }
 
 for command in "" up status generate label "label import" "label check" "label export" tokenizer "tokenizer train" "tokenizer encode" \
-    "tokenizer decode" model "model inspect"; do
+    "tokenizer decode" model "model inspect" "model convert"; do
     helps "$ctl" $command
 done
 for command in "" make label report; do
