@@ -97,7 +97,8 @@ static int list_tensors(struct saving *s, struct rlhf_error *err)
     for (size_t i = 0; i < m->tensors; i++) {
         const struct rlhf_parameter *p = &m->table[i];
         enum rlhf_number n = wanted(m, s->how, i);
-        struct rlhf_safetensor t = { .name = p->name, .dtype = numbers[n].dtype, .dims = p->dims,
+        struct rlhf_safetensor t = { .name = rlhf_model_file_name(&m->config, p->name),
+                                     .dtype = numbers[n].dtype, .dims = p->dims,
                                      .shape = { p->shape[0], p->shape[1] }, .size = p->count * rlhf_number_size(n) };
 
         s->list[i] = t;

@@ -157,7 +157,7 @@ static void print_shape(const struct inspect *o)
 {
     const struct rlhf_model_config *c = rlhf_model_get_config(o->model);
 
-    printf("%s (%s), %s\n", word(o, "model_type"), word(o, "architectures"),
+    printf("%s (%s), %s\n", rlhf_model_config_name(c), word(o, "architectures"),
            c->head == RLHF_HEAD_LM ? "language model" : "scalar head (reward model or critic)");
     printf("layers %u, heads %u (%u for keys and values) of %u, channels %u, feed-forward %u\n", c->layers,
            c->heads, c->kv_heads, c->head_size, c->channels, c->mlp_size);
@@ -267,7 +267,7 @@ static int print_json(const struct inspect *o, const char *digest, const char *m
 
     rlhf_model_table(o->model, &tensors);
     root = json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:b, s:s, s:s, s:o, s:o}", "directory", o->dir, "family",
-                     word(o, "model_type"), "architecture", word(o, "architectures"), "head",
+                     rlhf_model_config_name(c), "architecture", word(o, "architectures"), "head",
                      c->head == RLHF_HEAD_LM ? "lm" : "reward", "parameters", (json_int_t)parameters(o), "tensor_count",
                      (json_int_t)tensors, "tied", (int)c->tied, "blake2b", digest, "manifest", manifest, "dtypes",
                      json_of_kinds(o), "files", json_of_files(o));
