@@ -7,7 +7,6 @@
 #include "base/io.h"
 #include "model/save.h"
 #include "rlhfctl/ctl.h"
-#include "rlhfctl/model.h"
 #include "store/store.h"
 
 struct convert {

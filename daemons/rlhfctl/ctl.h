@@ -21,6 +21,8 @@ int ctl_generate(int argc, char **argv, struct rlhf_error *err);
 int ctl_label(int argc, char **argv, struct rlhf_error *err);
 int ctl_tokenizer(int argc, char **argv, struct rlhf_error *err);
 int ctl_model(int argc, char **argv, struct rlhf_error *err);
+int ctl_model_inspect(int argc, char **argv, struct rlhf_error *err); /* of ctl_model() */
+int ctl_model_convert(int argc, char **argv, struct rlhf_error *err); /* of ctl_model() */
 int ctl_model_merge(int argc, char **argv, struct rlhf_error *err);   /* of ctl_model() */
 int ctl_model_forward(int argc, char **argv, struct rlhf_error *err); /* of ctl_model() */
 int ctl_sample(int argc, char **argv, struct rlhf_error *err);

@@ -11,7 +11,6 @@
 #include "model/checkpoint.h"
 #include "model/save.h"
 #include "rlhfctl/ctl.h"
-#include "rlhfctl/model.h"
 #include "store/store.h"
 
 enum { CHUNK = 1 << 18, CONFIG_BYTES = 1 << 20 };

@@ -13,7 +13,7 @@ static const struct ctl_command commands[] = {
     {"sample", "probs", "the probabilities that given logits lead to", ctl_sample},
     {"label", "import | check | export", "brings comparisons in and out of the label-collector", ctl_label},
     {"tokenizer", "train | encode | decode", "learns and applies a tokenizer", ctl_tokenizer},
-    {"model", "inspect | convert", "looks into model directories, and writes them anew", ctl_model},
+    {"model", "inspect | convert | ...", "looks into model directories, writes them anew, runs them", ctl_model},
     {0}};
 
 int main(int argc, char **argv)
