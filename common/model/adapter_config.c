@@ -11,7 +11,7 @@
 
 #include "model/adapter_internal.h"
 
-enum { MATCH_LIMIT = 100000, MAX_PATTERN = 1000, MAX_LIST = 10000 };
+enum { MATCH_LIMIT = 10000, MAX_PATTERN = 1000, MAX_PATTERNS = 256, MAX_LIST = 10000 };
 
 struct rlhf_adapter_config {
     json_t *root;
@@ -108,6 +108,9 @@ static int read_pattern_map(json_t *root, const char *key, bool ranks, const jso
         return 0;
     if (!json_is_object(v))
         return refuse(key, v, "an object of patterns", err);
+    if (json_object_size(v) > MAX_PATTERNS)
+        return rlhf_fail(err, RLHF_REJECT, "%s: %zu patterns; at most %d are supported", key, json_object_size(v),
+                         MAX_PATTERNS);
     json_object_foreach(v, pattern, value) {
         if (strlen(pattern) > MAX_PATTERN)
             return rlhf_fail(err, RLHF_REJECT, "%s: a pattern is longer than %d bytes", key, MAX_PATTERN);
