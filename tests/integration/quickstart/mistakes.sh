@@ -19,7 +19,7 @@ refuses() {
 helps() { "$@" --help >said 2>&1 || fail "$* --help"; grep -q "Usage" said || fail "$* --help says $(cat said)"; }
 
 for command in "" up status generate label "label import" "label check" "label export" tokenizer "tokenizer train" "tokenizer encode" \
-    "tokenizer decode" model "model inspect" "model convert"; do
+    "tokenizer decode" "tokenizer chat" model "model inspect" "model convert"; do
     helps "$ctl" $command
 done
 for command in "" make label report; do
@@ -43,7 +43,8 @@ touch squeezed.gz
 refuses "unpack it first" "$ctl" label import squeezed.gz
 refuses "is not kway, pairs or hh" "$ctl" label export --format pdf
 refuses "--out" "$ctl" tokenizer train x.txt
-refuses "nowhere" "$ctl" tokenizer encode --tokenizer nowhere
+refuses "nowhere" "$ctl" tokenizer encode --model nowhere
+refuses "nowhere" "$ctl" tokenizer chat --model nowhere
 
 refuses "no command 'mkae'" "$kingdom" mkae
 refuses "'many' is not a number" "$kingdom" make --seed many
