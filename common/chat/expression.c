@@ -256,7 +256,7 @@ static int slice(struct ct_run *r, const struct ct_node *n, struct ct_value v, s
     step = by.type == CT_NONE ? 1 : ct_integer(by);
     step = step > INT32_MAX ? INT32_MAX : step < -INT32_MAX ? -INT32_MAX : step;
     if (v.type != CT_TEXT_VALUE && v.type != CT_LIST && v.type != CT_TUPLE && v.type != CT_RANGE)
-        return ct_undefined(r, out, "%s object cannot be sliced", ct_type_name(v));
+        return ct_fail(r, "'%s' object cannot be sliced", ct_type_name(v));
     if (ct_length(r, v, &length) < 0)
         return -1;
     size = (int64_t)length;

@@ -97,8 +97,9 @@ static int indent(struct ct_run *r, const struct ct_call *c, struct ct_value *ou
     char spaces[256];
     int result;
 
-    if (ct_str(r, c->self, &text) < 0)
-        return -1;
+    if (c->self.type != CT_TEXT_VALUE)
+        return ct_defined(r, c->self) < 0 ? -1 : ct_fail(r, "indent: a str is expected, not a %s", ct_type_name(c->self));
+    text = c->self.text;
     if (width.type == CT_TEXT_VALUE)
         margin = width.text;
     else if (ct_is_integer(width) && ct_integer(width) <= (int64_t)sizeof(spaces)) {

@@ -235,7 +235,7 @@ static int split_words(struct ct_run *r, struct ct_text text, int64_t limit, boo
         if (text.size == 0)
             return 0;
         if (limit-- == 0)
-            return push(r, t, ct_strip(text, NULL, from_right, !from_right));
+            return push(r, t, text);
         if (from_right) {
             size_t start = text.size;
 

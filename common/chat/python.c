@@ -207,9 +207,8 @@ int ct_take(struct ct_run *r, struct rlhf_bytes *buffer, struct ct_value *out)
 /* The fewest digits that read back as the same number, in Python's form. */
 static void print_real(double x, char out[40])
 {
-    char digits[40], mantissa[40] = "";
-    int precision = 0, exponent;
-    size_t count = 0;
+    char digits[40];
+    int precision = 0, exponent, count = 0;
 
     if (isnan(x) || isinf(x)) {
         strcpy(out, isnan(x) ? "nan" : x > 0 ? "inf" : "-inf");
@@ -225,9 +224,8 @@ static void print_real(double x, char out[40])
         return;
     }
     for (const char *d = digits; *d != 'e'; d++)
-        if (*d >= '0' && *d <= '9')
-            mantissa[count++] = *d;
-    int decimals = (int)count - 1 - exponent;
+        count += *d >= '0' && *d <= '9';
+    int decimals = count - 1 - exponent;
     snprintf(out, 40, "%.*f", decimals > 1 ? decimals : 1, x);
 }
 

@@ -223,7 +223,7 @@ static int apply_line(const struct applied *a, apply_fn each, const char *text, 
         fprintf(stderr, "rlhfctl: %s: line %zu: %s\n", file, number, why.text);
         out = json_pack("{s:s}", "error", rlhf_utf8_valid(why.text, strlen(why.text)) ? why.text : "the line is bad");
     }
-    int result = out && json_dumpf(out, stdout, JSON_COMPACT) == 0 && putchar('\n') != EOF
+    int result = out && json_dumpf(out, stdout, JSON_COMPACT | JSON_ENSURE_ASCII) == 0 && putchar('\n') != EOF
                      ? 0
                      : rlhf_fail(err, RLHF_FATAL, "standard output: the result of line %zu cannot be written", number);
     json_decref(line);

@@ -10,3 +10,6 @@ target_link_libraries(tokenizer-tool PRIVATE rlhf_tokenizer rlhf_flags)
 rlhf_test(parity/tokenizer/live LONG COMMAND python3 ${CMAKE_CURRENT_SOURCE_DIR}/parity/tokenizer_live.py
           $<TARGET_FILE:test-parity-tokenizer-fixtures> $<TARGET_FILE:tokenizer-tool>)
 rlhf_fuzz(tokenizer_json USES tokenizer)
+
+# Chat templates beside transformers itself, where python has it.
+rlhf_test(parity/chat/live LONG COMMAND python3 ${CMAKE_CURRENT_SOURCE_DIR}/parity/chat_live.py $<TARGET_FILE:rlhfctl> 1 400)
