@@ -142,10 +142,29 @@ START_TEST(every_gradient_of_llama_style_is_its_finite_difference)
 }
 END_TEST
 
+START_TEST(every_gradient_of_mistral_and_qwen_style_is_its_finite_difference)
+{
+    check_gradients(LLAMA_BIASED, RLHF_HEAD_LM, 1, false);
+    check_gradients(MISTRAL, RLHF_HEAD_LM, 1, false);
+    check_gradients(QWEN2, RLHF_HEAD_LM, 1, true);
+    check_gradients(QWEN3, RLHF_HEAD_LM, 1, false);
+}
+END_TEST
+
+START_TEST(every_gradient_of_neox_and_gemma_style_is_its_finite_difference)
+{
+    check_gradients(NEOX, RLHF_HEAD_LM, 1, false);
+    check_gradients(NEOX_SEQUENTIAL, RLHF_HEAD_LM, 1, true);
+    check_gradients(GEMMA2, RLHF_HEAD_LM, 0.8F, true);
+}
+END_TEST
+
 START_TEST(every_gradient_of_a_scalar_head_is_its_finite_difference)
 {
     check_gradients(GPT2, RLHF_HEAD_SCALAR, 1, false);
     check_gradients(LLAMA, RLHF_HEAD_SCALAR, 1, false);
+    check_gradients(NEOX, RLHF_HEAD_SCALAR, 1, false);
+    check_gradients(GEMMA2, RLHF_HEAD_SCALAR, 1, false);
 }
 END_TEST
 
@@ -245,6 +264,8 @@ int main(void)
 {
     return RUN_SUITE("model/gradient", every_gradient_of_gpt2_style_is_its_finite_difference,
                      every_gradient_of_llama_style_is_its_finite_difference,
+                     every_gradient_of_mistral_and_qwen_style_is_its_finite_difference,
+                     every_gradient_of_neox_and_gemma_style_is_its_finite_difference,
                      every_gradient_of_a_scalar_head_is_its_finite_difference, gradients_of_micro_batches_add_up,
                      gradients_follow_the_weights);
 }

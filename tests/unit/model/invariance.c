@@ -15,11 +15,13 @@ static struct rlhf_model *middling_model(enum variant variant)
 
     expect_ok(rlhf_tensor_start(&err), err);
     c.heads = 4;
-    c.kv_heads = variant <= GPT2_UNTIED ? 4 : 2;
+    c.kv_heads = c.norm == RLHF_NORM_LAYER ? 4 : 2;
     c.head_size = 12;
     c.channels = 48;
     c.mlp_size = 100;
     c.vocabulary = 301;
+    if (c.window)
+        c.window = 20; /* more than a panel of keys */
     m = rlhf_model_new(&c, 3, &err);
     expect_some(m, err);
     enliven(m, 4);
