@@ -11,7 +11,7 @@
 #include "learner/train_parts.h"
 #include "telemetry/log.h"
 
-enum { SUBMIT_TASKS = 64, PULL_COMPARISONS = 64 };
+enum { SUBMIT_TASKS = 64 };
 
 /* ---- generating -------------------------------------------------------------------------------------- */
 
@@ -292,14 +292,14 @@ static int pull(struct pulled *p, size_t want, struct rlhf_error *err)
         .patience_us = w->stage->collect->patience_seconds * 1000000};
 
     while (json_object_size(p->comparisons) < want) {
-        size_t have = json_object_size(p->comparisons), missing = want - have;
+        size_t have = json_object_size(p->comparisons);
         struct learner_answer answer = {0};
         bool all_came;
         w->step = have;
         learner_progress(w, "waiting for comparisons");
         if (learner_stopping(w))
             return learner_stopped(err);
-        a.want = missing < PULL_COMPARISONS ? missing : PULL_COMPARISONS;
+        a.want = want - have;
         a.have = have;
         if (w->t->port->ask(w->t->port, &a, &answer, err) < 0)
             return -1;

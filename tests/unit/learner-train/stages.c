@@ -311,7 +311,7 @@ START_TEST(imported_comparisons_are_tokenised_from_their_text)
     fresh();
     for (int i = 0; i < 2; i++) {
         struct local_task *t = &port.tasks[port.task_count++];
-        char id[20];
+        char id[40];
         snprintf(id, sizeof id, "elsewhere-%d", i);
         *t = (struct local_task){strdup(id), strdup("Q: is rye good?\nA:"), strdup("imported"),
                                  calloc(2, sizeof(char *)), 2};
