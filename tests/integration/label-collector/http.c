@@ -426,6 +426,28 @@ START_TEST(random_bytes_are_harmless)
 }
 END_TEST
 
+/* libmicrohttpd answers these itself (API.md): nothing is known of them but the status. */
+START_TEST(what_is_not_http_is_refused_and_the_next_one_served)
+{
+    static const char *const broken[] = {
+        "GARBAGE\r\n\r\n",
+        "GET /healthz SMTP/1.0\r\nHost: localhost\r\n\r\n",
+        "GET /healthz HTTP/1.1\r\n\r\n",
+        "POST /api/v1/tasks HTTP/1.1\r\nHost: localhost\r\nContent-Length: many\r\n\r\n",
+        "POST /api/v1/tasks HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
+        "POST /api/v1/tasks HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999999999999\r\n\r\n",
+        "POST /api/v1/tasks HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    };
+
+    for (size_t i = 0; i < sizeof broken / sizeof *broken; i++) {
+        int status = raw(broken[i], strlen(broken[i]));
+
+        ck_assert_msg(status == 0 || status >= 400, "request %zu: %d", i, status);
+        get("/healthz", 200);
+    }
+}
+END_TEST
+
 START_TEST(imports_report_bad_lines_and_store_good_ones)
 {
     static const char lines[] =
@@ -637,6 +659,7 @@ int main(void)
         an_array_is_stored_as_a_whole_or_not_at_all, other_sites_are_refused, a_foreign_host_name_is_refused,
         the_page_may_not_be_framed_or_extended, bodies_over_the_limit_get_413, deep_and_wide_json_is_harmless,
         requests_cut_short_cost_only_their_sender, random_bytes_are_harmless,
+        what_is_not_http_is_refused_and_the_next_one_served,
         imports_report_bad_lines_and_store_good_ones, files_of_the_field_import,
         an_export_imports_back_without_loss, exports_have_three_forms, a_long_export_arrives_whole,
         idle_and_slow_clients_do_not_shut_others_out, what_cannot_be_bound_is_named);
