@@ -102,6 +102,16 @@ static const struct rlhf_config_key sampling_keys[] = {
     {0}};
 static const struct rlhf_config_schema sampling_schema = {"sampling", sampling_keys, sizeof(SAM)};
 
+#define ADA struct rlhf_run_adapter
+static const struct rlhf_config_key adapter_keys[] = {
+    INT("rank", ADA, rank, "8", 1, 4096, "Columns of each pair of matrices."),
+    NUM("alpha", ADA, alpha, "16", 1e-6, 1e6, "What they add is multiplied by alpha / rank."),
+    BOOL("rslora", ADA, rslora, "false", "Multiply by alpha / sqrt(rank) instead."),
+    STRS("targets", ADA, targets,
+         "Names of the modules adapted, as q_proj or attn.c_proj; none: every product of the layers."),
+    {0}};
+static const struct rlhf_config_schema adapter_schema = {"adapter", adapter_keys, sizeof(ADA)};
+
 #define MIX struct rlhf_run_mix
 static const struct rlhf_config_key mix_keys[] = {
     STRS("data", MIX, data, "Files of documents."),
@@ -146,6 +156,8 @@ static const struct rlhf_config_key sft_keys[] = {
     INT("max_tokens", SFT, max_tokens, "0", 0, 1e6,
         "Longer demonstrations are left out; 0: the model's context."),
     MAP("optimizer", SFT, optimizer, optimizer_schema, "AdamW."),
+    OPTION("adapter", SFT, adapter, adapter_schema,
+           "Train a LoRA adapter in place of the whole model; it is kept in adapters/STAGE, too."),
     MAP("mix", SFT, mix, mix_schema, "Pretraining text mixed in (the paper's 10 %)."),
     {0}};
 static const struct rlhf_config_schema sft_schema = {"sft", sft_keys, sizeof(SFT)};
@@ -214,6 +226,8 @@ static const struct rlhf_config_key policy_keys[] = {
         "Iterations between training checkpoints; 0: by time."),
     MAP("sampling", POL, sampling, sampling_schema, "How completions are sampled."),
     MAP("optimizer", POL, optimizer, optimizer_schema, "AdamW of the policy."),
+    OPTION("adapter", POL, adapter, adapter_schema,
+           "Train a LoRA adapter in place of the whole model; it is kept in adapters/STAGE, too."),
     MAP("value_optimizer", POL, value_optimizer, optimizer_schema, "AdamW of the critic."),
     MAP("mix", POL, mix, mix_schema, "PPO-ptx: pretraining text whose gradient each minibatch adds."),
     {0}};

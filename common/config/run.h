@@ -103,6 +103,13 @@ struct rlhf_run_sampling {
     struct rlhf_config_strings end_tokens, stop;
 };
 
+struct rlhf_run_adapter { /* LoRA: what the stage trains beside a frozen model */
+    int64_t rank;
+    double alpha;
+    bool rslora;
+    struct rlhf_config_strings targets; /* none: every product of the layers */
+};
+
 struct rlhf_run_mix { /* pretraining text mixed in: SFT's 10 %, PPO-ptx's gamma */
     struct rlhf_config_strings data;
     double weight;   /* 0: none                               */
@@ -131,6 +138,7 @@ struct rlhf_stage_sft {
     int64_t batch;         /* demonstrations a step */
     int64_t max_tokens;    /* longer demonstrations are left out; 0 = the model's context */
     struct rlhf_run_optimizer optimizer;
+    struct rlhf_run_adapter *adapter; /* NULL: the whole model is trained */
     struct rlhf_run_mix mix;
 };
 
@@ -175,6 +183,7 @@ struct rlhf_stage_policy {
     int64_t checkpoint_every; /* iterations; 0 = by time only */
     struct rlhf_run_sampling sampling;
     struct rlhf_run_optimizer optimizer, value_optimizer;
+    struct rlhf_run_adapter *adapter; /* NULL: the whole policy is trained; the critic always is */
     struct rlhf_run_mix mix;
 };
 

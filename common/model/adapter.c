@@ -454,7 +454,8 @@ void rlhf_adapter_backward(const struct rlhf_adapter *a, uint32_t layer, enum rl
 
         rlhf_linear(&p->back_up, dy + p->from, stride, t, NULL, false, du, p->rank, pool);
         scale_by(du, t * p->rank, p->scale);
-        rlhf_linear(&p->back_down, du, p->rank, t, NULL, true, dx, p->k, pool);
+        if (dx)
+            rlhf_linear(&p->back_down, du, p->rank, t, NULL, true, dx, p->k, pool);
         if (!grad)
             continue;
         rlhf_linear(&p->down, x, p->k, t, NULL, false, u, p->rank, pool);
@@ -466,34 +467,102 @@ void rlhf_adapter_backward(const struct rlhf_adapter *a, uint32_t layer, enum rl
 
 /* ---- merging --------------------------------------------------------------------------------------- */
 
+enum { COLUMNS = 256 };
+
+/* One row of W: to = from + s·(the row of B·A), whose elements are sums over the rank, in order. a is what the row has of
+ * its own, [rank] a_stride floats apart; b [rank] rows, of which element (r, i) is b[r · b_row + i · b_column]. */
+static void add_row(const struct rlhf_place *p, const float *a, size_t a_stride, const float *b, size_t b_row, size_t b_column,
+                    size_t count, const float *from, float *to)
+{
+    float sum[COLUMNS];
+
+    for (size_t at = 0; at < count; at += COLUMNS) {
+        size_t n = count - at < COLUMNS ? count - at : COLUMNS;
+
+        memset(sum, 0, n * sizeof *sum);
+        for (size_t r = 0; r < p->rank; r++) {
+            const float by = a[r * a_stride], *row = b + r * b_row + at * b_column;
+
+            for (size_t i = 0; i < n; i++)
+                sum[i] += by * row[i * b_column];
+        }
+        for (size_t i = 0; i < n; i++)
+            to[at + i] = from[at + i] + p->scale * sum[i];
+    }
+}
+
+static void add_product(const struct rlhf_adapter *a, const struct rlhf_place *p, const float *from, float *to)
+{
+    const float *down = a->block + p->a, *up = a->block + p->b;
+
+    for (size_t n = 0; !p->transposed && n < p->n; n++)
+        add_row(p, up + n * p->rank, 1, down, p->k, 1, p->k, from + n * p->k, to + n * p->k);
+    for (size_t k = 0; p->transposed && k < p->k; k++)
+        add_row(p, down + k, p->k, up, 1, p->rank, p->n, from + k * p->n, to + k * p->n);
+}
+
+struct apply {
+    const struct rlhf_adapter *a;
+    const float *base; /* NULL: the model's own */
+    struct rlhf_model *m;
+};
+
+static void apply_one(void *ctx, size_t i)
+{
+    const struct apply *t = ctx;
+    const struct rlhf_place *p = &t->a->places[i];
+    float *w = t->m->block + t->m->table[p->tensor].offset;
+    size_t at = 0;
+
+    for (size_t j = 0; t->base && j < i; j++)
+        at += t->a->places[j].n * t->a->places[j].k;
+    add_product(t->a, p, t->base ? t->base + at : w, w);
+}
+
+static void apply(const struct rlhf_adapter *a, const float *base, struct rlhf_model *m, struct rlhf_pool *pool)
+{
+    struct apply t = { .a = a, .base = base, .m = m };
+
+    RLHF_ASSERT(!m->frozen && a->layers == m->config.layers && a->channels == m->config.channels);
+    rlhf_pool_for(pool, a->count, apply_one, &t);
+    if (a->head != RLHF_NOWHERE)
+        memcpy(m->block + m->head.weight, a->block + a->head, a->channels * sizeof *m->block);
+    rlhf_model_touch(m, pool);
+}
+
 int rlhf_adapter_merge(const struct rlhf_adapter *a, struct rlhf_model *m, struct rlhf_error *err)
 {
     if (rlhf_model_is_frozen(m))
         return rlhf_fail(err, RLHF_REJECT, "a model that was opened for inference cannot take up an adapter; load it");
-    RLHF_ASSERT(a->layers == m->config.layers && a->channels == m->config.channels);
-    for (size_t i = 0; i < a->count; i++) {
-        const struct rlhf_place *p = &a->places[i];
-        const struct rlhf_parameter *e = &m->table[p->tensor];
-        const float *down = a->block + p->a, *up = a->block + p->b;
-        float *w = m->block + e->offset;
-
-        for (size_t n = 0; n < p->n; n++)
-            for (size_t k = 0; k < p->k; k++) {
-                float sum = 0;
-
-                for (size_t r = 0; r < p->rank; r++)
-                    sum += up[n * p->rank + r] * down[r * p->k + k];
-                w[p->transposed ? k * p->n + n : n * p->k + k] += p->scale * sum;
-            }
-    }
-    if (a->head != RLHF_NOWHERE)
-        memcpy(m->block + m->head.weight, a->block + a->head, a->channels * sizeof *m->block);
+    apply(a, NULL, m, NULL);
     for (size_t i = 0; i < a->count; i++) {
         const struct rlhf_parameter *e = &m->table[a->places[i].tensor];
 
         if (!rlhf_weights_finite(m->block + e->offset, e->count))
             return rlhf_fail(err, RLHF_REJECT, "%s is not finite any more with the adapter merged", e->name);
     }
-    rlhf_model_touch(m, NULL);
     return 0;
+}
+
+float *rlhf_adapter_keep(const struct rlhf_adapter *a, const struct rlhf_model *m, struct rlhf_error *err)
+{
+    size_t floats = 0, at = 0;
+    float *kept;
+
+    for (size_t i = 0; i < a->count; i++)
+        floats += a->places[i].n * a->places[i].k;
+    if (!(kept = rlhf_aligned_new(floats, sizeof *kept, err)))
+        return NULL;
+    for (size_t i = 0; i < a->count; i++) {
+        const struct rlhf_place *p = &a->places[i];
+
+        rlhf_model_values(m, p->tensor, 0, p->n * p->k, kept + at);
+        at += p->n * p->k;
+    }
+    return kept;
+}
+
+void rlhf_adapter_apply(const struct rlhf_adapter *a, const float *kept, struct rlhf_model *m, struct rlhf_pool *pool)
+{
+    apply(a, kept, m, pool);
 }

@@ -52,11 +52,18 @@ void rlhf_adapter_touch(struct rlhf_adapter *a, struct rlhf_pool *pool);
  * fails (weights that overflow) m is of no use any more. */
 int rlhf_adapter_merge(const struct rlhf_adapter *a, struct rlhf_model *m, struct rlhf_error *err);
 
+/* Training on merged weights, which workers can be sent and whose log-probs are theirs to the bit: keep copies what a
+ * targets of m (free it with free()), apply makes them what was kept plus s·B·A, and touches m. */
+float *rlhf_adapter_keep(const struct rlhf_adapter *a, const struct rlhf_model *m, struct rlhf_error *err);
+void rlhf_adapter_apply(const struct rlhf_adapter *a, const float *kept, struct rlhf_model *m, struct rlhf_pool *pool);
+
 void rlhf_adapter_free(struct rlhf_adapter *a); /* NULL is fine */
 
 /* From the next forward on passes run with a (NULL: without), borrowed. Backward adds the gradient of its parameters to
  * grad (NULL: none wanted), and the model's own gradient may be NULL then: it stays frozen. */
 void rlhf_pass_adapt(struct rlhf_pass *p, const struct rlhf_adapter *a, float *grad);
+/* The same for models that a is applied to already: forward is theirs, backward adds to grad. */
+void rlhf_pass_adapt_merged(struct rlhf_pass *p, const struct rlhf_adapter *a, float *grad);
 /* Generation with a; what is cached already stays as it is. */
 void rlhf_cache_adapt(struct rlhf_cache *k, const struct rlhf_adapter *a);
 

@@ -53,7 +53,7 @@ void rlhf_adapter_config_free(struct rlhf_adapter_config *c); /* NULL is fine */
 /* y [t, stride] of a product plus what a adds to it; room is [2, t, widest]. a NULL: nothing. */
 void rlhf_adapter_forward(const struct rlhf_adapter *a, uint32_t layer, enum rlhf_slot slot, const float *x, size_t t,
                           float *y, size_t stride, float *room, struct rlhf_pool *pool);
-/* Adds to dx [t, k] and, unless NULL, to grad. */
+/* Adds to dx [t, k] and to grad; each may be NULL. */
 void rlhf_adapter_backward(const struct rlhf_adapter *a, uint32_t layer, enum rlhf_slot slot, const float *dy,
                            size_t stride, const float *x, size_t t, float *dx, float *grad, float *room,
                            struct rlhf_pool *pool);

@@ -44,6 +44,7 @@ struct rlhf_pass {
 
     const struct rlhf_adapter *adapter; /* NULL: none */
     float *adapter_grad, *adapter_room;
+    bool merged; /* the adapter is part of the model's weights; its gradient is wanted alone */
     float *waste; /* backward: where gradients go that nobody wants, [2 C] or more */
 
     struct rlhf_rope rope;
@@ -81,7 +82,14 @@ void rlhf_pass_adapt(struct rlhf_pass *p, const struct rlhf_adapter *a, float *g
     RLHF_ASSERT(!a || (a->layers == p->config.layers && a->channels == p->config.channels));
     p->adapter = a;
     p->adapter_grad = grad;
+    p->merged = false;
     p->t = 0; /* a forward comes first */
+}
+
+void rlhf_pass_adapt_merged(struct rlhf_pass *p, const struct rlhf_adapter *a, float *grad)
+{
+    rlhf_pass_adapt(p, a, grad);
+    p->merged = a != NULL;
 }
 
 void rlhf_pass_free(struct rlhf_pass *p)
@@ -166,7 +174,7 @@ static int lay_out(struct rlhf_pass *p, const struct rlhf_batch *b)
 static int run_body(struct rlhf_pass *p, const struct rlhf_model *m, struct rlhf_error *err)
 {
     const struct rlhf_attending over = { .start = p->start, .sequences = p->sequences, .position = p->position,
-                                         .cos_sin = p->rope.cos_sin, .adapter = p->adapter, .room = p->adapter_room };
+                                         .cos_sin = p->rope.cos_sin, .adapter = p->merged ? NULL : p->adapter, .room = p->adapter_room };
     const uint32_t layers = p->config.layers;
 
     if (rlhf_model_embed(m, p->tokens, p->position, p->t, p->layers[0].x, p->pool, err) < 0)
@@ -295,7 +303,7 @@ int rlhf_pass_scalars(struct rlhf_pass *p, const struct rlhf_model *m, float *sc
     RLHF_ASSERT(p->config.head == RLHF_HEAD_SCALAR);
     if (norm_rows(p, m, NULL, err) < 0)
         return -1;
-    rlhf_linear(p->adapter && p->adapter->head != RLHF_NOWHERE ? &p->adapter->head_packed : &m->head.packed,
+    rlhf_linear(p->adapter && !p->merged && p->adapter->head != RLHF_NOWHERE ? &p->adapter->head_packed : &m->head.packed,
                 p->head.hidden, p->config.channels, p->t, &m->bias, false, scalar, 1, p->pool);
     return 0;
 }
@@ -403,7 +411,7 @@ static void project_backward(const struct rlhf_pass *p, const struct rlhf_model 
 
     product_backward(p, product, back, dy, x, p->t, dx, grad);
     if (p->adapter)
-        rlhf_adapter_backward(p->adapter, (uint32_t)(l - m->layers), slot, dy, product->n, x, p->t, dx, p->adapter_grad,
+        rlhf_adapter_backward(p->adapter, (uint32_t)(l - m->layers), slot, dy, product->n, x, p->t, p->merged ? NULL : dx, p->adapter_grad,
                               p->adapter_room, p->pool);
 }
 

@@ -5,6 +5,7 @@
  *
  *   DIR/journal                       what was started, finished and consumed, in order (JSON records)
  *   DIR/tokenizer/                    tokenizer.json, tokenizer_config.json
+ *   DIR/adapters/STAGE/               the LoRA adapter that the stage trained, in PEFT's format, MANIFEST
  *   DIR/checkpoints/STAGE/            the stage's model as a Hugging Face directory, provenance.json,
  * MANIFEST DIR/state/STAGE.STEP/             training state inside a stage: weights, moments, counters; the
  * last two are kept DIR/comparisons/ROUND.tasks.jsonl what was generated for people to compare, with its

@@ -14,12 +14,8 @@ _Static_assert((int)RLHF_RUN_COSINE == (int)RLHF_SCHEDULE_COSINE &&
 
 enum { SKIPPED_IN_A_ROW = 10 };
 
-int learner_optimizer_init(struct learner_optimizer *o, struct rlhf_model *model,
-                           const struct rlhf_run_optimizer *settings, uint64_t steps, struct rlhf_pool *pool,
-                           struct rlhf_error *err)
+static int allocate(struct learner_optimizer *o, struct rlhf_error *err)
 {
-    *o = (struct learner_optimizer){.settings = settings, .model = model, .pool = pool, .steps = steps};
-    o->param = rlhf_model_parameters(model, &o->count);
     o->grad = rlhf_aligned_new(o->count, sizeof *o->grad, err);
     o->m = rlhf_aligned_new(o->count, sizeof *o->m, err);
     o->v = rlhf_aligned_new(o->count, sizeof *o->v, err);
@@ -29,12 +25,53 @@ int learner_optimizer_init(struct learner_optimizer *o, struct rlhf_model *model
     return -1;
 }
 
+int learner_optimizer_init(struct learner_optimizer *o, struct rlhf_model *model,
+                           const struct rlhf_run_optimizer *settings, uint64_t steps, struct rlhf_pool *pool,
+                           struct rlhf_error *err)
+{
+    *o = (struct learner_optimizer){.settings = settings, .model = model, .pool = pool, .steps = steps};
+    o->param = rlhf_model_parameters(model, &o->count);
+    return allocate(o, err);
+}
+
+int learner_optimizer_init_adapter(struct learner_optimizer *o, const struct learner_work *w, struct rlhf_model *model,
+                                   struct rlhf_pass *pass, const struct rlhf_run_optimizer *settings,
+                                   const struct rlhf_run_adapter *adapter, uint64_t steps, struct rlhf_error *err)
+{
+    if (!adapter)
+        return learner_optimizer_init(o, model, settings, steps, w->t->pool, err);
+    *o = (struct learner_optimizer){.settings = settings, .model = model, .pool = w->t->pool, .steps = steps};
+    if (learner_adapter_new(o, w, adapter, err) < 0) {
+        learner_optimizer_free(o);
+        return -1;
+    }
+    if (allocate(o, err) < 0)
+        return -1;
+    rlhf_pass_adapt_merged(pass, o->adapter, o->grad);
+    return 0;
+}
+
 void learner_optimizer_free(struct learner_optimizer *o)
 {
     free(o->grad);
     free(o->m);
     free(o->v);
+    free(o->kept);
+    rlhf_adapter_free(o->adapter);
     *o = (struct learner_optimizer){0};
+}
+
+float *learner_optimizer_grad(const struct learner_optimizer *o)
+{
+    return o->adapter ? NULL : o->grad;
+}
+
+void learner_optimizer_changed(struct learner_optimizer *o)
+{
+    if (o->adapter)
+        rlhf_adapter_apply(o->adapter, o->kept, o->model, o->pool);
+    else
+        rlhf_model_touch(o->model, o->pool);
 }
 
 /* One call for every run of neighbours in the table that are decayed alike. */
@@ -52,7 +89,7 @@ static void update(struct learner_optimizer *o, float scale)
     const struct rlhf_parameter *table;
     size_t count;
 
-    table = rlhf_model_table(o->model, &count);
+    table = o->adapter ? rlhf_adapter_table(o->adapter, &count) : rlhf_model_table(o->model, &count);
     for (size_t i = 0, j; i < count; i = j) {
         size_t from = table[i].offset, end = from + table[i].count;
         for (j = i + 1; j < count && table[j].offset == end && !table[j].decayed == !table[i].decayed; j++)
@@ -60,7 +97,7 @@ static void update(struct learner_optimizer *o, float scale)
         rlhf_adamw_step(&a, scale, table[i].decayed, o->grad + from, o->m + from, o->v + from, param + from,
                         end - from, o->pool);
     }
-    rlhf_model_touch(o->model, o->pool);
+    learner_optimizer_changed(o);
 }
 
 void learner_optimizer_step(struct learner_optimizer *o, uint64_t step, double loss, bool *updated)
@@ -105,12 +142,13 @@ int learner_count_step(struct learner_work *w, bool finite, struct rlhf_error *e
 /* ---- the loop ---------------------------------------------------------------------------------------- */
 
 int learner_training_init(struct learner_training *tr, struct learner_work *w, struct rlhf_model *model,
-                          const struct rlhf_run_optimizer *settings, uint64_t steps, struct rlhf_error *err)
+                          const struct rlhf_run_optimizer *settings, const struct rlhf_run_adapter *adapter,
+                          uint64_t steps, struct rlhf_error *err)
 {
     *tr = (struct learner_training){.work = w, .model = model};
     w->steps = steps;
     if (learner_compute_init(&tr->compute, rlhf_model_get_config(model), w->t->pool, true, err) == 0 &&
-        learner_optimizer_init(&tr->optimizer, model, settings, steps, w->t->pool, err) == 0)
+        learner_optimizer_init_adapter(&tr->optimizer, w, model, tr->compute.pass, settings, adapter, steps, err) == 0)
         return 0;
     learner_training_free(tr);
     return -1;
@@ -164,7 +202,7 @@ int learner_training_run(struct learner_training *tr, struct rlhf_error *err)
 
     if (learner_state_load(w, blocks, BLOCKS, err) < 0)
         return -1;
-    rlhf_model_touch(tr->model, w->t->pool);
+    learner_optimizer_changed(o);
     while (w->step < w->steps) {
         bool stopping = learner_stopping(w);
         if ((stopping || learner_state_due(w)) && learner_state_save(w, blocks, BLOCKS, err) < 0)

@@ -9,6 +9,7 @@
 #include "base/pool.h"
 #include "data/data.h"
 #include "learner/train.h"
+#include "model/adapter.h"
 #include "model/model.h"
 #include "store/store.h"
 #include "tokenizer/tokenizer.h"
@@ -245,8 +246,10 @@ void learner_windows_free(struct learner_windows *s);
 struct learner_optimizer {
     const struct rlhf_run_optimizer *settings;
     struct rlhf_model *model; /* borrowed */
+    struct rlhf_adapter *adapter; /* NULL: the model itself is trained; else it is the base with this applied */
+    float *kept;         /* of the base, what the adapter changes */
     struct rlhf_pool *pool;
-    float *param;        /* [count] the model's, borrowed */
+    float *param;        /* [count] the model's, or the adapter's, borrowed */
     float *grad, *m, *v; /* [count] */
     size_t count;
     uint64_t updates;  /* made: bias correction */
@@ -256,12 +259,26 @@ struct learner_optimizer {
 int learner_optimizer_init(struct learner_optimizer *o, struct rlhf_model *model,
                            const struct rlhf_run_optimizer *settings, uint64_t steps, struct rlhf_pool *pool,
                            struct rlhf_error *err);
+/* The same for a new adapter beside the model (NULL: for the model itself); pass is where gradients come from. */
+int learner_optimizer_init_adapter(struct learner_optimizer *o, const struct learner_work *w, struct rlhf_model *model,
+                                   struct rlhf_pass *pass, const struct rlhf_run_optimizer *settings,
+                                   const struct rlhf_run_adapter *adapter, uint64_t steps, struct rlhf_error *err);
+/* Where a backward pass adds the model's own gradient: NULL where an adapter is trained, whose gradient the pass knows. */
+float *learner_optimizer_grad(const struct learner_optimizer *o);
+/* After param has been written to: the model follows. */
+void learner_optimizer_changed(struct learner_optimizer *o);
 /* AdamW with the rate of schedule step `step`, the gradient clipped by its norm; clears the gradient.
  * *updated is false, and nothing but the gradient has changed, when loss or gradient are not finite. */
 void learner_optimizer_step(struct learner_optimizer *o, uint64_t step, double loss, bool *updated);
 /* Counts a step that was or was not finite; ten in a row that were not are an error. */
 int learner_count_step(struct learner_work *w, bool finite, struct rlhf_error *err);
 void learner_optimizer_free(struct learner_optimizer *o);
+
+/* train_adapter.c: the adapter of o's model, new, as what o trains. */
+int learner_adapter_new(struct learner_optimizer *o, const struct learner_work *w, const struct rlhf_run_adapter *s,
+                        struct rlhf_error *err);
+/* DIR/adapters/STAGE in PEFT's format, atomically; nothing where o trains a whole model. */
+int learner_adapter_save(struct learner_work *w, const struct learner_optimizer *o, struct rlhf_error *err);
 
 /* One model, one loss, w->steps steps: pretrain, sft and reward. */
 struct learner_training {
@@ -276,7 +293,8 @@ struct learner_training {
 };
 /* Takes model. */
 int learner_training_init(struct learner_training *tr, struct learner_work *w, struct rlhf_model *model,
-                          const struct rlhf_run_optimizer *settings, uint64_t steps, struct rlhf_error *err);
+                          const struct rlhf_run_optimizer *settings, const struct rlhf_run_adapter *adapter,
+                          uint64_t steps, struct rlhf_error *err);
 int learner_training_run(struct learner_training *tr, struct rlhf_error *err);
 void learner_training_free(struct learner_training *tr);
 

@@ -169,8 +169,8 @@ static int ppo_init(struct ppo *p, struct rlhf_error *err)
         learner_order_init(&p->order, (uint64_t)w->t->run->run.seed, w->key, p->prompt_count, err) < 0 ||
         learner_compute_init(&p->policy_pass, rlhf_model_get_config(p->policy), w->t->pool, true, err) < 0 ||
         learner_compute_init(&p->critic_pass, rlhf_model_get_config(p->critic), w->t->pool, true, err) < 0 ||
-        learner_optimizer_init(&p->policy_optimizer, p->policy, &s->optimizer, (uint64_t)s->iterations,
-                               w->t->pool, err) < 0 ||
+        learner_optimizer_init_adapter(&p->policy_optimizer, w, p->policy, p->policy_pass.pass, &s->optimizer,
+                                       s->adapter, (uint64_t)s->iterations, err) < 0 ||
         learner_optimizer_init(&p->critic_optimizer, p->critic, &s->value_optimizer, (uint64_t)s->iterations,
                                w->t->pool, err) < 0)
         return -1;
@@ -456,7 +456,7 @@ static int policy_gradient(struct ppo *p, size_t count, size_t tokens, struct rl
             *entropy += b->target[t] >= 0 ? weight * b->entropy[t] : 0;
         spread(b, mb->slope);
         if (rlhf_pass_backward_logprobs(p->policy_pass.pass, p->policy, b->slope, NULL,
-                                        p->policy_optimizer.grad, err) < 0)
+                                        learner_optimizer_grad(&p->policy_optimizer), err) < 0)
             return -1;
         at += n;
     }
@@ -518,7 +518,7 @@ static int update(struct ppo *p, const uint32_t *index, size_t count, struct sta
         for (size_t i = 0; i < p->mix.per_step; i++)
             p->w->tokens += windows[i].count;
         if (learner_lm_gradient(&p->policy_pass, p->policy, windows, p->mix.per_step, mix->weight,
-                                p->policy_optimizer.grad, &mix_loss, err) < 0)
+                                learner_optimizer_grad(&p->policy_optimizer), &mix_loss, err) < 0)
             return -1;
     }
     learner_optimizer_step(&p->policy_optimizer, p->w->step, policy.loss + mix_loss, &policy_updated);
@@ -631,8 +631,8 @@ static int run(struct ppo *p, struct rlhf_error *err)
     w->steps = (uint64_t)p->settings->iterations;
     if (learner_state_load(w, blocks, BLOCKS, err) < 0)
         return -1;
-    rlhf_model_touch(p->policy, w->t->pool);
-    rlhf_model_touch(p->critic, w->t->pool);
+    learner_optimizer_changed(a);
+    learner_optimizer_changed(c);
     saved = w->step;
     while (w->step < w->steps) {
         struct rlhf_error why = {0};
@@ -652,7 +652,7 @@ static int run(struct ppo *p, struct rlhf_error *err)
             *err = why;
         return -1;
     }
-    return learner_save_model(w, p->policy, err);
+    return learner_adapter_save(w, a, err) < 0 ? -1 : learner_save_model(w, p->policy, err);
 }
 
 int learner_policy(struct learner_work *w, struct rlhf_error *err)

@@ -42,7 +42,7 @@ int learner_pretrain(struct learner_work *w, struct rlhf_error *err)
         rlhf_model_free(model);
         return -1;
     }
-    if (learner_training_init(&tr, w, model, &s->optimizer, steps_of(s, &windows), err) == 0) {
+    if (learner_training_init(&tr, w, model, &s->optimizer, NULL, steps_of(s, &windows), err) == 0) {
         tr.step = step;
         tr.ctx = &windows;
         rc = learner_training_run(&tr, err) < 0 || learner_save_model(w, tr.model, err) < 0 ? -1 : 0;

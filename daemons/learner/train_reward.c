@@ -496,7 +496,7 @@ int learner_reward(struct learner_work *w, struct rlhf_error *err)
         goto out;
     }
     steps = (uint64_t)s->epochs * r.train.count / (uint64_t)s->batch;
-    if (learner_training_init(&tr, w, model, &s->optimizer, steps ? steps : 1, err) < 0)
+    if (learner_training_init(&tr, w, model, &s->optimizer, NULL, steps ? steps : 1, err) < 0)
         goto out;
     tr.step = step;
     tr.ctx = &r;

@@ -88,14 +88,14 @@ static int step(struct learner_training *tr, void *ctx, uint64_t index, double *
         s->batch[i] = s->items[learner_order_at(&s->order, index * batch + i)];
         *tokens += s->batch[i].count;
     }
-    if (learner_lm_gradient(&tr->compute, tr->model, s->batch, batch, 1, tr->optimizer.grad, loss, err) < 0)
+    if (learner_lm_gradient(&tr->compute, tr->model, s->batch, batch, 1, learner_optimizer_grad(&tr->optimizer), loss, err) < 0)
         return -1;
     if (weight <= 0)
         return 0;
     const struct learner_item *windows = learner_windows_at(&s->mix, index);
     for (size_t i = 0; i < s->mix.per_step; i++)
         *tokens += windows[i].count;
-    if (learner_lm_gradient(&tr->compute, tr->model, windows, s->mix.per_step, weight, tr->optimizer.grad,
+    if (learner_lm_gradient(&tr->compute, tr->model, windows, s->mix.per_step, weight, learner_optimizer_grad(&tr->optimizer),
                             &mix_loss, err) < 0)
         return -1;
     learner_metric(metrics, "loss_demonstrations", *loss);
@@ -121,11 +121,15 @@ int learner_sft(struct learner_work *w, struct rlhf_error *err)
     }
     steps = settings->steps ? (uint64_t)settings->steps
                             : (uint64_t)settings->epochs * s.count / (uint64_t)settings->batch;
-    if (learner_training_init(&tr, w, model, &settings->optimizer, steps ? steps : 1, err) < 0)
+    if (learner_training_init(&tr, w, model, &settings->optimizer, settings->adapter,
+                              steps ? steps : 1, err) < 0)
         goto out;
     tr.step = step;
     tr.ctx = &s;
-    rc = learner_training_run(&tr, err) < 0 || learner_save_model(w, tr.model, err) < 0 ? -1 : 0;
+    rc = learner_training_run(&tr, err) < 0 || learner_adapter_save(w, &tr.optimizer, err) < 0 ||
+                 learner_save_model(w, tr.model, err) < 0
+             ? -1
+             : 0;
     learner_training_free(&tr);
 out:
     sft_free(&s);

@@ -191,6 +191,58 @@ START_TEST(gradients_are_those_of_the_merged_weights_by_the_chain_rule)
 }
 END_TEST
 
+/* The gradient by way of merged weights is that by way of the products beside them, but for rounding. */
+START_TEST(an_applied_adapter_has_the_same_gradient_and_can_be_applied_again)
+{
+    for (int v = 0; v < VARIANTS; v++) {
+        struct rlhf_model *m = tiny_model((enum variant)v, RLHF_HEAD_LM), *base = tiny_model((enum variant)v, RLHF_HEAD_LM);
+        struct rlhf_adapter *a = lively(m, &everything);
+        struct ragged r = ragged(lengths, rlhf_model_get_config(m)->vocabulary, 1);
+        struct rlhf_error err = { 0 };
+        struct rlhf_pool *pool = rlhf_pool_new(3, &err);
+        struct rlhf_pass *p = rlhf_pass_new(rlhf_model_get_config(m), pool, 1, &err);
+        float *kept = rlhf_adapter_keep(a, m, &err), *d = calloc(r.t, sizeof *d), *out = calloc(r.t, sizeof *out);
+        float *grad, *beside;
+        const float *w, *merged;
+        size_t count, floats;
+        double worst = 0, largest = 1;
+
+        rlhf_adapter_parameters(a, &count);
+        grad = calloc(count, sizeof *grad);
+        beside = calloc(count, sizeof *beside);
+        loss_and_gradients(base, a, &r, beside, NULL, pool);
+        rlhf_adapter_apply(a, kept, m, pool);
+        rlhf_adapter_apply(a, kept, m, pool);
+        expect_ok(rlhf_adapter_merge(a, base, &err), err);
+        w = rlhf_model_parameters(m, &floats);
+        merged = rlhf_model_parameters(base, &floats);
+        ck_assert(memcmp(w, merged, floats * sizeof *w) == 0);
+        for (size_t t = 0; t < r.t; t++)
+            d[t] = -1;
+        rlhf_pass_adapt_merged(p, a, grad);
+        expect_ok(rlhf_pass_forward(p, m, &r.batch, &err), err);
+        expect_ok(rlhf_pass_logprobs(p, m, r.target, 1, out, NULL, &err), err);
+        expect_ok(rlhf_pass_backward_logprobs(p, m, d, NULL, NULL, &err), err);
+        for (size_t i = 0; i < count; i++) {
+            worst = fmax(worst, fabs((double)grad[i] - (double)beside[i]));
+            largest = fmax(largest, fabs((double)grad[i]));
+        }
+        ck_assert_msg(worst <= 2e-4 * largest, "variant %d: %g off, of up to %g", v, worst, largest);
+        free(kept);
+        free(d);
+        free(out);
+        free(grad);
+        free(beside);
+        rlhf_pass_free(p);
+        rlhf_pool_free(pool);
+        rlhf_adapter_free(a);
+        free_ragged(&r);
+        rlhf_model_free(m);
+        rlhf_model_free(base);
+    }
+}
+END_TEST
+
 START_TEST(the_models_own_gradient_is_there_when_asked_for)
 {
     struct rlhf_model *m = tiny_model(LLAMA, RLHF_HEAD_LM);
@@ -575,6 +627,7 @@ int main(void)
 {
     return RUN_SUITE("model/adapter", a_new_adapter_changes_nothing, with_it_a_model_is_the_merged_model,
                      gradients_are_those_of_the_merged_weights_by_the_chain_rule,
+                     an_applied_adapter_has_the_same_gradient_and_can_be_applied_again,
                      the_models_own_gradient_is_there_when_asked_for,
                      training_lowers_the_loss_repeats_its_bits_and_leaves_the_base_alone,
                      generation_has_the_bits_of_scoring, what_is_saved_is_loaded,
