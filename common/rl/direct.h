@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 
+#include "base/error.h"
 #include "rl/ragged.h"
 
 /* With u, v the log-ratios of the chosen and the rejected completion, s = f'(ratio) their scores under the
@@ -18,7 +19,7 @@ enum rlhf_dpo_kind {
     RLHF_DPO_HINGE,        /* max(0, 1 - h): SLiC (Zhao et al. 2023)                                             */
     RLHF_DPO_IPO,          /* (mean s(u) - mean s(v) - 1 / (2 beta))²: Azar et al. 2023, eq. 17, by token means      */
     RLHF_DPO_EXO_PAIR,     /* KL(softmax(h, 0) || (1 - eps, eps)), eps > 0: Ji et al. 2024, eq. 16                  */
-    RLHF_DPO_ROBUST,       /* (-(1 - eps) log σ(h) + eps log σ(-h)) / (1 - 2 eps): Chowdhury et al. 2024, eq. 10    */
+    RLHF_DPO_ROBUST,       /* (-(1 - eps) log σ(h) + eps log σ(-h)) / (1 - 2 eps): Chowdhury et al. 2024           */
     RLHF_DPO_NCA_PAIR,     /* -log σ(beta u) - ½ log σ(-beta u) - ½ log σ(-beta v): Chen et al. 2024              */
     RLHF_DPO_BCO_PAIR,     /* -log σ(beta u) - log σ(-beta v): Jung et al. 2024, its shift 0                      */
     RLHF_DPO_SPPO_HARD,    /* (u - 1 / (2 beta))² + (v + 1 / (2 beta))²: Wu et al. 2024, eq. 4.7 with P = 1 and 0  */
@@ -45,7 +46,7 @@ struct rlhf_dpo {
     double beta;
     enum rlhf_divergence divergence;
     double alpha;                      /* of RLHF_DIVERGENCE_ALPHA                                                */
-    bool desensitized;                 /* LD-DPO (Liu et al. 2024, eq. 9): the tokens of a completion beyond the  */
+    bool desensitized;                 /* LD-DPO (Liu et al. 2024): the tokens of a completion beyond the  */
     double tail;                       /* length of its pair's shorter one weigh `tail`, others 1                   */
     const struct rlhf_dpo_term *terms; /* their weighted losses are added                                           */
     size_t count;
@@ -107,7 +108,7 @@ struct rlhf_kto_statistics {
     double good_reward, bad_reward; /* their beta · log-ratios     */
 };
 
-/* KTO (eqs. 7 and 8): the mean over completions [B] of desirable · (1 - σ(beta (u - kl))) where good[B], and of
+/* KTO (eq. 7): the mean over completions [B] of desirable · (1 - σ(beta (u - kl))) where good[B], and of
  * undesirable · (1 - σ(beta (kl - u))) elsewhere. With kl 0 it is the unpaired form of APO-zero. reference [B] as in
  * rlhf_pairs. `of`: the completions that the mean is over, 0: those here. */
 void rlhf_kto_loss(const struct rlhf_kto *s, const struct rlhf_ragged *completions, const float *logprob,

@@ -8,13 +8,14 @@
 
 #include <stdbool.h>
 
+#include "base/error.h"
 #include "rl/ragged.h"
 
 enum rlhf_baseline {
     RLHF_BASELINE_NONE,          /* 0                                                                              */
     RLHF_BASELINE_MEAN,          /* the mean of the group: GRPO (Shao et al. 2024, section 4.1.2)                  */
-    RLHF_BASELINE_LEAVE_ONE_OUT, /* the mean of the others of the group: RLOO (Kool et al. 2019, eq. 8; Ahmadian et
-                                  * al. 2024)                                                                       */
+    RLHF_BASELINE_LEAVE_ONE_OUT, /* the mean of the others of the group: RLOO (Kool et al. 2019; Ahmadian et al.
+                                  * 2024)                                                                          */
 };
 
 /* Standard deviations are over n - 1, and 1e-4 is added to them (TRL). */

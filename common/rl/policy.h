@@ -13,6 +13,7 @@
 
 #include <stdbool.h>
 
+#include "base/error.h"
 #include "rl/kl.h"
 #include "rl/ragged.h"
 
@@ -23,7 +24,7 @@ enum rlhf_surrogate {
                            * where A < 0: dual clip (Ye et al. 2020; INTELLECT-2, 2025)                          */
     RLHF_SURROGATE_CISPO, /* -A·min(r, clip_high)·log pi_new, the factor held constant: no token's gradient is lost;
                            * clip_high is the bound itself (MiniMax-M1 2025, eq. 4 without its lower bound)      */
-    RLHF_SURROGATE_SAPO,  /* -A·(4/tau)·sigmoid(tau·(r - 1)), tau = temperature of A's sign (SAPO 2025, eq. 5)    */
+    RLHF_SURROGATE_SAPO,  /* -A·(4/tau)·sigmoid(tau·(r - 1)), tau = temperature of A's sign (Gao et al. 2025)      */
 };
 
 enum rlhf_ratio {
@@ -51,7 +52,7 @@ struct rlhf_policy_loss {
     double beta;                       /* of the KL penalty in the loss; 0: none, logprob_ref is not read       */
     enum rlhf_kl_estimator kl;         /* GRPO: k3                                                              */
     bool kl_corrected;                 /* kl[t] is multiplied by r, which makes its gradient unbiased off policy
-                                        * (DeepSeek-V3.2, 2025, eq. 7)                                          */
+                                        * (DeepSeek-V3.2, 2025, "unbiased KL estimate")                         */
 };
 
 /* RLHF_REJECT with the setting that makes no sense. */
@@ -96,7 +97,7 @@ void rlhf_policy_loss(const struct rlhf_policy_loss *s, const struct rlhf_policy
 /* For tokens sampled by another distribution than logprob_old's: an engine that rounds differently, or an older policy.
  * Truncation is Yao et al. 2025 ("TIS"; Ionides 2008), masking drops what is outside (Liu et al. 2025, "MIS"). With
  * logprob_old the proximal and logprob_sampled the behaviour policy this is the decoupled PPO objective
- * (Hilton et al. 2021, eq. 3; for lagged rollouts Fu et al. 2025, "AReaL"). */
+ * (Hilton et al. 2021, section 3; for lagged rollouts Fu et al. 2025, "AReaL"). */
 enum rlhf_importance { RLHF_IMPORTANCE_TRUNCATE, RLHF_IMPORTANCE_MASK };
 
 /* w = pi_old / pi_sampled, of tokens (weight [T]) or, where by_sequence, of completions (weight [B]; an empty one: 1).

@@ -8,7 +8,7 @@
 /* All 0 is InstructGPT's. */
 struct rlhf_preference {
     double label_smoothing; /* eps, the share of labels thought wrong, below 0.5 (Mitchell 2023)                      */
-    double center;          /* keeps rewards near 0 (Eisenstein et al. 2023, section 2.2; TRL's 0.01)                  */
+    double center;          /* keeps rewards near 0 (Eisenstein et al. 2023; TRL's 0.01)                                */
     double margin;          /* K-wise: what one step of rank asks between two rewards (Touvron et al. 2023, eq. 2)     */
 };
 

@@ -10,8 +10,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/error.h"
-
 struct rlhf_ragged {
     const uint32_t *start; /* [count + 1] rising; row i is the entries [start[i], start[i + 1]) */
     size_t count;          /* rows                                                              */
@@ -29,8 +27,5 @@ static inline size_t rlhf_ragged_total(const struct rlhf_ragged *r)
 
 /* sum[row] of x over each row. */
 void rlhf_ragged_sums(const struct rlhf_ragged *r, const float *x, double *sum);
-
-/* RLHF_REJECT, naming `what` and the first entry of the rows that is NaN or infinite. */
-int rlhf_ragged_finite(const struct rlhf_ragged *r, const float *x, const char *what, struct rlhf_error *err);
 
 #endif

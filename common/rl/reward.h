@@ -28,7 +28,7 @@ void rlhf_reward_clip(float *score, size_t count, double low, double high);
 /* ---- several sources ---------------------------------------------------------------------------------- */
 
 /* out[B] = mean - k · standard deviation (over M - 1; 0 for one) of the scores of M models, score[m][B]: a
- * conservative reward (Coste et al. 2023, eq. 3, have the variance). Missing models are left out; none: missing. */
+ * conservative reward (Coste et al. 2023 have the variance). Missing models are left out; none: missing. */
 void rlhf_reward_ensemble(const float *const *score, size_t models, size_t count, double k, float *out);
 
 /* out[B] = sum of weight[s] · score[s][B] over S sources; missing where a source whose weight is not 0 is missing. */
@@ -45,7 +45,8 @@ size_t rlhf_truncate_after(const int32_t *token, size_t count, int32_t stop, siz
 void rlhf_eos_penalty(float *score, const bool *finished, size_t count, double penalty);
 
 /* DAPO's soft overlong punishment (Yu et al. 2025, eq. 13), to be added to the score of a completion of `length` tokens:
- * 0 up to limit - cache, falling to -1 at limit, -1 beyond. */
+ * 0 up to limit - cache, falling to -1 at limit, -1 beyond. Its other way, overlong filtering, is to make an unfinished
+ * completion an empty row before its batch's weights are taken. */
 double rlhf_overlong_penalty(size_t length, size_t limit, size_t cache);
 
 #endif

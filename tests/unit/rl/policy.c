@@ -347,7 +347,7 @@ START_TEST(importance_weights_are_truncated_or_masked_by_tokens_or_by_completion
 }
 END_TEST
 
-/* Hilton et al. 2021, eq. 3: clip around the proximal policy, weigh by proximal over behaviour. */
+/* Hilton et al. 2021: clip around the proximal policy, weigh by proximal over behaviour. */
 START_TEST(decoupled_ppo_clips_around_the_proximal_policy_and_weighs_by_the_behaviour_policy)
 {
     const uint32_t one[] = {0, 2};
