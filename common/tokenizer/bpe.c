@@ -13,7 +13,8 @@
 enum { SHORT = 32 };
 
 struct tk_symbol {
-    uint32_t id, previous, next; /* TK_NONE: no neighbour; id TK_NONE: merged away */
+    uint32_t id, previous, next; /* TK_NONE: no neighbour; id TK_NONE: merged away. Before merging, next is where in
+                                  * the piece the symbol's text ends */
 };
 struct tk_merge {
     uint32_t rank, at, left, right, id;
@@ -175,42 +176,93 @@ int tk_bpe_load(struct rlhf_tokenizer *t, const json_t *model, struct rlhf_error
     return load_merges(t, json_object_get(model, "merges"), err);
 }
 
+/* ---- what can never be joined ---- */
+
+enum { JOIN_BITS = 21 }; /* of the set: at 2^18 merges one boundary in eight is taken for one that can be joined */
+
+static size_t join_hash(uint32_t left, uint32_t right)
+{
+    return pair_hash(left, right) >> 7 & ((1u << JOIN_BITS) - 1);
+}
+
+static bool can_join(const struct tk_bpe *b, uint32_t left, uint32_t right)
+{
+    size_t at = join_hash(left, right);
+
+    return b->joins[at / 64] >> (at % 64) & 1;
+}
+
+static int by_rank(const void *a, const void *b)
+{
+    const struct tk_pair_slot *const *x = a, *const *y = b;
+
+    return ((*x)->rank > (*y)->rank) - ((*x)->rank < (*y)->rank);
+}
+
+/* A merge joins two neighbours: the symbol that the left one ends with and the one that the right one begins with. Where no
+ * merge joins two symbols, none ever crosses between them, and what stands left and right is merged on its own. Not known
+ * where one token is made in two ways with different ends. */
+static int find_joins(struct rlhf_tokenizer *t, struct rlhf_error *err)
+{
+    struct tk_bpe *b = &t->bpe;
+    size_t merges = 0, vocab = t->vocab;
+    uint32_t *first = malloc(2 * vocab * sizeof(*first) + 1), *last = first ? first + vocab : NULL;
+    const struct tk_pair_slot **sorted = malloc((b->mask + 1) * sizeof(*sorted));
+    uint64_t *joins = calloc((1u << JOIN_BITS) / 64, sizeof(*joins));
+    bool known = true;
+
+    if (!first || !sorted || !joins) {
+        free(first);
+        free(sorted);
+        free(joins);
+        return rlhf_fail(err, RLHF_FULL, WHERE ": out of memory");
+    }
+    memset(first, 0xff, 2 * vocab * sizeof(*first));
+    for (size_t i = 0; i <= b->mask; i++)
+        if (b->pairs[i].left != TK_NONE)
+            sorted[merges++] = &b->pairs[i];
+    qsort(sorted, merges, sizeof(*sorted), by_rank);
+    for (size_t i = 0; i < merges; i++) {
+        const struct tk_pair_slot *m = sorted[i];
+        uint32_t from = first[m->left] == TK_NONE ? m->left : first[m->left];
+        uint32_t to = last[m->right] == TK_NONE ? m->right : last[m->right];
+        uint32_t inner_left = last[m->left] == TK_NONE ? m->left : last[m->left];
+        uint32_t inner_right = first[m->right] == TK_NONE ? m->right : first[m->right];
+        size_t at = join_hash(inner_left, inner_right);
+
+        known &= first[m->id] == TK_NONE || (first[m->id] == from && last[m->id] == to);
+        first[m->id] = from;
+        last[m->id] = to;
+        joins[at / 64] |= UINT64_C(1) << (at % 64);
+    }
+    /* A merge may stand before those that make its parts: then the ends it was given are not the symbols' own. */
+    for (size_t i = 0; i < merges; i++)
+        known &= (first[first[sorted[i]->id]] == TK_NONE) & (last[last[sorted[i]->id]] == TK_NONE);
+    free(first);
+    free(sorted);
+    if (known)
+        b->joins = joins;
+    else
+        free(joins);
+    return 0;
+}
+
 int tk_bpe_finish(struct rlhf_tokenizer *t, struct rlhf_error *err)
 {
     struct tk_bpe *b = &t->bpe;
-    struct rlhf_tokens ids = { 0 };
-    struct tk_scratch scratch;
-    bool *whole;
-    int result = 0;
 
+    if (find_joins(t, err) < 0)
+        return -1;
     if (*b->word_prefix || *b->word_suffix || b->ignore_merges)
         return 0;
-    whole = calloc(t->vocab + 1, sizeof(*whole));
-    if (!whole)
-        return rlhf_fail(err, RLHF_FULL, WHERE ": out of memory");
-    if (tk_scratch_init(&scratch, err) < 0) {
-        free(whole);
-        return -1;
-    }
-    for (size_t i = 0; result == 0 && i <= t->words.mask; i++) {
-        const struct tk_slot *slot = &t->words.slots[i];
-
-        if (slot->id == TK_NONE)
-            continue;
-        rlhf_tokens_clear(&ids);
-        result = tk_bpe_encode(t, &scratch, t->words.text.data + slot->start, slot->size, &ids, err);
-        whole[slot->id] = ids.size == 1 && ids.data[0] == (int32_t)slot->id;
-    }
-    rlhf_tokens_free(&ids);
-    tk_scratch_free(&scratch);
-    b->whole = whole; /* only now: the loop above must not use it */
-    return result;
+    return tk_find_whole(t, t->vocab, tk_bpe_encode, &b->whole, err);
 }
 
 void tk_bpe_free(struct tk_bpe *b)
 {
     free(b->pairs);
     free(b->whole);
+    free(b->joins);
     free(b->word_prefix);
     free(b->word_suffix);
     *b = (struct tk_bpe){ 0 };
@@ -218,12 +270,13 @@ void tk_bpe_free(struct tk_bpe *b)
 
 /* ---- encoding -------------------------------------------------------------------------------------- */
 
-static int push_symbol(struct tk_scratch *s, size_t *count, uint32_t id, struct rlhf_error *err)
+static int push_symbol(struct tk_scratch *s, size_t *count, uint32_t id, size_t end, struct rlhf_error *err)
 {
     if (*count == s->symbol_capacity &&
         tk_reserve((void **)&s->symbol, &s->symbol_capacity, *count + 1, sizeof(*s->symbol), err) < 0)
         return -1;
-    s->symbol[(*count)++].id = id;
+    s->symbol[*count].id = id;
+    s->symbol[(*count)++].next = (uint32_t)end;
     return 0;
 }
 
@@ -242,9 +295,10 @@ static uint32_t find_letter(const struct rlhf_tokenizer *t, struct tk_scratch *s
 }
 
 /* An unknown character becomes the unknown token, joined with the one before where fuse_unk asks for it. It
- * waits until the next known character, so byte-fallback tokens pass it: what `tokenizers` does. */
+ * waits until the next known character, so byte-fallback tokens pass it: what `tokenizers` does. *plain becomes false
+ * where a symbol is not the text that it stands for. */
 static int push_characters(const struct rlhf_tokenizer *t, struct tk_scratch *s, const char *piece, size_t size,
-                           size_t *count, struct rlhf_error *err)
+                           size_t *count, bool *plain, struct rlhf_error *err)
 {
     const struct tk_bpe *b = &t->bpe;
     bool waiting = false;
@@ -254,38 +308,42 @@ static int push_characters(const struct rlhf_tokenizer *t, struct tk_scratch *s,
         uint32_t id = find_letter(t, s, piece + at, n, at == 0, at + n == size);
         bool bytes = id == TK_NONE && t->byte_fallback;
 
+        *plain &= id != TK_NONE;
         for (size_t i = 0; bytes && i < n; i++)
             bytes = t->letter[(uint8_t)piece[at + i]] != TK_NONE;
         if (bytes) {
             for (size_t i = 0; i < n; i++)
-                if (push_symbol(s, count, t->letter[(uint8_t)piece[at + i]], err) < 0)
+                if (push_symbol(s, count, t->letter[(uint8_t)piece[at + i]], at + n, err) < 0)
                     return -1;
             continue;
         }
         bool unknown = id == TK_NONE;
         if (unknown && t->unknown == TK_NONE)
             continue;
-        if (waiting && !(unknown && b->fuse_unknown) && push_symbol(s, count, t->unknown, err) < 0)
+        if (waiting && !(unknown && b->fuse_unknown) && push_symbol(s, count, t->unknown, at, err) < 0)
             return -1;
         waiting = unknown;
-        if (!unknown && push_symbol(s, count, id, err) < 0)
+        if (!unknown && push_symbol(s, count, id, at + n, err) < 0)
             return -1;
     }
-    return waiting ? push_symbol(s, count, t->unknown, err) : 0;
+    return waiting ? push_symbol(s, count, t->unknown, size, err) : 0;
 }
 
 static int push_bytes(const struct rlhf_tokenizer *t, struct tk_scratch *s, const char *piece, size_t size,
-                      size_t *count, struct rlhf_error *err)
+                      size_t *count, bool *plain, struct rlhf_error *err)
 {
     if (tk_reserve((void **)&s->symbol, &s->symbol_capacity, size, sizeof(*s->symbol), err) < 0)
         return -1;
     for (size_t i = 0; i < size; i++) {
         uint32_t id = t->letter[(uint8_t)piece[i]];
 
+        *plain &= id != TK_NONE;
         if (id == TK_NONE)
             id = t->unknown;
-        if (id != TK_NONE)
-            s->symbol[(*count)++].id = id;
+        if (id == TK_NONE)
+            continue;
+        s->symbol[*count].id = id;
+        s->symbol[(*count)++].next = (uint32_t)(i + 1);
     }
     return 0;
 }
@@ -362,16 +420,16 @@ static struct tk_merge heap_pop(struct tk_scratch *s)
     return top;
 }
 
-static int merge_long(const struct tk_bpe *b, struct tk_scratch *s, size_t *count, struct rlhf_error *err)
+static int merge_long(const struct tk_bpe *b, struct tk_scratch *s, size_t from, size_t *count, struct rlhf_error *err)
 {
-    size_t kept = 0;
+    size_t kept = from, end = from + *count;
 
-    for (size_t i = 0; i < *count; i++) {
-        s->symbol[i].previous = i ? (uint32_t)(i - 1) : TK_NONE;
-        s->symbol[i].next = i + 1 < *count ? (uint32_t)(i + 1) : TK_NONE;
+    for (size_t i = from; i < end; i++) {
+        s->symbol[i].previous = i > from ? (uint32_t)(i - 1) : TK_NONE;
+        s->symbol[i].next = i + 1 < end ? (uint32_t)(i + 1) : TK_NONE;
     }
     s->heap_size = 0;
-    for (size_t i = 0; i < *count; i++)
+    for (size_t i = from; i < end; i++)
         if (heap_push(b, s, (uint32_t)i, err) < 0)
             return -1;
     while (s->heap_size) {
@@ -392,40 +450,77 @@ static int merge_long(const struct tk_bpe *b, struct tk_scratch *s, size_t *coun
             heap_push(b, s, m.at, err) < 0)
             return -1;
     }
-    for (size_t i = 0; i < *count; i++)
+    for (size_t i = from; i < end; i++)
         if (s->symbol[i].id != TK_NONE)
             s->symbol[kept++].id = s->symbol[i].id;
-    *count = kept;
+    *count = kept - from;
     return 0;
+}
+
+/* Merges count symbols and appends what is left of them. */
+static int merge(const struct tk_bpe *b, struct tk_scratch *s, size_t from, size_t count, struct rlhf_tokens *out,
+                 struct rlhf_error *err)
+{
+    int32_t short_ids[SHORT];
+
+    if (count > SHORT) {
+        if (merge_long(b, s, from, &count, err) < 0)
+            return -1;
+        for (size_t i = 0; i < count; i++)
+            if (rlhf_tokens_append(out, (int32_t[]){ (int32_t)s->symbol[from + i].id }, 1, err) < 0)
+                return -1;
+        return 0;
+    }
+    count = merge_short(b, s->symbol + from, count);
+    for (size_t i = 0; i < count; i++)
+        short_ids[i] = (int32_t)s->symbol[from + i].id;
+    return rlhf_tokens_append(out, short_ids, count, err);
+}
+
+/* The token that a text is by itself; TK_NONE where that is not known. */
+static uint32_t whole_token(const struct rlhf_tokenizer *t, const char *text, size_t size)
+{
+    uint32_t id = t->bpe.ignore_merges || t->bpe.whole ? tk_table_get(&t->words, text, size) : TK_NONE;
+
+    return id != TK_NONE && (t->bpe.ignore_merges || t->bpe.whole[id]) ? id : TK_NONE;
+}
+
+/* Symbols [from, to) of a piece, which nothing is joined with. */
+static int encode_run(const struct rlhf_tokenizer *t, struct tk_scratch *s, const char *piece, size_t from, size_t to, bool plain,
+                      struct rlhf_tokens *out, struct rlhf_error *err)
+{
+    size_t start = from ? s->symbol[from - 1].next : 0;
+    uint32_t id = plain && t->bpe.whole ? whole_token(t, piece + start, s->symbol[to - 1].next - start) : TK_NONE;
+
+    return id == TK_NONE ? merge(&t->bpe, s, from, to - from, out, err)
+                         : rlhf_tokens_append(out, (int32_t[]){ (int32_t)id }, 1, err);
 }
 
 int tk_bpe_encode(const struct rlhf_tokenizer *t, struct tk_scratch *s, const char *piece, size_t size,
                   struct rlhf_tokens *out, struct rlhf_error *err)
 {
     const struct tk_bpe *b = &t->bpe;
-    size_t count = 0;
-    int32_t short_ids[SHORT];
+    uint32_t id = whole_token(t, piece, size);
+    size_t count = 0, from = 0;
+    bool plain = true;
 
     if (size == 0)
         return 0;
-    if (b->ignore_merges || b->whole) {
-        uint32_t id = tk_table_get(&t->words, piece, size);
-
-        if (id != TK_NONE && (b->ignore_merges || b->whole[id]))
-            return rlhf_tokens_append(out, (int32_t[]){ (int32_t)id }, 1, err);
-    }
-    if ((t->splitters.byte_level ? push_bytes : push_characters)(t, s, piece, size, &count, err) < 0)
+    if (id != TK_NONE)
+        return rlhf_tokens_append(out, (int32_t[]){ (int32_t)id }, 1, err);
+    if ((t->splitters.byte_level ? push_bytes : push_characters)(t, s, piece, size, &count, &plain, err) < 0)
         return -1;
-    if (count > SHORT) {
-        if (merge_long(b, s, &count, err) < 0)
-            return -1;
-        for (size_t i = 0; i < count; i++)
-            if (rlhf_tokens_append(out, (int32_t[]){ (int32_t)s->symbol[i].id }, 1, err) < 0)
+    /* Merging a run leaves its last symbol changed, but where that ended is where the next run begins. */
+    for (size_t i = 1; b->joins && i < count; i++)
+        if (!can_join(b, s->symbol[i - 1].id, s->symbol[i].id)) {
+            uint32_t end = s->symbol[i - 1].next;
+
+            if (encode_run(t, s, piece, from, i, plain, out, err) < 0)
                 return -1;
-        return 0;
-    }
-    count = merge_short(b, s->symbol, count);
-    for (size_t i = 0; i < count; i++)
-        short_ids[i] = (int32_t)s->symbol[i].id;
-    return rlhf_tokens_append(out, short_ids, count, err);
+            s->symbol[i - 1].next = end;
+            from = i;
+        }
+    if (from > 0)
+        return encode_run(t, s, piece, from, count, plain, out, err);
+    return count ? merge(b, s, 0, count, out, err) : 0;
 }

@@ -36,6 +36,15 @@ static int load_replace(struct tk_decoder *d, const json_t *json, struct rlhf_er
     return d->regex ? 0 : -1;
 }
 
+static int load_bpe(struct tk_decoder *d, const json_t *json, struct rlhf_error *err)
+{
+    const json_t *suffix = json_object_get(json, "suffix");
+
+    d->text = strdup(json_is_string(suffix) ? json_string_value(suffix) : "</w>");
+    d->size = d->text ? strlen(d->text) : 0;
+    return d->size ? 0 : rlhf_fail(err, RLHF_REJECT, WHERE ": BPEDecoder with an empty suffix");
+}
+
 static int load_metaspace(struct tk_decoder *d, const json_t *json, struct rlhf_error *err)
 {
     return tk_json_metaspace(json, d->character, &d->prefix, WHERE, err);
@@ -52,29 +61,13 @@ static const struct {
     { "ByteFallback", TK_DECODE_BYTE_FALLBACK, NULL },
     { "Fuse", TK_DECODE_FUSE, NULL },
     { "Strip", TK_DECODE_STRIP, load_strip },
+    { "BPEDecoder", TK_DECODE_BPE, load_bpe },
 };
 
-static int load(struct tk_decoders *all, const json_t *json, unsigned depth, struct rlhf_error *err)
+static int load(void *decoders, const json_t *json, const char *type, struct rlhf_error *err)
 {
-    const char *type;
+    struct tk_decoders *all = decoders;
 
-    if (!json || json_is_null(json))
-        return 0;
-    all->present = true;
-    if (!(type = tk_json_type(json, WHERE, err)))
-        return -1;
-    if (!strcmp(type, "Sequence")) {
-        const json_t *list = json_object_get(json, "decoders");
-        size_t i;
-        json_t *item;
-
-        if (!json_is_array(list) || depth == TK_STEP_LIMIT)
-            return rlhf_fail(err, RLHF_REJECT, WHERE ": Sequence without \"decoders\", or too deep");
-        json_array_foreach(list, i, item)
-            if (load(all, item, depth + 1, err) < 0)
-                return -1;
-        return 0;
-    }
     for (size_t i = 0; i < sizeof(loaders) / sizeof(*loaders); i++)
         if (!strcmp(type, loaders[i].type)) {
             if (all->count == TK_STEP_LIMIT)
@@ -88,7 +81,8 @@ static int load(struct tk_decoders *all, const json_t *json, unsigned depth, str
 
 int tk_decoders_load(struct tk_decoders *d, const json_t *json, struct rlhf_error *err)
 {
-    return load(d, json, 0, err);
+    d->present = json && !json_is_null(json);
+    return tk_json_steps(json, "decoders", WHERE, d, load, err);
 }
 
 void tk_decoders_free(struct tk_decoders *d)
@@ -214,12 +208,30 @@ static int decode_strip(const struct tk_decoder *d, const char *token, size_t si
     return rlhf_bytes_append(out, token + from, to - from, err);
 }
 
+/* The suffix that ends a word becomes a space; behind the last token, nothing. */
+static int decode_bpe(const struct tk_decoder *d, const char *token, size_t size, bool last, struct rlhf_bytes *out,
+                      struct rlhf_error *err)
+{
+    size_t done = 0;
+    const char *at;
+
+    while ((at = memmem(token + done, size - done, d->text, d->size))) {
+        if (rlhf_bytes_append(out, token + done, (size_t)(at - token) - done, err) < 0 ||
+            (!last && rlhf_bytes_append(out, " ", 1, err) < 0))
+            return -1;
+        done = (size_t)(at - token) + d->size;
+    }
+    return rlhf_bytes_append(out, token + done, size - done, err);
+}
+
 static int decode_token(const struct tk_decoder *d, struct tk_scratch *s, const char *token, size_t size, bool first,
-                        struct rlhf_bytes *out, struct rlhf_error *err)
+                        bool last, struct rlhf_bytes *out, struct rlhf_error *err)
 {
     switch (d->kind) {
     case TK_DECODE_METASPACE:
         return decode_metaspace(d, token, size, first, out, err);
+    case TK_DECODE_BPE:
+        return decode_bpe(d, token, size, last, out, err);
     case TK_DECODE_STRIP:
         return decode_strip(d, token, size, out, err);
     case TK_DECODE_REPLACE:
@@ -244,7 +256,8 @@ static int decode_step(const struct tk_decoder *d, struct tk_scratch *s, const s
     for (size_t i = 0; i < in->count; i++) {
         size_t start = tk_piece_start(in, i);
 
-        if (decode_token(d, s, in->text.data + start, in->end[i] - start, i == 0, &out->text, err) < 0 ||
+        if (decode_token(d, s, in->text.data + start, in->end[i] - start, i == 0, i + 1 == in->count, &out->text,
+                         err) < 0 ||
             tk_pieces_append(out, NULL, 0, err) < 0)
             return -1;
     }

@@ -31,6 +31,37 @@ const char *tk_json_type(const json_t *component, const char *where, struct rlhf
     return type;
 }
 
+static int load_steps(const json_t *json, const char *list, const char *where, unsigned depth, void *all,
+                      int (*one)(void *all, const json_t *step, const char *type, struct rlhf_error *err),
+                      struct rlhf_error *err)
+{
+    const char *type;
+    const json_t *steps;
+    json_t *item;
+    size_t i;
+
+    if (!json || json_is_null(json))
+        return 0;
+    if (!(type = tk_json_type(json, where, err)))
+        return -1;
+    if (strcmp(type, "Sequence") != 0)
+        return one(all, json, type, err);
+    steps = json_object_get(json, list);
+    if (!json_is_array(steps) || depth == TK_STEP_LIMIT)
+        return rlhf_fail(err, RLHF_REJECT, "%s: Sequence without \"%s\", or too deep", where, list);
+    json_array_foreach(steps, i, item)
+        if (load_steps(item, list, where, depth + 1, all, one, err) < 0)
+            return -1;
+    return 0;
+}
+
+int tk_json_steps(const json_t *json, const char *list, const char *where, void *all,
+                  int (*one)(void *all, const json_t *step, const char *type, struct rlhf_error *err),
+                  struct rlhf_error *err)
+{
+    return load_steps(json, list, where, 0, all, one, err);
+}
+
 struct tk_regex *tk_json_pattern(const json_t *pattern, const char *where, struct rlhf_error *err)
 {
     const json_t *regex = json_object_get(pattern, "Regex"), *string = json_object_get(pattern, "String");
@@ -298,28 +329,15 @@ static int load_wrap_pair(struct rlhf_tokenizer *t, const json_t *json, struct r
     return 0;
 }
 
-static int load_post(struct rlhf_tokenizer *t, const json_t *json, unsigned depth, struct rlhf_error *err)
+static int load_post(void *all, const json_t *json, const char *type, struct rlhf_error *err)
 {
-    const char *type;
+    struct rlhf_tokenizer *t = all;
     const json_t *list;
     json_t *item;
     size_t i;
 
-    if (!json || json_is_null(json))
-        return 0;
-    if (!(type = tk_json_type(json, POST, err)))
-        return -1;
     if (!strcmp(type, "ByteLevel")) /* moves offsets only */
         return 0;
-    if (!strcmp(type, "Sequence")) {
-        list = json_object_get(json, "processors");
-        if (!json_is_array(list) || depth == TK_STEP_LIMIT)
-            return rlhf_fail(err, RLHF_REJECT, POST ": Sequence without \"processors\", or too deep");
-        json_array_foreach(list, i, item)
-            if (load_post(t, item, depth + 1, err) < 0)
-                return -1;
-        return 0;
-    }
     if (t->wrap.count)
         return rlhf_fail(err, RLHF_REJECT, POST ": more than one step that adds tokens is not supported");
     if (!strcmp(type, "RobertaProcessing") || !strcmp(type, "BertProcessing"))
@@ -366,6 +384,37 @@ static int load_model(struct rlhf_tokenizer *t, const json_t *model, struct rlhf
                      type ? type : "(none)");
 }
 
+int tk_find_whole(const struct rlhf_tokenizer *t, size_t count,
+                  int (*encode_piece)(const struct rlhf_tokenizer *t, struct tk_scratch *s, const char *piece, size_t size,
+                                      struct rlhf_tokens *out, struct rlhf_error *err),
+                  bool **out, struct rlhf_error *err)
+{
+    struct rlhf_tokens ids = { 0 };
+    struct tk_scratch scratch;
+    bool *whole = calloc(count + 1, sizeof(*whole));
+    int result = 0;
+
+    if (!whole)
+        return rlhf_fail(err, RLHF_FULL, "tokenizer.json: model: out of memory");
+    if (tk_scratch_init(&scratch, err) < 0) {
+        free(whole);
+        return -1;
+    }
+    for (size_t i = 0; result == 0 && i <= t->words.mask; i++) {
+        const struct tk_slot *slot = &t->words.slots[i];
+
+        if (slot->id == TK_NONE)
+            continue;
+        rlhf_tokens_clear(&ids);
+        result = encode_piece(t, &scratch, t->words.text.data + slot->start, slot->size, &ids, err);
+        whole[slot->id] = ids.size == 1 && ids.data[0] == (int32_t)slot->id;
+    }
+    rlhf_tokens_free(&ids);
+    tk_scratch_free(&scratch);
+    *out = whole; /* only now: the loop above must not use it */
+    return result;
+}
+
 static int load_json(struct rlhf_tokenizer *t, const json_t *json, struct rlhf_error *err)
 {
     const json_t *added = json_object_get(json, "added_tokens");
@@ -374,10 +423,10 @@ static int load_json(struct rlhf_tokenizer *t, const json_t *json, struct rlhf_e
         tk_splitters_load(&t->splitters, json_object_get(json, "pre_tokenizer"), err) < 0 ||
         tk_decoders_load(&t->decoders, json_object_get(json, "decoder"), err) < 0 ||
         load_model(t, json_object_get(json, "model"), err) < 0 || load_added(t, added, err) < 0 ||
-        load_post(t, json_object_get(json, "post_processor"), 0, err) < 0 || index_ids(t, added, err) < 0)
+        tk_json_steps(json_object_get(json, "post_processor"), "processors", POST, t, load_post, err) < 0 || index_ids(t, added, err) < 0)
         return -1;
     find_letters(t);
-    return t->model == TK_BPE ? tk_bpe_finish(t, err) : 0;
+    return t->model == TK_BPE ? tk_bpe_finish(t, err) : tk_unigram_finish(t, err);
 }
 
 /* bos_token and its like: a string, {"content"}, or null. -1 where absent or not in the vocabulary. */

@@ -4,6 +4,8 @@
 #include <string.h>
 #include <utf8proc.h>
 
+#define WHERE "tokenizer.json: normalizer"
+
 static const struct {
     const char *type;
     int kind;
@@ -12,6 +14,7 @@ static const struct {
     { "NFKC", TK_NFKC }, { "NFKD", TK_NFKD },
     { "Nmt", TK_NMT },   { "Lowercase", TK_LOWERCASE },
     { "StripAccents", TK_STRIP_ACCENTS },
+    { "ByteLevel", TK_BYTES },
 };
 
 static int copy_text(struct tk_normalizer *n, const json_t *value, const char *where, const char *key,
@@ -27,27 +30,24 @@ static int copy_text(struct tk_normalizer *n, const json_t *value, const char *w
     return 0;
 }
 
-static int load(struct tk_normalizers *all, const json_t *json, unsigned depth, struct rlhf_error *err)
+/* strip_accents null: as lowercase. */
+static int load_bert(struct tk_normalizer *n, const json_t *json, const char *where, struct rlhf_error *err)
 {
-    const char *where = "tokenizer.json: normalizer", *type;
+    n->kind = TK_BERT;
+    return tk_json_bool(json, "clean_text", true, &n->clean, where, err) < 0 ||
+                   tk_json_bool(json, "handle_chinese_chars", true, &n->chinese, where, err) < 0 ||
+                   tk_json_bool(json, "lowercase", true, &n->lower, where, err) < 0 ||
+                   tk_json_bool(json, "strip_accents", n->lower, &n->accents, where, err) < 0
+               ? -1
+               : 0;
+}
+
+static int load(void *normalizers, const json_t *json, const char *type, struct rlhf_error *err)
+{
+    static const char where[] = WHERE;
+    struct tk_normalizers *all = normalizers;
     struct tk_normalizer *n;
 
-    if (json_is_null(json) || !json)
-        return 0;
-    if (!(type = tk_json_type(json, where, err)))
-        return -1;
-    if (!strcmp(type, "Sequence")) {
-        const json_t *list = json_object_get(json, "normalizers");
-        size_t i;
-        json_t *item;
-
-        if (!json_is_array(list) || depth == TK_STEP_LIMIT)
-            return rlhf_fail(err, RLHF_REJECT, "%s: Sequence without \"normalizers\", or too deep", where);
-        json_array_foreach(list, i, item)
-            if (load(all, item, depth + 1, err) < 0)
-                return -1;
-        return 0;
-    }
     if (all->count == TK_STEP_LIMIT)
         return rlhf_fail(err, RLHF_REJECT, "%s: more than %d steps", where, TK_STEP_LIMIT);
     n = &all->step[all->count++];
@@ -56,6 +56,12 @@ static int load(struct tk_normalizers *all, const json_t *json, unsigned depth, 
             n->kind = plain[i].kind;
             return 0;
         }
+    if (!strcmp(type, "BertNormalizer"))
+        return load_bert(n, json, where, err);
+    if (!strcmp(type, "Precompiled")) {
+        n->kind = TK_PRECOMPILED;
+        return tk_precompiled_load(n, json, err);
+    }
     if (!strcmp(type, "Prepend")) {
         n->kind = TK_PREPEND;
         return copy_text(n, json_object_get(json, "prepend"), where, "prepend", err);
@@ -76,7 +82,7 @@ static int load(struct tk_normalizers *all, const json_t *json, unsigned depth, 
 
 int tk_normalizers_load(struct tk_normalizers *n, const json_t *json, struct rlhf_error *err)
 {
-    return load(n, json, 0, err);
+    return tk_json_steps(json, "normalizers", WHERE, n, load, err);
 }
 
 void tk_normalizers_free(struct tk_normalizers *n)
@@ -84,6 +90,7 @@ void tk_normalizers_free(struct tk_normalizers *n)
     for (size_t i = 0; i < n->count; i++) {
         free(n->step[i].text);
         tk_regex_free(n->step[i].regex);
+        free(n->step[i].unit);
     }
     n->count = 0;
 }
@@ -205,6 +212,103 @@ static int map_chars(int (*map)(uint32_t, struct rlhf_bytes *, struct rlhf_error
     return 0;
 }
 
+static bool is_chinese(uint32_t c)
+{
+    return (c >= 0x4e00 && c <= 0x9fff) || (c >= 0x3400 && c <= 0x4dbf) || (c >= 0x20000 && c <= 0x2a6df) ||
+           (c >= 0x2a700 && c <= 0x2b73f) || (c >= 0x2b740 && c <= 0x2b81f) || (c >= 0x2b920 && c <= 0x2ceaf) ||
+           (c >= 0xf900 && c <= 0xfaff) || (c >= 0x2f800 && c <= 0x2fa1f);
+}
+
+/* Control characters go, white space becomes spaces. */
+static int map_clean(uint32_t c, struct rlhf_bytes *out, struct rlhf_error *err)
+{
+    utf8proc_category_t category = utf8proc_category((utf8proc_int32_t)c);
+
+    if (c == '\t' || c == '\n' || c == '\r' || (tk_is_space(c) && category != UTF8PROC_CATEGORY_CC))
+        return append_char(out, ' ', err);
+    if (c == 0 || c == 0xfffd || category == UTF8PROC_CATEGORY_CC || category == UTF8PROC_CATEGORY_CF ||
+        category == UTF8PROC_CATEGORY_CN || category == UTF8PROC_CATEGORY_CO)
+        return 0;
+    return append_char(out, c, err);
+}
+
+static int map_chinese(uint32_t c, struct rlhf_bytes *out, struct rlhf_error *err)
+{
+    if (!is_chinese(c))
+        return append_char(out, c, err);
+    return append_char(out, ' ', err) < 0 || append_char(out, c, err) < 0 ? -1 : append_char(out, ' ', err);
+}
+
+/* What StripAccents leaves of decomposed text; BertNormalizer takes the nonspacing marks alone. */
+static int map_nonspacing(uint32_t c, struct rlhf_bytes *out, struct rlhf_error *err)
+{
+    return utf8proc_category((utf8proc_int32_t)c) == UTF8PROC_CATEGORY_MN ? 0 : append_char(out, c, err);
+}
+
+static int decompose(const char *text, size_t size, struct rlhf_bytes *out, struct rlhf_error *err)
+{
+    return compose(TK_NFD, text, size, out, err);
+}
+
+static int strip_nonspacing(const char *text, size_t size, struct rlhf_bytes *out, struct rlhf_error *err)
+{
+    return map_chars(map_nonspacing, text, size, out, err);
+}
+
+static int clean(const char *text, size_t size, struct rlhf_bytes *out, struct rlhf_error *err)
+{
+    return map_chars(map_clean, text, size, out, err);
+}
+
+static int space_chinese(const char *text, size_t size, struct rlhf_bytes *out, struct rlhf_error *err)
+{
+    return map_chars(map_chinese, text, size, out, err);
+}
+
+static int lower(const char *text, size_t size, struct rlhf_bytes *out, struct rlhf_error *err)
+{
+    return map_chars(map_lower, text, size, out, err);
+}
+
+static int bert(const struct tk_normalizer *n, const char *text, size_t size, struct rlhf_bytes *out,
+                struct rlhf_error *err)
+{
+    const struct {
+        bool wanted;
+        int (*apply)(const char *text, size_t size, struct rlhf_bytes *out, struct rlhf_error *err);
+    } steps[] = { { n->clean, clean },
+                  { n->chinese, space_chinese },
+                  { n->accents, decompose },
+                  { n->accents, strip_nonspacing },
+                  { n->lower, lower } };
+    struct rlhf_bytes from = { 0 }, to = { 0 };
+    int result = rlhf_bytes_append(&from, text, size, err);
+
+    for (size_t i = 0; result == 0 && i < sizeof(steps) / sizeof(*steps); i++) {
+        struct rlhf_bytes swap = from;
+
+        if (!steps[i].wanted)
+            continue;
+        rlhf_bytes_clear(&to);
+        result = steps[i].apply(from.data, from.size, &to, err);
+        from = to;
+        to = swap;
+    }
+    if (result == 0)
+        result = rlhf_bytes_append(out, from.data, from.size, err);
+    rlhf_bytes_free(&from);
+    rlhf_bytes_free(&to);
+    return result;
+}
+
+static int map_bytes(const char *text, size_t size, struct rlhf_bytes *out, struct rlhf_error *err)
+{
+    for (size_t i = 0; i < size; i++)
+        if (append_char(out, tk_byte_char((uint8_t)text[i]), err) < 0)
+            return -1;
+    return 0;
+}
+
 static int strip(const struct tk_normalizer *n, const char *text, size_t size, struct rlhf_bytes *out,
                  struct rlhf_error *err)
 {
@@ -261,6 +365,12 @@ static int apply(const struct tk_normalizer *n, struct tk_scratch *s, const char
         return map_chars(map_unaccented, text, size, out, err);
     case TK_NMT:
         return map_chars(map_nmt, text, size, out, err);
+    case TK_PRECOMPILED:
+        return tk_precompiled_apply(n, text, size, out, err);
+    case TK_BERT:
+        return bert(n, text, size, out, err);
+    case TK_BYTES:
+        return map_bytes(text, size, out, err);
     case TK_STRIP:
         return strip(n, text, size, out, err);
     case TK_PREPEND:

@@ -123,13 +123,19 @@ void tk_splitters_free(struct tk_splitters *s);
 struct tk_normalizer {
     enum {
         TK_NFC, TK_NFD, TK_NFKC, TK_NFKD, TK_LOWERCASE, TK_STRIP, TK_STRIP_ACCENTS, TK_PREPEND, TK_REPLACE,
-        TK_NMT
+        TK_NMT, TK_PRECOMPILED, TK_BERT, TK_BYTES
     } kind;
     bool left, right;      /* Strip                    */
-    char *text;            /* Prepend, Replace: owned  */
+    bool clean, chinese, accents, lower; /* BertNormalizer; accents: they are stripped */
+    char *text;            /* Prepend, Replace, Precompiled: owned  */
     size_t size;
     struct tk_regex *regex; /* Replace                 */
+    uint32_t *unit;         /* [units] Precompiled: its trie */
+    size_t units;
 };
+int tk_precompiled_load(struct tk_normalizer *n, const json_t *json, struct rlhf_error *err);
+int tk_precompiled_apply(const struct tk_normalizer *n, const char *text, size_t size, struct rlhf_bytes *out,
+                         struct rlhf_error *err);
 struct tk_normalizers {
     struct tk_normalizer step[TK_STEP_LIMIT];
     size_t count;
@@ -139,11 +145,11 @@ void tk_normalizers_free(struct tk_normalizers *n);
 
 struct tk_decoder {
     enum { TK_DECODE_BYTE_LEVEL, TK_DECODE_METASPACE, TK_DECODE_REPLACE, TK_DECODE_BYTE_FALLBACK, TK_DECODE_FUSE,
-           TK_DECODE_STRIP } kind;
+           TK_DECODE_STRIP, TK_DECODE_BPE } kind;
     enum tk_prefix prefix;  /* Metaspace          */
     char character[5];      /* Metaspace, Strip   */
     size_t start, stop;     /* Strip              */
-    char *text;             /* Replace: owned     */
+    char *text;             /* Replace; BPEDecoder: its suffix; owned */
     size_t size;
     struct tk_regex *regex; /* Replace            */
 };
@@ -191,6 +197,7 @@ struct tk_bpe {
     struct tk_pair_slot *pairs;
     size_t mask;
     bool *whole;      /* [vocab] BPE of this token's text is the token itself; NULL: not known      */
+    uint64_t *joins;  /* a set, by hash: pairs of first symbols that some merge joins; NULL: not known */
     bool fuse_unknown, ignore_merges;
     char *word_prefix, *word_suffix; /* continuing_subword_prefix, end_of_word_suffix; "" for none  */
 };
@@ -198,11 +205,12 @@ struct tk_bpe {
 struct tk_unigram {
     double *score; /* [vocab of the model] natural log */
     double unknown_score;
-    struct tk_edge *edge; /* a trie of all tokens: a hash table of its edges */
-    size_t edge_mask;
-    uint32_t *node_id; /* [nodes] the token that ends in a node, TK_NONE */
-    size_t node_room;
-    uint32_t nodes;
+    bool *whole; /* [vocab of the model] the best path of this token's text is the token itself; NULL: not known */
+    /* A trie of all tokens as a double array: from a node, byte leads to unit[node.base + byte] if that says so. */
+    struct tk_unit {
+        uint32_t from, base, id; /* from TK_NONE: free; id: the token that ends here, TK_NONE */
+    } *unit;
+    size_t units;
 };
 
 /* What one call writes to. */
@@ -272,6 +280,11 @@ struct rlhf_tokenizer {
     struct rlhf_bytes json, config; /* the files as read, for saving */
 };
 
+/* Finds the tokens that their own text encodes to by encode_piece(). */
+int tk_find_whole(const struct rlhf_tokenizer *t, size_t count,
+                  int (*encode_piece)(const struct rlhf_tokenizer *t, struct tk_scratch *s, const char *piece, size_t size,
+                                      struct rlhf_tokens *out, struct rlhf_error *err),
+                  bool **out, struct rlhf_error *err);
 /* Reads "vocab" and "merges"; t->splitters is there already. */
 int tk_bpe_load(struct rlhf_tokenizer *t, const json_t *model, struct rlhf_error *err);
 /* After all ids are known: finds the tokens that their own text encodes to. */
@@ -281,6 +294,7 @@ int tk_bpe_encode(const struct rlhf_tokenizer *t, struct tk_scratch *s, const ch
 void tk_bpe_free(struct tk_bpe *b);
 
 int tk_unigram_load(struct rlhf_tokenizer *t, const json_t *model, struct rlhf_error *err);
+int tk_unigram_finish(struct rlhf_tokenizer *t, struct rlhf_error *err); /* as tk_bpe_finish() */
 int tk_unigram_encode(const struct rlhf_tokenizer *t, struct tk_scratch *s, const char *piece, size_t size,
                       struct rlhf_tokens *out, struct rlhf_error *err);
 void tk_unigram_free(struct tk_unigram *u);
@@ -288,6 +302,11 @@ void tk_unigram_free(struct tk_unigram *u);
 /* A token of the model's own vocabulary under its id. */
 int tk_vocab_put(struct rlhf_tokenizer *t, const char *text, size_t size, json_int_t id, struct rlhf_error *err);
 uint32_t tk_vocab_find(const struct rlhf_tokenizer *t, const char *text); /* among names; TK_NONE */
+
+/* Reads a component that may be a Sequence: one() for each of its steps, whose list is called `list`. */
+int tk_json_steps(const json_t *json, const char *list, const char *where, void *all,
+                  int (*one)(void *all, const json_t *step, const char *type, struct rlhf_error *err),
+                  struct rlhf_error *err);
 
 /* Small helpers for reading JSON (load.c); where names the object in errors. */
 int tk_json_bool(const json_t *object, const char *key, bool fallback, bool *out, const char *where,

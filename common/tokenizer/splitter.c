@@ -4,6 +4,7 @@
 #include <string.h>
 
 #define WHERE "tokenizer.json: pre_tokenizer"
+#define PUNCTUATION "\\x21-\\x2f\\x3a-\\x40\\x5b-\\x60\\x7b-\\x7e\\p{P}" /* inside a class */
 
 /* What GPT-2 splits text by; ByteLevel's use_regex. */
 static const char gpt2_pattern[] =
@@ -96,7 +97,16 @@ static int load_punctuation(struct tk_splitter *s, const json_t *json, struct rl
 {
     if (json_object_get(json, "behavior") && load_behavior(s, json, err) < 0)
         return -1;
-    return load_regex(s, "[\\x21-\\x2f\\x3a-\\x40\\x5b-\\x60\\x7b-\\x7e\\p{P}]", err);
+    return load_regex(s, "[" PUNCTUATION "]", err);
+}
+
+/* White space goes, every punctuation character stands alone: two steps in one pattern. */
+static int load_bert(struct tk_splitter *s, const json_t *json, struct rlhf_error *err)
+{
+    (void)json;
+    s->behavior = TK_REMOVED;
+    s->invert = true;
+    return load_regex(s, "[" PUNCTUATION "]|[^\\s" PUNCTUATION "]+", err);
 }
 
 static int load_delimiter(struct tk_splitter *s, const json_t *json, struct rlhf_error *err)
@@ -118,29 +128,14 @@ static const struct {
     { "ByteLevel", load_byte_level },   { "Split", load_split },
     { "Digits", load_digits },          { "Metaspace", load_metaspace },
     { "Whitespace", load_whitespace },  { "WhitespaceSplit", load_whitespace_split },
+    { "BertPreTokenizer", load_bert },
     { "Punctuation", load_punctuation }, { "CharDelimiterSplit", load_delimiter },
 };
 
-static int load(struct tk_splitters *all, const json_t *json, unsigned depth, struct rlhf_error *err)
+static int load(void *splitters, const json_t *json, const char *type, struct rlhf_error *err)
 {
-    const char *type;
+    struct tk_splitters *all = splitters;
 
-    if (json_is_null(json) || !json)
-        return 0;
-    if (!(type = tk_json_type(json, WHERE, err)))
-        return -1;
-    if (!strcmp(type, "Sequence")) {
-        const json_t *list = json_object_get(json, "pretokenizers");
-        size_t i;
-        json_t *item;
-
-        if (!json_is_array(list) || depth == TK_STEP_LIMIT)
-            return rlhf_fail(err, RLHF_REJECT, WHERE ": Sequence without \"pretokenizers\", or too deep");
-        json_array_foreach(list, i, item)
-            if (load(all, item, depth + 1, err) < 0)
-                return -1;
-        return 0;
-    }
     for (size_t i = 0; i < sizeof(loaders) / sizeof(*loaders); i++)
         if (!strcmp(type, loaders[i].type)) {
             if (all->count == TK_STEP_LIMIT)
@@ -154,7 +149,7 @@ int tk_splitters_load(struct tk_splitters *s, const json_t *json, struct rlhf_er
 {
     unsigned mapping = 0;
 
-    if (load(s, json, 0, err) < 0)
+    if (tk_json_steps(json, "pretokenizers", WHERE, s, load, err) < 0)
         return -1;
     for (size_t i = 0; i < s->count; i++)
         mapping += s->step[i].kind == TK_BYTE_LEVEL;

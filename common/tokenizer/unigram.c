@@ -8,6 +8,8 @@
 
 #define WHERE "tokenizer.json: model"
 
+enum { TOKEN_LIMIT = 512 }; /* bytes, which bound the trie's depth; published tokens have at most some 100 */
+
 /* What an unknown character costs below the least likely token. */
 static const double unknown_penalty = 10.0;
 
@@ -15,65 +17,134 @@ struct tk_path {
     double score;
     uint32_t start, id; /* the last token of the best path to here; start TK_NONE: no path yet */
 };
-struct tk_edge {
-    uint64_t key; /* node * 256 + byte; UINT64_MAX: free */
-    uint32_t node;
+
+/* ---- the trie -------------------------------------------------------------------------------------- */
+
+/* Tokens in the order of their bytes, so that those below a node are neighbours. */
+struct builder {
+    struct tk_unigram *u;
+    const struct tk_table *words;
+    const struct tk_slot **token;
+    size_t room, first_free;
+    struct rlhf_error *err;
 };
 
-/* ---- loading --------------------------------------------------------------------------------------- */
-
-static struct tk_edge *find_edge(const struct tk_unigram *u, uint32_t node, uint8_t byte)
+static const char *text_of(const struct builder *b, size_t i)
 {
-    uint64_t key = (uint64_t)node << 8 | byte, h = key * UINT64_C(0x9e3779b97f4a7c15);
-
-    for (size_t i = (size_t)(h >> 32) & u->edge_mask;; i = (i + 1) & u->edge_mask)
-        if (u->edge[i].key == key || u->edge[i].key == UINT64_MAX)
-            return &u->edge[i];
+    return b->words->text.data + b->token[i]->start;
 }
 
-static int insert(struct tk_unigram *u, const char *text, size_t size, uint32_t id, struct rlhf_error *err)
+static int by_text(const void *left, const void *right, void *table)
 {
-    uint32_t node = 0;
+    const struct tk_slot *a = *(const struct tk_slot *const *)left, *b = *(const struct tk_slot *const *)right;
+    const char *text = ((const struct tk_table *)table)->text.data;
+    int order = memcmp(text + a->start, text + b->start, a->size < b->size ? a->size : b->size);
 
-    for (size_t i = 0; i < size; i++) {
-        struct tk_edge *e = find_edge(u, node, (uint8_t)text[i]);
+    return order ? order : (a->size > b->size) - (a->size < b->size);
+}
 
-        if (e->key == UINT64_MAX) {
-            if (tk_reserve((void **)&u->node_id, &u->node_room, u->nodes + 1, sizeof(*u->node_id), err) < 0)
-                return -1;
-            *e = (struct tk_edge){ .key = (uint64_t)node << 8 | (uint8_t)text[i], .node = u->nodes };
-            u->node_id[u->nodes++] = TK_NONE;
-        }
-        node = e->node;
-    }
-    u->node_id[node] = id;
+static int grow(struct builder *b, size_t want)
+{
+    size_t room = b->room ? b->room : 1024;
+    struct tk_unit *larger;
+
+    while (room < want)
+        room *= 2;
+    if (room == b->room)
+        return 0;
+    if (!(larger = reallocarray(b->u->unit, room, sizeof(*larger))))
+        return rlhf_fail(b->err, RLHF_FULL, WHERE ": out of memory for %zu nodes", room);
+    for (size_t i = b->room; i < room; i++)
+        larger[i] = (struct tk_unit){ TK_NONE, 0, TK_NONE };
+    b->u->unit = larger;
+    b->room = room;
     return 0;
 }
 
-/* Room for every byte of every token; the trie shares prefixes, so the table stays less than half full. */
+/* A base from which all these bytes lead to free units. */
+static int find_base(struct builder *b, const uint8_t *bytes, size_t count, uint32_t *base)
+{
+    while (b->first_free < b->room && b->u->unit[b->first_free].from != TK_NONE)
+        b->first_free++;
+    for (size_t at = b->first_free > bytes[0] ? b->first_free : bytes[0], tried = 0;; at++) {
+        bool fits = true;
+
+        if (grow(b, at + 256) < 0)
+            return -1;
+        if (++tried == 256) /* holes that nothing fits into are given up */
+            b->first_free = at;
+        if (b->u->unit[at].from != TK_NONE)
+            continue;
+        for (size_t i = 1; fits && i < count; i++)
+            fits = b->u->unit[at - bytes[0] + bytes[i]].from == TK_NONE;
+        if (fits) {
+            *base = (uint32_t)(at - bytes[0]);
+            return 0;
+        }
+    }
+}
+
+/* The tokens [low, high) share their first depth bytes, which lead to node. */
+static int build(struct builder *b, uint32_t node, size_t low, size_t high, size_t depth)
+{
+    uint8_t bytes[256];
+    size_t start[257], count = 0;
+    uint32_t base;
+
+    while (low < high && b->token[low]->size == depth)
+        b->u->unit[node].id = b->token[low++]->id;
+    for (size_t i = low; i < high; i++) {
+        uint8_t byte = (uint8_t)text_of(b, i)[depth];
+
+        if (count == 0 || bytes[count - 1] != byte) {
+            start[count] = i;
+            bytes[count++] = byte;
+        }
+    }
+    start[count] = high;
+    if (count == 0)
+        return 0;
+    if (find_base(b, bytes, count, &base) < 0)
+        return -1;
+    b->u->unit[node].base = base;
+    for (size_t i = 0; i < count; i++)
+        b->u->unit[base + bytes[i]].from = node;
+    for (size_t i = 0; i < count; i++)
+        if (build(b, base + bytes[i], start[i], start[i + 1], depth + 1) < 0)
+            return -1;
+    return 0;
+}
+
 static int make_trie(struct rlhf_tokenizer *t, struct rlhf_error *err)
 {
-    struct tk_unigram *u = &t->unigram;
-    size_t slots = 64;
+    struct builder b = { .u = &t->unigram, .words = &t->words, .first_free = 1, .err = err };
+    size_t count = 0;
+    int result = -1;
 
-    while (slots < 2 * t->words.text.size)
-        slots *= 2;
-    u->edge = malloc(slots * sizeof(*u->edge));
-    if (!u->edge || tk_reserve((void **)&u->node_id, &u->node_room, 1, sizeof(*u->node_id), err) < 0)
-        return rlhf_fail(err, RLHF_FULL, WHERE ": out of memory for %zu bytes of tokens", t->words.text.size);
-    for (size_t i = 0; i < slots; i++)
-        u->edge[i].key = UINT64_MAX;
-    u->edge_mask = slots - 1;
-    u->nodes = 1;
-    u->node_id[0] = TK_NONE;
+    if (!(b.token = calloc(t->words.count + 1, sizeof(*b.token))))
+        return rlhf_fail(err, RLHF_FULL, WHERE ": out of memory for %zu tokens", t->words.count);
     for (size_t i = 0; i <= t->words.mask; i++) {
         const struct tk_slot *s = &t->words.slots[i];
 
-        if (s->id != TK_NONE && s->size && insert(u, t->words.text.data + s->start, s->size, s->id, err) < 0)
-            return -1;
+        if (s->id != TK_NONE && s->size > TOKEN_LIMIT) {
+            rlhf_fail(err, RLHF_REJECT, WHERE ": a token of more than %d bytes", TOKEN_LIMIT);
+            goto out;
+        }
+        if (s->id != TK_NONE && s->size)
+            b.token[count++] = s;
     }
-    return 0;
+    qsort_r(b.token, count, sizeof(*b.token), by_text, &t->words);
+    if (grow(&b, 1) < 0)
+        goto out;
+    b.u->unit[0].from = 0; /* the root */
+    result = build(&b, 0, 0, count, 0);
+    b.u->units = b.room;
+out:
+    free(b.token);
+    return result;
 }
+
+/* ---- loading --------------------------------------------------------------------------------------- */
 
 int tk_unigram_load(struct rlhf_tokenizer *t, const json_t *model, struct rlhf_error *err)
 {
@@ -114,11 +185,25 @@ int tk_unigram_load(struct rlhf_tokenizer *t, const json_t *model, struct rlhf_e
     return make_trie(t, err);
 }
 
+int tk_unigram_finish(struct rlhf_tokenizer *t, struct rlhf_error *err)
+{
+    bool *whole = NULL;
+
+    if (t->unknown == TK_NONE) /* a token may have a character that none knows */
+        return 0;
+    if (tk_find_whole(t, t->vocab, tk_unigram_encode, &whole, err) < 0) {
+        free(whole);
+        return -1;
+    }
+    t->unigram.whole = whole;
+    return 0;
+}
+
 void tk_unigram_free(struct tk_unigram *u)
 {
     free(u->score);
-    free(u->edge);
-    free(u->node_id);
+    free(u->whole);
+    free(u->unit);
     *u = (struct tk_unigram){ 0 };
 }
 
@@ -144,13 +229,13 @@ static int find_path(const struct rlhf_tokenizer *t, struct tk_path *path, const
 
         n = tk_utf8_size(piece + at, size - at);
         for (size_t to = at; to < size;) {
-            const struct tk_edge *e = find_edge(u, node, (uint8_t)piece[to]);
+            uint32_t next = u->unit[node].base + (uint8_t)piece[to];
 
-            if (e->key == UINT64_MAX)
+            if (next >= u->units || u->unit[next].from != node || next == 0)
                 break;
-            node = e->node;
+            node = next;
             to++;
-            uint32_t id = u->node_id[node];
+            uint32_t id = u->unit[node].id;
             if (id == TK_NONE)
                 continue;
             offer(&path[to], u->score[id] + here, at, id);
@@ -190,6 +275,12 @@ int tk_unigram_encode(const struct rlhf_tokenizer *t, struct tk_scratch *s, cons
 {
     if (size == 0)
         return 0;
+    if (t->unigram.whole) {
+        uint32_t id = tk_table_get(&t->words, piece, size);
+
+        if (id != TK_NONE && t->unigram.whole[id])
+            return rlhf_tokens_append(out, (int32_t[]){ (int32_t)id }, 1, err);
+    }
     if (tk_reserve((void **)&s->path, &s->path_room, size + 1, sizeof(*s->path), err) < 0 ||
         find_path(t, s->path, piece, size, err) < 0)
         return -1;

@@ -6,7 +6,7 @@
 Makes tokenizers of many kinds from a seed, writes what the library computes for random texts in the form of the golden
 fixtures, and runs TEST (parity/tokenizer/fixtures) on them. Then TOOL trains tokenizers, the library loads what was
 saved, and TEST compares once more. Skipped (77) where $RLHF_PYTHON, or else python3, has no `tokenizers`."""
-import json, os, random, subprocess, sys, tempfile, unicodedata
+import base64, json, os, random, struct, subprocess, sys, tempfile, unicodedata
 
 try:
     import tokenizers
@@ -28,7 +28,8 @@ CORPUS = None
 def character(rng):
     while True:  # PCRE2 10.42 knows Unicode 14, as python 3.11 does; what was assigned later has another category
         c = chr(rng.choice([rng.randint(1, 0x2ff), rng.randint(0x300, 0xd7ff), rng.randint(0x10000, 0x1ffff)]))
-        if unicodedata.category(c) != "Cn": return c
+        # The library's punctuation is that of an older Unicode still.
+        if unicodedata.category(c) != "Cn" and not (unicodedata.category(c)[0] == "P" and (c > "\uffff" or "\u2e43" <= c <= "\u2e7f")): return c
 
 def text(rng, n):
     parts = []
@@ -75,15 +76,56 @@ def byte_level(rng, name):
         "none": lambda: bl(False),
     }[name]()
 
+def charsmap(mapping):
+    """What SentencePiece writes: a double array of the keys' bytes, then the replacements."""
+    blob, trie = b"", {}
+    for key, value in sorted(mapping.items()):
+        node = trie
+        for byte in key.encode(): node = node.setdefault(byte, {})
+        node[0] = len(blob)
+        blob += value.encode() + b"\0"
+    units, used = [0] * 1024, {0}
+    def place(node, at):
+        offset = next(o for o in range(1, 1 << 20) if all(o ^ b not in used and at ^ o ^ b not in used for b in node))
+        for byte in node: used.add(at ^ offset ^ byte)
+        units.extend([0] * (max(at ^ offset ^ byte for byte in node) + 256 - len(units)))
+        units[at] |= offset << 10 | (1 << 8 if 0 in node else 0)
+        for byte, child in node.items():
+            target = at ^ offset ^ byte
+            if byte == 0: units[target] = 1 << 31 | child
+            else:
+                units[target] |= byte
+                place(child, target)
+    place(trie, 0)
+    data = b"".join(struct.pack("<I", u) for u in units)
+    return struct.pack("<I", len(data)) + data + blob
+
+PRECOMPILED = charsmap({"ﬁ": "fi", "ﬀ": "ff", "①": "1", "\u3000": " ", "\u00a0": " ", "é": "E", "e\u0301": "E2", "x²": "squared", "²": "2", "\n": " ", "\u200b": "",
+                        "４": "4", "한": "HAN", "Ａ": "A", "٣": "three"})
+
 NORMALIZERS = [None, normalizers.NFC(), normalizers.NFD(), normalizers.NFKC(), normalizers.NFKD(), normalizers.Lowercase(),
                normalizers.Sequence([normalizers.NFD(), normalizers.StripAccents()]), normalizers.Strip(), normalizers.Nmt(),
-               normalizers.Sequence([normalizers.Replace(Regex(r"\d+"), "#"), normalizers.Replace("e", "ee"), normalizers.Prepend("_")])]
+               normalizers.Sequence([normalizers.Replace(Regex(r"\d+"), "#"), normalizers.Replace("e", "ee"), normalizers.Prepend("_")]),
+               normalizers.Sequence([normalizers.Precompiled(PRECOMPILED), normalizers.Replace(Regex(" {2,}"), " ")]), normalizers.BertNormalizer(), normalizers.BertNormalizer(lowercase=False, strip_accents=True)]
 
 def make(rng, i):
-    names = ["gpt2", "gpt4", "o200k", "digits", "punctuation", "split", "middle", "whitespace", "none", "metaspace", "unigram"]
+    names = ["gpt2", "gpt4", "o200k", "digits", "punctuation", "split", "middle", "whitespace", "none", "metaspace", "unigram", "bert", "whole"]
     name = names[i % len(names)]
     normalizer = NORMALIZERS[i // len(names) % len(NORMALIZERS)] if rng.random() < 0.9 else None
-    if name in ("metaspace", "unigram"):
+    if name in ("bert", "whole"):  # as in GPT-1; as in Llama 2, where a text is one piece
+        if name == "whole": normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+        t = train(rng, pre.BertPreTokenizer() if name == "bert" else None, normalizer, "bpe", unk_token="<unk>", fuse_unk=rng.random() < 0.5)
+        if name == "bert":
+            j = json.loads(t.to_str())
+            t = Tokenizer(models.BPE(unk_token="<unk>", end_of_word_suffix="</w>")); t.normalizer = normalizer; t.pre_tokenizer = pre.BertPreTokenizer()
+            t.train_from_iterator(CORPUS, trainers.BpeTrainer(vocab_size=600, show_progress=False, end_of_word_suffix="</w>", special_tokens=["<unk>"]))
+            t.decoder = decoders.BPEDecoder("</w>")
+        else:
+            t = Tokenizer(models.BPE(unk_token="<unk>")); t.normalizer = normalizer; t.pre_tokenizer = pre.Metaspace(prepend_scheme="never", split=True)
+            t.train_from_iterator(CORPUS, trainers.BpeTrainer(vocab_size=700, show_progress=False, special_tokens=["<unk>"]))
+            t.pre_tokenizer = None
+            t.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
+    elif name in ("metaspace", "unigram"):
         scheme = rng.choice(["always", "first", "never"]); split = rng.random() < 0.7
         p = pre.Metaspace(replacement="▁", prepend_scheme=scheme, split=split)
         if name == "unigram":
@@ -134,7 +176,7 @@ def main():
     rng = random.Random(seed)
     CORPUS = [text(rng, 30) for _ in range(300)]
     with tempfile.TemporaryDirectory() as top:
-        for i in range(66):
+        for i in range(91):
             name, t = make(rng, i)
             d = os.path.join(top, f"{i:03}_{name}"); os.mkdir(d)
             cases(t, d, rng, [text(rng, 25) for _ in range(60)] + ["", " ", "a", "x" * 400, " " * 90, "ab" * 100])

@@ -1,23 +1,38 @@
-/* Every tokenizer in the golden fixtures (or in $RLHF_TOKENIZERS) against what Hugging Face's tokenizers computed: ids, with and without
- * the post-processor's tokens, and decoded texts. The comparison is exact. */
+/* Every tokenizer of the golden fixtures, and of the project's own small ones, against what Hugging Face's tokenizers and
+ * transformers computed: ids, with and without the post-processor's tokens, decoded texts, conversations through the
+ * chat template and what it refuses. The comparison is exact. RLHF_TOKENIZERS names another folder of tokenizers,
+ * RLHF_FIXTURES another folder of fixtures. */
 #include <dirent.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "chat/chat.h"
 #include "support/suite.h"
 #include "tokenizer/tokenizer.h"
 
-static const char *folder(const char *name)
+/* Folders of tokenizers to walk. */
+static const char *own(void)
 {
     static char path[4096];
-    const char *shared = getenv("RLHF_SHARED"), *other = getenv("RLHF_TOKENIZERS");
+
+    snprintf(path, sizeof(path), "%s/tests/parity/fixtures/tokenizers", getenv("RLHF_SOURCE") ? getenv("RLHF_SOURCE") : ".");
+    return path;
+}
+
+static const char *golden(void)
+{
+    static char path[4096];
+    const char *shared = getenv("RLHF_SHARED"), *fixtures = getenv("RLHF_FIXTURES"), *other = getenv("RLHF_TOKENIZERS");
 
     if (other)
-        snprintf(path, sizeof(path), "%s/%s", other, name);
+        return other;
+    if (fixtures)
+        snprintf(path, sizeof(path), "%s/tokenizers", fixtures);
     else
-        snprintf(path, sizeof(path), "%s/fixtures/tokenizers/%s", shared ? shared : "../shared", name);
+        snprintf(path, sizeof(path), "%s/fixtures/tokenizers", shared ? shared : "../shared");
     return path;
 }
 
@@ -101,48 +116,106 @@ static size_t check_file(const struct rlhf_tokenizer *t, const char *dir, const 
     return count;
 }
 
-static void check_tokenizer(const char *name, size_t *done, size_t *skipped)
+static void check_chat(const struct rlhf_tokenizer *t, struct rlhf_chat *chat, const json_t *c, const char *where)
+{
+    const json_t *text = json_object_get(c, "text"), *error = json_object_get(c, "error");
+    struct rlhf_rendered rendered = { 0 };
+    struct rlhf_tokens ids = { 0 };
+    struct rlhf_error err = { 0 };
+    int result = rlhf_chat_render(chat, c, 0, &rendered, &err);
+
+    if (error) {
+        ck_assert_msg(result < 0, "%s: rendered, but \"%s\" is expected", where, json_string_value(error));
+        ck_assert_str_eq(err.text, json_string_value(error));
+        rlhf_rendered_free(&rendered);
+        return;
+    }
+    ck_assert_msg(result == 0, "%s: %s", where, err.text);
+    ck_assert_msg(rendered.text.size == json_string_length(text) &&
+                      !memcmp(rendered.text.data, json_string_value(text), rendered.text.size),
+                  "%s:\n  expected %s\n  got      %s", where, json_string_value(text), rendered.text.data);
+    expect_ok(rlhf_tokenizer_encode_special(t, rendered.text.data, rendered.text.size, &ids, &err), err);
+    check_ids(&ids, json_object_get(c, "ids"), rendered.text.data, where);
+    rlhf_tokens_free(&ids);
+    rlhf_rendered_free(&rendered);
+}
+
+static size_t check_chats(const struct rlhf_tokenizer *t, const char *dir)
+{
+    char path[5000], where[5100];
+    struct rlhf_error err = { 0 };
+    struct rlhf_chat *chat;
+    json_t *cases, *c;
+    size_t i;
+
+    snprintf(path, sizeof(path), "%s/chat_cases.json", dir);
+    if (access(path, F_OK) != 0)
+        return 0;
+    cases = json_load_file(path, JSON_ALLOW_NUL, NULL);
+    ck_assert_msg(json_is_array(cases), "%s is no list", path);
+    expect_some(chat = rlhf_chat_load(dir, &err), err);
+    json_array_foreach(cases, i, c) {
+        snprintf(where, sizeof(where), "%s[%zu]", path, i);
+        check_chat(t, chat, c, where);
+    }
+    rlhf_chat_free(chat);
+    json_decref(cases);
+    return i;
+}
+
+static void check_tokenizer(const char *folder, const char *name)
 {
     char dir[4096];
     struct rlhf_error err = { 0 };
     struct rlhf_tokenizer *t;
 
-    strcpy(dir, folder(name));
-    t = rlhf_tokenizer_load(dir, &err);
-    if (!t && strstr(err.text, "is not supported")) {
-        printf("%s: SKIPPED: %s\n", name, err.text);
-        ++*skipped;
-        return;
-    }
-    expect_some(t, err);
-    size_t cases = check_file(t, dir, "cases.jsonl", check_case);
-    size_t decodes = check_file(t, dir, "decode_cases.jsonl", check_decode_case);
-    printf("%s: %zu texts, %zu id lists\n", name, cases, decodes);
+    ck_assert_int_lt(snprintf(dir, sizeof(dir), "%s/%s", folder, name), (int)sizeof(dir));
+    expect_some(t = rlhf_tokenizer_load(dir, &err), err);
+    size_t texts = check_file(t, dir, "cases.jsonl", check_case);
+    size_t lists = check_file(t, dir, "decode_cases.jsonl", check_decode_case);
+    printf("%s: %zu texts, %zu id lists, %zu conversations\n", dir, texts, lists, check_chats(t, dir));
     rlhf_tokenizer_free(t);
-    ++*done;
 }
 
-START_TEST(ids_and_texts_are_those_of_hugging_face)
+static size_t check_folder(const char *folder)
 {
-    DIR *dir = opendir(folder(""));
+    DIR *dir = opendir(folder);
     struct dirent *entry;
-    size_t done = 0, skipped = 0;
+    size_t done = 0;
 
+    ck_assert_msg(dir != NULL, "%s does not open", folder);
     while ((entry = readdir(dir)))
-        if (entry->d_name[0] != '.')
-            check_tokenizer(entry->d_name, &done, &skipped);
+        if (entry->d_name[0] != '.') {
+            check_tokenizer(folder, entry->d_name);
+            done++;
+        }
     closedir(dir);
-    printf("%zu tokenizers equal, %zu skipped\n", done, skipped);
-    ck_assert_uint_gt(done, 0);
+    return done;
+}
+
+START_TEST(the_small_fixtures_of_the_project_are_met)
+{
+    ck_assert_uint_gt(check_folder(own()), 0);
+}
+END_TEST
+
+START_TEST(ids_texts_and_conversations_are_those_of_hugging_face)
+{
+    ck_assert_uint_gt(check_folder(golden()), 0);
 }
 END_TEST
 
 int main(void)
 {
-    DIR *dir = opendir(folder(""));
+    DIR *dir = opendir(golden());
 
-    if (!dir)
-        skip("no golden fixtures at %s", folder(""));
-    closedir(dir);
-    return RUN_SUITE("tokenizer/fixtures", ids_and_texts_are_those_of_hugging_face);
+    if (dir) {
+        closedir(dir);
+        return RUN_SUITE("tokenizer/fixtures", the_small_fixtures_of_the_project_are_met,
+                         ids_texts_and_conversations_are_those_of_hugging_face);
+    }
+    int failed = RUN_SUITE("tokenizer/fixtures", the_small_fixtures_of_the_project_are_met);
+    if (!failed)
+        skip("no golden fixtures at %s; only the project's own were compared", golden());
+    return failed;
 }
