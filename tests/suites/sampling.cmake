@@ -1,3 +1,9 @@
 # The sampler and the command around it against transformers itself, where python has it.
 rlhf_test(parity/sampling/live LONG COMMAND python3 ${CMAKE_CURRENT_SOURCE_DIR}/parity/sampling_live.py
           $<TARGET_FILE:rlhfctl> 300)
+
+# LoRA against PEFT itself, both ways.
+add_executable(lora-tool parity/lora_tool.c)
+target_link_libraries(lora-tool PRIVATE rlhf_model rlhf_tensor rlhf_base rlhf_flags)
+rlhf_test(parity/lora/live LONG COMMAND python3 ${CMAKE_CURRENT_SOURCE_DIR}/parity/lora_live.py
+          $<TARGET_FILE:rlhfctl> $<TARGET_FILE:lora-tool> 20)
