@@ -121,8 +121,9 @@ struct rlhf_rope_scaling {
     double amplitude;                     /* YaRN: of cosine and sine (transformers' attention_factor); 0 = 1        */
     uint32_t original;                    /* positions of the first training; linear: not used                      */
 };
-/* cos_sin is [context][D] (cos D/2, sin D/2) of D dimensions that turn. scaling may be NULL (plain). Dynamic: `length` is
- * the longest sequence computed together, from which the frequencies follow once it is above `original`. */
+/* cos_sin is [context][D] (cos D/2, sin D/2) of D dimensions that turn. scaling may be NULL (plain). Frequencies and angles
+ * are rounded to fp32 as models that transformers trained have them: far from the start that rounding is most of an
+ * angle's error. Dynamic: `length` is the longest sequence computed together, from which the frequencies follow once it is above `original`. */
 void rlhf_rope_table(float theta, const struct rlhf_rope_scaling *scaling, size_t length, size_t context, size_t d,
                      float *cos_sin);
 /* Rotary position embedding in place, halves convention, on the first `turning` dimensions of `heads` heads that stand

@@ -252,7 +252,8 @@ void rlhf_reference_rope_table(double theta, const struct rlhf_rope_scaling *sca
 
     for (size_t p = 0; p < context; p++)
         for (size_t j = 0; j < d / 2; j++) {
-            double angle = (double)p * turn_of(j, theta, scaling, length, d);
+            float turn = (float)turn_of(j, theta, scaling, length, d);
+            double angle = (double)((float)p * turn);
             cos_sin[p * d + j] = amplitude * cos(angle);
             cos_sin[p * d + d / 2 + j] = amplitude * sin(angle);
         }

@@ -367,10 +367,11 @@ void rlhf_rope_table(float theta, const struct rlhf_rope_scaling *scaling, size_
     double amplitude = scaling && scaling->amplitude > 0 ? scaling->amplitude : 1;
 
     for (size_t j = 0; j < d / 2; j++) {
-        double turn = rope_turn(j, (double)theta, scaling, length, d);
+        float turn = (float)rope_turn(j, (double)theta, scaling, length, d);
         for (size_t p = 0; p < context; p++) {
-            cos_sin[p * d + j] = (float)(amplitude * cos((double)p * turn));
-            cos_sin[p * d + d / 2 + j] = (float)(amplitude * sin((double)p * turn));
+            double angle = (double)((float)p * turn);
+            cos_sin[p * d + j] = (float)(amplitude * cos(angle));
+            cos_sin[p * d + d / 2 + j] = (float)(amplitude * sin(angle));
         }
     }
 }
