@@ -59,8 +59,8 @@ static const struct family {
     },
     [RLHF_GEMMA2] = {
         "gemma2", "Gemma2ForCausalLM", "Gemma2ForSequenceClassification", WINDOW_EVEN, 4, 256, 4096, 256, 2, 1, 0,
-        { .norm = RLHF_NORM_RMS, .position = RLHF_POSITION_ROTARY, .activation = RLHF_GELU_TANH, .gated = true,
-          .tied = true, .norm_offset = true, .norm_post = true, .embedding_scaled = true, .attention_cap = 50,
+        { .norm = RLHF_NORM_RMS, .position = RLHF_POSITION_ROTARY, .activation = RLHF_GELU_TANH, .activation_name = 1,
+          .gated = true, .tied = true, .norm_offset = true, .norm_post = true, .embedding_scaled = true, .attention_cap = 50,
           .logit_cap = 30, .norm_epsilon = 1e-6F },
     },
 };
@@ -75,7 +75,7 @@ enum {
     ALL = (1 << RLHF_FAMILIES) - 1,
 };
 
-static const char *const activations[][3] = { /* the first of each is written, but for Gemma-2 */
+static const char *const activations[][3] = {
     [RLHF_GELU_TANH] = { "gelu_new", "gelu_pytorch_tanh", "gelu_fast" },
     [RLHF_GELU] = { "gelu", "gelu_python", NULL },
     [RLHF_SILU] = { "silu", "swish", NULL },
@@ -170,7 +170,8 @@ static int check_family(const struct rlhf_model_config *c, struct rlhf_error *er
         field = "rotary_part";
     if (c->window && families[c->family].windows == WINDOW_NEVER)
         field = "window";
-    if ((unsigned)c->activation >= RLHF_ACTIVATIONS)
+    if ((unsigned)c->activation >= RLHF_ACTIVATIONS || c->activation_name >= 3
+        || !activations[c->activation][c->activation_name])
         field = "activation";
     if (c->head != RLHF_HEAD_LM && c->head != RLHF_HEAD_SCALAR)
         field = "head";
@@ -568,7 +569,7 @@ static int read_ids(struct rlhf_model_config *c, const struct setting *s, const 
     return 0;
 }
 
-static int read_activation(const struct setting *s, const json_t *value, enum rlhf_activation *out,
+static int read_activation(struct rlhf_model_config *c, const struct setting *s, const json_t *value,
                            struct rlhf_error *err)
 {
     const char *word = json_string_value(value);
@@ -576,7 +577,8 @@ static int read_activation(const struct setting *s, const json_t *value, enum rl
     for (unsigned i = 0; word && i < RLHF_ACTIVATIONS; i++)
         for (int j = 0; j < 3 && activations[i][j]; j++)
             if (strcmp(word, activations[i][j]) == 0) {
-                *out = (enum rlhf_activation)i;
+                c->activation = (enum rlhf_activation)i;
+                c->activation_name = (uint8_t)j;
                 return 0;
             }
     return unsupported(s->key, value, "gelu_new, gelu_pytorch_tanh, gelu, silu or swish", err);
@@ -651,7 +653,7 @@ static int read_value(struct reading *r, const struct setting *s, const json_t *
         c->query_scalar = flag ? 0 : 1;
         return 0;
     case ACTIVATION:
-        return read_activation(s, value, (enum rlhf_activation *)field, err);
+        return read_activation(c, s, value, err);
     case ROPE:
         return keep_rope(r, s->key, value, err);
     case WINDOW:
@@ -1083,14 +1085,14 @@ static int print_value(const struct rlhf_model_config *c, const struct setting *
     case UNSCALED:
         return rlhf_bytes_printf(json, err, "%s", c->query_scalar ? "false" : "true");
     case ACTIVATION:
-        /* as published: transformers computes the two names of the tanh form by formulas that round apart */
-        return rlhf_bytes_printf(json, err, "\"%s\"",
-                                 activations[c->activation][c->family == RLHF_GEMMA2
-                                                            && c->activation == RLHF_GELU_TANH]);
+        return rlhf_bytes_printf(json, err, "\"%s\"", activations[c->activation][c->activation_name]);
     case ROPE:
         return print_rope(&c->rope, json, err);
     case WINDOW:
-        return c->window ? rlhf_bytes_printf(json, err, "%u", c->window) : rlhf_bytes_printf(json, err, "null");
+        /* transformers wants Gemma 2 to have one even where no layer uses it */
+        if (!c->window && family_of(c)->windows != WINDOW_EVEN)
+            return rlhf_bytes_printf(json, err, "null");
+        return rlhf_bytes_printf(json, err, "%u", c->window ? c->window : family_of(c)->window);
     case USE_WINDOW:
         return rlhf_bytes_printf(json, err, "%s", c->window ? "true" : "false");
     case FIRST_LAYER:

@@ -28,6 +28,7 @@ struct rlhf_model_config {
     enum rlhf_norm norm;
     enum rlhf_position position;
     enum rlhf_activation activation; /* of the feed-forward layer */
+    uint8_t activation_name; /* which of its names config.json gives it: transformers rounds them differently */
     enum rlhf_head head;
     uint32_t layers;     /* L */
     uint32_t heads;      /* H */

@@ -16,6 +16,7 @@ static void expect_same(const struct rlhf_model_config *a, const struct rlhf_mod
     ck_assert_int_eq(a->position, b->position);
     ck_assert_int_eq(a->family, b->family);
     ck_assert_int_eq(a->activation, b->activation);
+    ck_assert_int_eq(a->activation_name, b->activation_name);
     ck_assert_int_eq(a->gated, b->gated);
     ck_assert_int_eq(a->head, b->head);
     ck_assert_uint_eq(a->layers, b->layers);
@@ -99,6 +100,7 @@ START_TEST(every_family_is_printed_with_all_that_may_differ)
 
             ck_assert_str_eq(rlhf_model_config_name(&c), styles[style]);
             c.activation = (enum rlhf_activation)(i % RLHF_ACTIVATIONS);
+            c.activation_name = (uint8_t)(i / RLHF_ACTIVATIONS);
             if (c.position == RLHF_POSITION_ROTARY)
                 c.rope = ropes[i];
             else
