@@ -3,7 +3,8 @@
  *
  * How near: |got - want| <= 1e-5 + 1e-5·|want| for values, as fixtures/README.md advises (1e-4 + 1e-5·|want|
  * for sums over all tokens); for gradients 1e-4·|want| beside the fixtures' own rounding, 2e-6 of their
- * tensor's largest. */
+ * tensor's largest. Where cases.json says that the reference itself came no nearer to its float64 run, as
+ * with long sums, that is the limit. */
 #ifndef TESTS_PARITY_RL_CASE_H
 #define TESTS_PARITY_RL_CASE_H
 
@@ -20,6 +21,7 @@ struct test_case {
     const char *file;
     json_t *params, *left_params; /* the second loses what is asked for */
     json_t *left_outputs;         /* and this one what is compared      */
+    double rounding;              /* fp32_vs_fp64_maxabs, or 0          */
     struct fixture fixture;
     size_t rows, columns;    /* of the mask                                                  */
     struct rlhf_ragged pack; /* rows of the mask: their entries that are not 0, T in all     */
@@ -74,6 +76,7 @@ static inline void case_open(struct test_case *c, json_t *entry, const char *fol
     c->file = json_string_value(json_object_get(entry, "file"));
     c->params = json_object_get(entry, "params");
     c->left_params = json_copy(c->params);
+    c->rounding = json_number_value(json_object_get(entry, "fp32_vs_fp64_maxabs"));
     c->left_outputs = json_object();
     json_array_foreach(json_object_get(entry, "outputs"), i, name)
         json_object_set_new(c->left_outputs, json_string_value(name), json_true());
@@ -210,6 +213,8 @@ static inline struct wanted case_wanted(struct test_case *c, const char *name)
         w.absolute = 2e-6 * most, w.relative = 1e-4;
     if (strstr(name, "loss_sum"))
         w.absolute = 1e-4;
+    if (c->rounding > 1e-5) /* only long sums come that far */
+        w.absolute = fmax(w.absolute, c->rounding);
     json_object_del(c->left_outputs, name);
     return w;
 }
@@ -312,8 +317,8 @@ static inline void logits_same(struct test_case *c, const char *prefix, const st
 
     snprintf(name, sizeof name, "%s.%s", prefix, l->name);
     w = case_wanted(c, name);
-    rlhf_vocab_logprobs_backward(&l->identity, &l->identity, l->x, l->token, l->count, 0, l->temperature, l->lse,
-                                 l->entropy, d_logprob, d_entropy, d_x, d_w, NULL);
+    rlhf_vocab_logprobs_backward(&l->identity, &l->identity, l->x, l->token, l->count, 0, l->temperature,
+                                 l->lse, l->entropy, d_logprob, d_entropy, d_x, d_w, NULL);
     row = case_memory(c, w.count / v, sizeof *row);
     for (size_t i = 0; i < l->count; i++)
         row[l->at[i]] = i + 1;
