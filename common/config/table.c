@@ -149,10 +149,14 @@ static bool is_null(const struct config_node *n)
            && (n->size == 0 || strcmp(n->text, "~") == 0 || strcmp(n->text, "null") == 0);
 }
 
+/* Decimal, without leading zeros: libcyaml would read those as octal. */
 static bool is_integer(const struct config_node *n, double *value)
 {
+    const char *digits = n->text + strspn(n->text, "+-");
     char *end;
 
+    if (digits[0] == '0' && digits[1])
+        return false;
     errno = 0;
     *value = (double)strtoll(n->text, &end, 10);
     return !n->quoted && n->size > 0 && strspn(n->text, "+-0123456789") == n->size && *end == '\0' && errno == 0;

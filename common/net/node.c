@@ -28,6 +28,7 @@ struct peer {
     int64_t interval_us;       /* of heartbeats */
     char software[SOFTWARE_MAX];
     char run[RLHF_RUN_MAX];    /* what its messages carry */
+    bool up;                   /* the state machine knows it: not before it was sent our Welcome */
     bool doomed;               /* a send failed: it goes at the next tick */
     bool complained;           /* its first bad message was logged; later ones are only counted */
     struct link *link;         /* NULL for clients */
@@ -173,7 +174,7 @@ static void lose_peer(struct rlhf_node *n, struct peer *p, const char *why)
         p->link->peer = NULL;
     rlhf_log(RLHF_LEVEL_INFO, "peer_lost role=%s id=%llu software=\"%s\" why=\"%s\"", rlhf_role_name(p->pub.role),
              (unsigned long long)p->pub.id, p->software, why);
-    if (n->machine->peer_lost)
+    if (p->up && n->machine->peer_lost)
         n->machine->peer_lost(n->machine->state, &p->pub);
     free(p);
 }
@@ -182,6 +183,7 @@ static void peer_up(struct rlhf_node *n, struct peer *p)
 {
     rlhf_log(RLHF_LEVEL_INFO, "peer_up role=%s id=%llu software=\"%s\" same_host=%d", rlhf_role_name(p->pub.role),
              (unsigned long long)p->pub.id, p->software, p->pub.same_host);
+    p->up = true;
     if (n->machine->peer_up)
         n->machine->peer_up(n->machine->state, &p->pub);
 }
@@ -346,7 +348,7 @@ static int on_hello(struct rlhf_node *n, struct incoming *in, struct rlhf_error 
     p->pub.epoch = hello->epoch;
     strncpy(p->run, n->config.run, sizeof p->run - 1);
     if (send_welcome(n, p, in->message.request, err) < 0)
-        return 0; /* doomed: the next tick clears it away */
+        return 0; /* doomed, and never up: the next tick clears it away */
     peer_up(n, p);
     return 0;
 }
@@ -520,6 +522,8 @@ static int take(struct rlhf_node *n, struct incoming *in, const struct rlhf_blob
         return -1;
     in->message.type = in->header.type;
     in->message.request = in->header.request;
+    if (in->peer && !in->peer->up)
+        return 0; /* it never got our Welcome, and soon greets again */
     if (in->peer)
         in->peer->heard_us = now_us(n);
 
@@ -715,6 +719,8 @@ struct rlhf_peer *rlhf_node_peers(struct rlhf_node *n, struct rlhf_peer *after)
 {
     struct peer *p = after ? ((struct peer *)after)->next : n->first;
 
+    while (p && !p->up)
+        p = p->next;
     return p ? &p->pub : NULL;
 }
 

@@ -193,6 +193,7 @@ START_TEST(wrong_types_are_named)
     expect_refusal("\n\nseed: many", "a.yaml:3: seed: an integer expected, found \"many\"");
     expect_refusal("seed: \"1\"", "a.yaml:1: seed: an integer expected, found the text \"1\"");
     expect_refusal("seed: 1.5", "a.yaml:1: seed: an integer expected, found \"1.5\"");
+    expect_refusal("seed: 010", "a.yaml:1: seed: an integer expected, found \"010\""); /* not eight */
     expect_refusal("seed: 99999999999999999999", "a.yaml:1: seed: an integer expected, found \"99999999999999999999\"");
     expect_refusal("seed: [1]", "a.yaml:1: seed: an integer expected, found a list");
     expect_refusal("seed:", "a.yaml:1: seed: an integer expected, found nothing");

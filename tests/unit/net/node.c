@@ -321,6 +321,30 @@ static void inject(struct pair *p, uint64_t route, uint32_t protocol, uint32_t t
     rlhf_bytes_free(&r.bytes);
 }
 
+START_TEST(a_peer_that_could_not_be_welcomed_is_no_peer_yet)
+{
+    struct pair p;
+
+    a_pair(&p);
+    fake_clock_advance(&p.wire.clock, SECOND);
+    while (loopback_step(&p.wire) && !p.wire.first) /* until the Hello is on its way */
+        ;
+    ck_assert_uint_eq(p.wire.first->type, TYPE(HELLO));
+    p.wire.full = true;
+    loopback_step(&p.wire);
+    ck_assert_ptr_null(rlhf_node_peers(p.wire.service.node, NULL));
+    loopback_run(&p.wire, SECOND);
+    ck_assert_uint_eq(p.service.peers.up, 0);
+    ck_assert_uint_eq(p.service.peers.lost, 0);
+    p.wire.full = false;
+    loopback_run(&p.wire, 30 * SECOND);
+    ck_assert_uint_eq(p.service.peers.up, 1);
+    ck_assert_uint_eq(p.service.peers.lost, 0);
+    ck_assert_ptr_nonnull(rlhf_node_peers(p.wire.service.node, NULL));
+    loopback_end(&p.wire);
+}
+END_TEST
+
 START_TEST(an_incompatible_version_is_told_what_to_upgrade)
 {
     struct pair p;
@@ -541,7 +565,8 @@ int main(void)
                      a_one_way_cut_ends_the_session_on_both_sides,
                      a_process_that_slept_itself_does_not_blame_the_others, a_wall_clock_that_jumps_changes_nothing,
                      a_service_that_comes_back_is_another_one, a_goodbye_frees_at_once,
-                     a_peer_that_takes_no_more_is_lost, an_incompatible_version_is_told_what_to_upgrade,
+                     a_peer_that_takes_no_more_is_lost,
+                     a_peer_that_could_not_be_welcomed_is_no_peer_yet, an_incompatible_version_is_told_what_to_upgrade,
                      a_second_hello_on_a_route_is_a_new_peer_and_a_repeated_one_is_not,
                      only_what_the_table_admits_reaches_a_handler, strangers_are_told_to_greet_and_reach_no_handler,
                      a_message_of_another_run_leads_to_a_new_greeting, a_failing_handler_is_answered_with_its_reason,
