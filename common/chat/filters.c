@@ -616,12 +616,14 @@ static int map(struct ct_run *r, const struct ct_call *c, struct ct_value *out)
     struct ct_value attribute = argument(&c->given, "attribute"), fallback = argument(&c->given, "default");
     bool by_attribute = c->given.count && c->given.item[0].name.data;
     const struct ct_native *filter = NULL;
-    struct ct_arguments rest = { c->given.item + 1, c->given.count - 1 };
+    struct ct_arguments rest = { 0 };
 
     if (by_attribute && (!given(attribute) || c->given.count > (size_t)1 + (fallback.type != CT_MISSING)))
         return ct_fail(r, "map: only attribute and default can be given by name");
     if (!by_attribute && c->given.count == 0)
         return ct_fail(r, "map requires a filter argument");
+    if (!by_attribute)
+        rest = (struct ct_arguments){ c->given.item + 1, c->given.count - 1 };
     if ((!by_attribute && !(filter = named(r, c->given.item[0].value, false))) ||
         copy_items(r, c->self, CT_GENERATOR, out) < 0)
         return -1;

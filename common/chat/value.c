@@ -100,7 +100,7 @@ int ct_list_new(struct ct_run *r, enum ct_type type, size_t count, struct ct_val
     if (ct_charge(r, count) < 0 || !(l = ct_get(r, 1, sizeof(*l))))
         return -1;
     *l = (struct ct_list){ .count = count };
-    if (count && !(l->item = ct_get(r, count, sizeof(*l->item))))
+    if (!(l->item = ct_get(r, count, sizeof(*l->item))))
         return -1;
     *out = (struct ct_value){ .type = type, .list = l };
     return 0;

@@ -109,7 +109,7 @@ static bool is_normal_already(int kind, const char *text, size_t size)
 /* The library normalises by Unicode 9; utf8proc knows 15. These are the characters that decompose, compose or are
  * reordered since: they pass through as if unassigned, and nothing moves across them. Found by comparing the two over all
  * code points. */
-static const struct {
+static const struct span {
     uint32_t from, to;
 } newer[] = {
     { 0x7fd, 0x7fd },     { 0x898, 0x89f },     { 0x8ca, 0x8d3 },     { 0x9fe, 0x9fe },     { 0xc3c, 0xc3c },
@@ -124,12 +124,38 @@ static const struct {
     { 0x1fbf0, 0x1fbf9 },
 };
 
-static bool is_newer(uint32_t c)
+/* The same for marks: those newer than the library's tables are no accents to it. */
+static const struct span newer_marks[] = {
+    { 0x7fd, 0x7fd }, { 0x898, 0x89f }, { 0x8ca, 0x8d3 }, { 0x9fe, 0x9fe }, { 0xafa, 0xaff }, { 0xb55, 0xb55 },
+    { 0xc04, 0xc04 }, { 0xc3c, 0xc3c }, { 0xcf3, 0xcf3 }, { 0xd00, 0xd00 }, { 0xd3b, 0xd3c }, { 0xd81, 0xd81 },
+    { 0xeba, 0xeba }, { 0xece, 0xece }, { 0x1715, 0x1715 }, { 0x180f, 0x180f }, { 0x1abf, 0x1ace },
+    { 0x1cf7, 0x1cf7 }, { 0x1df6, 0x1dfa }, { 0xa82c, 0xa82c }, { 0xa8ff, 0xa8ff }, { 0x10d24, 0x10d27 },
+    { 0x10eab, 0x10eac }, { 0x10efd, 0x10eff }, { 0x10f46, 0x10f50 }, { 0x10f82, 0x10f85 },
+    { 0x11070, 0x11070 }, { 0x11073, 0x11074 }, { 0x110c2, 0x110c2 }, { 0x11145, 0x11146 },
+    { 0x111c9, 0x111c9 }, { 0x111ce, 0x111cf }, { 0x11241, 0x11241 }, { 0x1133b, 0x1133b },
+    { 0x1145e, 0x1145e }, { 0x1182c, 0x1183a }, { 0x11930, 0x11935 }, { 0x11937, 0x11938 },
+    { 0x1193b, 0x1193e }, { 0x11940, 0x11940 }, { 0x11942, 0x11943 }, { 0x119d1, 0x119d7 },
+    { 0x119da, 0x119e0 }, { 0x119e4, 0x119e4 }, { 0x11a01, 0x11a0a }, { 0x11a33, 0x11a39 },
+    { 0x11a3b, 0x11a3e }, { 0x11a47, 0x11a47 }, { 0x11a51, 0x11a5b }, { 0x11a8a, 0x11a99 },
+    { 0x11d31, 0x11d36 }, { 0x11d3a, 0x11d3a }, { 0x11d3c, 0x11d3d }, { 0x11d3f, 0x11d45 },
+    { 0x11d47, 0x11d47 }, { 0x11d8a, 0x11d8e }, { 0x11d90, 0x11d91 }, { 0x11d93, 0x11d97 },
+    { 0x11ef3, 0x11ef6 }, { 0x11f00, 0x11f42 }, { 0x13440, 0x13455 }, { 0x16f4f, 0x16f4f },
+    { 0x16f7f, 0x16f87 }, { 0x16fe4, 0x16fe4 }, { 0x16ff0, 0x16ff1 }, { 0x1cf00, 0x1cf2d },
+    { 0x1cf30, 0x1cf46 }, { 0x1e08f, 0x1e08f }, { 0x1e130, 0x1e136 }, { 0x1e2ae, 0x1e2ae },
+    { 0x1e2ec, 0x1e2ef }, { 0x1e4ec, 0x1e4ef },
+};
+
+static bool is_in(uint32_t c, const struct span *spans, size_t count)
 {
-    for (size_t i = 0; i < sizeof(newer) / sizeof(*newer) && newer[i].from <= c; i++)
-        if (c <= newer[i].to)
+    for (size_t i = 0; i < count && spans[i].from <= c; i++)
+        if (c <= spans[i].to)
             return true;
     return false;
+}
+
+static bool is_newer(uint32_t c)
+{
+    return is_in(c, newer, sizeof(newer) / sizeof(*newer));
 }
 
 static int compose_old(int kind, const char *text, size_t size, struct rlhf_bytes *out, struct rlhf_error *err)
@@ -196,9 +222,10 @@ static int map_unaccented(uint32_t c, struct rlhf_bytes *out, struct rlhf_error 
 {
     utf8proc_category_t category = utf8proc_category((utf8proc_int32_t)c);
 
-    return category == UTF8PROC_CATEGORY_MN || category == UTF8PROC_CATEGORY_MC || category == UTF8PROC_CATEGORY_ME
-               ? 0
-               : append_char(out, c, err);
+    bool mark = category == UTF8PROC_CATEGORY_MN || category == UTF8PROC_CATEGORY_MC ||
+                category == UTF8PROC_CATEGORY_ME || c == 0x1cf2 || c == 0x1cf3; /* these two were marks once */
+
+    return mark && !is_in(c, newer_marks, sizeof(newer_marks) / sizeof(*newer_marks)) ? 0 : append_char(out, c, err);
 }
 
 static int map_chars(int (*map)(uint32_t, struct rlhf_bytes *, struct rlhf_error *), const char *text, size_t size,
@@ -227,7 +254,7 @@ static int map_clean(uint32_t c, struct rlhf_bytes *out, struct rlhf_error *err)
     if (c == '\t' || c == '\n' || c == '\r' || (tk_is_space(c) && category != UTF8PROC_CATEGORY_CC))
         return append_char(out, ' ', err);
     if (c == 0 || c == 0xfffd || category == UTF8PROC_CATEGORY_CC || category == UTF8PROC_CATEGORY_CF ||
-        category == UTF8PROC_CATEGORY_CN || category == UTF8PROC_CATEGORY_CO)
+        category == UTF8PROC_CATEGORY_CO)
         return 0;
     return append_char(out, c, err);
 }
@@ -242,7 +269,10 @@ static int map_chinese(uint32_t c, struct rlhf_bytes *out, struct rlhf_error *er
 /* What StripAccents leaves of decomposed text; BertNormalizer takes the nonspacing marks alone. */
 static int map_nonspacing(uint32_t c, struct rlhf_bytes *out, struct rlhf_error *err)
 {
-    return utf8proc_category((utf8proc_int32_t)c) == UTF8PROC_CATEGORY_MN ? 0 : append_char(out, c, err);
+    return utf8proc_category((utf8proc_int32_t)c) == UTF8PROC_CATEGORY_MN &&
+                   !is_in(c, newer_marks, sizeof(newer_marks) / sizeof(*newer_marks))
+               ? 0
+               : append_char(out, c, err);
 }
 
 static int decompose(const char *text, size_t size, struct rlhf_bytes *out, struct rlhf_error *err)
