@@ -1,5 +1,5 @@
-/* kill -9 of every kind of daemon while a whole run goes on, over real sockets: it completes, and ends with the very
- * weights of a run that nobody disturbed. */
+/* kill -9 of every kind of daemon, or a bad network between them, while a whole run goes on, over real sockets: it completes,
+ * and ends with the very weights of a run that nobody disturbed. */
 #include <jansson.h>
 #include <pthread.h>
 #include <signal.h>
@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/random.h"
+#include "support/faultproxy.h"
 #include "support/http.h"
 #include "support/learner/tiny_run.h"
 #include "support/process.h"
@@ -111,7 +112,7 @@ static void *label(void *ctx)
     return NULL;
 }
 
-static void begin(struct cluster *c, const char *world, const char *dir)
+static void begin(struct cluster *c, const char *world, const char *dir, const char *learner)
 {
     static const int members[] = { WORKER_1, WORKER_2, SCORER };
 
@@ -123,7 +124,7 @@ static void begin(struct cluster *c, const char *world, const char *dir)
     write_file(config_of(c, LEARNER), "%s",
                tiny_fill(HEAD TINY_PRETRAIN TINY_SFT TINY_COLLECT TINY_REWARD TINY_POLICY TINY_EVALUATE, c->dir, world));
     for (size_t i = 0; i < 3; i++)
-        write_file(config_of(c, members[i]), "learner: ipc://%s/learner.sock\nthreads: 1\n", c->dir);
+        write_file(config_of(c, members[i]), "learner: ipc://%s/%s\nthreads: 1\n", c->dir, learner);
     for (int i = 0; i < PROCESSES; i++)
         start(c, i);
     ck_assert_int_eq(pthread_create(&c->people, NULL, label, c), 0);
@@ -161,13 +162,14 @@ static void kill_one(struct cluster *c, struct rlhf_random *random)
     start(c, victim);
 }
 
-static void run(struct cluster *c, const char *world, const char *dir, bool kill)
+/* learner: the socket where workers and scorers look for it. */
+static void run(struct cluster *c, const char *world, const char *dir, const char *learner, bool kill)
 {
     struct rlhf_random random;
     time_t begun = time(NULL);
 
     rlhf_random_init(&random, 3, RLHF_PURPOSE_FAULT, 0, 0);
-    begin(c, world, dir);
+    begin(c, world, dir, learner);
     while (!is_done(c)) {
         ck_assert_msg(time(NULL) - begun < GIVE_UP_S, "the run does not end");
         nanosleep(&(struct timespec){ .tv_nsec = PAUSE_MS * 1000000 }, NULL); /* how often somebody is killed */
@@ -179,27 +181,44 @@ static void run(struct cluster *c, const char *world, const char *dir, bool kill
     finish(c);
 }
 
-START_TEST(a_run_whose_daemons_are_killed_ends_with_the_same_bits)
+/* ---- the tests --------------------------------------------------------------------------------------- */
+
+static char world[300];
+static struct cluster calm;
+
+static void calm_run(void)
+{
+    const char *base = a_directory();
+    char dir[300];
+
+    strcpy(world, in_directory(base, "world"));
+    ck_assert_int_eq(mkdir(world, 0700), 0);
+    tiny_world(world);
+    strcpy(dir, in_directory(base, "calm"));
+    run(&calm, world, dir, "learner.sock", false);
+}
+
+static void expect_same_bits(const struct cluster *c)
 {
     static const char *const files[] = { "checkpoints/pre/model.safetensors", "checkpoints/sft/model.safetensors",
                                          "checkpoints/rm/model.safetensors", "checkpoints/ppo/model.safetensors",
                                          "evaluations/report/ppo.jsonl" };
-    static struct cluster calm, killed;
-    const char *base = a_directory();
-    char world[300], calm_dir[300], killed_dir[300];
 
-    strcpy(world, in_directory(base, "world"));
-    strcpy(calm_dir, in_directory(base, "calm"));
-    strcpy(killed_dir, in_directory(base, "killed"));
-    ck_assert_int_eq(mkdir(world, 0700), 0);
-    tiny_world(world);
-    run(&calm, world, calm_dir, false);
-    run(&killed, world, killed_dir, true);
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
-        struct rlhf_digest a = tiny_digest(calm.dir, files[i]), b = tiny_digest(killed.dir, files[i]);
+        struct rlhf_digest a = tiny_digest(calm.dir, files[i]), b = tiny_digest(c->dir, files[i]);
 
-        ck_assert_msg(rlhf_digest_equal(&a, &b), "%s differs after kills", files[i]);
+        ck_assert_msg(rlhf_digest_equal(&a, &b), "%s is not that of the calm run", files[i]);
     }
+}
+
+START_TEST(a_run_whose_daemons_are_killed_ends_with_the_same_bits)
+{
+    static struct cluster killed;
+    char dir[300];
+
+    strcpy(dir, in_directory(a_directory(), "killed"));
+    run(&killed, world, dir, "learner.sock", true);
+    expect_same_bits(&killed);
     printf("kills: %u label-collector, %u learner, %u + %u rollout-worker, %u reward-scorer\n", killed.kills[COLLECTOR],
            killed.kills[LEARNER], killed.kills[WORKER_1], killed.kills[WORKER_2], killed.kills[SCORER]);
     ck_assert_uint_ge(killed.kills[LEARNER], 1);
@@ -207,7 +226,29 @@ START_TEST(a_run_whose_daemons_are_killed_ends_with_the_same_bits)
 }
 END_TEST
 
+START_TEST(a_run_over_a_bad_network_ends_with_the_same_bits)
+{
+    static struct cluster shaken;
+    const char *base = a_directory();
+    struct faultproxy_counters n;
+    struct faultproxy *proxy;
+    char dir[300], path[320], target[340];
+
+    strcpy(dir, in_directory(base, "shaken"));
+    snprintf(path, sizeof path, "%s/learner.sock", dir);
+    snprintf(target, sizeof target, "%s", in_directory(base, "network.sock"));
+    proxy = faultproxy_new(target, path, 11);
+    run(&shaken, world, dir, "../network.sock", false);
+    n = faultproxy_free(proxy);
+    expect_same_bits(&shaken);
+    printf("network: %u connections, %u cut, %u truncated, %u corrupted, %u delays\n", n.connections, n.cuts,
+           n.truncations, n.corruptions, n.delays);
+    ck_assert_msg(n.connections > 3 && n.cuts + n.truncations > 0 && n.delays > 0, "the network was good");
+}
+END_TEST
+
 int main(void)
 {
-    return RUN_SUITE("cluster", a_run_whose_daemons_are_killed_ends_with_the_same_bits);
+    return RUN_SUITE_AFTER(calm_run, "cluster", a_run_whose_daemons_are_killed_ends_with_the_same_bits,
+                           a_run_over_a_bad_network_ends_with_the_same_bits);
 }
