@@ -356,6 +356,43 @@ START_TEST(a_weight_too_large_for_bfloat16_is_refused_only_there)
 }
 END_TEST
 
+START_TEST(a_tied_head_that_contradicts_the_embedding_is_refused_when_it_would_be_used)
+{
+    struct rlhf_model *m = tiny_model(LLAMA_TIED, RLHF_HEAD_LM);
+
+    for (int lies = 0; lies < 2; lies++) {
+        struct rlhf_bytes config = { 0 }, tensors = { 0 }, out = { 0 };
+        struct rlhf_error err = { 0 };
+        struct rlhf_safetensors s;
+        struct rlhf_safetensor list[64];
+        const char *dir = another_directory();
+        uint8_t *head;
+
+        expect_ok(rlhf_model_write(m, &config, &tensors, &err), err);
+        expect_ok(rlhf_safetensors_parse(&s, tensors.data, tensors.size, &err), err);
+        memcpy(list, s.tensors, s.count * sizeof *list);
+        list[s.count] = *rlhf_safetensors_find(&s, "model.embed_tokens.weight");
+        list[s.count].name = "lm_head.weight";
+        head = memcpy(malloc(list[s.count].size), list[s.count].data, list[s.count].size);
+        head[list[s.count].size - 4] ^= (uint8_t)lies;
+        list[s.count].data = head;
+        expect_ok(rlhf_safetensors_write(list, s.count + 1, &out, &err), err);
+        put(dir, "config.json", &config);
+        put(dir, "model.safetensors", &out);
+        try(dir, RLHF_PANELS_STORED, 1, &err);
+        expect_code(err, lies ? RLHF_CORRUPT : RLHF_OK);
+        if (lies)
+            expect_contains(err.text, "lm_head.weight differs from model.embed_tokens.weight");
+        free(head);
+        rlhf_safetensors_free(&s);
+        rlhf_bytes_free(&config);
+        rlhf_bytes_free(&tensors);
+        rlhf_bytes_free(&out);
+    }
+    rlhf_model_free(m);
+}
+END_TEST
+
 /* ---- from memory ------------------------------------------------------------------------------------- */
 
 static void count_release(void *owner)
@@ -404,5 +441,6 @@ int main(void)
                      threads_that_meet_an_opened_model_together_wait_for_one_to_pack_it,
                      a_weight_that_is_not_finite_is_named_before_anything_is_computed_with_it,
                      a_weight_too_large_for_bfloat16_is_refused_only_there,
+                     a_tied_head_that_contradicts_the_embedding_is_refused_when_it_would_be_used,
                      viewed_memory_is_released_once_whatever_happens);
 }

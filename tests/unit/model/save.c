@@ -2,7 +2,7 @@
 #include <unistd.h>
 
 #include "base/io.h"
-#include "model/safetensors.h"
+#include "model/checkpoint.h"
 #include "model/save.h"
 #include "tiny.h"
 
@@ -45,6 +45,26 @@ static struct rlhf_bytes text_of(const char *dir, const char *name)
     return b;
 }
 
+/* No file holds more bytes of tensors than wanted, but for one tensor alone; and two neighbours would not fit into one. */
+static void expect_shards(const char *dir, size_t limit)
+{
+    struct rlhf_error err = { 0 };
+    struct rlhf_checkpoint k;
+    size_t last = 0;
+
+    expect_ok(rlhf_checkpoint_open(&k, dir, &err), err);
+    for (size_t i = 0; i < k.files; i++) {
+        size_t bytes = 0;
+
+        for (size_t j = 0; j < k.parts[i].count; j++)
+            bytes += k.parts[i].tensors[j].size;
+        ck_assert(bytes <= limit || k.parts[i].count == 1);
+        ck_assert(i == 0 || last + bytes > limit);
+        last = bytes;
+    }
+    rlhf_checkpoint_close(&k);
+}
+
 START_TEST(what_is_saved_loads_the_same_in_one_file_or_in_many)
 {
     static const size_t sizes[] = { 0, 1, 400, 1000, 1 << 30 };
@@ -57,6 +77,8 @@ START_TEST(what_is_saved_loads_the_same_in_one_file_or_in_many)
             struct rlhf_error err = { 0 };
             size_t tensors;
 
+            if (sizes[j])
+                expect_shards(dir, sizes[j]);
             ck_assert_int_eq(there(dir, "model.safetensors"), j == 0 || j == 4);
             ck_assert_int_eq(there(dir, "model.safetensors.index.json"), j > 0 && j < 4);
             rlhf_model_table(m, &tensors);
