@@ -921,6 +921,34 @@ static int derive(struct reading *r, json_t *root, struct rlhf_error *err)
     return derive_windows(r, err);
 }
 
+/* A shape that cannot be: the error names a field, and the key that set it goes before. */
+static int check_read(const struct rlhf_model_config *c, struct rlhf_error *err)
+{
+    static const struct {
+        const char *field;
+        size_t offset;
+    } fields[] = {
+        { "layers:", FIELD(layers) },         { "heads:", FIELD(heads) },         { "kv_heads:", FIELD(kv_heads) },
+        { "head_size:", FIELD(head_size) },   { "channels:", FIELD(channels) },   { "mlp_size:", FIELD(mlp_size) },
+        { "vocabulary:", FIELD(vocabulary) }, { "context:", FIELD(context) },     { "window:", FIELD(window) },
+        { "begin_id:", FIELD(begin_id) },     { "end_id:", FIELD(end_id) },       { "pad_id:", FIELD(pad_id) },
+        { "more_end_ids:", FIELD(end_id) },   { "rotary_part:", FIELD(rotary_part) },
+        { "norm_epsilon:", FIELD(norm_epsilon) }, { "rope_theta:", FIELD(rope_theta) },
+        { "attention_cap:", FIELD(attention_cap) }, { "logit_cap:", FIELD(logit_cap) },
+    };
+    struct rlhf_error why = { 0 };
+
+    if (rlhf_model_config_check(c, &why) == 0)
+        return 0;
+    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++)
+        for (size_t j = 0; strncmp(why.text, fields[i].field, strlen(fields[i].field)) == 0 && j < SETTINGS; j++)
+            if (settings[j].families & 1U << c->family && settings[j].kind <= WINDOW
+                && settings[j].kind != BIASES && settings[j].kind != ACTIVATION && settings[j].kind != ROPE
+                && settings[j].offset == fields[i].offset)
+                return rlhf_fail(err, why.code, "%s: %s", settings[j].key, why.text);
+    return rlhf_fail(err, why.code, "%s", why.text);
+}
+
 static int parse_root(struct reading *r, json_t *root, struct rlhf_error *err)
 {
     const char *type = json_string_value(json_object_get(root, "model_type"));
@@ -939,7 +967,7 @@ static int parse_root(struct reading *r, json_t *root, struct rlhf_error *err)
                          "reward model has one");
     if (derive(r, root, err) < 0)
         return -1;
-    return rlhf_model_config_check(r->c, err);
+    return check_read(r->c, err);
 }
 
 int rlhf_model_config_read(struct rlhf_model_config *c, float *bias, const char *json, size_t size,
