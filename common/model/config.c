@@ -258,7 +258,7 @@ static int check_rope(const struct rlhf_model_config *c, struct rlhf_error *err)
         return rlhf_fail(err, RLHF_REJECT, "rope high_freq_factor: %g is not above low_freq_factor %g, and both above 0",
                          r->high_frequency, r->low_frequency);
     if (r->type == RLHF_ROPE_YARN && !(above(r->beta_fast, 1e-6) && above(r->beta_slow, 1e-6)
-                                       && above(r->amplitude, 1e-6) && c->rope_theta > 1))
+                                       && above(r->amplitude, 1e-6) && r->amplitude <= 1e6 && c->rope_theta > 1))
         return rlhf_fail(err, RLHF_REJECT, "rope beta_fast, beta_slow, attention_factor: %g, %g, %g must be above 0, and "
                          "rope_theta above 1", r->beta_fast, r->beta_slow, r->amplitude);
     return 0;
@@ -834,7 +834,7 @@ static int read_rope(struct reading *r, struct rlhf_error *err)
     if (s->type == RLHF_ROPE_YARN) {
         s->beta_fast = s->beta_fast != 0 ? s->beta_fast : 32;
         s->beta_slow = s->beta_slow != 0 ? s->beta_slow : 1;
-        if (!(s->amplitude > 0))
+        if (!json_is_number(json_object_get(r->rope, "attention_factor")))
             s->amplitude = mscale != 0 && mscale_all != 0
                            ? yarn_amplitude(s->factor, mscale) / yarn_amplitude(s->factor, mscale_all)
                            : yarn_amplitude(s->factor, 1);

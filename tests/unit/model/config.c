@@ -245,6 +245,7 @@ START_TEST(what_cannot_be_done_is_refused_by_its_key)
         { "{" LLAMA ",\"rope_parameters\":{\"full_attention\":{}}}", "full_attention" },
         { "{" LLAMA ",\"rope_parameters\":{\"rope_theta\":1e4},\"rope_scaling\":{\"type\":\"linear\",\"factor\":2}}",
           "rope_scaling" },
+        { "{" LLAMA ",\"rope_scaling\":{\"rope_type\":\"yarn\",\"factor\":2,\"attention_factor\":-1}}", "attention_factor" },
         { "{" LLAMA ",\"rope_theta\":0.5}", "rope_theta" },
         { "{" MISTRAL ",\"sliding_window\":-1}", "sliding_window" },
         { "{" MISTRAL ",\"layer_types\":[\"sliding_attention\",\"full_attention\"]}", "window" },
