@@ -7,3 +7,5 @@ add_executable(lora-tool parity/lora_tool.c)
 target_link_libraries(lora-tool PRIVATE rlhf_model rlhf_tensor rlhf_base rlhf_flags)
 rlhf_test(parity/lora/live LONG COMMAND python3 ${CMAKE_CURRENT_SOURCE_DIR}/parity/lora_live.py
           $<TARGET_FILE:rlhfctl> $<TARGET_FILE:lora-tool> 20)
+rlhf_test(parity/generate/live LONG COMMAND python3 ${CMAKE_CURRENT_SOURCE_DIR}/parity/generate_live.py
+          $<TARGET_FILE:rlhfctl> 30)
