@@ -431,3 +431,30 @@ int rlhf_chat_render(struct rlhf_chat *c, const json_t *request, time_t now, str
     json_decref(given);
     return result == 0 && field ? cut_at_mark(out, err) : result;
 }
+
+/* ---- what the assistant wrote ---------------------------------------------------------------------- */
+
+/* The first token that a byte of the text belongs to; count where none does. */
+static size_t token_at(const struct rlhf_token_range *ranges, size_t count, size_t at)
+{
+    for (size_t i = 0; i < count; i++)
+        if (ranges[i].start <= at && at < ranges[i].end)
+            return i;
+    return count;
+}
+
+void rlhf_chat_mask(const struct rlhf_rendered *r, const struct rlhf_token_range *ranges, size_t count, uint8_t *mask)
+{
+    memset(mask, 0, count);
+    for (size_t i = 0; i < r->generated_count; i++) {
+        size_t first = token_at(ranges, count, r->generated[i].start);
+        size_t last = r->generated[i].end ? token_at(ranges, count, r->generated[i].end - 1) : count;
+
+        if (first == count)
+            break;
+        if (last == 0 || last == count) /* transformers takes token 0 for none */
+            last = count - 1;
+        for (size_t k = first; k <= last; k++)
+            mask[k] = 1;
+    }
+}

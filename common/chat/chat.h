@@ -7,6 +7,7 @@
 #define RLHF_CHAT_CHAT_H
 
 #include "chat/template.h"
+#include "tokenizer/tokenizer.h"
 
 struct rlhf_chat;
 
@@ -22,6 +23,10 @@ int rlhf_chat_render(struct rlhf_chat *c, const json_t *request, time_t now, str
 
 /* The template that the request would use marks what the assistant wrote. */
 bool rlhf_chat_marks(struct rlhf_chat *c, const json_t *request);
+
+/* For each of the count tokens of r->text whether a {% generation %} block wrote it, as transformers' assistant mask
+ * says: mask[count] of 0 and 1. ranges: where the tokens stand. */
+void rlhf_chat_mask(const struct rlhf_rendered *r, const struct rlhf_token_range *ranges, size_t count, uint8_t *mask);
 
 void rlhf_chat_free(struct rlhf_chat *c); /* NULL is fine */
 

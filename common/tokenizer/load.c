@@ -232,7 +232,8 @@ static int index_ids(struct rlhf_tokenizer *t, const json_t *added, struct rlhf_
     t->present = calloc(t->vocab + 1, sizeof(*t->present));
     t->special = calloc(t->vocab + 1, sizeof(*t->special));
     t->byte_start = calloc(t->vocab + 1, sizeof(*t->byte_start));
-    if (!t->name || !t->present || !t->special || !t->byte_start)
+    t->word_size = calloc(t->vocab + 1, sizeof(*t->word_size));
+    if (!t->name || !t->present || !t->special || !t->byte_start || !t->word_size)
         return rlhf_fail(err, RLHF_FULL, "out of memory for a vocabulary of %zu", t->vocab);
     for (i = 0; i <= t->names.mask; i++) {
         const struct tk_slot *slot = &t->names.slots[i];
@@ -245,6 +246,9 @@ static int index_ids(struct rlhf_tokenizer *t, const json_t *added, struct rlhf_
         t->present[slot->id] = true;
         t->name[slot->id] = (struct tk_name){ .start = slot->start, .size = slot->size };
     }
+    for (i = 0; i <= t->words.mask; i++)
+        if (t->words.slots[i].id != TK_NONE)
+            t->word_size[t->words.slots[i].id] = (uint32_t)t->words.slots[i].size;
     json_array_foreach(added, i, item) {
         const json_t *content = json_object_get(item, "content");
         uint32_t id = tk_table_get(&t->names, json_string_value(content), json_string_length(content));
@@ -336,8 +340,13 @@ static int load_post(void *all, const json_t *json, const char *type, struct rlh
     json_t *item;
     size_t i;
 
-    if (!strcmp(type, "ByteLevel")) /* moves offsets only */
-        return 0;
+    if (!strcmp(type, "ByteLevel") || !strcmp(type, "RobertaProcessing")) { /* the one moves ranges only, the other too */
+        if (tk_json_bool(json, "trim_offsets", true, &t->trim_ranges, POST, err) < 0 ||
+            tk_json_bool(json, "add_prefix_space", true, &t->trim_keeps_prefix, POST, err) < 0)
+            return -1;
+        if (*type == 'B')
+            return 0;
+    }
     if (t->wrap.count)
         return rlhf_fail(err, RLHF_REJECT, POST ": more than one step that adds tokens is not supported");
     if (!strcmp(type, "RobertaProcessing") || !strcmp(type, "BertProcessing"))
@@ -529,6 +538,7 @@ void rlhf_tokenizer_free(struct rlhf_tokenizer *t)
     free(t->name);
     free(t->present);
     free(t->special);
+    free(t->word_size);
     rlhf_bytes_free(&t->byte_text);
     free(t->byte_start);
     tk_matcher_free(&t->raw);

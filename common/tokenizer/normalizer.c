@@ -339,8 +339,8 @@ static int map_bytes(const char *text, size_t size, struct rlhf_bytes *out, stru
     return 0;
 }
 
-static int strip(const struct tk_normalizer *n, const char *text, size_t size, struct rlhf_bytes *out,
-                 struct rlhf_error *err)
+static int strip(const struct tk_normalizer *n, struct tk_scratch *s, const char *text, size_t size,
+                 struct rlhf_bytes *out, struct rlhf_error *err)
 {
     size_t from = 0, to = size;
 
@@ -358,7 +358,7 @@ static int strip(const struct tk_normalizer *n, const char *text, size_t size, s
             break;
         to = start;
     }
-    return rlhf_bytes_append(out, text + from, to - from, err);
+    return tk_origins_keep(s, from, to - from, err) < 0 ? -1 : rlhf_bytes_append(out, text + from, to - from, err);
 }
 
 int tk_replace(const struct tk_regex *regex, const char *content, size_t content_size, pcre2_match_data *match,
@@ -402,7 +402,7 @@ static int apply(const struct tk_normalizer *n, struct tk_scratch *s, const char
     case TK_BYTES:
         return map_bytes(text, size, out, err);
     case TK_STRIP:
-        return strip(n, text, size, out, err);
+        return strip(n, s, text, size, out, err);
     case TK_PREPEND:
         if (size && rlhf_bytes_append(out, n->text, n->size, err) < 0)
             return -1;
@@ -411,6 +411,78 @@ static int apply(const struct tk_normalizer *n, struct tk_scratch *s, const char
         return tk_replace(n->regex, n->text, n->size, s->match, text, size, out, err);
     }
     return -1;
+}
+
+/* Where a step can be taken apart: behind it stands a part that it would treat alike alone. */
+static size_t part_size(const struct tk_normalizer *n, const char *text, size_t size)
+{
+    size_t end = tk_utf8_size(text, size), step;
+
+    if (n->kind == TK_PRECOMPILED)
+        return tk_grapheme_size(text, size);
+    if (n->kind > TK_NFKD)
+        return end;
+    for (; end < size; end += step) { /* only marks, and vowels and finals of Hangul, go together with what is before them */
+        step = tk_utf8_size(text + end, size - end);
+        uint32_t c = tk_utf8_get(text + end, step);
+        utf8proc_category_t category = utf8proc_category((utf8proc_int32_t)c);
+        if (category != UTF8PROC_CATEGORY_MN && category != UTF8PROC_CATEGORY_MC && category != UTF8PROC_CATEGORY_ME &&
+            !(c >= 0x1160 && c <= 0x11ff))
+            break;
+    }
+    return end;
+}
+
+static int replace_tracked(const struct tk_normalizer *n, struct tk_scratch *s, const char *text, size_t size,
+                           struct rlhf_bytes *out, struct rlhf_error *err)
+{
+    struct tk_search search = { 0 };
+    struct tk_span span;
+    size_t done = 0;
+    int found;
+
+    while ((found = tk_regex_next(n->regex, &search, s->match, text, size, &span, err)) > 0) {
+        size_t last = span.end;
+
+        if (rlhf_bytes_append(out, text + done, span.start - done, err) < 0 ||
+            tk_origins_keep(s, done, span.start - done, err) < 0 || rlhf_bytes_append(out, n->text, n->size, err) < 0)
+            return -1;
+        while (last > span.start && ((uint8_t)text[--last] & 0xc0) == 0x80)
+            continue;
+        if (out->size > TK_TEXT_LIMIT)
+            return rlhf_fail(err, RLHF_REJECT, "a text grows beyond %d bytes when it is normalised", TK_TEXT_LIMIT);
+        if (tk_origins_note(s, out->size, last, span.end, err) < 0) /* what is new stands for the last character replaced */
+            return -1;
+        done = span.end;
+    }
+    return found < 0 || tk_origins_keep(s, done, size - done, err) < 0 ? -1
+                                                                        : rlhf_bytes_append(out, text + done, size - done, err);
+}
+
+/* apply(), noting where everything comes from. */
+static int apply_tracked(const struct tk_normalizer *n, struct tk_scratch *s, const char *text, size_t size,
+                         struct rlhf_bytes *out, struct rlhf_error *err)
+{
+    if (n->kind == TK_STRIP)
+        return apply(n, s, text, size, out, err);
+    if (n->kind == TK_REPLACE)
+        return replace_tracked(n, s, text, size, out, err);
+    if (n->kind == TK_PREPEND)
+        return apply(n, s, text, size, out, err) < 0 ||
+                       tk_origins_note(s, out->size - size, 0, tk_utf8_size(text, size), err) < 0
+                   ? -1
+                   : tk_origins_keep(s, 0, size, err);
+    for (size_t at = 0, count; at < size; at += count) {
+        size_t before = out->size;
+
+        count = part_size(n, text + at, size - at);
+        if (apply(n, s, text + at, count, out, err) < 0)
+            return -1;
+        bool same = out->size - before == count && !memcmp(out->data + before, text + at, count);
+        if ((same ? tk_origins_keep(s, at, count, err) : tk_origins_note(s, out->size, at, at + count, err)) < 0)
+            return -1;
+    }
+    return 0;
 }
 
 int tk_normalize(const struct tk_normalizers *all, struct tk_scratch *s, const char *text, size_t size,
@@ -425,8 +497,11 @@ int tk_normalize(const struct tk_normalizers *all, struct tk_scratch *s, const c
             *out = swap;
             rlhf_bytes_clear(out);
         }
-        if (apply(&all->step[i], s, i ? s->spare.data : text, i ? s->spare.size : size, out, err) < 0)
+        if ((s->track ? apply_tracked : apply)(&all->step[i], s, i ? s->spare.data : text, i ? s->spare.size : size, out,
+                                               err) < 0)
             return -1;
+        if (s->track)
+            tk_origins_turn(s);
     }
     return all->count ? 0 : rlhf_bytes_append(out, text, size, err);
 }

@@ -42,6 +42,26 @@ bool tk_is_word(uint32_t codepoint);  /* Alphabetic, mark, decimal number, conne
 uint32_t tk_byte_char(uint8_t byte);
 int tk_char_byte(uint32_t codepoint); /* -1 where it stands for no byte */
 
+/* ---- where text comes from (origin.c) -------------------------------------------------------------- */
+
+struct tk_scratch;
+/* For every byte of a text, the characters of the given text that it stands for, as a range of bytes. */
+struct tk_origins {
+    struct tk_origin {
+        uint32_t start, end;
+    } *at;
+    size_t count, capacity;
+};
+/* The text itself, which begins base bytes into what was given. */
+int tk_origins_begin(struct tk_origins *o, const char *text, size_t size, size_t base, struct rlhf_error *err);
+/* Those of a part of another text. */
+int tk_origins_take(struct tk_origins *o, const struct tk_origins *from, size_t start, size_t size, struct rlhf_error *err);
+/* While a step writes: it copied size bytes; all it wrote up to made_size comes from the bytes [from, to). Nothing is done
+ * where nobody asks for ranges. */
+int tk_origins_keep(struct tk_scratch *s, size_t from, size_t size, struct rlhf_error *err);
+int tk_origins_note(struct tk_scratch *s, size_t made_size, size_t from, size_t to, struct rlhf_error *err);
+void tk_origins_turn(struct tk_scratch *s); /* the step is done: what it made is the next one's text */
+
 /* ---- a growing array of pieces that tile a text ---------------------------------------------------- */
 
 struct tk_pieces {
@@ -134,6 +154,7 @@ struct tk_normalizer {
     size_t units;
 };
 int tk_precompiled_load(struct tk_normalizer *n, const json_t *json, struct rlhf_error *err);
+size_t tk_grapheme_size(const char *text, size_t size); /* of the grapheme cluster that begins here */
 int tk_precompiled_apply(const struct tk_normalizer *n, const char *text, size_t size, struct rlhf_bytes *out,
                          struct rlhf_error *err);
 struct tk_normalizers {
@@ -226,7 +247,13 @@ struct tk_scratch {
     size_t heap_size, heap_capacity;
     struct tk_path *path;
     size_t path_room;
+    bool track; /* somebody wants to know where tokens stand */
+    struct tk_origins origins, made;
+    struct tk_span *cover; /* while tracking: where in its piece each token stands */
+    size_t covers, cover_capacity;
 };
+/* While tracking: the next token stands for these bytes of its piece. */
+int tk_cover(struct tk_scratch *s, size_t start, size_t end, struct rlhf_error *err);
 int tk_scratch_init(struct tk_scratch *s, struct rlhf_error *err);
 void tk_scratch_free(struct tk_scratch *s);
 /* Makes room for want elements of size bytes in *items, growing geometrically. */
@@ -264,6 +291,7 @@ struct rlhf_tokenizer {
         uint64_t start : 40, size : 24; /* into names.text */
     } *name;             /* [vocab] */
     bool *present, *special; /* [vocab] */
+    uint32_t *word_size;     /* [vocab] bytes of the token in words, 0 where it is not there */
 
     /* Where the decoder is ByteLevel alone, the bytes of every token: decoding is copying. */
     bool plain_decode;
@@ -275,6 +303,8 @@ struct rlhf_tokenizer {
     struct tk_splitters splitters;
     struct tk_decoders decoders;
     struct tk_template wrap;
+
+    bool trim_ranges, trim_keeps_prefix; /* tokens' ranges are without their spaces; the first keeps one */
 
     int32_t begin, end, pad;
     struct rlhf_bytes json, config; /* the files as read, for saving */

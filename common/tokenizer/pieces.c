@@ -58,6 +58,16 @@ int tk_scratch_init(struct tk_scratch *s, struct rlhf_error *err)
     return s->match ? 0 : rlhf_fail(err, RLHF_FULL, "out of memory for matching a pattern");
 }
 
+int tk_cover(struct tk_scratch *s, size_t start, size_t end, struct rlhf_error *err)
+{
+    if (!s->track)
+        return 0;
+    if (tk_reserve((void **)&s->cover, &s->cover_capacity, s->covers + 1, sizeof(*s->cover), err) < 0)
+        return -1;
+    s->cover[s->covers++] = (struct tk_span){ start, end, false };
+    return 0;
+}
+
 void tk_scratch_free(struct tk_scratch *s)
 {
     pcre2_match_data_free(s->match);
@@ -69,5 +79,8 @@ void tk_scratch_free(struct tk_scratch *s)
     free(s->symbol);
     free(s->heap);
     free(s->path);
+    free(s->origins.at);
+    free(s->made.at);
+    free(s->cover);
     *s = (struct tk_scratch){ 0 };
 }

@@ -118,25 +118,30 @@ static int append_chars(const struct tk_normalizer *n, const char *text, size_t 
     return 0;
 }
 
+size_t tk_grapheme_size(const char *text, size_t size)
+{
+    utf8proc_int32_t state = 0, before, after;
+    size_t end = tk_utf8_size(text, size), step;
+
+    before = (utf8proc_int32_t)tk_utf8_get(text, end);
+    for (; end < size; end += step) {
+        step = tk_utf8_size(text + end, size - end);
+        after = (utf8proc_int32_t)tk_utf8_get(text + end, step);
+        if (utf8proc_grapheme_break_stateful(before, after, &state))
+            break;
+        before = after;
+    }
+    return end;
+}
+
 /* Short grapheme clusters are looked up whole, then character by character. */
 int tk_precompiled_apply(const struct tk_normalizer *n, const char *text, size_t size, struct rlhf_bytes *out,
                          struct rlhf_error *err)
 {
-    for (size_t at = 0, end; at < size; at = end) {
-        utf8proc_int32_t state = 0, before, after;
-        size_t step = tk_utf8_size(text + at, size - at);
-
-        before = (utf8proc_int32_t)tk_utf8_get(text + at, step);
-        for (end = at + step; end < size; end += step) {
-            step = tk_utf8_size(text + end, size - end);
-            after = (utf8proc_int32_t)tk_utf8_get(text + end, step);
-            if (utf8proc_grapheme_break_stateful(before, after, &state))
-                break;
-            before = after;
-        }
-        const char *found = end - at < 6 ? find(n, text + at, end - at) : NULL;
-        if ((found ? rlhf_bytes_append(out, found, strlen(found), err)
-                   : append_chars(n, text + at, end - at, out, err)) < 0)
+    for (size_t at = 0, count; at < size; at += count) {
+        count = tk_grapheme_size(text + at, size - at);
+        const char *found = count < 6 ? find(n, text + at, count) : NULL;
+        if ((found ? rlhf_bytes_append(out, found, strlen(found), err) : append_chars(n, text + at, count, out, err)) < 0)
             return -1;
         if (out->size > TK_TEXT_LIMIT)
             return rlhf_fail(err, RLHF_REJECT, "a text grows beyond %d bytes when it is normalised", TK_TEXT_LIMIT);

@@ -242,7 +242,8 @@ static int split_pieces(const struct tk_splitter *s, struct tk_scratch *scratch,
             struct tk_span span;
             int found;
 
-            if (rlhf_bytes_append(&out->text, text, size, err) < 0)
+            if (rlhf_bytes_append(&out->text, text, size, err) < 0 ||
+                tk_origins_keep(scratch, tk_piece_start(in, i), size, err) < 0)
                 return -1;
             while ((found = tk_regex_next(s->regex, &search, scratch->match, text, size, &span, err)) > 0)
                 if (tk_pieces_cut(out, base + span.start, err) < 0 || tk_pieces_cut(out, base + span.end, err) < 0)
@@ -261,6 +262,7 @@ static int split_pieces(const struct tk_splitter *s, struct tk_scratch *scratch,
             if (s->behavior == TK_REMOVED && span->match)
                 continue;
             if (rlhf_bytes_append(&out->text, text + span->start, span->end - span->start, err) < 0 ||
+                tk_origins_keep(scratch, tk_piece_start(in, i) + span->start, span->end - span->start, err) < 0 ||
                 tk_pieces_cut(out, out->text.size, err) < 0)
                 return -1;
         }
@@ -269,46 +271,52 @@ static int split_pieces(const struct tk_splitter *s, struct tk_scratch *scratch,
 }
 
 /* A piece with its prefix, and (Metaspace) its spaces replaced. */
-static int change_piece(const struct tk_splitter *s, const char *text, size_t size, bool first,
-                        struct rlhf_bytes *out, struct rlhf_error *err)
+static int change_piece(const struct tk_splitter *s, struct tk_scratch *scratch, const struct tk_pieces *in, size_t piece,
+                        bool first, struct rlhf_bytes *out, struct rlhf_error *err)
 {
-    size_t mark = strlen(s->replacement), done = 0;
+    size_t start = tk_piece_start(in, piece), size = in->end[piece] - start, mark = strlen(s->replacement), done = 0;
+    const char *text = in->text.data + start;
     bool has = size >= mark && !memcmp(text, s->replacement, mark);
 
     if (s->kind == TK_METASPACE)
         has = has || text[0] == ' ';
     if (!has && (s->prefix == TK_PREFIX_ALWAYS || (s->prefix == TK_PREFIX_FIRST && first)) &&
-        rlhf_bytes_append(out, s->replacement, mark, err) < 0)
+        (rlhf_bytes_append(out, s->replacement, mark, err) < 0 ||
+         tk_origins_note(scratch, out->size, start, start + tk_utf8_size(text, size), err) < 0))
         return -1;
     for (const char *space; s->kind == TK_METASPACE && (space = memchr(text + done, ' ', size - done));) {
-        if (rlhf_bytes_append(out, text + done, (size_t)(space - text) - done, err) < 0 ||
-            rlhf_bytes_append(out, s->replacement, mark, err) < 0)
+        size_t to = (size_t)(space - text);
+
+        if (rlhf_bytes_append(out, text + done, to - done, err) < 0 ||
+            tk_origins_keep(scratch, start + done, to - done, err) < 0 ||
+            rlhf_bytes_append(out, s->replacement, mark, err) < 0 ||
+            tk_origins_note(scratch, out->size, start + to, start + to + 1, err) < 0)
             return -1;
-        done = (size_t)(space - text) + 1;
+        done = to + 1;
     }
-    return rlhf_bytes_append(out, text + done, size - done, err);
+    return tk_origins_keep(scratch, start + done, size - done, err) < 0
+               ? -1
+               : rlhf_bytes_append(out, text + done, size - done, err);
 }
 
-static int change_pieces(const struct tk_splitter *s, const struct tk_pieces *in, struct tk_pieces *out, bool first,
-                         struct rlhf_error *err)
+static int change_pieces(const struct tk_splitter *s, struct tk_scratch *scratch, const struct tk_pieces *in,
+                         struct tk_pieces *out, bool first, struct rlhf_error *err)
 {
-    for (size_t i = 0; i < in->count; i++) {
-        size_t start = tk_piece_start(in, i);
-
-        if (change_piece(s, in->text.data + start, in->end[i] - start, first && i == 0, &out->text, err) < 0 ||
+    for (size_t i = 0; i < in->count; i++)
+        if (change_piece(s, scratch, in, i, first && i == 0, &out->text, err) < 0 ||
             tk_pieces_cut(out, out->text.size, err) < 0)
             return -1;
-    }
     return 0;
 }
 
-static int map_pieces(const struct tk_pieces *in, struct tk_pieces *out, struct rlhf_error *err)
+static int map_pieces(struct tk_scratch *scratch, const struct tk_pieces *in, struct tk_pieces *out, struct rlhf_error *err)
 {
     for (size_t i = 0; i < in->count; i++) {
         for (size_t at = tk_piece_start(in, i); at < in->end[i]; at++) {
             char c[4];
 
-            if (rlhf_bytes_append(&out->text, c, tk_utf8_put(c, tk_byte_char((uint8_t)in->text.data[at])), err) < 0)
+            if (rlhf_bytes_append(&out->text, c, tk_utf8_put(c, tk_byte_char((uint8_t)in->text.data[at])), err) < 0 ||
+                tk_origins_note(scratch, out->text.size, at, at + 1, err) < 0)
                 return -1;
         }
         if (tk_pieces_cut(out, out->text.size, err) < 0)
@@ -339,18 +347,21 @@ int tk_split(const struct tk_splitters *p, struct tk_scratch *s, const char *tex
 
         if (step->kind == TK_METASPACE || step->prefix != TK_PREFIX_NEVER) {
             swap_pieces(s);
-            if (change_pieces(step, &s->spare_pieces, &s->pieces, first, err) < 0)
+            if (change_pieces(step, s, &s->spare_pieces, &s->pieces, first, err) < 0)
                 return -1;
+            tk_origins_turn(s);
         }
         if (step->regex) {
             swap_pieces(s);
             if (split_pieces(step, s, &s->spare_pieces, &s->pieces, err) < 0)
                 return -1;
+            tk_origins_turn(s);
         }
         if (step->map_bytes) {
             swap_pieces(s);
-            if (map_pieces(&s->spare_pieces, &s->pieces, err) < 0)
+            if (map_pieces(s, &s->spare_pieces, &s->pieces, err) < 0)
                 return -1;
+            tk_origins_turn(s);
         }
     }
     return 0;

@@ -1,4 +1,4 @@
-/* tokenizer.h - byte-level BPE as Hugging Face's tokenizers computes it.
+/* tokenizer.h - BPE and Unigram as Hugging Face's tokenizers computes them.
  *
  * Loaded from DIR/tokenizer.json or trained from text. Immutable after construction, so any number of
  * threads may use one. Encoding any bytes and decoding the ids gives the same bytes back. */
@@ -43,6 +43,18 @@ int rlhf_tokenizer_encode(const struct rlhf_tokenizer *t, const char *text, size
                           struct rlhf_tokens *out, struct rlhf_error *err);
 int rlhf_tokenizer_encode_special(const struct rlhf_tokenizer *t, const char *text, size_t size,
                                   struct rlhf_tokens *out, struct rlhf_error *err);
+/* As rlhf_tokenizer_encode_special(), and for every id where in text the characters that it stands for are, as Hugging
+ * Face's offsets: bytes [start, end). Characters that normalisation changed together count as one. */
+struct rlhf_token_ranges {
+    struct rlhf_token_range {
+        size_t start, end;
+    } *at;
+    size_t size, capacity;
+};
+int rlhf_tokenizer_encode_ranges(const struct rlhf_tokenizer *t, const char *text, size_t size, struct rlhf_tokens *out,
+                                 struct rlhf_token_ranges *ranges, struct rlhf_error *err);
+void rlhf_token_ranges_free(struct rlhf_token_ranges *r);
+
 /* The same with the tokens that the file's post-processor puts around a text (Hugging Face's
  * add_special_tokens=True). */
 int rlhf_tokenizer_encode_wrapped(const struct rlhf_tokenizer *t, const char *text, size_t size,

@@ -279,7 +279,7 @@ int tk_unigram_encode(const struct rlhf_tokenizer *t, struct tk_scratch *s, cons
         uint32_t id = tk_table_get(&t->words, piece, size);
 
         if (id != TK_NONE && t->unigram.whole[id])
-            return rlhf_tokens_append(out, (int32_t[]){ (int32_t)id }, 1, err);
+            return tk_cover(s, 0, size, err) < 0 ? -1 : rlhf_tokens_append(out, (int32_t[]){ (int32_t)id }, 1, err);
     }
     if (tk_reserve((void **)&s->path, &s->path_room, size + 1, sizeof(*s->path), err) < 0 ||
         find_path(t, s->path, piece, size, err) < 0)
@@ -300,10 +300,14 @@ int tk_unigram_encode(const struct rlhf_tokenizer *t, struct tk_scratch *s, cons
     while (s->spans-- > 0) {
         const struct tk_span *span = &s->span[s->spans];
         int32_t id = (int32_t)s->path[span->end].id;
+        size_t before = out->size;
 
         if ((span->match ? push_unknown(t, piece + span->start, span->end - span->start, out, err)
                          : rlhf_tokens_append(out, &id, 1, err)) < 0)
             return -1;
+        for (; before < out->size; before++)
+            if (tk_cover(s, span->start, span->end, err) < 0)
+                return -1;
     }
     return 0;
 }

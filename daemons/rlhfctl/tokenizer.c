@@ -190,16 +190,34 @@ static json_t *decode_line(const struct applied *a, const json_t *line, struct r
     return out;
 }
 
+static json_t *mask_of(const struct rlhf_rendered *rendered, const struct rlhf_token_ranges *ranges)
+{
+    uint8_t *mask = malloc(ranges->size + 1);
+    json_t *list = json_array();
+
+    if (mask)
+        rlhf_chat_mask(rendered, ranges->at, ranges->size, mask);
+    for (size_t i = 0; mask && i < ranges->size; i++)
+        json_array_append_new(list, json_integer(mask[i]));
+    free(mask);
+    return list;
+}
+
 static json_t *chat_line(const struct applied *a, const json_t *line, struct rlhf_error *err)
 {
     struct rlhf_rendered rendered = {0};
+    struct rlhf_token_ranges ranges = {0};
     struct rlhf_tokens ids = {0};
     json_t *out = NULL;
 
     if (rlhf_chat_render(a->chat, line, time(NULL), &rendered, err) == 0 &&
-        rlhf_tokenizer_encode_special(a->tokenizer, rendered.text.data, rendered.text.size, &ids, err) == 0)
+        rlhf_tokenizer_encode_ranges(a->tokenizer, rendered.text.data, rendered.text.size, &ids, &ranges, err) == 0) {
         out = json_pack("{s:o, s:o}", "text", json_stringn(rendered.text.data, rendered.text.size), "ids", ids_of(&ids));
+        if (rlhf_chat_marks(a->chat, line))
+            json_object_set_new(out, "assistant_mask", mask_of(&rendered, &ranges));
+    }
     rlhf_tokens_free(&ids);
+    rlhf_token_ranges_free(&ranges);
     rlhf_rendered_free(&rendered);
     return out;
 }

@@ -120,6 +120,8 @@ static void check_chat(const struct rlhf_tokenizer *t, struct rlhf_chat *chat, c
 {
     const json_t *text = json_object_get(c, "text"), *error = json_object_get(c, "error");
     struct rlhf_rendered rendered = { 0 };
+    const json_t *expected_mask = json_object_get(c, "assistant_mask");
+    struct rlhf_token_ranges ranges = { 0 };
     struct rlhf_tokens ids = { 0 };
     struct rlhf_error err = { 0 };
     int result = rlhf_chat_render(chat, c, 0, &rendered, &err);
@@ -136,6 +138,20 @@ static void check_chat(const struct rlhf_tokenizer *t, struct rlhf_chat *chat, c
                   "%s:\n  expected %s\n  got      %s", where, json_string_value(text), rendered.text.data);
     expect_ok(rlhf_tokenizer_encode_special(t, rendered.text.data, rendered.text.size, &ids, &err), err);
     check_ids(&ids, json_object_get(c, "ids"), rendered.text.data, where);
+    rlhf_tokens_clear(&ids);
+    expect_ok(rlhf_tokenizer_encode_ranges(t, rendered.text.data, rendered.text.size, &ids, &ranges, &err), err);
+    check_ids(&ids, json_object_get(c, "ids"), rendered.text.data, where);
+    ck_assert_uint_eq(ranges.size, ids.size);
+    if (expected_mask) {
+        uint8_t *mask = malloc(ids.size + 1);
+
+        rlhf_chat_mask(&rendered, ranges.at, ranges.size, mask);
+        for (size_t i = 0; i < ids.size; i++)
+            ck_assert_msg(mask[i] == json_integer_value(json_array_get(expected_mask, i)), "%s: token %zu is marked %d",
+                          where, i, mask[i]);
+        free(mask);
+    }
+    rlhf_token_ranges_free(&ranges);
     rlhf_tokens_free(&ids);
     rlhf_rendered_free(&rendered);
 }
