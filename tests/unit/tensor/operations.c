@@ -425,6 +425,44 @@ START_TEST(an_impossible_token_has_no_share_in_the_log_prob)
 }
 END_TEST
 
+/* A softmax in parts: e^(x/T - most), and what it sums to. */
+static void compare_weights(size_t v)
+{
+    struct both x = some(v, 8), weight = nothing(v);
+    float most, log_sum, entropy;
+    double sum = 0, wanted = 0;
+
+    if (v > 2)
+        x.f[v / 2] = -INFINITY;
+    rlhf_vocab_row(x.f, v, 0.7f, &most, &log_sum, &entropy);
+    rlhf_vocab_weights_row(x.f, v, 0.7f, most, weight.f);
+    for (size_t i = 0; i < v; i++) {
+        double e = exp((double)x.f[i] / (double)0.7f - (double)most);
+
+        ck_assert_double_le(fabs((double)weight.f[i] - e), 3e-6 * e);
+        sum += e;
+    }
+    for (size_t i = 0; i < v; i++) {
+        double z = (double)x.f[i] / (double)0.7f - (double)most - log(sum);
+
+        wanted -= isinf(z) ? 0 : exp(z) * z;
+    }
+    ck_assert_double_le(fabs((double)log_sum - log(sum)), 1e-5);
+    ck_assert_double_le(fabs((double)entropy - wanted), 1e-4);
+    done(&x), done(&weight);
+}
+
+START_TEST(a_row_of_weights_is_its_exponentials)
+{
+    static const size_t sizes[] = { 1, 2, 3, 7, 16, 33, 512, 513, 1601 };
+
+    WITH_EVERY_SET({
+        for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+            compare_weights(sizes[i]);
+    })
+}
+END_TEST
+
 static void compare_adamw(size_t count, uint64_t step, bool tf1, bool decay)
 {
     struct rlhf_adamw a = { .lr = 1e-2f, .beta1 = 0.9f, .beta2 = 0.95f, .epsilon = 1e-5f, .weight_decay = 0.1f, .step = step,
@@ -500,6 +538,7 @@ int main(void)
                      rotation_is_its_twin_and_backward_undoes_it, stretched_rotations_are_their_twins,
                      attention_is_its_twin, attention_with_windows_caps_scales_and_interleaved_heads_is_its_twin,
                      log_probs_over_a_vocabulary_are_their_twins, an_impossible_token_has_no_share_in_the_log_prob,
+                     a_row_of_weights_is_its_exponentials,
                      adamw_is_its_twin_in_both_forms, the_sum_of_squares_is_exact_and_shows_what_is_not_finite,
                      the_machine_is_named, a_kernel_set_that_is_not_there_is_refused);
 }
