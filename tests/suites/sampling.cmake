@@ -9,3 +9,9 @@ rlhf_test(parity/lora/live LONG COMMAND python3 ${CMAKE_CURRENT_SOURCE_DIR}/pari
           $<TARGET_FILE:rlhfctl> $<TARGET_FILE:lora-tool> 20)
 rlhf_test(parity/generate/live LONG COMMAND python3 ${CMAKE_CURRENT_SOURCE_DIR}/parity/generate_live.py
           $<TARGET_FILE:rlhfctl> 30)
+
+# The small fixtures of our own, so that the walkers have something without ../shared.
+foreach(suite IN ITEMS sampling lora)
+  rlhf_test(parity/model/${suite}-own COMMAND ${CMAKE_COMMAND} -E env RLHF_FIXTURES=${CMAKE_CURRENT_SOURCE_DIR}/parity/fixtures
+            $<TARGET_FILE:test-parity-model-${suite}>)
+endforeach()
