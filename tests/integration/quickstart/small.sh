@@ -94,7 +94,7 @@ cp -r "$model" "$dir/cut" && truncate -s 100000 "$dir/cut/model.safetensors"
 if "$ctl" model inspect "$dir/cut" 2>"$dir/said"; then fail "a truncated model passes"; fi
 grep -q "model.safetensors" "$dir/said" || fail "the truncated file is not named: $(cat "$dir/said")"
 
-printf '{"text":"The dish of Orla is 12 eggs."}\n{"text":"  \xc3\xa9"}\n' >"$dir/lines"
+printf '{"text":"The dish of Orla is 12 eggs."}\n{"text":"  \\u00E9"}\n' >"$dir/lines"
 "$ctl" tokenizer encode --model "$model" --no-special "$dir/lines" | "$ctl" tokenizer decode --model "$model" | cmp - "$dir/lines" ||
     fail "encode and decode do not agree"
 "$ctl" tokenizer train --out "$dir/tokenizer" --vocab-size 300 "$run/world/demonstrations.jsonl" 2>"$dir/said" &&
