@@ -7,6 +7,13 @@
 #include <string.h>
 
 static const char *const schedules[] = {"constant", "linear", "cosine", NULL};
+static const char *const algorithms[] = {
+    "ppo",   "grpo", "bnpo", "dr_grpo", "dapo", "gspo",
+    "cispo", "sapo", "rloo", "reinforce_plus_plus", "reinforce_plus_plus_baseline", NULL};
+_Static_assert(sizeof algorithms / sizeof *algorithms == RLHF_RUN_ALGORITHMS + 1, "one name each");
+static const char *const estimators[] = {"own", "k1", "k2", "k3", NULL};
+static const char *const means[] = {"own", "tokens", "completions", "limit", "items", NULL};
+static const char *const scales[] = {"own", "none", "group", "batch", "whiten", NULL};
 static const char *const styles[] = {"gpt2", "llama", NULL};
 
 /* One row. The macros keep a row on a line: key, where it lives, default, range, help. */
@@ -202,24 +209,59 @@ static const struct rlhf_config_key policy_keys[] = {
     STR("reference", POL, reference, NULL,
         "The policy that the KL penalty refers to; default: where it starts from."),
     NEED("reward_model", POL, reward_model,
-         "The reward stage whose model gives rewards and starts the critic."),
+         "The reward stage whose model gives rewards and, where the algorithm has one, starts the critic."),
     NEED("prompts", POL, prompts, "File of prompts."),
+    CHOICE("algorithm", POL, algorithm, "ppo", algorithms,
+           "How rewards become updates; only ppo has a critic. Keys that are -1 or own keep what the algorithm's "
+           "paper has."),
     INT("iterations", POL, iterations, "100", 1, 1e9, "How often: generate, score, update."),
     INT("prompts_per_iteration", POL, prompts_per_iteration, "64", 1, 1e6, "Prompts of an iteration."),
-    INT("samples", POL, samples, "1", 1, 1024, "Completions of a prompt."),
+    INT("samples", POL, samples, "1", 1, 1024,
+        "Completions of a prompt: the group, 2 or more for algorithms that compare them."),
     INT("inner_epochs", POL, inner_epochs, "1", 1, 100, "Passes over an iteration's completions."),
     INT("minibatch", POL, minibatch, "32", 1, 1e6, "Completions of one update."),
-    NUM("kl_coefficient", POL, kl_coefficient, "0.05", 0, 1000, "Beta: factor of the per-token KL penalty."),
-    NUM("gae_lambda", POL, gae_lambda, "0.95", 0, 1, "Lambda of generalised advantage estimation."),
-    NUM("discount", POL, discount, "1", 0, 1, "Gamma of the returns."),
-    NUM("clip", POL, clip, "0.2", 0, 10, "Clip range of the probability ratio."),
-    NUM("value_clip", POL, value_clip, "0", 0, 1000, "Clip range of value updates; 0 switches it off."),
+    NUM("kl_coefficient", POL, kl_coefficient, "-1", -1, 1000,
+        "Beta: factor of the per-token KL penalty, in the rewards (ppo, rloo, reinforce_plus_plus) or in the loss; "
+        "-1: 0.05 in rewards, in the loss 0.04 for grpo and 0 for the others."),
+    CHOICE("kl_estimator", POL, kl_estimator, "own", estimators,
+           "Estimator of that penalty; own: k1 in rewards, k3 in the loss."),
+    BOOL("kl_corrected", POL, kl_corrected, "false",
+         "Multiply a penalty in the loss by the ratio, which unbiases its gradient."),
+    NUM("gae_lambda", POL, gae_lambda, "0.95", 0, 1, "Lambda of generalised advantage estimation (ppo)."),
+    NUM("discount", POL, discount, "1", 0, 1, "Gamma of the returns (ppo, reinforce_plus_plus)."),
+    NUM("clip", POL, clip, "-1", -1, 10, "Clip range of the probability ratio, both sides; -1: the algorithm's."),
+    NUM("clip_low", POL, clip_low, "-1", -1, 1, "The ratio is kept above 1 less this; -1: as clip."),
+    NUM("clip_high", POL, clip_high, "-1", -1, 1000,
+        "The ratio is kept below 1 plus this (cispo: below this); -1: as clip."),
+    NUM("ratio_limit", POL, ratio_limit, "0", 0, 1000,
+        "Cuts the ratio from above where the advantage is negative, too (dual clip, delta): above 1; 0: off."),
+    NUM("temperature_positive", POL, temperature_positive, "-1", -1, 1000,
+        "Steepness of sapo's gate for positive advantages; -1: 1."),
+    NUM("temperature_negative", POL, temperature_negative, "-1", -1, 1000, "And for others; -1: 1.05."),
+    CHOICE("loss_mean", POL, loss_mean, "own", means,
+           "What the loss is a mean over: the minibatch's tokens, completions (each the mean of its tokens), completions "
+           "divided by max_new_tokens (limit), or items (the tokens of the whole update)."),
+    CHOICE("advantage_scale", POL, advantage_scale, "own", scales,
+           "What divides the advantages of a prompt's completions: nothing, the standard deviation of the group's or of "
+           "all rewards, or of all advantages, which lose their mean (whiten)."),
+    NUM("value_clip", POL, value_clip, "0", 0, 1000, "Clip range of value updates (ppo); 0 switches it off."),
+    INT("dynamic_sampling", POL, dynamic_sampling, "0", 0, 1000,
+        "DAPO's: prompts whose completions all got one reward are left out, and others sampled in their place, in at "
+        "most so many rounds of prompts_per_iteration; 0: off."),
+    NUM("dynamic_sampling_spread", POL, dynamic_sampling_spread, "0", 0, LARGE,
+        "Rewards that differ by no more than this are one reward."),
+    INT("overlong_cache", POL, overlong_cache, "0", 0, 1e6,
+        "DAPO's: over the last so many tokens before max_new_tokens a penalty on the reward grows from 0 to "
+        "overlong_penalty; 0: off."),
+    NUM("overlong_penalty", POL, overlong_penalty, "1", 0, LARGE, "How much is taken off at max_new_tokens."),
+    BOOL("overlong_filter", POL, overlong_filter, "false",
+         "Completions that did not end are compared with, and not learnt from."),
     BOOL("penalize_missing_end", POL, penalize_missing_end, "false",
          "Completions that did not end get missing_end_reward in place of the reward model's."),
     NUM("missing_end_reward", POL, missing_end_reward, "-1", -LARGE, LARGE, "That reward."),
-    BOOL("whiten_rewards", POL, whiten_rewards, "false", "Scale token rewards to variance 1 (mean kept)."),
+    BOOL("whiten_rewards", POL, whiten_rewards, "false", "Scale token rewards to variance 1 (mean kept; ppo)."),
     BOOL("whiten_advantages", POL, whiten_advantages, "true",
-         "Shift and scale advantages over the iteration's tokens."),
+         "Shift and scale advantages over the iteration's tokens (ppo)."),
     NUM("stop_at_kl", POL, stop_at_kl, "0", 0, LARGE,
         "Stop the run when the KL per completion passes this; 0: never."),
     INT("checkpoint_every", POL, checkpoint_every, "10", 0, 1e9,
@@ -228,7 +270,7 @@ static const struct rlhf_config_key policy_keys[] = {
     MAP("optimizer", POL, optimizer, optimizer_schema, "AdamW of the policy."),
     OPTION("adapter", POL, adapter, adapter_schema,
            "Train a LoRA adapter in place of the whole model; it is kept in adapters/STAGE, too."),
-    MAP("value_optimizer", POL, value_optimizer, optimizer_schema, "AdamW of the critic."),
+    MAP("value_optimizer", POL, value_optimizer, optimizer_schema, "AdamW of the critic (ppo)."),
     MAP("mix", POL, mix, mix_schema, "PPO-ptx: pretraining text whose gradient each minibatch adds."),
     {0}};
 static const struct rlhf_config_schema policy_schema = {"policy", policy_keys, sizeof(POL)};
@@ -255,7 +297,7 @@ static const struct rlhf_config_key stage_keys[] = {
     OPTION("collect", STG, collect, collect_schema,
            "Completions for people to compare, and their comparisons."),
     OPTION("reward", STG, reward, reward_schema, "A reward model from comparisons."),
-    OPTION("policy", STG, policy, policy_schema, "PPO against a reward model."),
+    OPTION("policy", STG, policy, policy_schema, "PPO, GRPO and the like against a reward model."),
     OPTION("evaluate", STG, evaluate, evaluate_schema, "Measurements of policies."),
     {0}};
 static const struct rlhf_config_schema stage_schema = {"stage", stage_keys, sizeof(STG)};
@@ -434,6 +476,26 @@ const char *rlhf_stage_from(const struct rlhf_run *run, size_t index)
     return NULL;
 }
 
+const char *rlhf_run_algorithm(const struct rlhf_stage_policy *s)
+{
+    return algorithms[s->algorithm];
+}
+
+bool rlhf_run_algorithm_has_critic(int algorithm)
+{
+    return algorithm == RLHF_RUN_PPO;
+}
+
+bool rlhf_run_algorithm_compares(int algorithm)
+{
+    return algorithm != RLHF_RUN_PPO && algorithm != RLHF_RUN_REINFORCE_PLUS_PLUS;
+}
+
+bool rlhf_run_algorithm_kl_in_loss(int algorithm)
+{
+    return algorithm > RLHF_RUN_PPO && algorithm < RLHF_RUN_RLOO;
+}
+
 const char *rlhf_run_model_style(const struct rlhf_run *run)
 {
     return styles[run->model.style];
@@ -534,6 +596,76 @@ static int check_sampling(const struct check *c, const struct rlhf_run_sampling 
     return 0;
 }
 
+/* -1 stands for the algorithm's own; nothing else below 0 means anything. */
+static int check_own(const struct check *c, const char *key, double value, bool may_be_zero)
+{
+    if (value == RLHF_RUN_OWN || value > 0 || (value == 0 && may_be_zero))
+        return 0;
+    return complain(c, key, "%g: give %s, or -1 for the algorithm's own", value,
+                    may_be_zero ? "0 or more" : "more than 0");
+}
+
+/* A key that the algorithm would not look at was meant for another one. */
+static int unused(const struct check *c, const char *key, const char *who)
+{
+    return complain(c, key, "%s has no use for it; it is for %s: remove it or change algorithm",
+                    rlhf_run_algorithm(c->stage->policy), who);
+}
+
+static int check_unused(const struct check *c)
+{
+    const struct rlhf_stage_policy *p = c->stage->policy;
+    bool critic = rlhf_run_algorithm_has_critic(p->algorithm), sapo = p->algorithm == RLHF_RUN_SAPO;
+    bool group = p->algorithm != RLHF_RUN_REINFORCE_PLUS_PLUS_BASELINE && rlhf_run_algorithm_compares(p->algorithm);
+    bool low = p->clip_low != RLHF_RUN_OWN, high = p->clip_high != RLHF_RUN_OWN, both = p->clip != RLHF_RUN_OWN;
+
+    if (p->value_clip > 0 && !critic)
+        return unused(c, "value_clip", "ppo, which has a critic");
+    if (p->whiten_rewards && !critic)
+        return unused(c, "whiten_rewards", "ppo");
+    if (p->discount < 1 && group)
+        return unused(c, "discount", "algorithms with an advantage a token (ppo, reinforce_plus_plus)");
+    if (p->advantage_scale && !group)
+        return unused(c, "advantage_scale", "algorithms with an advantage a completion (grpo and its kin, rloo)");
+    if (p->kl_corrected && !rlhf_run_algorithm_kl_in_loss(p->algorithm))
+        return unused(c, "kl_corrected", "algorithms with the KL penalty in the loss (grpo and its kin)");
+    if ((low || both || high) && sapo)
+        return unused(c, low ? "clip_low" : high ? "clip_high" : "clip", "algorithms that clip the ratio");
+    if ((low || both) && p->algorithm == RLHF_RUN_CISPO)
+        return unused(c, low ? "clip_low" : "clip", "algorithms that clip on both sides; cispo has clip_high");
+    if ((p->temperature_positive != RLHF_RUN_OWN || p->temperature_negative != RLHF_RUN_OWN) && !sapo)
+        return unused(c, "temperature_positive, temperature_negative", "sapo");
+    if (p->ratio_limit > 0 && (sapo || p->algorithm == RLHF_RUN_CISPO))
+        return unused(c, "ratio_limit", "algorithms that clip on both sides");
+    return 0;
+}
+
+static int check_algorithm(const struct check *c)
+{
+    const struct rlhf_stage_policy *p = c->stage->policy;
+
+    if (rlhf_run_algorithm_compares(p->algorithm) && p->samples < 2)
+        return complain(c, "samples", "%s compares the completions of a prompt: ask for 2 or more", rlhf_run_algorithm(p));
+    if (check_unused(c) < 0 || check_own(c, "kl_coefficient", p->kl_coefficient, true) < 0 ||
+        check_own(c, "clip", p->clip, false) < 0 || check_own(c, "clip_low", p->clip_low, false) < 0 ||
+        check_own(c, "clip_high", p->clip_high, false) < 0 ||
+        check_own(c, "temperature_positive", p->temperature_positive, false) < 0 ||
+        check_own(c, "temperature_negative", p->temperature_negative, false) < 0)
+        return -1;
+    if (p->clip > 1 && p->clip_low == RLHF_RUN_OWN)
+        return complain(c, "clip", "%g: below 1 it can be no wider than 1; name clip_low and clip_high", p->clip);
+    if (p->ratio_limit > 0 && p->ratio_limit <= 1)
+        return complain(c, "ratio_limit", "%g: must be above 1, or 0 for none", p->ratio_limit);
+    if (p->dynamic_sampling > 0 && p->samples < 2)
+        return complain(c, "dynamic_sampling", "one completion of a prompt cannot differ; set samples to 2 or more");
+    if (p->dynamic_sampling_spread > 0 && p->dynamic_sampling == 0)
+        return complain(c, "dynamic_sampling_spread", "is not used: dynamic_sampling is 0");
+    if (p->overlong_cache > p->sampling.max_new_tokens)
+        return complain(c, "overlong_cache", "%lld is more than sampling.max_new_tokens, %lld", (long long)p->overlong_cache,
+                        (long long)p->sampling.max_new_tokens);
+    return 0;
+}
+
 static int check_kind(const struct check *c)
 {
     const struct rlhf_stage *s = c->stage;
@@ -574,10 +706,8 @@ static int check_kind(const struct check *c)
             return -1;
         if (p->sampling.temperature <= 0)
             return complain(c, "sampling.temperature",
-                            "must be above 0: PPO needs a distribution to sample from");
-        if (p->clip <= 0)
-            return complain(c, "clip", "must be above 0");
-        return check_sampling(c, &p->sampling);
+                            "must be above 0: there must be a distribution to sample from");
+        return check_algorithm(c) < 0 ? -1 : check_sampling(c, &p->sampling);
     }
     default: {
         const struct rlhf_stage_evaluate *e = s->evaluate;

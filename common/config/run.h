@@ -73,7 +73,7 @@ enum rlhf_stage_kind {
     RLHF_STAGE_SFT,      /* supervised fine-tuning on demonstrations: makes a policy         */
     RLHF_STAGE_COLLECT,  /* completions to people, comparisons back: makes a round           */
     RLHF_STAGE_REWARD,   /* K-wise loss on comparisons: makes a reward model                 */
-    RLHF_STAGE_POLICY,   /* PPO against a reward model: makes a policy                       */
+    RLHF_STAGE_POLICY,   /* PPO, GRPO ... against a reward model: makes a policy             */
     RLHF_STAGE_EVALUATE, /* completions, rewards, KL, perplexity, exact match: makes a report */
     RLHF_STAGE_KINDS
 };
@@ -116,6 +116,24 @@ struct rlhf_run_mix { /* pretraining text mixed in: SFT's 10 %, PPO-ptx's gamma 
     int64_t windows; /* per step (in a policy stage: minibatch) */
     int64_t window;  /* tokens                                */
 };
+
+/* What a policy stage does with the rewards: names and settings as in rl/algorithm.h. */
+enum rlhf_run_algorithm {
+    RLHF_RUN_PPO,
+    RLHF_RUN_GRPO,
+    RLHF_RUN_BNPO,
+    RLHF_RUN_DR_GRPO,
+    RLHF_RUN_DAPO,
+    RLHF_RUN_GSPO,
+    RLHF_RUN_CISPO,
+    RLHF_RUN_SAPO,
+    RLHF_RUN_RLOO,
+    RLHF_RUN_REINFORCE_PLUS_PLUS,
+    RLHF_RUN_REINFORCE_PLUS_PLUS_BASELINE,
+    RLHF_RUN_ALGORITHMS
+};
+/* Numbers that the run file leaves to the algorithm are RLHF_RUN_OWN, and so is index 0 of a choice. */
+#define RLHF_RUN_OWN (-1.0)
 
 struct rlhf_run_file {
     char *name, *file;
@@ -174,8 +192,20 @@ struct rlhf_stage_policy {
     int64_t iterations, prompts_per_iteration, samples;
     int64_t inner_epochs;
     int64_t minibatch; /* completions */
-    double kl_coefficient, gae_lambda, discount;
-    double clip, value_clip; /* value_clip 0 = off */
+    int algorithm;     /* enum rlhf_run_algorithm */
+    double kl_coefficient;
+    int kl_estimator; /* 0 own, else 1 + enum rlhf_kl_estimator */
+    bool kl_corrected;
+    double gae_lambda, discount;
+    double clip, clip_low, clip_high, ratio_limit;
+    double temperature_positive, temperature_negative; /* SAPO's */
+    int loss_mean, advantage_scale;                    /* 0 own, else 1 + enum rlhf_mean, enum rlhf_scale */
+    double value_clip;                                 /* 0 = off */
+    int64_t dynamic_sampling;                          /* rounds of prompts an iteration at most; 0 = off */
+    double dynamic_sampling_spread;
+    int64_t overlong_cache; /* tokens before max_new_tokens over which the penalty grows; 0 = off */
+    double overlong_penalty;
+    bool overlong_filter;
     double missing_end_reward;
     bool penalize_missing_end; /* missing_end_reward in place of the reward model's */
     bool whiten_rewards, whiten_advantages;
@@ -271,6 +301,10 @@ int rlhf_run_find(const struct rlhf_run *run, const char *name);
 /* The stage whose model this one starts from: `from`, or else the last earlier one that makes a policy; NULL:
  * the run's model. For collect and evaluate NULL. */
 const char *rlhf_stage_from(const struct rlhf_run *run, size_t index);
+const char *rlhf_run_algorithm(const struct rlhf_stage_policy *s); /* "ppo" ... */
+bool rlhf_run_algorithm_has_critic(int algorithm);
+bool rlhf_run_algorithm_compares(int algorithm);   /* the completions of a prompt with each other */
+bool rlhf_run_algorithm_kl_in_loss(int algorithm); /* else it is taken off the rewards */
 const char *rlhf_run_model_style(const struct rlhf_run *run); /* "gpt2" or "llama" */
 
 #endif

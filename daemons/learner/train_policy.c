@@ -1,56 +1,65 @@
-/* train_policy.c - PPO against a reward model (recipe.md; InstructGPT section 3.5 and appendix C.4).
+/* train_policy.c - PPO, GRPO and their kin against a reward model (recipe.md; InstructGPT section 3.5 and appendix
+ * C.4; rl/algorithm.h).
  *
  * An iteration: publish the policy, have completions sampled, have them scored (reward model, reference
- * log-probs), turn scores and the per-token KL penalty into advantages with the critic's values, update
- * policy and critic in minibatches; PPO-ptx adds the gradient of pretraining text to each. State is saved
- * between iterations, so what an iteration does is a function of the weights it began with. */
+ * log-probs), turn scores into advantages (PPO: with the per-token KL penalty and the critic's values; the others:
+ * against each other), update the policy and, where there is one, the critic in minibatches; PPO-ptx adds the
+ * gradient of pretraining text to each. State is saved between iterations, so what an iteration does is a function of
+ * the weights it began with. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/random.h"
 #include "learner/train_parts.h"
+#include "learner/train_rollouts.h"
 #include "rl/advantage.h"
+#include "rl/algorithm.h"
 #include "rl/kl.h"
 #include "rl/ppo.h"
+#include "rl/reward.h"
 #include "rl/statistics.h"
 #include "telemetry/log.h"
 
+_Static_assert((int)RLHF_KL_K3 == 2 && (int)RLHF_MEAN_ITEMS == 3 && (int)RLHF_SCALE_WHITEN == 3,
+               "the run file's choices are these behind `own`");
+
 enum { MIX_SALT = 0x70747800, MINIBATCH_SALT = 0x6d626200 };
 
-/* What one iteration learns from. Completion tokens are packed: completion i is [start[i], start[i + 1]) of
- * T. */
-struct rollouts {
-    size_t count, tokens, capacity, token_capacity;
-    struct rlhf_tokens ids;          /* prompts and completions */
-    struct learner_item *items;      /* [count], into ids */
-    uint32_t *start;                 /* [count + 1] */
-    float *score;                    /* [count] reward model's, or missing_end_reward */
-    double *kl;                      /* [count] nats */
-    float *logprob_old;              /* [T] under the policy that sampled, at the sampling temperature */
-    float *logprob_ref;              /* [T] */
-    float *value;                    /* [T] the critic's, of the state before the token */
-    float *reward, *advantage, *ret; /* [T] */
-};
-
-/* One minibatch of them, gathered, packed likewise. */
+/* A minibatch of the iteration's completions, gathered, packed likewise. */
 struct minibatch {
-    struct learner_item *items;                                 /* [minibatch] */
-    float *logprob_old, *value, *advantage, *ret, *now, *slope; /* [T of the iteration] */
+    struct learner_item *items;                                              /* [minibatch]          */
+    uint32_t *start;                                                         /* [minibatch + 1]      */
+    float *whole;                                                            /* [minibatch]          */
+    double *weight;                                                          /* [minibatch]          */
+    float *logprob_old, *logprob_ref, *value, *advantage, *ret, *now, *slope; /* [T of the iteration] */
+    size_t token_capacity;
 };
 
-/* Means over an iteration. */
+/* Sums over an iteration. */
 struct statistics {
-    struct rlhf_ppo_statistics policy, value;
-    double entropy, mix_loss, norm, value_norm, tokens;
+    struct rlhf_policy_statistics policy;
+    struct rlhf_ppo_statistics value;
+    double entropy, mix_loss, norm, value_norm;
     size_t updates;
 };
 
-struct ppo {
+/* What was sampled in an iteration, kept or not. */
+struct sampled {
+    double count, scored, reward, ended, tokens, prompts;
+};
+
+struct policy_stage {
     struct learner_work *w;
     const struct rlhf_stage_policy *settings;
+    const struct rlhf_algorithm *algorithm;
+    struct rlhf_policy_loss loss;
+    enum rlhf_scale scale;
+    enum rlhf_kl_estimator reward_kl; /* of the penalty on rewards, and */
+    double reward_beta;               /* its factor; 0: there is none   */
     struct rlhf_sampling sampling;
-    struct rlhf_model *policy, *critic;
+    struct rlhf_model *policy, *critic; /* critic NULL: the algorithm has none */
+    uint32_t context;
     struct learner_compute policy_pass, critic_pass;
     struct learner_optimizer policy_optimizer, critic_optimizer;
     struct rlhf_digest reference, reward_model;
@@ -60,8 +69,9 @@ struct ppo {
     struct learner_windows mix;
     struct learner_generate_job *jobs; /* [per iteration] */
     struct learner_score_job *score_jobs;
-    uint32_t *shuffled;
-    struct rollouts r;
+    uint32_t *shuffled; /* [capacity of r] */
+    bool *keep;         /* [capacity of r] */
+    struct learner_rollouts r;
     struct minibatch mb;
 };
 
@@ -72,9 +82,14 @@ static size_t per_iteration(const struct rlhf_stage_policy *s)
     return (size_t)(s->prompts_per_iteration * s->samples);
 }
 
-static void ppo_free(struct ppo *p)
+/* Rounds of prompts that an iteration may take. */
+static uint64_t rounds_of(const struct rlhf_stage_policy *s)
 {
-    struct rollouts *r = &p->r;
+    return s->dynamic_sampling > 1 ? (uint64_t)s->dynamic_sampling : 1;
+}
+
+static void stage_free(struct policy_stage *p)
+{
     struct minibatch *mb = &p->mb;
 
     learner_optimizer_free(&p->policy_optimizer);
@@ -86,45 +101,75 @@ static void ppo_free(struct ppo *p)
     rlhf_demonstrations_free(&p->prompts);
     learner_order_free(&p->order);
     learner_windows_free(&p->mix);
-    rlhf_tokens_free(&r->ids);
-    free(p->jobs), free(p->score_jobs), free(p->shuffled);
-    free(r->items), free(r->start), free(r->score), free(r->kl), free(r->logprob_old);
-    free(mb->items), free(mb->logprob_old);
+    learner_rollouts_free(&p->r);
+    free(p->jobs), free(p->score_jobs), free(p->shuffled), free(p->keep);
+    free(mb->items), free(mb->start), free(mb->whole), free(mb->weight), free(mb->logprob_old);
 }
 
-/* Per-token arrays: one block each for rollouts and minibatch, carved. */
-static int reserve_tokens(struct ppo *p, size_t tokens, struct rlhf_error *err)
+/* Per-token arrays: one block, carved. */
+static int reserve_tokens(struct policy_stage *p, struct rlhf_error *err)
 {
-    struct rollouts *r = &p->r;
     struct minibatch *mb = &p->mb;
-    float *a, *b;
+    size_t tokens = p->r.tokens;
+    float *block;
 
-    if (tokens <= r->token_capacity)
+    if (tokens <= mb->token_capacity)
         return 0;
-    a = calloc(6 * tokens, sizeof *a);
-    b = calloc(6 * tokens, sizeof *b);
-    if (!a || !b) {
-        free(a), free(b);
+    if (!(block = calloc(7 * tokens, sizeof *block)))
         return rlhf_fail(err, RLHF_FULL, "out of memory for an iteration of %zu tokens", tokens);
-    }
-    free(r->logprob_old), free(mb->logprob_old);
-    r->logprob_old = a;
-    r->logprob_ref = a + tokens;
-    r->value = a + 2 * tokens;
-    r->reward = a + 3 * tokens;
-    r->advantage = a + 4 * tokens;
-    r->ret = a + 5 * tokens;
-    mb->logprob_old = b;
-    mb->value = b + tokens;
-    mb->advantage = b + 2 * tokens;
-    mb->ret = b + 3 * tokens;
-    mb->now = b + 4 * tokens;
-    mb->slope = b + 5 * tokens;
-    r->token_capacity = tokens;
+    free(mb->logprob_old);
+    mb->logprob_old = block;
+    mb->logprob_ref = block + tokens;
+    mb->value = block + 2 * tokens;
+    mb->advantage = block + 3 * tokens;
+    mb->ret = block + 4 * tokens;
+    mb->now = block + 5 * tokens;
+    mb->slope = block + 6 * tokens;
+    mb->token_capacity = tokens;
     return 0;
 }
 
-static int load_models(struct ppo *p, struct rlhf_error *err)
+static void override(double *own, double value)
+{
+    if (value != RLHF_RUN_OWN)
+        *own = value;
+}
+
+/* The algorithm with what the run file sets. */
+static int choose(struct policy_stage *p, struct rlhf_error *err)
+{
+    const struct rlhf_stage_policy *s = p->settings;
+    struct rlhf_policy_loss *l = &p->loss;
+    double beta;
+
+    if (!(p->algorithm = rlhf_algorithm_named(rlhf_run_algorithm(s))))
+        return rlhf_fail(err, RLHF_FATAL, "algorithm %s has no formula in this build", rlhf_run_algorithm(s));
+    *l = p->algorithm->loss;
+    override(&l->clip_low, s->clip);
+    override(&l->clip_high, s->clip);
+    override(&l->clip_low, s->clip_low);
+    override(&l->clip_high, s->clip_high);
+    override(&l->temperature_positive, s->temperature_positive);
+    override(&l->temperature_negative, s->temperature_negative);
+    l->ratio_limit = s->ratio_limit;
+    l->kl_corrected = s->kl_corrected;
+    if (s->loss_mean)
+        l->mean = (enum rlhf_mean)(s->loss_mean - 1);
+    p->scale = s->advantage_scale ? (enum rlhf_scale)(s->advantage_scale - 1) : p->algorithm->scale;
+    beta = p->algorithm->kl_in_reward ? 0.05 : l->beta;
+    override(&beta, s->kl_coefficient);
+    p->reward_beta = p->algorithm->kl_in_reward ? beta : 0;
+    l->beta = p->algorithm->kl_in_reward ? 0 : beta;
+    p->reward_kl = s->kl_estimator ? (enum rlhf_kl_estimator)(s->kl_estimator - 1) : RLHF_KL_K1;
+    l->kl = s->kl_estimator ? (enum rlhf_kl_estimator)(s->kl_estimator - 1) : RLHF_KL_K3;
+    rlhf_log(RLHF_LEVEL_INFO,
+             "algorithm stage=%s name=%s clip_low=%g clip_high=%g kl_coefficient=%g kl_in=%s mean=%d scale=%d", p->w->name,
+             p->algorithm->name, l->clip_low, l->clip_high, beta, p->algorithm->kl_in_reward ? "rewards" : "loss", l->mean,
+             p->scale);
+    return rlhf_policy_loss_check(l, err);
+}
+
+static int load_models(struct policy_stage *p, struct rlhf_error *err)
 {
     struct learner_work *w = p->w;
     const char *from = rlhf_stage_from(w->t->run, w->index);
@@ -138,41 +183,62 @@ static int load_models(struct ppo *p, struct rlhf_error *err)
         return -1;
     rc = learner_publish(w, LEARNER_NAME_REFERENCE, 0, reference, &p->reference, err);
     rlhf_model_free(reference);
+    p->context = rlhf_model_get_config(p->policy)->context;
+    if (rlhf_model_get_config(p->critic)->context < p->context)
+        p->context = rlhf_model_get_config(p->critic)->context;
+    if (p->algorithm->credit != RLHF_CREDIT_CRITIC) {
+        rlhf_model_free(p->critic); /* it was only the reward model */
+        p->critic = NULL;
+    }
     return rc;
 }
 
-static int ppo_init(struct ppo *p, struct rlhf_error *err)
+static int init_buffers(struct policy_stage *p, struct rlhf_error *err)
+{
+    const struct rlhf_stage_policy *s = p->settings;
+    size_t count = per_iteration(s), minibatch = (size_t)s->minibatch;
+    size_t capacity = count * (rounds_of(s) > 1 ? 2 : 1); /* almost all that is wanted, and a round */
+
+    p->jobs = calloc(count, sizeof *p->jobs);
+    p->score_jobs = calloc(count, sizeof *p->score_jobs);
+    p->shuffled = calloc(capacity, sizeof *p->shuffled);
+    p->keep = calloc(capacity, sizeof *p->keep);
+    p->mb.items = calloc(minibatch, sizeof *p->mb.items);
+    p->mb.start = calloc(minibatch + 1, sizeof *p->mb.start);
+    p->mb.whole = calloc(minibatch, sizeof *p->mb.whole);
+    p->mb.weight = calloc(minibatch, sizeof *p->mb.weight);
+    if (!p->jobs || !p->score_jobs || !p->shuffled || !p->keep || !p->mb.items || !p->mb.start || !p->mb.whole ||
+        !p->mb.weight)
+        return rlhf_fail(err, RLHF_FULL, "out of memory for %zu completions an iteration", capacity);
+    return learner_rollouts_init(&p->r, capacity, err);
+}
+
+static int init_critic(struct policy_stage *p, struct rlhf_error *err)
+{
+    const struct learner_work *w = p->w;
+
+    if (!p->critic)
+        return 0;
+    return learner_compute_init(&p->critic_pass, rlhf_model_get_config(p->critic), w->t->pool, true, err) < 0 ||
+                   learner_optimizer_init(&p->critic_optimizer, p->critic, &p->settings->value_optimizer,
+                                          (uint64_t)p->settings->iterations, w->t->pool, err) < 0
+               ? -1
+               : 0;
+}
+
+static int stage_init(struct policy_stage *p, struct rlhf_error *err)
 {
     struct learner_work *w = p->w;
     const struct rlhf_stage_policy *s = p->settings;
-    size_t count = per_iteration(s);
-    uint32_t context;
 
-    if (load_models(p, err) < 0)
-        return -1;
-    context = rlhf_model_get_config(p->policy)->context;
-    if (rlhf_model_get_config(p->critic)->context < context)
-        context = rlhf_model_get_config(p->critic)->context;
-    p->jobs = calloc(count, sizeof *p->jobs);
-    p->score_jobs = calloc(count, sizeof *p->score_jobs);
-    p->shuffled = calloc(count, sizeof *p->shuffled);
-    p->r.items = calloc(count, sizeof *p->r.items);
-    p->r.start = calloc(count + 1, sizeof *p->r.start);
-    p->r.score = calloc(count, sizeof *p->r.score);
-    p->r.kl = calloc(count, sizeof *p->r.kl);
-    p->mb.items = calloc((size_t)s->minibatch, sizeof *p->mb.items);
-    if (!p->jobs || !p->score_jobs || !p->shuffled || !p->r.items || !p->r.start || !p->r.score || !p->r.kl ||
-        !p->mb.items)
-        return rlhf_fail(err, RLHF_FULL, "out of memory for %zu completions an iteration", count);
-    if (learner_read_prompts(w, s->prompts, context, s->sampling.max_new_tokens, 0, &p->prompts,
-                             &p->prompt_count, err) < 0 ||
+    if (choose(p, err) < 0 || load_models(p, err) < 0 || init_buffers(p, err) < 0 ||
+        learner_read_prompts(w, s->prompts, p->context, s->sampling.max_new_tokens, 0, &p->prompts, &p->prompt_count,
+                             err) < 0 ||
         learner_order_init(&p->order, (uint64_t)w->t->run->run.seed, w->key, p->prompt_count, err) < 0 ||
         learner_compute_init(&p->policy_pass, rlhf_model_get_config(p->policy), w->t->pool, true, err) < 0 ||
-        learner_compute_init(&p->critic_pass, rlhf_model_get_config(p->critic), w->t->pool, true, err) < 0 ||
         learner_optimizer_init_adapter(&p->policy_optimizer, w, p->policy, p->policy_pass.pass, &s->optimizer,
                                        s->adapter, (uint64_t)s->iterations, err) < 0 ||
-        learner_optimizer_init(&p->critic_optimizer, p->critic, &s->value_optimizer, (uint64_t)s->iterations,
-                               w->t->pool, err) < 0)
+        init_critic(p, err) < 0)
         return -1;
     return s->mix.weight > 0
                ? learner_windows_init(&p->mix, w, &s->mix.data, s->mix.window, s->mix.windows, MIX_SALT, err)
@@ -181,11 +247,17 @@ static int ppo_init(struct ppo *p, struct rlhf_error *err)
 
 /* ---- rollouts ---------------------------------------------------------------------------------------- */
 
-/* Iteration n takes the next prompts of the order; a completion's sampling key is its place in the stage. */
-static void make_jobs(struct ppo *p, struct rlhf_digest weights)
+/* Where in the order the prompts of this iteration's round begin; a completion's sampling key is its place in the
+ * stage. */
+static uint64_t first_place(const struct policy_stage *p, uint64_t round)
+{
+    return (p->w->step * rounds_of(p->settings) + round) * (uint64_t)p->settings->prompts_per_iteration;
+}
+
+static void make_jobs(struct policy_stage *p, struct rlhf_digest weights, uint64_t round)
 {
     const struct rlhf_sequences *q = &p->prompts.sequences;
-    uint64_t first = p->w->step * (uint64_t)p->settings->prompts_per_iteration;
+    uint64_t first = first_place(p, round);
     uint32_t samples = (uint32_t)p->settings->samples;
 
     for (size_t i = 0; i < per_iteration(p->settings); i++) {
@@ -202,34 +274,22 @@ static void make_jobs(struct ppo *p, struct rlhf_digest weights)
     }
 }
 
-static int gather(struct ppo *p, const struct learner_answer *answer, struct rlhf_error *err)
+/* Adds a round's completions and makes jobs of scoring them. */
+static int gather(struct policy_stage *p, const struct learner_answer *answer, struct rlhf_error *err)
 {
-    struct rollouts *r = &p->r;
-    size_t at = 0;
+    struct learner_rollouts *r = &p->r;
+    size_t before = r->count;
 
-    rlhf_tokens_clear(&r->ids);
-    r->count = answer->count;
-    r->tokens = 0;
-    r->start[0] = 0;
-    for (size_t i = 0; i < r->count; i++) {
-        if (rlhf_tokens_append(&r->ids, p->jobs[i].prompt_ids, p->jobs[i].prompt_count, err) < 0 ||
-            rlhf_tokens_append(&r->ids, answer->rollouts[i].ids, answer->rollouts[i].count, err) < 0)
+    for (size_t i = 0; i < answer->count; i++)
+        if (learner_rollouts_add(r, &p->jobs[i], &answer->rollouts[i], p->jobs[i].key_prompt, err) < 0)
             return -1;
-        r->tokens += answer->rollouts[i].count;
-        r->start[i + 1] = (uint32_t)r->tokens;
-    }
-    if (reserve_tokens(p, r->tokens, err) < 0)
-        return -1;
-    for (size_t i = 0; i < r->count; i++) { /* ids has stopped moving */
-        uint32_t prompt = p->jobs[i].prompt_count, count = prompt + answer->rollouts[i].count;
-        r->items[i] = (struct learner_item){.ids = r->ids.data + at, .count = count, .first = prompt};
+    learner_rollouts_locate(r);
+    for (size_t i = 0; i < answer->count; i++) {
+        const struct learner_item *item = &r->items[before + i];
         p->score_jobs[i] =
-            (struct learner_score_job){.ids = r->items[i].ids, .count = count, .prompt_count = prompt};
-        memcpy(r->logprob_old + r->start[i], answer->rollouts[i].logprob,
-               answer->rollouts[i].count * sizeof(float));
-        at += count;
+            (struct learner_score_job){.ids = item->ids, .count = item->count, .prompt_count = item->first};
     }
-    return 0;
+    return reserve_tokens(p, err);
 }
 
 /* out[T of items]: the values the pass left at predicted positions, in order. */
@@ -244,7 +304,7 @@ static size_t pick(const struct learner_batch *b, const float *from, float *out)
 }
 
 /* Log-probs of the items' predicted tokens at a temperature, packed. */
-static int policy_logprobs(struct ppo *p, const struct learner_item *items, size_t count, float temperature,
+static int policy_logprobs(struct policy_stage *p, const struct learner_item *items, size_t count, float temperature,
                            float *out, struct rlhf_error *err)
 {
     struct learner_batch *b = &p->policy_pass.batch;
@@ -260,9 +320,10 @@ static int policy_logprobs(struct ppo *p, const struct learner_item *items, size
 }
 
 /* The learner and the samplers must run one model, to the bit; a sample of every iteration shows it. */
-static int verify(struct ppo *p, const struct learner_answer *answer, struct rlhf_error *err)
+static int verify(struct policy_stage *p, const struct learner_answer *answer, struct rlhf_error *err)
 {
-    size_t count = p->r.count, wanted = (size_t)p->w->t->run->learner.verify_tokens;
+    const struct learner_item *items = p->r.items + (p->r.count - answer->count);
+    size_t count = answer->count, wanted = (size_t)p->w->t->run->learner.verify_tokens;
     size_t from = (size_t)(p->w->step * 7919 % count), to = from, tokens = 0;
     float *again = p->mb.now;
     int rc;
@@ -271,7 +332,7 @@ static int verify(struct ppo *p, const struct learner_answer *answer, struct rlh
         tokens += answer->rollouts[to++].count;
     if (tokens == 0)
         return 0;
-    rc = policy_logprobs(p, p->r.items + from, to - from, 1, again, err);
+    rc = policy_logprobs(p, items + from, to - from, 1, again, err);
     for (size_t i = from; rc == 0 && i < to; i++) {
         const struct learner_rollout *r = &answer->rollouts[i];
         for (uint32_t t = 0; t < r->count; t++)
@@ -287,7 +348,7 @@ static int verify(struct ppo *p, const struct learner_answer *answer, struct rlh
 }
 
 /* One record an iteration: what was consumed. A resumed run consumes the same. */
-static int record(struct ppo *p, struct rlhf_error *err)
+static int record(struct policy_stage *p, struct rlhf_error *err)
 {
     struct learner_record *known = p->w->record;
     struct rlhf_hasher *h = rlhf_hasher_new();
@@ -318,51 +379,122 @@ static int record(struct ppo *p, struct rlhf_error *err)
                            json_pack("{s:I, s:s}", "iteration", (json_int_t)p->w->step, "digest", text), err);
 }
 
-/* Completions of this policy and their scores. *rewards: the reward model's mean. */
-static int roll_out(struct ppo *p, json_t *metrics, struct rlhf_error *err)
+/* Scores and reference log-probs of the completions from `before` on. */
+static void take_scores(struct policy_stage *p, size_t before, const struct learner_answer *scores, struct sampled *sum)
+{
+    const struct rlhf_stage_policy *s = p->settings;
+    struct learner_rollouts *r = &p->r;
+
+    for (size_t i = before; i < r->count; i++) {
+        const struct learner_score *one = &scores->scores[i - before];
+        size_t tokens = r->start[i + 1] - r->start[i];
+        bool replace = s->penalize_missing_end && !r->ended[i];
+
+        r->score[i] = replace ? (float)s->missing_end_reward : one->reward;
+        if (s->overlong_cache > 0)
+            r->score[i] += (float)(s->overlong_penalty * rlhf_overlong_penalty(tokens, (size_t)s->sampling.max_new_tokens,
+                                                                               (size_t)s->overlong_cache));
+        memcpy(r->logprob_ref + r->start[i], one->logprob_ref, tokens * sizeof(float));
+        sum->scored += !isnan(one->reward);
+        sum->reward += isnan(one->reward) ? 0 : one->reward;
+        sum->ended += r->ended[i];
+        sum->tokens += (double)tokens;
+    }
+    sum->count += (double)(r->count - before);
+}
+
+/* One round of prompts: their completions and what those are worth. */
+static int sample_round(struct policy_stage *p, struct rlhf_digest weights, uint64_t round, struct sampled *sum,
+                        struct rlhf_error *err)
 {
     const struct rlhf_stage_policy *s = p->settings;
     struct learner_answer completions = {0}, scores = {0};
-    struct rlhf_digest weights;
-    double reward = 0, ended = 0;
+    struct learner_rollouts *r = &p->r;
+    size_t before = r->count;
     int rc = -1;
 
-    if (learner_publish(p->w, LEARNER_NAME_POLICY, p->w->step, p->policy, &weights, err) < 0)
-        return -1;
-    make_jobs(p, weights);
+    make_jobs(p, weights, round);
     if (learner_generate(p->w, p->jobs, per_iteration(s), &s->sampling, &p->sampling, RLHF_PURPOSE_SAMPLE,
-                         &completions,
-                         err) < 0 ||
+                         &completions, err) < 0 ||
         gather(p, &completions, err) < 0 || verify(p, &completions, err) < 0)
         goto out;
     /* The ratio compares whole distributions; a truncated one would make it meaningless. */
     if (!learner_sampling_whole(&p->sampling) &&
-        policy_logprobs(p, p->r.items, p->r.count, p->sampling.temperature, p->r.logprob_old, err) < 0)
+        policy_logprobs(p, r->items + before, r->count - before, p->sampling.temperature,
+                        r->logprob_old + r->start[before], err) < 0)
         goto out;
-    if (learner_score(p->w, p->score_jobs, p->r.count, p->reward_model, p->reference, p->sampling.temperature,
+    if (learner_score(p->w, p->score_jobs, completions.count, p->reward_model, p->reference, p->sampling.temperature,
                       &scores, err) < 0)
         goto out;
-    for (size_t i = 0; i < p->r.count; i++) {
-        bool replace = s->penalize_missing_end && !completions.rollouts[i].ended;
-        p->r.score[i] = replace ? (float)s->missing_end_reward : scores.scores[i].reward;
-        memcpy(p->r.logprob_ref + p->r.start[i], scores.scores[i].logprob_ref,
-               completions.rollouts[i].count * sizeof(float));
-        reward += scores.scores[i].reward / (double)p->r.count;
-        ended += completions.rollouts[i].ended / (double)p->r.count;
-    }
-    learner_metric(metrics, "reward", reward);
-    learner_metric(metrics, "ended", ended);
-    learner_metric(metrics, "length", (double)p->r.tokens / (double)p->r.count);
-    rc = record(p, err);
+    take_scores(p, before, &scores, sum);
+    rc = 0;
 out:
     learner_answer_free(&completions);
     learner_answer_free(&scores);
     return rc;
 }
 
+/* Dynamic sampling: leaves out prompts whose rewards do not differ, and what is more than an iteration wants. */
+static void filter(struct policy_stage *p)
+{
+    struct rlhf_ragged groups = learner_rollouts_groups(&p->r);
+    size_t wanted = (size_t)p->settings->prompts_per_iteration, kept = 0;
+
+    rlhf_group_filter(&groups, p->r.score, p->settings->dynamic_sampling_spread, p->keep);
+    for (size_t g = 0; g < groups.count; g++) {
+        p->keep[g] = p->keep[g] && kept < wanted;
+        kept += p->keep[g];
+    }
+    for (size_t g = groups.count; g-- > 0;) /* from groups to completions, in place */
+        for (uint32_t i = groups.start[g + 1]; i-- > groups.start[g];)
+            p->keep[i] = p->keep[g];
+    learner_rollouts_keep(&p->r, p->keep);
+}
+
+/* A missing reward is a state: its completion is left out, of others' baselines too. */
+static void leave_missing_out(struct policy_stage *p)
+{
+    for (size_t i = 0; i < p->r.count; i++)
+        p->keep[i] = !isnan(p->r.score[i]);
+    learner_rollouts_keep(&p->r, p->keep);
+}
+
+/* Completions of this policy and their scores. *rewarded is false when not one reward came. */
+static int roll_out(struct policy_stage *p, json_t *metrics, bool *rewarded, struct rlhf_error *err)
+{
+    const struct rlhf_stage_policy *s = p->settings;
+    struct sampled sum = {0};
+    struct rlhf_digest weights;
+    uint64_t round = 0;
+
+    if (learner_publish(p->w, LEARNER_NAME_POLICY, p->w->step, p->policy, &weights, err) < 0)
+        return -1;
+    learner_rollouts_clear(&p->r);
+    do {
+        if (sample_round(p, weights, round, &sum, err) < 0)
+            return -1;
+        if (s->dynamic_sampling > 0)
+            filter(p);
+    } while (++round < rounds_of(s) && learner_rollouts_groups(&p->r).count < (size_t)s->prompts_per_iteration);
+    *rewarded = sum.scored > 0;
+    learner_metric(metrics, "reward", sum.reward / sum.scored);
+    learner_metric(metrics, "ended", sum.ended / sum.count);
+    learner_metric(metrics, "length", sum.tokens / sum.count);
+    if (sum.scored < sum.count)
+        learner_metric(metrics, "missing", sum.count - sum.scored);
+    if (s->dynamic_sampling > 0) {
+        learner_metric(metrics, "rounds", (double)round);
+        learner_metric(metrics, "prompts", (double)learner_rollouts_groups(&p->r).count);
+    }
+    if (record(p, err) < 0)
+        return -1;
+    leave_missing_out(p);
+    return 0;
+}
+
 /* ---- advantages -------------------------------------------------------------------------------------- */
 
-static int critic_values(struct ppo *p, struct rlhf_error *err)
+static int critic_values(struct policy_stage *p, struct rlhf_error *err)
 {
     struct learner_batch *b = &p->critic_pass.batch;
     float *out = p->r.value;
@@ -376,53 +508,123 @@ static int critic_values(struct ppo *p, struct rlhf_error *err)
     return 0;
 }
 
-/* *finite is false when anything that training would use is not. */
-static int advantages(struct ppo *p, json_t *metrics, double *kl, bool *finite, struct rlhf_error *err)
+static int critic_advantages(struct policy_stage *p, json_t *metrics, struct rlhf_error *err)
 {
     const struct rlhf_stage_policy *s = p->settings;
-    struct rollouts *r = &p->r;
+    struct learner_rollouts *r = &p->r;
     const struct rlhf_ragged completions = {r->start, r->count};
-    double score = 0;
 
     if (critic_values(p, err) < 0)
         return -1;
-    rlhf_kl_rewards(RLHF_KL_K1, &completions, r->logprob_old, r->logprob_ref, r->score, s->kl_coefficient,
-                    r->reward, r->kl);
+    rlhf_kl_rewards(p->reward_kl, &completions, r->logprob_old, r->logprob_ref, r->score, p->reward_beta, r->reward,
+                    NULL);
     if (s->whiten_rewards)
         rlhf_whiten(r->reward, r->tokens, true);
     rlhf_gae(&completions, r->reward, r->value, s->discount, s->gae_lambda, r->advantage, r->ret);
     if (s->whiten_advantages)
         rlhf_whiten(r->advantage, r->tokens, false);
-    *finite = rlhf_all_finite(r->advantage, r->tokens) && rlhf_all_finite(r->ret, r->tokens);
+    learner_metric(metrics, "explained_variance", rlhf_explained_variance(r->value, r->ret, r->tokens));
+    return 0;
+}
+
+/* Completions against each other. */
+static int group_advantages(struct policy_stage *p, struct rlhf_error *err)
+{
+    struct learner_rollouts *r = &p->r;
+    const struct rlhf_ragged completions = {r->start, r->count}, groups = learner_rollouts_groups(r);
+
+    memcpy(r->whole, r->score, r->count * sizeof *r->whole);
+    if (p->reward_beta > 0) {
+        rlhf_kl_rewards(p->reward_kl, &completions, r->logprob_old, r->logprob_ref, r->score, 0, r->reward, r->kl);
+        for (size_t i = 0; i < r->count; i++)
+            r->whole[i] = (float)(r->whole[i] - p->reward_beta * r->kl[i]);
+    }
+    if (rlhf_group_advantages(&groups, r->whole, p->algorithm->baseline, p->scale, r->whole, NULL, NULL, err) < 0)
+        return -1;
+    for (size_t i = 0; i < r->count; i++)
+        for (uint32_t t = r->start[i]; t < r->start[i + 1]; t++)
+            r->advantage[t] = r->whole[i];
+    return 0;
+}
+
+/* What is still to come, normalised over the iteration's tokens. */
+static int return_advantages(struct policy_stage *p, struct rlhf_error *err)
+{
+    struct learner_rollouts *r = &p->r;
+    const struct rlhf_ragged completions = {r->start, r->count}, groups = learner_rollouts_groups(r);
+
+    if (rlhf_group_advantages(&groups, r->score, p->algorithm->baseline, p->scale, r->whole, NULL, NULL, err) < 0)
+        return -1;
+    rlhf_kl_rewards(p->reward_kl, &completions, r->logprob_old, r->logprob_ref, r->whole, p->reward_beta, r->advantage,
+                    NULL);
+    rlhf_returns(&completions, r->advantage, p->settings->discount, r->advantage);
+    rlhf_normalize(r->advantage, r->tokens);
+    return 0;
+}
+
+static int credit(struct policy_stage *p, json_t *metrics, struct rlhf_error *err)
+{
+    switch (p->algorithm->credit) {
+    case RLHF_CREDIT_CRITIC:
+        return critic_advantages(p, metrics, err);
+    case RLHF_CREDIT_GROUP:
+        return group_advantages(p, err);
+    default:
+        return return_advantages(p, err);
+    }
+}
+
+/* *finite is false when anything that training would use is not. */
+static int advantages(struct policy_stage *p, json_t *metrics, double *kl, bool *finite, struct rlhf_error *err)
+{
+    struct learner_rollouts *r = &p->r;
+    const struct rlhf_ragged completions = {r->start, r->count};
+    double score = 0;
+
     *kl = 0;
+    *finite = rlhf_all_finite(r->score, r->count);
+    if (r->count == 0 || !*finite)
+        return 0;
+    if (credit(p, metrics, err) < 0)
+        return -1;
+    *finite = rlhf_all_finite(r->advantage, r->tokens) && (!p->critic || rlhf_all_finite(r->ret, r->tokens));
+    rlhf_kl_rewards(RLHF_KL_K1, &completions, r->logprob_old, r->logprob_ref, r->score, 0, r->reward, r->kl);
     for (size_t i = 0; i < r->count; i++) {
         *kl += r->kl[i] / (double)r->count;
         score += r->score[i] / (double)r->count;
     }
     learner_metric(metrics, "kl", *kl);
     learner_metric(metrics, "score", score);
-    learner_metric(metrics, "explained_variance", rlhf_explained_variance(r->value, r->ret, r->tokens));
+    if (p->settings->overlong_filter)
+        learner_rollouts_keep(r, r->ended);
     return 0;
 }
 
 /* ---- updates ----------------------------------------------------------------------------------------- */
 
 /* Copies the packed arrays of completions index[0 .. count) behind each other. Returns their tokens. */
-static size_t gather_minibatch(struct ppo *p, const uint32_t *index, size_t count)
+static size_t gather_minibatch(struct policy_stage *p, const uint32_t *index, size_t count)
 {
-    const struct rollouts *r = &p->r;
+    const struct learner_rollouts *r = &p->r;
     struct minibatch *mb = &p->mb;
     size_t n = 0;
 
     for (size_t i = 0; i < count; i++) {
-        uint32_t from = r->start[index[i]], size = r->start[index[i] + 1] - from;
+        uint32_t from = r->start[index[i]];
+        size_t size = r->start[index[i] + 1] - from;
+
         mb->items[i] = r->items[index[i]];
+        mb->whole[i] = r->whole[index[i]];
         memcpy(mb->logprob_old + n, r->logprob_old + from, size * sizeof(float));
+        memcpy(mb->logprob_ref + n, r->logprob_ref + from, size * sizeof(float));
         memcpy(mb->value + n, r->value + from, size * sizeof(float));
         memcpy(mb->advantage + n, r->advantage + from, size * sizeof(float));
         memcpy(mb->ret + n, r->ret + from, size * sizeof(float));
         n += size;
+        mb->start[i + 1] = (uint32_t)n;
     }
+    rlhf_policy_weights(p->loss.mean, &(struct rlhf_ragged){mb->start, count},
+                        (double)p->settings->sampling.max_new_tokens, (double)n, 1, mb->weight);
     return n;
 }
 
@@ -435,35 +637,41 @@ static void spread(struct learner_batch *b, const float *slope)
         b->slope[t] = b->target[t] >= 0 ? slope[n++] : 0;
 }
 
-static int policy_gradient(struct ppo *p, size_t count, size_t tokens, struct rlhf_ppo_statistics *s,
+static int policy_gradient(struct policy_stage *p, size_t count, size_t tokens, struct rlhf_policy_statistics *s,
                            double *entropy, struct rlhf_error *err)
 {
     struct learner_batch *b = &p->policy_pass.batch;
     struct minibatch *mb = &p->mb;
-    double weight = 1 / (double)tokens;
-    size_t at = 0;
 
-    for (size_t i = 0; i < count;) {
-        size_t n;
+    for (size_t i = 0, from = 0; i < count; from = i) {
+        float *now = mb->now + mb->start[from];
         if ((i = learner_compute_forward(&p->policy_pass, p->policy, mb->items, i, count, err)) == 0 ||
             rlhf_pass_logprobs(p->policy_pass.pass, p->policy, b->target, p->sampling.temperature, b->value,
                                b->entropy, err) < 0)
             return -1;
-        n = pick(b, b->value, mb->now);
-        rlhf_ppo_policy(mb->now, mb->logprob_old + at, mb->advantage + at, n, p->settings->clip, weight,
-                        mb->slope, s);
+        pick(b, b->value, now);
+        rlhf_policy_loss(&p->loss,
+                         &(struct rlhf_policy_batch){
+                             .completions = {mb->start + from, i - from},
+                             .logprob_new = mb->now,
+                             .logprob_old = mb->logprob_old,
+                             .logprob_ref = mb->logprob_ref,
+                             .advantage = p->algorithm->credit == RLHF_CREDIT_GROUP ? mb->whole + from : NULL,
+                             .advantage_token = p->algorithm->credit == RLHF_CREDIT_GROUP ? NULL : mb->advantage,
+                             .weight = mb->weight + from,
+                         },
+                         mb->slope, s);
         for (size_t t = 0; t < b->tokens.size; t++)
-            *entropy += b->target[t] >= 0 ? weight * b->entropy[t] : 0;
-        spread(b, mb->slope);
+            *entropy += b->target[t] >= 0 ? b->entropy[t] / (double)tokens : 0;
+        spread(b, mb->slope + mb->start[from]);
         if (rlhf_pass_backward_logprobs(p->policy_pass.pass, p->policy, b->slope, NULL,
                                         learner_optimizer_grad(&p->policy_optimizer), err) < 0)
             return -1;
-        at += n;
     }
     return 0;
 }
 
-static int critic_gradient(struct ppo *p, size_t count, size_t tokens, struct rlhf_ppo_statistics *s,
+static int critic_gradient(struct policy_stage *p, size_t count, size_t tokens, struct rlhf_ppo_statistics *s,
                            struct rlhf_error *err)
 {
     struct learner_batch *b = &p->critic_pass.batch;
@@ -471,7 +679,7 @@ static int critic_gradient(struct ppo *p, size_t count, size_t tokens, struct rl
     double weight = 1 / (double)tokens;
     size_t at = 0;
 
-    for (size_t i = 0; i < count;) {
+    for (size_t i = 0; p->critic && i < count;) {
         size_t n;
         if ((i = learner_compute_forward(&p->critic_pass, p->critic, mb->items, i, count, err)) == 0 ||
             rlhf_pass_scalars(p->critic_pass.pass, p->critic, b->value, err) < 0)
@@ -488,44 +696,55 @@ static int critic_gradient(struct ppo *p, size_t count, size_t tokens, struct rl
     return 0;
 }
 
-static void add_statistics(struct rlhf_ppo_statistics *sum, const struct rlhf_ppo_statistics *one)
+/* PPO-ptx: the gradient of the next windows of pretraining text. */
+static int mix_gradient(struct policy_stage *p, size_t update, double *loss, struct rlhf_error *err)
 {
-    sum->loss += one->loss;
-    sum->clip_fraction += one->clip_fraction;
-    sum->ratio += one->ratio;
-    sum->kl_k1 += one->kl_k1;
-    sum->kl_k2 += one->kl_k2;
-    sum->kl_k3 += one->kl_k3;
+    const struct rlhf_run_mix *mix = &p->settings->mix;
+    uint64_t minibatch = (uint64_t)p->settings->minibatch;
+    uint64_t per_epoch = (per_iteration(p->settings) + minibatch - 1) / minibatch;
+    uint64_t number = p->w->step * per_epoch * (uint64_t)p->settings->inner_epochs + update;
+    const struct learner_item *windows;
+
+    if (mix->weight <= 0)
+        return 0;
+    windows = learner_windows_at(&p->mix, number);
+    for (size_t i = 0; i < p->mix.per_step; i++)
+        p->w->tokens += windows[i].count;
+    return learner_lm_gradient(&p->policy_pass, p->policy, windows, p->mix.per_step, mix->weight,
+                               learner_optimizer_grad(&p->policy_optimizer), loss, err);
 }
 
-static int update(struct ppo *p, const uint32_t *index, size_t count, struct statistics *s, bool *finite,
+static void add_statistics(struct rlhf_policy_statistics *sum, const struct rlhf_policy_statistics *one)
+{
+    sum->loss += one->loss;
+    sum->tokens += one->tokens;
+    sum->ratios += one->ratios;
+    sum->ratio += one->ratio;
+    sum->clipped_low += one->clipped_low;
+    sum->clipped_high += one->clipped_high;
+    sum->kl += one->kl;
+    sum->kl_old_k3 += one->kl_old_k3;
+}
+
+static int update(struct policy_stage *p, const uint32_t *index, size_t count, struct statistics *s, bool *finite,
                   struct rlhf_error *err)
 {
-    struct rlhf_ppo_statistics policy = {0}, value = {0};
-    size_t tokens = gather_minibatch(p, index, count);
-    const struct rlhf_run_mix *mix = &p->settings->mix;
+    struct rlhf_policy_statistics policy = {0};
+    struct rlhf_ppo_statistics value = {0};
     double mix_loss = 0;
-    bool policy_updated, critic_updated;
+    size_t tokens = gather_minibatch(p, index, count);
+    bool policy_updated, critic_updated = true;
 
     if (policy_gradient(p, count, tokens, &policy, &s->entropy, err) < 0 ||
-        critic_gradient(p, count, tokens, &value, err) < 0)
+        critic_gradient(p, count, tokens, &value, err) < 0 || mix_gradient(p, s->updates, &mix_loss, err) < 0)
         return -1;
-    if (mix->weight > 0) {
-        uint64_t per_epoch = (per_iteration(p->settings) + (size_t)p->settings->minibatch - 1) /
-                             (size_t)p->settings->minibatch;
-        uint64_t number = p->w->step * per_epoch * (uint64_t)p->settings->inner_epochs + s->updates;
-        const struct learner_item *windows = learner_windows_at(&p->mix, number);
-        for (size_t i = 0; i < p->mix.per_step; i++)
-            p->w->tokens += windows[i].count;
-        if (learner_lm_gradient(&p->policy_pass, p->policy, windows, p->mix.per_step, mix->weight,
-                                learner_optimizer_grad(&p->policy_optimizer), &mix_loss, err) < 0)
-            return -1;
-    }
     learner_optimizer_step(&p->policy_optimizer, p->w->step, policy.loss + mix_loss, &policy_updated);
-    learner_optimizer_step(&p->critic_optimizer, p->w->step, value.loss, &critic_updated);
+    if (p->critic)
+        learner_optimizer_step(&p->critic_optimizer, p->w->step, value.loss, &critic_updated);
     *finite = *finite && policy_updated && critic_updated;
     add_statistics(&s->policy, &policy);
-    add_statistics(&s->value, &value);
+    s->value.loss += value.loss;
+    s->value.clip_fraction += value.clip_fraction;
     s->mix_loss += mix_loss;
     s->norm += p->policy_optimizer.norm;
     s->value_norm += p->critic_optimizer.norm;
@@ -533,7 +752,7 @@ static int update(struct ppo *p, const uint32_t *index, size_t count, struct sta
     return 0;
 }
 
-static int updates(struct ppo *p, struct statistics *s, bool *finite, struct rlhf_error *err)
+static int updates(struct policy_stage *p, struct statistics *s, bool *finite, struct rlhf_error *err)
 {
     size_t minibatch = (size_t)p->settings->minibatch;
 
@@ -553,38 +772,44 @@ static int updates(struct ppo *p, struct statistics *s, bool *finite, struct rlh
     return 0;
 }
 
-static void report(struct ppo *p, json_t *metrics, const struct statistics *s)
+static void report(struct policy_stage *p, json_t *metrics, const struct statistics *s)
 {
-    double n = (double)(s->updates ? s->updates : 1);
+    const struct rlhf_policy_statistics *a = &s->policy;
+    double n = (double)(s->updates ? s->updates : 1), ratios = a->ratios > 0 ? a->ratios : 1;
+    double tokens = a->tokens > 0 ? a->tokens : 1;
 
     learner_metric(metrics, "entropy", s->entropy / n);
-    learner_metric(metrics, "policy_loss", s->policy.loss / n);
-    learner_metric(metrics, "value_loss", s->value.loss / n);
-    learner_metric(metrics, "clip_fraction", s->policy.clip_fraction / n);
-    learner_metric(metrics, "value_clip_fraction", s->value.clip_fraction / n);
-    learner_metric(metrics, "ratio", s->policy.ratio / n);
-    learner_metric(metrics, "approx_kl", s->policy.kl_k3 / n);
+    learner_metric(metrics, "policy_loss", a->loss / n);
+    learner_metric(metrics, "clip_fraction", (a->clipped_low + a->clipped_high) / ratios);
+    learner_metric(metrics, "ratio", a->ratio / ratios);
+    learner_metric(metrics, "approx_kl", a->kl_old_k3 / tokens);
+    if (p->loss.beta > 0)
+        learner_metric(metrics, "kl_loss", p->loss.beta * a->kl / tokens);
     if (p->settings->mix.weight > 0)
         learner_metric(metrics, "mix_loss", s->mix_loss / n);
     learner_metric(metrics, "grad_norm", s->norm / n);
-    learner_metric(metrics, "value_grad_norm", s->value_norm / n);
     learner_metric(metrics, "learning_rate", p->policy_optimizer.rate);
+    if (!p->critic)
+        return;
+    learner_metric(metrics, "value_loss", s->value.loss / n);
+    learner_metric(metrics, "value_clip_fraction", s->value.clip_fraction / n);
+    learner_metric(metrics, "value_grad_norm", s->value_norm / n);
     learner_metric(metrics, "value_learning_rate", p->critic_optimizer.rate);
 }
 
 /* ---- the iterations ---------------------------------------------------------------------------------- */
 
-static int iterate(struct ppo *p, struct rlhf_error *err)
+static int iterate(struct policy_stage *p, struct rlhf_error *err)
 {
     struct learner_work *w = p->w;
     json_t *metrics = learner_metrics_new(w);
     struct statistics s = {0};
     double kl = 0, reward;
-    bool finite = true;
+    bool finite = true, rewarded;
 
     if (!metrics)
         return rlhf_fail(err, RLHF_FULL, "out of memory for metrics");
-    if (roll_out(p, metrics, err) < 0 || advantages(p, metrics, &kl, &finite, err) < 0) {
+    if (roll_out(p, metrics, &rewarded, err) < 0 || advantages(p, metrics, &kl, &finite, err) < 0) {
         json_decref(metrics);
         return -1;
     }
@@ -596,6 +821,7 @@ static int iterate(struct ppo *p, struct rlhf_error *err)
                          "model knows; raise kl_coefficient or lower the learning rate",
                          (unsigned long long)w->step + 1, kl, p->settings->stop_at_kl);
     }
+    finite = finite && rewarded;
     w->tokens += p->r.ids.size;
     if (finite && updates(p, &s, &finite, err) < 0) {
         json_decref(metrics);
@@ -611,7 +837,7 @@ static int iterate(struct ppo *p, struct rlhf_error *err)
     return 0;
 }
 
-static int run(struct ppo *p, struct rlhf_error *err)
+static int run(struct policy_stage *p, struct rlhf_error *err)
 {
     struct learner_work *w = p->w;
     struct learner_optimizer *a = &p->policy_optimizer, *c = &p->critic_optimizer;
@@ -625,28 +851,29 @@ static int run(struct ppo *p, struct rlhf_error *err)
         {"critic.moment2", c->v, c->count * sizeof(float)},
         {"critic.updates", &c->updates, sizeof c->updates},
     };
-    enum { BLOCKS = sizeof blocks / sizeof *blocks };
+    const size_t count = (p->critic ? 2 : 1) * (sizeof blocks / sizeof *blocks / 2);
     uint64_t every = (uint64_t)p->settings->checkpoint_every, saved;
 
     w->steps = (uint64_t)p->settings->iterations;
-    if (learner_state_load(w, blocks, BLOCKS, err) < 0)
+    if (learner_state_load(w, blocks, count, err) < 0)
         return -1;
     learner_optimizer_changed(a);
-    learner_optimizer_changed(c);
+    if (p->critic)
+        learner_optimizer_changed(c);
     saved = w->step;
     while (w->step < w->steps) {
         struct rlhf_error why = {0};
         bool stopping = learner_stopping(w);
         int rc = stopping ? learner_stopped(&why) : 0;
         if (!stopping && w->step > saved && (learner_state_due(w) || (every && w->step % every == 0))) {
-            if (learner_state_save(w, blocks, BLOCKS, err) < 0)
+            if (learner_state_save(w, blocks, count, err) < 0)
                 return -1;
             saved = w->step;
         }
         if (rc == 0 && iterate(p, &why) == 0)
             continue;
         /* Nothing is asked once updating has begun, so weights and step still belong together. */
-        if (why.code == RLHF_AGAIN && w->step > saved && learner_state_save(w, blocks, BLOCKS, err) < 0)
+        if (why.code == RLHF_AGAIN && w->step > saved && learner_state_save(w, blocks, count, err) < 0)
             return -1;
         if (err)
             *err = why;
@@ -657,10 +884,10 @@ static int run(struct ppo *p, struct rlhf_error *err)
 
 int learner_policy(struct learner_work *w, struct rlhf_error *err)
 {
-    struct ppo p = {
+    struct policy_stage p = {
         .w = w, .settings = w->stage->policy, .sampling = learner_sampling(&w->stage->policy->sampling)};
-    int rc = ppo_init(&p, err) < 0 || run(&p, err) < 0 ? -1 : 0;
+    int rc = stage_init(&p, err) < 0 || run(&p, err) < 0 ? -1 : 0;
 
-    ppo_free(&p);
+    stage_free(&p);
     return rc;
 }

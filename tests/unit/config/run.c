@@ -134,6 +134,58 @@ START_TEST(what_the_table_cannot_say_is_checked)
 }
 END_TEST
 
+#define REWARDED                                                                                              \
+    HEAD PRETRAIN "  - collect: {name: c, want: 5}\n  - reward: {name: r, rounds: [c]}\n"
+#define POLICY(more) REWARDED "  - policy: {name: p, reward_model: r, prompts: q, " more "}\n"
+
+START_TEST(an_algorithm_is_ppo_unless_it_is_named_and_keeps_its_own_numbers)
+{
+    struct rlhf_run run;
+    struct rlhf_error err = {0};
+    const struct rlhf_stage_policy *p;
+
+    expect_ok(parse(&run, POLICY("minibatch: 8"), &err), err);
+    p = rlhf_run_stage(&run, 3)->policy;
+    ck_assert_str_eq(rlhf_run_algorithm(p), "ppo");
+    ck_assert_double_eq(p->clip_high, RLHF_RUN_OWN);
+    rlhf_run_free(&run);
+    expect_ok(parse(&run, POLICY("algorithm: dr_grpo, samples: 8, clip_high: 0.28, loss_mean: items"), &err), err);
+    p = rlhf_run_stage(&run, 3)->policy;
+    ck_assert_str_eq(rlhf_run_algorithm(p), "dr_grpo");
+    ck_assert_double_eq_tol(p->clip_high, 0.28, 1e-12);
+    ck_assert_double_eq(p->clip_low, RLHF_RUN_OWN);
+    rlhf_run_free(&run);
+}
+END_TEST
+
+START_TEST(keys_that_an_algorithm_has_no_use_for_are_refused_with_who_has)
+{
+    refused(POLICY("algorithm: grpp"), "algorithm", "did you mean grpo");
+    refused(POLICY("algorithm: grpo"), "samples", "2 or more");
+    refused(POLICY("algorithm: rloo, samples: 4, value_clip: 0.2"), "value_clip", "ppo, which has a critic");
+    refused(POLICY("algorithm: rloo, samples: 4, whiten_rewards: true"), "whiten_rewards", "rloo has no use for it");
+    refused(POLICY("algorithm: grpo, samples: 4, discount: 0.9"), "discount", "reinforce_plus_plus");
+    refused(POLICY("samples: 4, advantage_scale: group"), "advantage_scale", "ppo has no use for it");
+    refused(POLICY("algorithm: rloo, samples: 4, kl_corrected: true"), "kl_corrected", "in the loss");
+    refused(POLICY("algorithm: sapo, samples: 4, clip: 0.2"), "clip", "that clip the ratio");
+    refused(POLICY("algorithm: cispo, samples: 4, clip_low: 0.2"), "clip_low", "clip_high");
+    refused(POLICY("temperature_positive: 2"), "temperature_positive", "sapo");
+    refused(POLICY("algorithm: cispo, samples: 4, ratio_limit: 2"), "ratio_limit", "both sides");
+}
+END_TEST
+
+START_TEST(numbers_of_an_algorithm_are_refused_where_they_make_no_sense)
+{
+    refused(POLICY("kl_coefficient: -0.5"), "kl_coefficient", "-1 for the algorithm's own");
+    refused(POLICY("clip: 0"), "clip", "more than 0");
+    refused(POLICY("clip: 2"), "clip", "clip_low and clip_high");
+    refused(POLICY("ratio_limit: 0.5"), "ratio_limit", "above 1");
+    refused(POLICY("dynamic_sampling: 2"), "dynamic_sampling", "samples");
+    refused(POLICY("dynamic_sampling_spread: 0.1"), "dynamic_sampling_spread", "not used");
+    refused(POLICY("overlong_cache: 65"), "overlong_cache", "max_new_tokens");
+}
+END_TEST
+
 START_TEST(an_empty_list_of_stages_is_refused)
 {
     refused("tokenizer: {load: a}\nstages: []\n", "stages", "t.yaml");
@@ -147,5 +199,8 @@ int main(void)
         "config/run", the_example_in_the_header_is_a_run_file,
         a_stage_without_from_starts_from_the_last_policy, a_key_of_another_kind_is_refused_with_its_name,
         references_must_name_earlier_stages_of_the_right_kind, names_are_unique_and_can_be_directories,
-        what_the_table_cannot_say_is_checked, an_empty_list_of_stages_is_refused);
+        what_the_table_cannot_say_is_checked,
+        an_algorithm_is_ppo_unless_it_is_named_and_keeps_its_own_numbers,
+        keys_that_an_algorithm_has_no_use_for_are_refused_with_who_has,
+        numbers_of_an_algorithm_are_refused_where_they_make_no_sense, an_empty_list_of_stages_is_refused);
 }

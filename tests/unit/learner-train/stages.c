@@ -223,8 +223,19 @@ START_TEST(a_log_prob_that_differs_by_a_bit_stops_the_run)
 }
 END_TEST
 
-static void one_reward_is_nan(struct local_port *p, const struct learner_action *a,
-                              struct learner_answer *answer)
+/* In the third iteration of ppo. */
+static void one_reward_is_infinite(struct local_port *p, const struct learner_action *a,
+                                   struct learner_answer *answer)
+{
+    static int iteration;
+
+    (void)p;
+    if (a->kind == LEARNER_SCORE && a->score_count == 24 && iteration++ == 2)
+        answer->scores[3].reward = INFINITY;
+}
+
+static void one_reward_is_missing(struct local_port *p, const struct learner_action *a,
+                                  struct learner_answer *answer)
 {
     static int iteration;
 
@@ -238,10 +249,23 @@ START_TEST(a_reward_that_is_not_finite_costs_its_step_and_no_weights)
     struct rlhf_error err = {0};
 
     fresh();
-    port.spoil = one_reward_is_nan;
+    port.spoil = one_reward_is_infinite;
     expect_ok(tiny_go(TINY_RUN, dir, world, &rlhf_system_io, &port, 1000, &err), err);
     ck_assert_double_eq(metric(dir, "ppo", "skipped", 1, 2, NULL), 0);
     ck_assert_double_eq(metric(dir, "ppo", "skipped", 9, 10, NULL), 1);
+}
+END_TEST
+
+START_TEST(a_missing_reward_leaves_its_completion_out_and_costs_no_step)
+{
+    struct rlhf_error err = {0};
+
+    fresh();
+    port.spoil = one_reward_is_missing;
+    expect_ok(tiny_go(TINY_RUN, dir, world, &rlhf_system_io, &port, 1000, &err), err);
+    ck_assert_double_eq(metric(dir, "ppo", "skipped", 9, 10, NULL), 0);
+    ck_assert_double_eq(metric(dir, "ppo", "missing", 2, 3, NULL), 1);
+    ck_assert_double_eq(metric(dir, "ppo", "missing", 3, 10, NULL), 0);
 }
 END_TEST
 
@@ -485,6 +509,7 @@ int main(void)
         finished_stages_are_hugging_face_directories_with_their_provenance,
         weights_that_no_job_will_name_again_are_dropped, a_log_prob_that_differs_by_a_bit_stops_the_run,
         a_reward_that_is_not_finite_costs_its_step_and_no_weights,
+        a_missing_reward_leaves_its_completion_out_and_costs_no_step,
         ten_steps_in_a_row_that_are_not_finite_stop_the_run, a_policy_that_runs_away_is_stopped_and_told_why,
         a_missing_file_is_named, truncated_sampling_is_corrected_for_and_every_option_of_ppo_works,
         completions_end_with_the_texts_and_tokens_that_were_named,
