@@ -15,6 +15,7 @@ enum {
     HELLO_MAX_US = 5000000,
     REFUSED_US = 10000000,   /* after a service said no: somebody has to change something first */
     HELLOS_PER_CONNECTION = 8, /* unanswered ones before the connection is made anew            */
+    UNSENT_HELLOS = 100,     /* the same for ones that found no connection: about 10 s          */
     SOFTWARE_MAX = 64,
     MAX_LIVENESS = 100,
     MAX_HEARTBEAT_MS = 60000,
@@ -43,7 +44,7 @@ struct link {
     struct peer *peer;    /* NULL while greeting */
     int64_t hello_us;     /* next Hello */
     int64_t interval_us;
-    unsigned unanswered;
+    unsigned unanswered, unsent;
     bool warned;
 };
 
@@ -287,9 +288,16 @@ static void send_hello(struct rlhf_node *n, struct link *l)
     body.host = (char *)n->config.host;
     body.profile = (char *)n->config.profile;
     if (send_on(n, l->route, "", &m, NULL) < 0) {
-        retry_hello(n, l, jitter(n, HELLO_MIN_US)); /* not connected yet: asking again costs nothing */
+        /* Not connected yet: asking again costs nothing. But libzmq never connects again after an answer that was not
+         * ZMTP (a proxy's error page, a damaged greeting). */
+        if (++l->unsent >= UNSENT_HELLOS) {
+            n->env->transport->reset(n->env->transport, l->route);
+            l->unsent = 0;
+        }
+        retry_hello(n, l, jitter(n, HELLO_MIN_US));
         return;
     }
+    l->unsent = 0;
     l->unanswered++;
     retry_hello(n, l, jitter(n, l->interval_us));
     l->interval_us = l->interval_us * 2 < HELLO_MAX_US ? l->interval_us * 2 : HELLO_MAX_US;

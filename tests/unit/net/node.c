@@ -345,6 +345,23 @@ START_TEST(a_peer_that_could_not_be_welcomed_is_no_peer_yet)
 }
 END_TEST
 
+START_TEST(a_link_that_never_connects_is_made_anew)
+{
+    struct pair p;
+
+    a_pair(&p);
+    p.wire.full = true;
+    loopback_run(&p.wire, 5 * SECOND);
+    ck_assert_uint_eq(p.wire.resets, 0);
+    loopback_run(&p.wire, 10 * SECOND);
+    ck_assert_uint_eq(p.wire.resets, 1);
+    p.wire.full = false;
+    loopback_run(&p.wire, SECOND);
+    ck_assert_uint_eq(p.service.peers.up, 1);
+    loopback_end(&p.wire);
+}
+END_TEST
+
 START_TEST(an_incompatible_version_is_told_what_to_upgrade)
 {
     struct pair p;
@@ -566,7 +583,7 @@ int main(void)
                      a_process_that_slept_itself_does_not_blame_the_others, a_wall_clock_that_jumps_changes_nothing,
                      a_service_that_comes_back_is_another_one, a_goodbye_frees_at_once,
                      a_peer_that_takes_no_more_is_lost,
-                     a_peer_that_could_not_be_welcomed_is_no_peer_yet, an_incompatible_version_is_told_what_to_upgrade,
+                     a_peer_that_could_not_be_welcomed_is_no_peer_yet, a_link_that_never_connects_is_made_anew, an_incompatible_version_is_told_what_to_upgrade,
                      a_second_hello_on_a_route_is_a_new_peer_and_a_repeated_one_is_not,
                      only_what_the_table_admits_reaches_a_handler, strangers_are_told_to_greet_and_reach_no_handler,
                      a_message_of_another_run_leads_to_a_new_greeting, a_failing_handler_is_answered_with_its_reason,
