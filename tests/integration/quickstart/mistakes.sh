@@ -45,6 +45,10 @@ refuses "is not kway, pairs or hh" "$ctl" label export --format pdf
 refuses "--out" "$ctl" tokenizer train x.txt
 refuses "nowhere" "$ctl" tokenizer encode --model nowhere
 refuses "nowhere" "$ctl" tokenizer chat --model nowhere
+printf '{"text":"a"}\n{"ids":[1]}\n' >wrong.jsonl
+refuses 'wrong.jsonl: line 2: no "text"' "$ctl" tokenizer encode --model "$RLHF_SOURCE/tests/parity/fixtures/tokenizers/byte_level" wrong.jsonl
+printf '{"messages":[{"role":"user"}]}\n' >wrong.jsonl
+refuses "wrong.jsonl: line 1: " "$ctl" tokenizer chat --model "$RLHF_SOURCE/tests/parity/fixtures/tokenizers/byte_level" wrong.jsonl
 
 refuses "no command 'mkae'" "$kingdom" mkae
 refuses "'many' is not a number" "$kingdom" make --seed many
