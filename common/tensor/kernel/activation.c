@@ -10,7 +10,7 @@ static const float root_8_over_pi = 1.59576912160573071f, cubic = 0.044715f;
 
 /* x/2·(1 + tanh u) = x·sigmoid(2u), u = √(2/π)·(x + 0.044715·x³); d/dx x·s(2u) = s + x·s·(1 - s)·2u', 2u' =
  * √(8/π)·(1 + 3·0.044715·x²). */
-INLINE struct activation gelu_tanh(v16 x)
+LONG_INLINE struct activation gelu_tanh(v16 x)
 {
     v16 one = v16_set(1.0f), square = v16_mul(x, x), u = v16_mul(x, v16_fma(square, v16_set(cubic), one));
     v16 s = v16_sigmoid(v16_mul(u, v16_set(root_8_over_pi)));
@@ -19,14 +19,14 @@ INLINE struct activation gelu_tanh(v16 x)
 }
 
 /* x·Φ(x), Φ(x) + x·φ(x). Φ(x) = erfc(-x/√2)/2. */
-INLINE struct activation gelu(v16 x)
+LONG_INLINE struct activation gelu(v16 x)
 {
     v16 density, phi = v16_normal(x, &density);
     return (struct activation){ v16_mul(x, phi), v16_fma(x, density, phi) };
 }
 
 /* silu'(g) = s·(1 + g·(1 - s)). */
-INLINE struct activation silu(v16 g)
+LONG_INLINE struct activation silu(v16 g)
 {
     v16 one = v16_set(1.0f), s = v16_sigmoid(g);
     return (struct activation){ v16_mul(g, s), v16_mul(s, v16_fma(g, v16_sub(one, s), one)) };

@@ -13,6 +13,12 @@
 #include <string.h>
 
 #define INLINE static inline __attribute__((always_inline, unused))
+/* Long ones, which sanitizers' checks make so long that compiling them where they are used takes minutes. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define LONG_INLINE static __attribute__((noinline, unused))
+#else
+#define LONG_INLINE INLINE
+#endif
 
 #if defined(RLHF_KERNELS_AVX512) || defined(RLHF_KERNELS_AVX2)
 #include <immintrin.h>
@@ -302,7 +308,7 @@ INLINE v16 v16_sigmoid(v16 x)
 }
 
 /* tanh x, within 2 ulp or so: near 0 an odd polynomial (Cephes' tanhf, Moshier), beyond it 1 - 2/(e²ˣ + 1). */
-INLINE v16 v16_tanh(v16 x)
+LONG_INLINE v16 v16_tanh(v16 x)
 {
     const v16 zero = v16_set(0), one = v16_set(1.0f), edge = v16_set(0.625f);
     v16 square = v16_mul(x, x), size = v16_max(x, v16_sub(zero, x));
@@ -318,7 +324,7 @@ INLINE v16 v16_tanh(v16 x)
 
 /* The normal distribution's Φ(x) = erfc(-x/√2)/2, and its density e^(-x²/2)/√(2π). With z = |x|/√2, below 1 erf z is an odd
  * polynomial, above it erfc z = e^(-z²)/z times one in 1/z² (coefficients of Cephes' erff and erfcf, Moshier). */
-INLINE v16 v16_normal(v16 x, v16 *density)
+LONG_INLINE v16 v16_normal(v16 x, v16 *density)
 {
     static const float near[] = { 7.853861353153693e-5f,  -8.010193625184903e-4f, 5.188327685732524e-3f,
                                   -2.685381193529856e-2f, 1.128358514861418e-1f,  -3.761262582423300e-1f,
