@@ -14,6 +14,9 @@ _Static_assert(sizeof algorithms / sizeof *algorithms == RLHF_RUN_ALGORITHMS + 1
 static const char *const estimators[] = {"own", "k1", "k2", "k3", NULL};
 static const char *const means[] = {"own", "tokens", "completions", "limit", "items", NULL};
 static const char *const scales[] = {"own", "none", "group", "batch", "whiten", NULL};
+static const char *const direct_losses[] = {"sigmoid",   "sigmoid_norm", "hinge",    "ipo",      "exo_pair", "robust", "nca_pair", "bco_pair",
+                                           "sppo_hard", "apo_zero",     "apo_down", "discopop", "kto",      "orpo",   NULL};
+static const char *const divergences[] = {"reverse_kl", "forward_kl", "js", "alpha", NULL};
 static const char *const styles[] = {"gpt2", "llama", NULL};
 
 /* One row. The macros keep a row on a line: key, where it lives, default, range, help. */
@@ -275,6 +278,35 @@ static const struct rlhf_config_key policy_keys[] = {
     {0}};
 static const struct rlhf_config_schema policy_schema = {"policy", policy_keys, sizeof(POL)};
 
+#define DIR struct rlhf_stage_direct
+static const struct rlhf_config_key direct_keys[] = {
+    NEED("name", DIR, name, "The stage's name, unique in the run; its model is kept under it."),
+    STR("from", DIR, from, NULL, "The stage whose policy it starts from; default: the last that made one."),
+    STR("reference", DIR, reference, NULL, "The policy that log-ratios refer to; default: where it starts from."),
+    STRS("rounds", DIR, rounds, "Collect stages whose comparisons it learns from, and"),
+    STRS("data", DIR, data, "files of comparisons; one of both at least."),
+    CHOICE("loss", DIR, loss, "sigmoid", direct_losses,
+           "DPO (sigmoid) in its kinds; kto on the best and worst completions alone; orpo, which has no reference."),
+    NUM("beta", DIR, beta, "0.1", 1e-9, 1000, "Factor of log-ratios; of orpo's preference part."),
+    NUM("label_smoothing", DIR, label_smoothing, "0", 0, 0.499,
+        "Share of comparisons thought wrong (sigmoid, robust, exo_pair, which needs it above 0)."),
+    CHOICE("divergence", DIR, divergence, "reverse_kl", divergences, "Between policy and reference; DPO has reverse_kl."),
+    NUM("alpha", DIR, alpha, "0.5", -1000, 1000, "Of divergence alpha."),
+    NUM("tail", DIR, tail, "1", 0, 1,
+        "What the tokens of a completion beyond the length of its pair's shorter one weigh (LD-DPO); 1: as all others."),
+    NUM("sft_weight", DIR, sft_weight, "0", 0, 1000, "Factor of the chosen completions' mean -log-prob, added to DPO's loss."),
+    NUM("desirable", DIR, desirable, "1", 0, 1000, "Weight of good completions (kto)."),
+    NUM("undesirable", DIR, undesirable, "1", 0, 1000, "Weight of bad completions (kto)."),
+    INT("steps", DIR, steps, "0", 0, LARGE, "How long: in steps, or"),
+    INT("epochs", DIR, epochs, "0", 0, 1e6, "in passes over the pairs (kto: completions)."),
+    INT("batch", DIR, batch, "32", 1, 1e6, "Pairs a step (kto: completions)."),
+    INT("max_tokens", DIR, max_tokens, "0", 0, 1e6, "Longer completions are left out; 0: the model's context."),
+    MAP("optimizer", DIR, optimizer, optimizer_schema, "AdamW."),
+    OPTION("adapter", DIR, adapter, adapter_schema,
+           "Train a LoRA adapter in place of the whole model; it is kept in adapters/STAGE, too."),
+    {0}};
+static const struct rlhf_config_schema direct_schema = {"direct", direct_keys, sizeof(DIR)};
+
 #define EVA struct rlhf_stage_evaluate
 static const struct rlhf_config_key evaluate_keys[] = {
     NEED("name", EVA, name, "The stage's name, unique in the run."),
@@ -298,6 +330,7 @@ static const struct rlhf_config_key stage_keys[] = {
            "Completions for people to compare, and their comparisons."),
     OPTION("reward", STG, reward, reward_schema, "A reward model from comparisons."),
     OPTION("policy", STG, policy, policy_schema, "PPO, GRPO and the like against a reward model."),
+    OPTION("direct", STG, direct, direct_schema, "DPO, KTO or ORPO: a policy from comparisons, without a reward model."),
     OPTION("evaluate", STG, evaluate, evaluate_schema, "Measurements of policies."),
     {0}};
 static const struct rlhf_config_schema stage_schema = {"stage", stage_keys, sizeof(STG)};
@@ -416,12 +449,13 @@ enum rlhf_stage_kind rlhf_stage_kind(const struct rlhf_stage *s)
            : s->collect ? RLHF_STAGE_COLLECT
            : s->reward  ? RLHF_STAGE_REWARD
            : s->policy  ? RLHF_STAGE_POLICY
+           : s->direct  ? RLHF_STAGE_DIRECT
                         : RLHF_STAGE_EVALUATE;
 }
 
 const char *rlhf_stage_kind_name(enum rlhf_stage_kind kind)
 {
-    static const char *const names[] = {"pretrain", "sft", "collect", "reward", "policy", "evaluate"};
+    static const char *const names[] = {"pretrain", "sft", "collect", "reward", "policy", "direct", "evaluate"};
     return names[kind];
 }
 
@@ -432,6 +466,7 @@ const char *rlhf_stage_name(const struct rlhf_stage *s)
            : s->collect ? s->collect->name
            : s->reward  ? s->reward->name
            : s->policy  ? s->policy->name
+           : s->direct  ? s->direct->name
                         : s->evaluate->name;
 }
 
@@ -445,7 +480,8 @@ int rlhf_run_find(const struct rlhf_run *run, const char *name)
 
 static bool makes_policy(enum rlhf_stage_kind kind)
 {
-    return kind == RLHF_STAGE_PRETRAIN || kind == RLHF_STAGE_SFT || kind == RLHF_STAGE_POLICY;
+    return kind == RLHF_STAGE_PRETRAIN || kind == RLHF_STAGE_SFT || kind == RLHF_STAGE_POLICY ||
+           kind == RLHF_STAGE_DIRECT;
 }
 
 const char *rlhf_stage_from(const struct rlhf_run *run, size_t index)
@@ -467,6 +503,10 @@ const char *rlhf_stage_from(const struct rlhf_run *run, size_t index)
         if (s->policy->from)
             return s->policy->from;
         break;
+    case RLHF_STAGE_DIRECT:
+        if (s->direct->from)
+            return s->direct->from;
+        break;
     default:
         return NULL;
     }
@@ -479,6 +519,11 @@ const char *rlhf_stage_from(const struct rlhf_run *run, size_t index)
 const char *rlhf_run_algorithm(const struct rlhf_stage_policy *s)
 {
     return algorithms[s->algorithm];
+}
+
+const char *rlhf_run_direct_loss(const struct rlhf_stage_direct *s)
+{
+    return direct_losses[s->loss];
 }
 
 bool rlhf_run_algorithm_has_critic(int algorithm)
@@ -537,7 +582,7 @@ static int refer(const struct check *c, const char *key, const char *name, bool 
         if (policy ? makes_policy(rlhf_stage_kind(s)) : rlhf_stage_kind(s) == kind)
             return 0;
         return complain(c, key, "'%s' is a %s stage; name %s", name, rlhf_stage_kind_name(rlhf_stage_kind(s)),
-                        policy                      ? "one that makes a policy (pretrain, sft, policy)"
+                        policy                      ? "one that makes a policy (pretrain, sft, policy, direct)"
                         : kind == RLHF_STAGE_REWARD ? "a reward stage"
                                                     : "a collect stage");
     }
@@ -666,6 +711,33 @@ static int check_algorithm(const struct check *c)
     return 0;
 }
 
+static int check_direct(const struct check *c)
+{
+    const struct rlhf_stage_direct *d = c->stage->direct;
+    const char *loss = direct_losses[d->loss];
+    bool dpo = d->loss < RLHF_RUN_DIRECT_DPO_KINDS, kto = d->loss == RLHF_RUN_KTO;
+
+    if (refer(c, "from", d->from, true, 0) < 0 || refer(c, "reference", d->reference, true, 0) < 0 ||
+        refer_all(c, "rounds", &d->rounds, false, RLHF_STAGE_COLLECT) < 0 ||
+        one_of(c, "steps, epochs", d->steps > 0, d->epochs > 0, false) < 0)
+        return -1;
+    if (d->rounds.count + d->data.count == 0)
+        return complain(c, "rounds, data", "both missing; name collect stages or files of comparisons");
+    if (d->label_smoothing > 0 && strcmp(loss, "sigmoid") != 0 && strcmp(loss, "robust") != 0 &&
+        strcmp(loss, "exo_pair") != 0)
+        return complain(c, "label_smoothing", "%s has no use for it; it is for sigmoid, robust and exo_pair", loss);
+    if (d->label_smoothing <= 0 && strcmp(loss, "exo_pair") == 0)
+        return complain(c, "label_smoothing", "exo_pair needs it above 0 (try 0.001)");
+    if ((d->divergence || d->tail < 1 || d->sft_weight > 0) && !dpo)
+        return complain(c, d->divergence ? "divergence" : d->tail < 1 ? "tail" : "sft_weight",
+                        "%s has no use for it; it is for the kinds of DPO", loss);
+    if ((d->desirable != 1 || d->undesirable != 1) && !kto)
+        return complain(c, "desirable, undesirable", "%s has no use for them; they are for kto", loss);
+    if (d->reference && d->loss == RLHF_RUN_ORPO)
+        return complain(c, "reference", "orpo has none; remove it");
+    return 0;
+}
+
 static int check_kind(const struct check *c)
 {
     const struct rlhf_stage *s = c->stage;
@@ -709,6 +781,8 @@ static int check_kind(const struct check *c)
                             "must be above 0: there must be a distribution to sample from");
         return check_algorithm(c) < 0 ? -1 : check_sampling(c, &p->sampling);
     }
+    case RLHF_STAGE_DIRECT:
+        return check_direct(c);
     default: {
         const struct rlhf_stage_evaluate *e = s->evaluate;
         if (refer_all(c, "policies", &e->policies, true, 0) < 0 ||
@@ -735,13 +809,13 @@ static int check_stage(const struct check *c)
 {
     const struct rlhf_stage *s = c->stage;
     int kinds = (s->pretrain != NULL) + (s->sft != NULL) + (s->collect != NULL) + (s->reward != NULL) +
-                (s->policy != NULL) + (s->evaluate != NULL);
+                (s->policy != NULL) + (s->direct != NULL) + (s->evaluate != NULL);
 
     if (kinds != 1)
         return rlhf_fail(
             c->err, RLHF_REJECT,
-            "%s: stage %zu: a stage has exactly one key, its kind (pretrain, sft, collect, reward, policy or "
-            "evaluate), this one has %d",
+            "%s: stage %zu: a stage has exactly one key, its kind (pretrain, sft, collect, reward, policy, "
+            "direct or evaluate), this one has %d",
             c->where, c->index + 1, kinds);
     if (!good_name(rlhf_stage_name(s)))
         return complain(c, "name", "'%s' cannot name a directory; use letters, digits, '-', '_' and '.'",

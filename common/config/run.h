@@ -56,6 +56,10 @@
  *
  *     - collect: {name: hh, want: 40000}      # rlhfctl label import --round hh FILE...
  *
+ * A policy from comparisons without a reward model:
+ *
+ *     - direct: {name: dpo, rounds: [comparisons-1], loss: sigmoid, epochs: 1}
+ *
  * Paths are relative to the current directory. Rates' schedules count the stage's steps: optimiser updates,
  * and in a policy stage iterations. */
 #ifndef RLHF_CONFIG_RUN_H
@@ -74,6 +78,7 @@ enum rlhf_stage_kind {
     RLHF_STAGE_COLLECT,  /* completions to people, comparisons back: makes a round           */
     RLHF_STAGE_REWARD,   /* K-wise loss on comparisons: makes a reward model                 */
     RLHF_STAGE_POLICY,   /* PPO, GRPO ... against a reward model: makes a policy             */
+    RLHF_STAGE_DIRECT,   /* DPO, KTO, ORPO on comparisons: makes a policy                     */
     RLHF_STAGE_EVALUATE, /* completions, rewards, KL, perplexity, exact match: makes a report */
     RLHF_STAGE_KINDS
 };
@@ -217,6 +222,27 @@ struct rlhf_stage_policy {
     struct rlhf_run_mix mix;
 };
 
+/* Names and settings as in rl/direct.h; the kinds of DPO come first, in its order. */
+enum rlhf_run_direct { RLHF_RUN_DIRECT_DPO_KINDS = 12, RLHF_RUN_KTO = RLHF_RUN_DIRECT_DPO_KINDS, RLHF_RUN_ORPO };
+
+struct rlhf_stage_direct {
+    char *name, *from;
+    char *reference;                   /* default: from */
+    struct rlhf_config_strings rounds; /* of collect stages */
+    struct rlhf_config_strings data;   /* files of comparisons */
+    int loss;                          /* enum rlhf_run_direct */
+    double beta, label_smoothing;
+    int divergence; /* enum rlhf_divergence */
+    double alpha, tail;
+    double sft_weight;
+    double desirable, undesirable;
+    int64_t steps, epochs; /* one is set */
+    int64_t batch;         /* pairs a step; KTO: completions */
+    int64_t max_tokens;    /* longer completions' comparisons are left out; 0 = the model's context */
+    struct rlhf_run_optimizer optimizer;
+    struct rlhf_run_adapter *adapter; /* NULL: the whole model is trained */
+};
+
 struct rlhf_stage_evaluate {
     char *name;
     struct rlhf_config_strings policies;
@@ -236,6 +262,7 @@ struct rlhf_stage {
     struct rlhf_stage_collect *collect;
     struct rlhf_stage_reward *reward;
     struct rlhf_stage_policy *policy;
+    struct rlhf_stage_direct *direct;
     struct rlhf_stage_evaluate *evaluate;
 };
 
@@ -302,6 +329,7 @@ int rlhf_run_find(const struct rlhf_run *run, const char *name);
  * the run's model. For collect and evaluate NULL. */
 const char *rlhf_stage_from(const struct rlhf_run *run, size_t index);
 const char *rlhf_run_algorithm(const struct rlhf_stage_policy *s); /* "ppo" ... */
+const char *rlhf_run_direct_loss(const struct rlhf_stage_direct *s);    /* "sigmoid" ... */
 bool rlhf_run_algorithm_has_critic(int algorithm);
 bool rlhf_run_algorithm_compares(int algorithm);   /* the completions of a prompt with each other */
 bool rlhf_run_algorithm_kl_in_loss(int algorithm); /* else it is taken off the rewards */

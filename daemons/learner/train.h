@@ -3,15 +3,17 @@
  * Straight-line code for the compute thread. Everything that needs another process is asked through a
  * learner_port (action.h); everything durable is in the run's directory:
  *
- *   DIR/journal                       what was started, finished and consumed, in order (JSON records)
- *   DIR/tokenizer/                    tokenizer.json, tokenizer_config.json
- *   DIR/adapters/STAGE/               the LoRA adapter that the stage trained, in PEFT's format, MANIFEST
- *   DIR/checkpoints/STAGE/            the stage's model as a Hugging Face directory, provenance.json,
- * MANIFEST DIR/state/STAGE.STEP/             training state inside a stage: weights, moments, counters; the
- * last two are kept DIR/comparisons/ROUND.tasks.jsonl what was generated for people to compare, with its
- * token ids DIR/comparisons/ROUND.jsonl       their comparisons, with token ids DIR/evaluations/STAGE/ what
- * an evaluate stage measured; of a reward stage its held-out pairs DIR/metrics.jsonl                 one line
- * a step DIR/stages.json                   finished stages: name, kind, seconds, steps, tokens
+ *   DIR/journal                        what was started, finished and consumed, in order (JSON records)
+ *   DIR/tokenizer/                     tokenizer.json, tokenizer_config.json
+ *   DIR/adapters/STAGE/                the LoRA adapter that the stage trained, in PEFT's format, MANIFEST
+ *   DIR/checkpoints/STAGE/             the stage's model as a Hugging Face directory, provenance.json, MANIFEST
+ *   DIR/state/STAGE.STEP/              training state inside a stage: weights, moments, counters; the last two
+ *   DIR/state/STAGE.reference          of a direct stage at work: log-probs under its reference
+ *   DIR/comparisons/ROUND.tasks.jsonl  what was generated for people to compare, with its token ids
+ *   DIR/comparisons/ROUND.jsonl        their comparisons, with token ids
+ *   DIR/evaluations/STAGE/             what an evaluate stage measured; of a reward stage its held-out pairs
+ *   DIR/metrics.jsonl                  one line a step
+ *   DIR/stages.json                    finished stages: name, kind, seconds, steps, tokens
  *
  * Promises: a run that was killed at any instant and started again ends with the weights, to the bit, of one
  * that was not (on the same numeric profile; another one is said aloud). A damaged state directory is set

@@ -81,6 +81,24 @@ void learner_batch_free(struct learner_batch *b)
     *b = (struct learner_batch){0};
 }
 
+size_t learner_batch_pick(const struct learner_batch *b, const float *from, float *out)
+{
+    size_t n = 0;
+
+    for (size_t t = 0; t < b->tokens.size; t++)
+        if (b->target[t] >= 0)
+            out[n++] = from[t];
+    return n;
+}
+
+void learner_batch_spread(struct learner_batch *b, const float *picked)
+{
+    size_t n = 0;
+
+    for (size_t t = 0; t < b->tokens.size; t++)
+        b->slope[t] = b->target[t] >= 0 ? picked[n++] : 0;
+}
+
 /* ---- passes ------------------------------------------------------------------------------------------ */
 
 /* Activations of one pass stay near 400 MB: about 12 rows of C and 4 of the feed-forward width a layer and

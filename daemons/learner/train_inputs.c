@@ -129,6 +129,9 @@ int learner_stage_inputs(struct learner_work *w, char text[RLHF_DIGEST_TEXT], st
                  ? -1
                  : 0;
         break;
+    case RLHF_STAGE_DIRECT:
+        rc = add_inputs(h, files, &s->direct->data, err);
+        break;
     case RLHF_STAGE_EVALUATE:
         rc = add_named(h, files, &s->evaluate->prompts, err) < 0 ||
                      add_named(h, files, &s->evaluate->perplexity, err) < 0 ||
@@ -185,6 +188,7 @@ int learner_check_done(struct learner_trainer *t, struct rlhf_error *err)
                 return -1;
             r->done = r->started = false;
             r->iterations = 0;
+            r->has_reference = false;
         }
     }
     return 0;

@@ -105,6 +105,7 @@ int learner_replay(void *ctx, const void *record, size_t size, struct rlhf_error
         r->started = true;
         r->done = false;
         r->iterations = 0;
+        r->has_reference = false;
         snprintf(r->hash, sizeof r->hash, "%s", json_string_value(json_object_get(o, "hash")) ?: "");
         snprintf(r->inputs, sizeof r->inputs, "%s", json_string_value(json_object_get(o, "inputs")) ?: "");
         r->metrics = (uint64_t)json_integer_value(json_object_get(o, "metrics"));
@@ -113,6 +114,9 @@ int learner_replay(void *ctx, const void *record, size_t size, struct rlhf_error
         r->steps = (uint64_t)json_integer_value(json_object_get(o, "steps"));
         r->tokens = (uint64_t)json_integer_value(json_object_get(o, "tokens"));
         r->seconds = json_number_value(json_object_get(o, "seconds"));
+    } else if (strcmp(event, "reference") == 0) {
+        const char *digest = json_string_value(json_object_get(o, "digest"));
+        r->has_reference = digest && rlhf_digest_parse(&r->reference, digest);
     } else if (strcmp(event, "iteration") == 0) {
         const char *digest = json_string_value(json_object_get(o, "digest"));
         uint64_t n = (uint64_t)json_integer_value(json_object_get(o, "iteration"));

@@ -25,6 +25,8 @@ struct learner_record {
     uint64_t steps, tokens;
     double seconds;
     uint64_t iterations;          /* policy: how many are in `consumed`                               */
+    bool has_reference;           /* direct: the reference's log-probs are in state/STAGE.reference */
+    struct rlhf_digest reference; /* and these are they                                             */
     struct rlhf_digest *consumed; /* policy: rollouts and scores of each iteration, in order          */
 };
 
@@ -78,6 +80,7 @@ int learner_sft(struct learner_work *w, struct rlhf_error *err);
 int learner_collect(struct learner_work *w, struct rlhf_error *err);
 int learner_reward(struct learner_work *w, struct rlhf_error *err);
 int learner_policy(struct learner_work *w, struct rlhf_error *err);
+int learner_direct(struct learner_work *w, struct rlhf_error *err);
 int learner_evaluate(struct learner_work *w, struct rlhf_error *err);
 
 /* ---- the run's directory (train_journal.c) ---------------------------------------------------------- */
@@ -180,6 +183,10 @@ void learner_batch_clear(struct learner_batch *b);
 int learner_batch_add(struct learner_batch *b, const struct learner_item *item, struct rlhf_error *err);
 struct rlhf_batch learner_batch_view(const struct learner_batch *b);
 void learner_batch_free(struct learner_batch *b);
+/* out gets what from[T of the batch] has at predicted positions, in order; returns how many. */
+size_t learner_batch_pick(const struct learner_batch *b, const float *from, float *out);
+/* b->slope: what was picked, back at its position, 0 elsewhere. */
+void learner_batch_spread(struct learner_batch *b, const float *picked);
 
 /* A model's passes over items, as many at a time as fit a fixed number of tokens: a function of the shape of
  * the model alone, so that how a batch is cut never depends on the machine. */

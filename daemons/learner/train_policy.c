@@ -292,17 +292,6 @@ static int gather(struct policy_stage *p, const struct learner_answer *answer, s
     return reserve_tokens(p, err);
 }
 
-/* out[T of items]: the values the pass left at predicted positions, in order. */
-static size_t pick(const struct learner_batch *b, const float *from, float *out)
-{
-    size_t n = 0;
-
-    for (size_t t = 0; t < b->tokens.size; t++)
-        if (b->target[t] >= 0)
-            out[n++] = from[t];
-    return n;
-}
-
 /* Log-probs of the items' predicted tokens at a temperature, packed. */
 static int policy_logprobs(struct policy_stage *p, const struct learner_item *items, size_t count, float temperature,
                            float *out, struct rlhf_error *err)
@@ -314,7 +303,7 @@ static int policy_logprobs(struct policy_stage *p, const struct learner_item *it
             rlhf_pass_logprobs(p->policy_pass.pass, p->policy, b->target, temperature, b->value, NULL, err) <
                 0)
             return -1;
-        out += pick(b, b->value, out);
+        out += learner_batch_pick(b, b->value, out);
     }
     return 0;
 }
@@ -503,7 +492,7 @@ static int critic_values(struct policy_stage *p, struct rlhf_error *err)
         if ((i = learner_compute_forward(&p->critic_pass, p->critic, p->r.items, i, p->r.count, err)) == 0 ||
             rlhf_pass_scalars(p->critic_pass.pass, p->critic, b->value, err) < 0)
             return -1;
-        out += pick(b, b->value, out);
+        out += learner_batch_pick(b, b->value, out);
     }
     return 0;
 }
@@ -628,15 +617,6 @@ static size_t gather_minibatch(struct policy_stage *p, const uint32_t *index, si
     return n;
 }
 
-/* The derivatives of packed completion tokens back to their positions. */
-static void spread(struct learner_batch *b, const float *slope)
-{
-    size_t n = 0;
-
-    for (size_t t = 0; t < b->tokens.size; t++)
-        b->slope[t] = b->target[t] >= 0 ? slope[n++] : 0;
-}
-
 static int policy_gradient(struct policy_stage *p, size_t count, size_t tokens, struct rlhf_policy_statistics *s,
                            double *entropy, struct rlhf_error *err)
 {
@@ -649,7 +629,7 @@ static int policy_gradient(struct policy_stage *p, size_t count, size_t tokens, 
             rlhf_pass_logprobs(p->policy_pass.pass, p->policy, b->target, p->sampling.temperature, b->value,
                                b->entropy, err) < 0)
             return -1;
-        pick(b, b->value, now);
+        learner_batch_pick(b, b->value, now);
         rlhf_policy_loss(&p->loss,
                          &(struct rlhf_policy_batch){
                              .completions = {mb->start + from, i - from},
@@ -663,7 +643,7 @@ static int policy_gradient(struct policy_stage *p, size_t count, size_t tokens, 
                          mb->slope, s);
         for (size_t t = 0; t < b->tokens.size; t++)
             *entropy += b->target[t] >= 0 ? b->entropy[t] / (double)tokens : 0;
-        spread(b, mb->slope + mb->start[from]);
+        learner_batch_spread(b, mb->slope + mb->start[from]);
         if (rlhf_pass_backward_logprobs(p->policy_pass.pass, p->policy, b->slope, NULL,
                                         learner_optimizer_grad(&p->policy_optimizer), err) < 0)
             return -1;
@@ -684,10 +664,10 @@ static int critic_gradient(struct policy_stage *p, size_t count, size_t tokens, 
         if ((i = learner_compute_forward(&p->critic_pass, p->critic, mb->items, i, count, err)) == 0 ||
             rlhf_pass_scalars(p->critic_pass.pass, p->critic, b->value, err) < 0)
             return -1;
-        n = pick(b, b->value, mb->now);
+        n = learner_batch_pick(b, b->value, mb->now);
         rlhf_ppo_value(mb->now, mb->value + at, mb->ret + at, n, p->settings->value_clip, weight,
                        mb->slope, s);
-        spread(b, mb->slope);
+        learner_batch_spread(b, mb->slope);
         if (rlhf_pass_backward_scalars(p->critic_pass.pass, p->critic, b->slope, p->critic_optimizer.grad,
                                        err) < 0)
             return -1;

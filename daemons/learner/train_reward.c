@@ -4,111 +4,24 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "learner/train_parts.h"
+#include "learner/train_comparisons.h"
 #include "rl/preference.h"
 #include "rl/statistics.h"
 #include "telemetry/log.h"
 
-enum { MOST_COMPLETIONS = 64, MOST_TOGETHER = 64 }; /* of a comparison; comparisons of one pass */
-
-/* Comparisons as token sequences. Comparison i has the completions first[i] .. first[i + 1] - 1. */
-struct comparisons {
-    struct rlhf_sequences sequences; /* [begin] prompt completion [end], as sampled */
-    uint32_t *rank;                  /* [sequences] */
-    uint32_t *first;                 /* [count + 1] */
-    json_t *sources;                 /* [count] the lines they were read from */
-    size_t count, skipped;
-};
+enum { MOST_TOGETHER = 64 }; /* comparisons of one pass */
 
 struct reward {
     struct learner_work *w;
     const struct rlhf_stage_reward *settings;
     size_t limit; /* tokens of a sequence */
-    struct comparisons train, validation;
+    struct learner_comparisons train, validation;
     struct learner_order order;
     struct learner_item *items; /* of a step, or of all validation completions */
     size_t item_capacity;
 };
 
-static void comparisons_free(struct comparisons *c)
-{
-    rlhf_sequences_free(&c->sequences);
-    free(c->rank);
-    free(c->first);
-    json_decref(c->sources);
-}
-
 /* ---- reading ----------------------------------------------------------------------------------------- */
-
-static int grow(struct comparisons *c, size_t completions, struct rlhf_error *err)
-{
-    uint32_t *rank = reallocarray(c->rank, c->sequences.count + completions, sizeof *rank), *first;
-
-    if (rank)
-        c->rank = rank;
-    first = reallocarray(c->first, c->count + 2, sizeof *first);
-    if (first)
-        c->first = first;
-    if (!c->sources)
-        c->sources = json_array();
-    if (!rank || !first || !c->sources)
-        return rlhf_fail(err, RLHF_FULL, "out of memory for %zu comparisons", c->count);
-    if (c->count == 0)
-        c->first[0] = 0;
-    return 0;
-}
-
-static int append_ids(struct rlhf_tokens *to, const json_t *ids, struct rlhf_error *err)
-{
-    size_t i;
-    json_t *id;
-
-    json_array_foreach(ids, i, id)
-    {
-        int32_t value = (int32_t)json_integer_value(id);
-        if (rlhf_tokens_append(to, &value, 1, err) < 0)
-            return -1;
-    }
-    return 0;
-}
-
-/* Adds a line of DIR/comparisons/ROUND.jsonl. */
-static int add(struct comparisons *c, size_t limit, json_t *line, struct rlhf_error *err)
-{
-    json_t *list = json_object_get(line, "completions"), *ranks = json_object_get(line, "ranks"), *entry;
-    size_t k = json_array_size(list), i;
-    struct rlhf_tokens ids = {0};
-    int rc = grow(c, k, err);
-
-    if (k > MOST_COMPLETIONS) {
-        c->skipped++;
-        return rc;
-    }
-    json_array_foreach(list, i, entry)
-    {
-        size_t tokens = json_array_size(json_object_get(line, "prompt_ids")) +
-                        json_array_size(json_object_get(entry, "ids"));
-        if (tokens > limit || tokens == 0) {
-            c->skipped++;
-            return rc;
-        }
-    }
-    for (i = 0; rc == 0 && i < k; i++) {
-        rlhf_tokens_clear(&ids);
-        c->rank[c->sequences.count] = (uint32_t)json_integer_value(json_array_get(ranks, i));
-        rc = append_ids(&ids, json_object_get(line, "prompt_ids"), err) < 0 ||
-                     append_ids(&ids, json_object_get(json_array_get(list, i), "ids"), err) < 0 ||
-                     rlhf_sequences_append(&c->sequences, ids.data, ids.size, err) < 0
-                 ? -1
-                 : 0;
-    }
-    rlhf_tokens_free(&ids);
-    if (rc == 0) {
-        json_array_append(c->sources, line);
-        c->first[++c->count] = (uint32_t)c->sequences.count;
-    }
-    return rc;
-}
 
 /* Held out or not depends on the prompt alone, so one prompt is never on both sides. */
 static bool held_out(const struct reward *r, const json_t *line)
@@ -119,109 +32,22 @@ static bool held_out(const struct reward *r, const json_t *line)
            rlhf_crc32c(0, prompt, strlen(prompt)) < r->settings->held_out * 4294967296.0;
 }
 
-static bool has_pair(const json_t *line)
-{
-    json_t *ranks = json_object_get(line, "ranks");
-
-    for (size_t i = 1; i < json_array_size(ranks); i++)
-        if (json_integer_value(json_array_get(ranks, i)) != json_integer_value(json_array_get(ranks, 0)))
-            return true;
-    return false;
-}
-
 static int read_round(struct reward *r, const char *round, struct rlhf_error *err)
 {
-    char path[LEARNER_PATH];
-    json_t *lines, *line;
+    json_t *lines = learner_comparisons_round(r->w, round, err), *line;
     size_t i;
     int rc = 0;
 
-    if (learner_path(r->w->t, path, sizeof path, err, "comparisons/%s.jsonl", round) < 0 ||
-        !(lines = learner_read_lines(r->w->t, path, err)))
+    if (!lines)
         return -1;
     json_array_foreach(lines, i, line)
     {
         if (rc == 0 && held_out(r, line))
-            rc = add(&r->validation, r->limit, line, err);
-        else if (rc == 0 && has_pair(line))
-            rc = add(&r->train, r->limit, line, err);
+            rc = learner_comparisons_add(&r->validation, r->limit, line, err);
+        else if (rc == 0 && learner_comparison_has_pair(line))
+            rc = learner_comparisons_add(&r->train, r->limit, line, err);
     }
-    json_object_set_new(json_object_get(r->w->provenance, "comparisons"), round,
-                        json_integer((json_int_t)json_array_size(lines)));
     json_decref(lines);
-    return rc;
-}
-
-/* A comparison given as text, in the form of our own files. */
-static json_t *tokenised(const struct learner_trainer *t, const struct rlhf_comparison *c,
-                         struct rlhf_error *err)
-{
-    json_t *completions = json_array(), *ranks = json_array(), *prompt_ids;
-    int32_t begin = rlhf_tokenizer_begin(t->tokenizer), end = rlhf_tokenizer_end(t->tokenizer);
-
-    prompt_ids = learner_encode(t, c->prompt, begin, -1, err);
-    for (size_t k = 0; prompt_ids && k < c->count; k++) {
-        json_t *ids = learner_encode(t, c->completion[k], -1, end, err);
-        if (!ids) {
-            json_decref(prompt_ids);
-            prompt_ids = NULL;
-            break;
-        }
-        json_array_append_new(completions, json_pack("{s:s, s:o}", "text", c->completion[k], "ids", ids));
-        json_array_append_new(ranks, json_integer(c->rank[k]));
-    }
-    if (!prompt_ids) {
-        json_decref(completions);
-        json_decref(ranks);
-        return NULL;
-    }
-    return json_pack("{s:s, s:o, s:o, s:o}", "prompt", c->prompt, "prompt_ids", prompt_ids, "completions",
-                     completions, "ranks", ranks);
-}
-
-/* A line that is JSON but no comparison (published sets hold a few: equal completions, prompts that differ)
- * is said aloud and left out. */
-static int add_validation(struct reward *r, const char *line, const char *where, size_t *refused,
-                          struct rlhf_error *err)
-{
-    struct rlhf_comparison c = {0};
-    struct rlhf_error why = {0};
-    json_t *o = json_loads(line, 0, NULL);
-    int rc;
-
-    if (!o)
-        return rlhf_fail(err, RLHF_REJECT, "%s: not JSON", where);
-    json_decref(o);
-    if (rlhf_comparison_parse(&c, line, strlen(line), where, &why) < 0) {
-        rlhf_log(RLHF_LEVEL_WARNING, "comparison-left-out stage=%s reason=\"%s\"", r->w->name, why.text);
-        ++*refused;
-        return 0;
-    }
-    o = tokenised(r->w->t, &c, err);
-    rc = o ? add(&r->validation, r->limit, o, err) : -1;
-    json_decref(o);
-    rlhf_comparison_free(&c);
-    return rc;
-}
-
-static int read_validation(struct reward *r, const char *path, struct rlhf_error *err)
-{
-    struct rlhf_bytes bytes = {0};
-    size_t number = 0, lines = 0, refused = 0;
-    char *at, *line, where[LEARNER_PATH];
-    int rc = rlhf_read_file(r->w->t->io, path, LEARNER_FILE_LIMIT, &bytes, err);
-
-    for (at = bytes.data; rc == 0 && at && (line = strsep(&at, "\n"));) {
-        number++;
-        if (!*line)
-            continue;
-        lines++;
-        snprintf(where, sizeof where, "%s:%zu", path, number);
-        rc = add_validation(r, line, where, &refused, err);
-    }
-    rlhf_bytes_free(&bytes);
-    if (rc == 0 && refused == lines)
-        rc = rlhf_fail(err, RLHF_REJECT, "%s: not one of its %zu lines is a comparison", path, lines);
     return rc;
 }
 
@@ -229,12 +55,11 @@ static int read_all(struct reward *r, struct rlhf_error *err)
 {
     const struct rlhf_config_strings *rounds = &r->settings->rounds, *files = &r->settings->validation;
 
-    json_object_set_new(r->w->provenance, "comparisons", json_object());
     for (size_t i = 0; i < rounds->count; i++)
         if (read_round(r, rounds->items[i], err) < 0)
             return -1;
     for (size_t i = 0; i < files->count; i++)
-        if (read_validation(r, files->items[i], err) < 0)
+        if (learner_comparisons_read(&r->validation, r->w, r->limit, files->items[i], err) < 0)
             return -1;
     if (r->train.skipped + r->validation.skipped)
         rlhf_log(RLHF_LEVEL_WARNING, "comparisons-too-large stage=%s left_out=%zu limit=%zu", r->w->name,
@@ -250,7 +75,7 @@ static int read_all(struct reward *r, struct rlhf_error *err)
 /* ---- training ---------------------------------------------------------------------------------------- */
 
 /* Appends comparison i's completions to r->items[n...]; returns the new n, 0 when out of memory. */
-static size_t put_items(struct reward *r, const struct comparisons *c, size_t i, size_t n,
+static size_t put_items(struct reward *r, const struct learner_comparisons *c, size_t i, size_t n,
                         struct rlhf_error *err)
 {
     size_t k = c->first[i + 1] - c->first[i];
@@ -287,7 +112,7 @@ static int pairs_gradient(struct reward *r, struct learner_training *tr, const u
     memset(b->slope, 0, b->tokens.size * sizeof *b->slope);
     for (size_t i = 0, n = 0; i < count; i++) {
         uint32_t first = r->train.first[index[i]], k = r->train.first[index[i] + 1] - first;
-        float reward[MOST_COMPLETIONS], slope[MOST_COMPLETIONS];
+        float reward[LEARNER_COMPLETIONS], slope[LEARNER_COMPLETIONS];
         for (uint32_t j = 0; j < k; j++) {
             reward[j] = b->value[b->start[n + j + 1] - 1];
             slope[j] = 0;
@@ -301,7 +126,7 @@ static int pairs_gradient(struct reward *r, struct learner_training *tr, const u
     return rlhf_pass_backward_scalars(tr->compute.pass, tr->model, b->slope, tr->optimizer.grad, err);
 }
 
-static size_t tokens_of(const struct comparisons *c, size_t i)
+static size_t tokens_of(const struct learner_comparisons *c, size_t i)
 {
     return c->sequences.start[c->first[i + 1]] - c->sequences.start[c->first[i]];
 }
@@ -352,7 +177,7 @@ static void put_agreement(json_t *o, const char *prefix, struct rlhf_agreement *
 
 static int validate(struct reward *r, struct learner_training *tr, json_t *o, struct rlhf_error *err)
 {
-    struct comparisons *c = &r->validation;
+    struct learner_comparisons *c = &r->validation;
     struct rlhf_agreement model = {0}, length = {0};
     struct rlhf_bytes lines = {0};
     char path[LEARNER_PATH];
@@ -503,8 +328,8 @@ int learner_reward(struct learner_work *w, struct rlhf_error *err)
     rc = learner_training_run(&tr, err) < 0 || finish(&r, &tr, err) < 0 ? -1 : 0;
     learner_training_free(&tr);
 out:
-    comparisons_free(&r.train);
-    comparisons_free(&r.validation);
+    learner_comparisons_free(&r.train);
+    learner_comparisons_free(&r.validation);
     learner_order_free(&r.order);
     free(r.items);
     return rc;

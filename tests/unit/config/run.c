@@ -186,6 +186,34 @@ START_TEST(numbers_of_an_algorithm_are_refused_where_they_make_no_sense)
 }
 END_TEST
 
+#define DIRECTLY(more) HEAD PRETRAIN "  - collect: {name: c, want: 5}\n  - direct: {name: d, " more "}\n"
+
+START_TEST(a_direct_stage_makes_a_policy_of_comparisons)
+{
+    struct rlhf_run run;
+    struct rlhf_error err = {0};
+
+    expect_ok(parse(&run,
+                    DIRECTLY("rounds: [c], epochs: 1, loss: ipo") "  - sft: {name: s, data: [d.jsonl], steps: 3}\n", &err),
+              err);
+    ck_assert_int_eq(rlhf_stage_kind(rlhf_run_stage(&run, 2)), RLHF_STAGE_DIRECT);
+    ck_assert_str_eq(rlhf_stage_kind_name(RLHF_STAGE_DIRECT), "direct");
+    ck_assert_str_eq(rlhf_run_direct_loss(rlhf_run_stage(&run, 2)->direct), "ipo");
+    ck_assert_str_eq(rlhf_stage_from(&run, 2), "pre");
+    ck_assert_str_eq(rlhf_stage_from(&run, 3), "d");
+    rlhf_run_free(&run);
+    refused(DIRECTLY("epochs: 1"), "rounds, data", "both missing");
+    refused(DIRECTLY("rounds: [c]"), "steps, epochs", "exactly one");
+    refused(DIRECTLY("rounds: [pre], epochs: 1"), "rounds", "a collect stage");
+    refused(DIRECTLY("rounds: [c], epochs: 1, loss: sigmoids"), "loss", "did you mean sigmoid");
+    refused(DIRECTLY("rounds: [c], epochs: 1, loss: exo_pair"), "label_smoothing", "0.001");
+    refused(DIRECTLY("rounds: [c], epochs: 1, loss: ipo, label_smoothing: 0.1"), "label_smoothing", "ipo has no use");
+    refused(DIRECTLY("rounds: [c], epochs: 1, loss: kto, tail: 0.5"), "tail", "kinds of DPO");
+    refused(DIRECTLY("rounds: [c], epochs: 1, desirable: 2"), "desirable", "kto");
+    refused(DIRECTLY("rounds: [c], epochs: 1, loss: orpo, reference: pre"), "reference", "orpo has none");
+}
+END_TEST
+
 START_TEST(an_empty_list_of_stages_is_refused)
 {
     refused("tokenizer: {load: a}\nstages: []\n", "stages", "t.yaml");
@@ -202,5 +230,6 @@ int main(void)
         what_the_table_cannot_say_is_checked,
         an_algorithm_is_ppo_unless_it_is_named_and_keeps_its_own_numbers,
         keys_that_an_algorithm_has_no_use_for_are_refused_with_who_has,
-        numbers_of_an_algorithm_are_refused_where_they_make_no_sense, an_empty_list_of_stages_is_refused);
+        numbers_of_an_algorithm_are_refused_where_they_make_no_sense,
+        a_direct_stage_makes_a_policy_of_comparisons, an_empty_list_of_stages_is_refused);
 }

@@ -1,0 +1,30 @@
+/* train_comparisons.h - what people preferred, as token sequences. Private to train*.c. */
+#ifndef LEARNER_TRAIN_COMPARISONS_H
+#define LEARNER_TRAIN_COMPARISONS_H
+
+#include "learner/train_parts.h"
+
+enum { LEARNER_COMPLETIONS = 64 }; /* of a comparison at most; others are skipped */
+
+/* Comparison i has the completions first[i] .. first[i + 1] - 1. */
+struct learner_comparisons {
+    struct rlhf_sequences sequences; /* [begin] prompt completion [end], as sampled */
+    uint32_t *rank;                  /* [sequences] 1 = best                        */
+    uint32_t *first;                 /* [count + 1]                                 */
+    uint32_t *prompt_size;           /* [count] tokens                              */
+    json_t *sources;                 /* [count] the lines they were read from       */
+    size_t count, skipped;
+};
+void learner_comparisons_free(struct learner_comparisons *c);
+
+/* Adds a line of DIR/comparisons/ROUND.jsonl; one with a sequence of more than limit tokens is skipped. */
+int learner_comparisons_add(struct learner_comparisons *c, size_t limit, json_t *line, struct rlhf_error *err);
+/* Whether a line prefers anything to anything. */
+bool learner_comparison_has_pair(const json_t *line);
+/* The lines of a round, counted in w's provenance. */
+json_t *learner_comparisons_round(struct learner_work *w, const char *round, struct rlhf_error *err);
+/* Adds what a file of comparisons given as text holds, tokenised. */
+int learner_comparisons_read(struct learner_comparisons *to, const struct learner_work *w, size_t limit, const char *path,
+                             struct rlhf_error *err);
+
+#endif
