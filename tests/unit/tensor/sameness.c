@@ -138,7 +138,8 @@ static struct everything run_everything(struct rlhf_pool *pool)
     rlhf_vocab_logprobs(&head, x.f, token, T, 2, 0.8f, logprob, entropy, lse, pool);
     rlhf_vocab_logprobs_backward(&head, &head_back, x.f, token, T, 2, 0.8f, lse, entropy, x.f, dy.f, lse + T,
                                  lse + T + T * C, pool);
-    rlhf_vocab_row(big.f, 1601, 0.8f, take(&e, 1), take(&e, 1), take(&e, 1));
+    y = take(&e, 3);
+    rlhf_vocab_row(big.f, 1601, 0.8f, y, y + 1, y + 2);
     rlhf_vocab_weights_row(big.f, 1601, 0.8f, 1.25f, take(&e, 1601));
     y = take(&e, 3 * 100000);
     rlhf_adamw_step(&adamw, 0.3f, true, big.f, y, y + 100000, y + 200000, 100000, pool);
