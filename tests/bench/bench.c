@@ -135,10 +135,12 @@ struct bench_arguments bench_start(int argc, char **argv)
     if (rlhf_tensor_start(&err) < 0)
         bench_fail(&err);
     fprintf(stderr, "%s\n", rlhf_tensor_profile());
-    return (struct bench_arguments){ .seconds = argc > 1 ? atof(argv[1]) : 1, .only = argc > 2 ? argv[2] : NULL };
+    unsigned threads = argc > 3 ? (unsigned)atoi(argv[3]) : 0;
+    return (struct bench_arguments){ .seconds = argc > 1 ? atof(argv[1]) : 1, .only = argc > 2 ? argv[2] : NULL,
+                                     .least = threads ? threads : 1, .most = threads ? threads : 2 };
 }
 
 bool bench_wanted(const struct bench_arguments *a, const char *name)
 {
-    return !a->only || strcmp(a->only, name) == 0;
+    return !a->only || !*a->only || strcmp(a->only, name) == 0;
 }

@@ -31,10 +31,11 @@ struct bench_line {
 };
 void bench_print(const struct bench_line *line);
 
-/* [seconds a case, 1 by default] [case], as every bench takes them. Starts the tensor room. */
+/* [seconds a case, 1 by default] [case] [threads], as the benches of whole models take them. Starts the tensor room. */
 struct bench_arguments {
     double seconds;
-    const char *only;
+    const char *only;     /* NULL or "": every case           */
+    unsigned least, most; /* threads; without a wish 1 and 2 */
 };
 struct bench_arguments bench_start(int argc, char **argv);
 bool bench_wanted(const struct bench_arguments *a, const char *name);

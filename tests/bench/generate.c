@@ -1,6 +1,6 @@
 /* generate.c - how fast tokens are generated. One JSON line a case.
  *
- *     bench-generate [seconds a case, 1 by default] [case]
+ *     bench-generate [seconds a case, 1 by default] [case] [threads]
  *
  * Prompts of 64 tokens, 128 new ones, as many sequences at once as the line's batch says: the sampler draws at temperature 1.
  * generate: new tokens a second, from the first new one to the last. prefill: prompt tokens a second, every prompt
@@ -153,7 +153,7 @@ int main(int argc, char **argv)
     };
 
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
-        for (unsigned threads = 1; threads <= 2; threads++)
+        for (unsigned threads = a.least; threads <= a.most; threads++)
             if (bench_wanted(&a, cases[i].name))
                 bench_generation(&a, cases[i].model, cases[i].batch, threads);
     return 0;

@@ -1,6 +1,6 @@
 /* train.c - how fast whole models train here. One JSON line a case.
  *
- *     bench-train [seconds a case, 1 by default] [case]
+ *     bench-train [seconds a case, 1 by default] [case] [threads]
  *
  * A training step is forward, log-probs, backward, the norm of the gradient, AdamW, and the weights packed anew: all
  * that a step of the learner does with tensors. A figure is tokens over the median time of a step. */
@@ -120,7 +120,7 @@ int main(int argc, char **argv)
     };
 
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
-        for (unsigned threads = 1; threads <= 2; threads++)
+        for (unsigned threads = a.least; threads <= a.most; threads++)
             if (bench_wanted(&a, cases[i].name))
                 bench_training(&a, cases[i].name, cases[i].model, cases[i].sequences, cases[i].shortest,
                                cases[i].longest, threads);
