@@ -197,6 +197,9 @@ static const struct rlhf_config_key reward_keys[] = {
     NUM("held_out", REW, held_out, "0.1", 0, 0.9, "Without validation files: fraction of prompts held out."),
     STR("zero_mean_on", REW, zero_mean_on, NULL, "Demonstrations whose mean reward the bias makes 0."),
     INT("zero_mean_count", REW, zero_mean_count, "200", 1, 1e6, "How many of them."),
+    NUM("label_smoothing", REW, label_smoothing, "0", 0, 0.499, "Share of comparisons thought wrong."),
+    NUM("center", REW, center, "0", 0, 1000, "Factor of a penalty that keeps the rewards of a pair around 0 (TRL: 0.01)."),
+    NUM("margin", REW, margin, "0", 0, 1000, "What one step of rank asks between two rewards (Llama 2)."),
     INT("epochs", REW, epochs, "1", 1, 1e6, "Passes over the comparisons."),
     INT("batch", REW, batch, "16", 1, 1e6, "Prompts a step, each with all its pairs."),
     INT("max_tokens", REW, max_tokens, "0", 0, 1e6,
@@ -226,6 +229,9 @@ static const struct rlhf_config_key policy_keys[] = {
     NUM("kl_coefficient", POL, kl_coefficient, "-1", -1, 1000,
         "Beta: factor of the per-token KL penalty, in the rewards (ppo, rloo, reinforce_plus_plus) or in the loss; "
         "-1: 0.05 in rewards, in the loss 0.04 for grpo and 0 for the others."),
+    NUM("kl_target", POL, kl_target, "0", 0, LARGE,
+        "Nats a completion to which the coefficient adapts itself (Ziegler et al. 2019; theirs 6); 0: it stays."),
+    NUM("kl_horizon", POL, kl_horizon, "10000", 1, LARGE, "Completions over which it does."),
     CHOICE("kl_estimator", POL, kl_estimator, "own", estimators,
            "Estimator of that penalty; own: k1 in rewards, k3 in the loss."),
     BOOL("kl_corrected", POL, kl_corrected, "false",
@@ -265,6 +271,8 @@ static const struct rlhf_config_key policy_keys[] = {
     BOOL("whiten_rewards", POL, whiten_rewards, "false", "Scale token rewards to variance 1 (mean kept; ppo)."),
     BOOL("whiten_advantages", POL, whiten_advantages, "true",
          "Shift and scale advantages over the iteration's tokens (ppo)."),
+    NUM("average", POL, average, "0", 0, 0.999999,
+        "Decay, an update, of the moving average of the weights that the stage ends with (InstructGPT: 0.992); 0: off."),
     NUM("stop_at_kl", POL, stop_at_kl, "0", 0, LARGE,
         "Stop the run when the KL per completion passes this; 0: never."),
     INT("checkpoint_every", POL, checkpoint_every, "10", 0, 1e9,
@@ -701,6 +709,10 @@ static int check_algorithm(const struct check *c)
         return complain(c, "clip", "%g: below 1 it can be no wider than 1; name clip_low and clip_high", p->clip);
     if (p->ratio_limit > 0 && p->ratio_limit <= 1)
         return complain(c, "ratio_limit", "%g: must be above 1, or 0 for none", p->ratio_limit);
+    if (p->kl_target > 0 &&
+        (p->kl_coefficient == 0 || (p->kl_coefficient < 0 && rlhf_run_algorithm_kl_in_loss(p->algorithm) &&
+                                    p->algorithm != RLHF_RUN_GRPO)))
+        return complain(c, "kl_target", "nothing adapts from a kl_coefficient of 0; set it above");
     if (p->dynamic_sampling > 0 && p->samples < 2)
         return complain(c, "dynamic_sampling", "one completion of a prompt cannot differ; set samples to 2 or more");
     if (p->dynamic_sampling_spread > 0 && p->dynamic_sampling == 0)

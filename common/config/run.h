@@ -183,6 +183,7 @@ struct rlhf_stage_reward {
     double held_out;                       /* fraction of prompts held out when validation is empty */
     char *zero_mean_on;                    /* demonstrations; NULL: bias stays 0 */
     int64_t zero_mean_count;
+    double label_smoothing, center, margin;
     int64_t epochs;
     int64_t batch;      /* prompts a step */
     int64_t max_tokens; /* longer completions' comparisons are left out; 0 = the model's context */
@@ -199,6 +200,7 @@ struct rlhf_stage_policy {
     int64_t minibatch; /* completions */
     int algorithm;     /* enum rlhf_run_algorithm */
     double kl_coefficient;
+    double kl_target, kl_horizon; /* kl_target 0: the coefficient stays */
     int kl_estimator; /* 0 own, else 1 + enum rlhf_kl_estimator */
     bool kl_corrected;
     double gae_lambda, discount;
@@ -214,6 +216,7 @@ struct rlhf_stage_policy {
     double missing_end_reward;
     bool penalize_missing_end; /* missing_end_reward in place of the reward model's */
     bool whiten_rewards, whiten_advantages;
+    double average;           /* decay of the averaged weights; 0 = off */
     double stop_at_kl;        /* nats a completion; 0 = never */
     int64_t checkpoint_every; /* iterations; 0 = by time only */
     struct rlhf_run_sampling sampling;

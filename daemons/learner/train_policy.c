@@ -15,6 +15,7 @@
 #include "learner/train_rollouts.h"
 #include "rl/advantage.h"
 #include "rl/algorithm.h"
+#include "rl/average.h"
 #include "rl/kl.h"
 #include "rl/ppo.h"
 #include "rl/reward.h"
@@ -55,8 +56,10 @@ struct policy_stage {
     const struct rlhf_algorithm *algorithm;
     struct rlhf_policy_loss loss;
     enum rlhf_scale scale;
-    enum rlhf_kl_estimator reward_kl; /* of the penalty on rewards, and */
-    double reward_beta;               /* its factor; 0: there is none   */
+    enum rlhf_kl_estimator reward_kl;   /* of the penalty on rewards, and            */
+    double reward_beta;                 /* its factor; 0: there is none              */
+    struct rlhf_kl_controller kl;       /* of its factor, there or in the loss       */
+    float *average;                     /* [parameters] NULL: weights as they are    */
     struct rlhf_sampling sampling;
     struct rlhf_model *policy, *critic; /* critic NULL: the algorithm has none */
     uint32_t context;
@@ -102,7 +105,7 @@ static void stage_free(struct policy_stage *p)
     learner_order_free(&p->order);
     learner_windows_free(&p->mix);
     learner_rollouts_free(&p->r);
-    free(p->jobs), free(p->score_jobs), free(p->shuffled), free(p->keep);
+    free(p->average), free(p->jobs), free(p->score_jobs), free(p->shuffled), free(p->keep);
     free(mb->items), free(mb->start), free(mb->whole), free(mb->weight), free(mb->logprob_old);
 }
 
@@ -135,6 +138,13 @@ static void override(double *own, double value)
         *own = value;
 }
 
+/* Where the algorithm has the penalty. */
+static void set_beta(struct policy_stage *p)
+{
+    p->reward_beta = p->algorithm->kl_in_reward ? p->kl.beta : 0;
+    p->loss.beta = p->algorithm->kl_in_reward ? 0 : p->kl.beta;
+}
+
 /* The algorithm with what the run file sets. */
 static int choose(struct policy_stage *p, struct rlhf_error *err)
 {
@@ -158,8 +168,8 @@ static int choose(struct policy_stage *p, struct rlhf_error *err)
     p->scale = s->advantage_scale ? (enum rlhf_scale)(s->advantage_scale - 1) : p->algorithm->scale;
     beta = p->algorithm->kl_in_reward ? 0.05 : l->beta;
     override(&beta, s->kl_coefficient);
-    p->reward_beta = p->algorithm->kl_in_reward ? beta : 0;
-    l->beta = p->algorithm->kl_in_reward ? 0 : beta;
+    p->kl = (struct rlhf_kl_controller){beta, s->kl_target, s->kl_target > 0 ? s->kl_horizon : 0};
+    set_beta(p);
     p->reward_kl = s->kl_estimator ? (enum rlhf_kl_estimator)(s->kl_estimator - 1) : RLHF_KL_K1;
     l->kl = s->kl_estimator ? (enum rlhf_kl_estimator)(s->kl_estimator - 1) : RLHF_KL_K3;
     rlhf_log(RLHF_LEVEL_INFO,
@@ -226,6 +236,18 @@ static int init_critic(struct policy_stage *p, struct rlhf_error *err)
                : 0;
 }
 
+static int init_average(struct policy_stage *p, struct rlhf_error *err)
+{
+    const struct learner_optimizer *o = &p->policy_optimizer;
+
+    if (p->settings->average <= 0)
+        return 0;
+    if (!(p->average = calloc(o->count, sizeof *p->average)))
+        return rlhf_fail(err, RLHF_FULL, "out of memory for the average of %zu weights", o->count);
+    memcpy(p->average, o->param, o->count * sizeof *p->average);
+    return 0;
+}
+
 static int stage_init(struct policy_stage *p, struct rlhf_error *err)
 {
     struct learner_work *w = p->w;
@@ -238,7 +260,7 @@ static int stage_init(struct policy_stage *p, struct rlhf_error *err)
         learner_compute_init(&p->policy_pass, rlhf_model_get_config(p->policy), w->t->pool, true, err) < 0 ||
         learner_optimizer_init_adapter(&p->policy_optimizer, w, p->policy, p->policy_pass.pass, &s->optimizer,
                                        s->adapter, (uint64_t)s->iterations, err) < 0 ||
-        init_critic(p, err) < 0)
+        init_average(p, err) < 0 || init_critic(p, err) < 0)
         return -1;
     return s->mix.weight > 0
                ? learner_windows_init(&p->mix, w, &s->mix.data, s->mix.window, s->mix.windows, MIX_SALT, err)
@@ -721,6 +743,8 @@ static int update(struct policy_stage *p, const uint32_t *index, size_t count, s
     learner_optimizer_step(&p->policy_optimizer, p->w->step, policy.loss + mix_loss, &policy_updated);
     if (p->critic)
         learner_optimizer_step(&p->critic_optimizer, p->w->step, value.loss, &critic_updated);
+    if (p->average && policy_updated)
+        rlhf_average_update(p->average, p->policy_optimizer.param, p->policy_optimizer.count, p->settings->average);
     *finite = *finite && policy_updated && critic_updated;
     add_statistics(&s->policy, &policy);
     s->value.loss += value.loss;
@@ -786,6 +810,7 @@ static int iterate(struct policy_stage *p, struct rlhf_error *err)
     struct statistics s = {0};
     double kl = 0, reward;
     bool finite = true, rewarded;
+    size_t completions;
 
     if (!metrics)
         return rlhf_fail(err, RLHF_FULL, "out of memory for metrics");
@@ -802,12 +827,18 @@ static int iterate(struct policy_stage *p, struct rlhf_error *err)
                          (unsigned long long)w->step + 1, kl, p->settings->stop_at_kl);
     }
     finite = finite && rewarded;
+    completions = p->r.count;
     w->tokens += p->r.ids.size;
     if (finite && updates(p, &s, &finite, err) < 0) {
         json_decref(metrics);
         return -1;
     }
     report(p, metrics, &s);
+    if (finite && completions > 0 && p->settings->kl_target > 0) {
+        learner_metric(metrics, "kl_coefficient", p->kl.beta);
+        rlhf_kl_controller_update(&p->kl, kl, (double)completions);
+        set_beta(p);
+    }
     learner_metric(metrics, "skipped", (double)w->skipped + !finite);
     reward = json_number_value(json_object_get(metrics, "reward"));
     if (learner_metrics_write(w, metrics, err) < 0 || learner_count_step(w, finite, err) < 0)
@@ -817,29 +848,56 @@ static int iterate(struct policy_stage *p, struct rlhf_error *err)
     return 0;
 }
 
+/* What a state holds; returns how many blocks. */
+enum { BLOCKS = 10 };
+static size_t list_blocks(struct policy_stage *p, struct learner_block *blocks)
+{
+    struct learner_optimizer *a = &p->policy_optimizer, *c = &p->critic_optimizer;
+    size_t n = 0;
+
+    blocks[n++] = (struct learner_block){"policy.weights", a->param, a->count * sizeof(float)};
+    blocks[n++] = (struct learner_block){"policy.moment1", a->m, a->count * sizeof(float)};
+    blocks[n++] = (struct learner_block){"policy.moment2", a->v, a->count * sizeof(float)};
+    blocks[n++] = (struct learner_block){"policy.updates", &a->updates, sizeof a->updates};
+    if (p->average)
+        blocks[n++] = (struct learner_block){"policy.average", p->average, a->count * sizeof(float)};
+    if (p->settings->kl_target > 0)
+        blocks[n++] = (struct learner_block){"policy.kl_coefficient", &p->kl.beta, sizeof p->kl.beta};
+    if (p->critic) {
+        blocks[n++] = (struct learner_block){"critic.weights", c->param, c->count * sizeof(float)};
+        blocks[n++] = (struct learner_block){"critic.moment1", c->m, c->count * sizeof(float)};
+        blocks[n++] = (struct learner_block){"critic.moment2", c->v, c->count * sizeof(float)};
+        blocks[n++] = (struct learner_block){"critic.updates", &c->updates, sizeof c->updates};
+    }
+    return n;
+}
+
+/* The policy that the stage ends with. */
+static int finish(struct policy_stage *p, struct rlhf_error *err)
+{
+    struct learner_optimizer *o = &p->policy_optimizer;
+
+    if (p->average) {
+        memcpy(o->param, p->average, o->count * sizeof *p->average);
+        learner_optimizer_changed(o);
+    }
+    return learner_adapter_save(p->w, o, err) < 0 ? -1 : learner_save_model(p->w, p->policy, err);
+}
+
 static int run(struct policy_stage *p, struct rlhf_error *err)
 {
     struct learner_work *w = p->w;
-    struct learner_optimizer *a = &p->policy_optimizer, *c = &p->critic_optimizer;
-    const struct learner_block blocks[] = {
-        {"policy.weights", a->param, a->count * sizeof(float)},
-        {"policy.moment1", a->m, a->count * sizeof(float)},
-        {"policy.moment2", a->v, a->count * sizeof(float)},
-        {"policy.updates", &a->updates, sizeof a->updates},
-        {"critic.weights", c->param, c->count * sizeof(float)},
-        {"critic.moment1", c->m, c->count * sizeof(float)},
-        {"critic.moment2", c->v, c->count * sizeof(float)},
-        {"critic.updates", &c->updates, sizeof c->updates},
-    };
-    const size_t count = (p->critic ? 2 : 1) * (sizeof blocks / sizeof *blocks / 2);
+    struct learner_block blocks[BLOCKS];
+    const size_t count = list_blocks(p, blocks);
     uint64_t every = (uint64_t)p->settings->checkpoint_every, saved;
 
     w->steps = (uint64_t)p->settings->iterations;
     if (learner_state_load(w, blocks, count, err) < 0)
         return -1;
-    learner_optimizer_changed(a);
+    learner_optimizer_changed(&p->policy_optimizer);
     if (p->critic)
-        learner_optimizer_changed(c);
+        learner_optimizer_changed(&p->critic_optimizer);
+    set_beta(p);
     saved = w->step;
     while (w->step < w->steps) {
         struct rlhf_error why = {0};
@@ -859,7 +917,7 @@ static int run(struct policy_stage *p, struct rlhf_error *err)
             *err = why;
         return -1;
     }
-    return learner_adapter_save(w, a, err) < 0 ? -1 : learner_save_model(w, p->policy, err);
+    return finish(p, err);
 }
 
 int learner_policy(struct learner_work *w, struct rlhf_error *err)

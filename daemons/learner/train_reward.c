@@ -103,7 +103,8 @@ static int pairs_gradient(struct reward *r, struct learner_training *tr, const u
                           size_t items, double scale, double *loss, struct rlhf_agreement *a,
                           struct rlhf_error *err)
 {
-    static const struct rlhf_preference paper = {0};
+    const struct rlhf_stage_reward *s = r->settings;
+    const struct rlhf_preference preference = {s->label_smoothing, s->center, s->margin};
     struct learner_batch *b = &tr->compute.batch;
 
     if (learner_compute_forward_all(&tr->compute, tr->model, r->items, items, err) < 0 ||
@@ -117,7 +118,7 @@ static int pairs_gradient(struct reward *r, struct learner_training *tr, const u
             reward[j] = b->value[b->start[n + j + 1] - 1];
             slope[j] = 0;
         }
-        *loss += scale * rlhf_kway_loss(&paper, reward, r->train.rank + first, k, scale, slope, NULL);
+        *loss += scale * rlhf_kway_loss(&preference, reward, r->train.rank + first, k, scale, slope, NULL);
         rlhf_agreement_add(a, reward, r->train.rank + first, k);
         for (uint32_t j = 0; j < k; j++)
             b->slope[b->start[n + j + 1] - 1] = slope[j];

@@ -180,6 +180,8 @@ START_TEST(numbers_of_an_algorithm_are_refused_where_they_make_no_sense)
     refused(POLICY("clip: 0"), "clip", "more than 0");
     refused(POLICY("clip: 2"), "clip", "clip_low and clip_high");
     refused(POLICY("ratio_limit: 0.5"), "ratio_limit", "above 1");
+    refused(POLICY("algorithm: bnpo, samples: 2, kl_target: 6"), "kl_target", "set it above");
+    refused(POLICY("kl_coefficient: 0, kl_target: 6"), "kl_target", "set it above");
     refused(POLICY("dynamic_sampling: 2"), "dynamic_sampling", "samples");
     refused(POLICY("dynamic_sampling_spread: 0.1"), "dynamic_sampling_spread", "not used");
     refused(POLICY("overlong_cache: 65"), "overlong_cache", "max_new_tokens");

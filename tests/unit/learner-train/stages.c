@@ -320,6 +320,38 @@ START_TEST(a_missing_file_is_named)
 }
 END_TEST
 
+/* What evaluations/rm/metrics.json of a run whose reward stage has these keys says. */
+static json_t *rewarded_with(const char *base, const char *more)
+{
+    static char text[8192], place[4][600];
+    static int n;
+    struct rlhf_error err = {0};
+
+    snprintf(text, sizeof text, "%s      %s\n", TINY_HEAD TINY_PRETRAIN TINY_SFT TINY_COLLECT TINY_REWARD, more);
+    snprintf(place[n % 4], sizeof place[0], "%s/run-%d", base, n);
+    local_port_free(&port);
+    local_port_init(&port, tiny_utility);
+    expect_ok(tiny_go(text, place[n % 4], world, &rlhf_system_io, &port, 1000, &err), err);
+    return read_json(place[n++ % 4], "evaluations/rm/metrics.json");
+}
+
+START_TEST(reward_models_learn_with_smoothed_labels_margins_and_around_zero)
+{
+    const char *base = a_directory();
+    json_t *plain = rewarded_with(base, "margin: 0"), *smooth = rewarded_with(base, "label_smoothing: 0.2"),
+           *wide = rewarded_with(base, "margin: 3"), *centred = rewarded_with(base, "center: 0.5");
+
+    ck_assert_double_lt(at(smooth, "margin_of_pairs", NULL, NULL, NULL), at(plain, "margin_of_pairs", NULL, NULL, NULL));
+    ck_assert_double_gt(at(wide, "margin_of_pairs", NULL, NULL, NULL), at(plain, "margin_of_pairs", NULL, NULL, NULL));
+    ck_assert_double_ge(at(smooth, "accuracy", NULL, NULL, NULL), 0.7);
+    ck_assert_double_ge(at(wide, "accuracy", NULL, NULL, NULL), 0.7);
+    ck_assert_double_ge(at(centred, "accuracy", NULL, NULL, NULL), 0.7);
+    /* the bias is what makes demonstrations average 0 */
+    ck_assert_double_lt(fabs(at(centred, "bias", NULL, NULL, NULL)), 0.5 * fabs(at(plain, "bias", NULL, NULL, NULL)));
+    json_decref(plain), json_decref(smooth), json_decref(wide), json_decref(centred);
+}
+END_TEST
+
 START_TEST(imported_comparisons_are_tokenised_from_their_text)
 {
     /* The round's comparisons have no task of this run. */
@@ -515,5 +547,6 @@ int main(void)
         completions_end_with_the_texts_and_tokens_that_were_named,
         an_end_token_that_the_tokenizer_lacks_is_named,
         validation_files_are_read_whatever_form_they_have, a_validation_line_that_is_not_json_is_named,
+        reward_models_learn_with_smoothed_labels_margins_and_around_zero,
         imported_comparisons_are_tokenised_from_their_text);
 }
