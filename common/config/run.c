@@ -159,7 +159,8 @@ static const struct rlhf_config_key sft_keys[] = {
     NEED("name", SFT, name, "The stage's name, unique in the run; its model is kept under it."),
     STR("from", SFT, from, NULL,
         "The stage whose model this one starts from; default: the last that made a policy."),
-    NEEDS("data", SFT, data, "Files of demonstrations."),
+    STRS("data", SFT, data, "Files of demonstrations, and"),
+    STRS("best_of", SFT, best_of, "best_of stages whose best completions are demonstrations; one of both at least."),
     INT("steps", SFT, steps, "0", 0, LARGE, "How long: in steps, or"),
     INT("epochs", SFT, epochs, "0", 0, 1e6, "in passes over the data."),
     INT("batch", SFT, batch, "32", 1, 1e6, "Demonstrations a step."),
@@ -291,7 +292,7 @@ static const struct rlhf_config_key direct_keys[] = {
     NEED("name", DIR, name, "The stage's name, unique in the run; its model is kept under it."),
     STR("from", DIR, from, NULL, "The stage whose policy it starts from; default: the last that made one."),
     STR("reference", DIR, reference, NULL, "The policy that log-ratios refer to; default: where it starts from."),
-    STRS("rounds", DIR, rounds, "Collect stages whose comparisons it learns from, and"),
+    STRS("rounds", DIR, rounds, "Collect and best_of stages whose comparisons it learns from, and"),
     STRS("data", DIR, data, "files of comparisons; one of both at least."),
     CHOICE("loss", DIR, loss, "sigmoid", direct_losses,
            "DPO (sigmoid) in its kinds; kto on the best and worst completions alone; orpo, which has no reference."),
@@ -314,6 +315,19 @@ static const struct rlhf_config_key direct_keys[] = {
            "Train a LoRA adapter in place of the whole model; it is kept in adapters/STAGE, too."),
     {0}};
 static const struct rlhf_config_schema direct_schema = {"direct", direct_keys, sizeof(DIR)};
+
+#define BES struct rlhf_stage_best
+static const struct rlhf_config_key best_keys[] = {
+    NEED("name", BES, name, "The stage's name, unique in the run, and that of the round of its best and worst."),
+    STR("from", BES, from, NULL, "The stage whose policy writes the completions; default: the last that made one."),
+    NEED("reward_model", BES, reward_model, "The reward stage whose model says which is best."),
+    NEED("prompts", BES, prompts, "File of prompts."),
+    INT("count", BES, count, "0", 0, 1e9, "How many of its prompts; 0 means all."),
+    INT("samples", BES, samples, "16", 2, 1024, "Completions of each prompt."),
+    NUM("at_least", BES, at_least, "-1e15", -LARGE, LARGE, "Best completions of a smaller reward are no demonstrations."),
+    MAP("sampling", BES, sampling, sampling_schema, "How completions are sampled."),
+    {0}};
+static const struct rlhf_config_schema best_schema = {"best_of", best_keys, sizeof(BES)};
 
 #define EVA struct rlhf_stage_evaluate
 static const struct rlhf_config_key evaluate_keys[] = {
@@ -339,6 +353,7 @@ static const struct rlhf_config_key stage_keys[] = {
     OPTION("reward", STG, reward, reward_schema, "A reward model from comparisons."),
     OPTION("policy", STG, policy, policy_schema, "PPO, GRPO and the like against a reward model."),
     OPTION("direct", STG, direct, direct_schema, "DPO, KTO or ORPO: a policy from comparisons, without a reward model."),
+    OPTION("best_of", STG, best_of, best_schema, "The best of n completions by a reward model: demonstrations for sft."),
     OPTION("evaluate", STG, evaluate, evaluate_schema, "Measurements of policies."),
     {0}};
 static const struct rlhf_config_schema stage_schema = {"stage", stage_keys, sizeof(STG)};
@@ -458,12 +473,13 @@ enum rlhf_stage_kind rlhf_stage_kind(const struct rlhf_stage *s)
            : s->reward  ? RLHF_STAGE_REWARD
            : s->policy  ? RLHF_STAGE_POLICY
            : s->direct  ? RLHF_STAGE_DIRECT
+           : s->best_of ? RLHF_STAGE_BEST_OF
                         : RLHF_STAGE_EVALUATE;
 }
 
 const char *rlhf_stage_kind_name(enum rlhf_stage_kind kind)
 {
-    static const char *const names[] = {"pretrain", "sft", "collect", "reward", "policy", "direct", "evaluate"};
+    static const char *const names[] = {"pretrain", "sft", "collect", "reward", "policy", "direct", "best_of", "evaluate"};
     return names[kind];
 }
 
@@ -475,6 +491,7 @@ const char *rlhf_stage_name(const struct rlhf_stage *s)
            : s->reward  ? s->reward->name
            : s->policy  ? s->policy->name
            : s->direct  ? s->direct->name
+           : s->best_of ? s->best_of->name
                         : s->evaluate->name;
 }
 
@@ -514,6 +531,10 @@ const char *rlhf_stage_from(const struct rlhf_run *run, size_t index)
     case RLHF_STAGE_DIRECT:
         if (s->direct->from)
             return s->direct->from;
+        break;
+    case RLHF_STAGE_BEST_OF:
+        if (s->best_of->from)
+            return s->best_of->from;
         break;
     default:
         return NULL;
@@ -589,9 +610,12 @@ static int refer(const struct check *c, const char *key, const char *name, bool 
             continue;
         if (policy ? makes_policy(rlhf_stage_kind(s)) : rlhf_stage_kind(s) == kind)
             return 0;
+        if (!policy && kind == RLHF_STAGE_COLLECT && c->stage->direct && s->best_of) /* it made comparisons, too */
+            return 0;
         return complain(c, key, "'%s' is a %s stage; name %s", name, rlhf_stage_kind_name(rlhf_stage_kind(s)),
                         policy                      ? "one that makes a policy (pretrain, sft, policy, direct)"
                         : kind == RLHF_STAGE_REWARD ? "a reward stage"
+                        : kind == RLHF_STAGE_BEST_OF ? "a best_of stage"
                                                     : "a collect stage");
     }
     return complain(c, key, "no earlier stage is called '%s'", name);
@@ -761,8 +785,11 @@ static int check_kind(const struct check *c)
         return one_of(c, "steps, epochs, tokens", s->pretrain->steps > 0, s->pretrain->epochs > 0,
                       s->pretrain->tokens > 0);
     case RLHF_STAGE_SFT:
-        if (refer(c, "from", s->sft->from, true, 0) < 0 || check_mix(c, &s->sft->mix) < 0)
+        if (refer(c, "from", s->sft->from, true, 0) < 0 || check_mix(c, &s->sft->mix) < 0 ||
+            refer_all(c, "best_of", &s->sft->best_of, false, RLHF_STAGE_BEST_OF) < 0)
             return -1;
+        if (s->sft->data.count + s->sft->best_of.count == 0)
+            return complain(c, "data, best_of", "both missing; name files of demonstrations or best_of stages");
         return one_of(c, "steps, epochs", s->sft->steps > 0, s->sft->epochs > 0, false);
     case RLHF_STAGE_COLLECT: {
         const struct rlhf_stage_collect *k = s->collect;
@@ -795,6 +822,13 @@ static int check_kind(const struct check *c)
     }
     case RLHF_STAGE_DIRECT:
         return check_direct(c);
+    case RLHF_STAGE_BEST_OF:
+        if (refer(c, "from", s->best_of->from, true, 0) < 0 ||
+            refer(c, "reward_model", s->best_of->reward_model, false, RLHF_STAGE_REWARD) < 0)
+            return -1;
+        if (s->best_of->sampling.temperature <= 0)
+            return complain(c, "sampling.temperature", "must be above 0: greedy completions of a prompt are all equal");
+        return check_sampling(c, &s->best_of->sampling);
     default: {
         const struct rlhf_stage_evaluate *e = s->evaluate;
         if (refer_all(c, "policies", &e->policies, true, 0) < 0 ||
@@ -821,13 +855,14 @@ static int check_stage(const struct check *c)
 {
     const struct rlhf_stage *s = c->stage;
     int kinds = (s->pretrain != NULL) + (s->sft != NULL) + (s->collect != NULL) + (s->reward != NULL) +
-                (s->policy != NULL) + (s->direct != NULL) + (s->evaluate != NULL);
+                (s->policy != NULL) + (s->direct != NULL) + (s->best_of != NULL) +
+                (s->evaluate != NULL);
 
     if (kinds != 1)
         return rlhf_fail(
             c->err, RLHF_REJECT,
             "%s: stage %zu: a stage has exactly one key, its kind (pretrain, sft, collect, reward, policy, "
-            "direct or evaluate), this one has %d",
+            "direct, best_of or evaluate), this one has %d",
             c->where, c->index + 1, kinds);
     if (!good_name(rlhf_stage_name(s)))
         return complain(c, "name", "'%s' cannot name a directory; use letters, digits, '-', '_' and '.'",

@@ -60,6 +60,11 @@
  *
  *     - direct: {name: dpo, rounds: [comparisons-1], loss: sigmoid, epochs: 1}
  *
+ * And rejection sampling: the best of n become demonstrations (and their best and worst a round of comparisons):
+ *
+ *     - best_of: {name: best, reward_model: reward-1, prompts: world/policy_prompts.jsonl, samples: 16}
+ *     - sft: {name: sft-2, best_of: [best], epochs: 1}
+ *
  * Paths are relative to the current directory. Rates' schedules count the stage's steps: optimiser updates,
  * and in a policy stage iterations. */
 #ifndef RLHF_CONFIG_RUN_H
@@ -79,6 +84,7 @@ enum rlhf_stage_kind {
     RLHF_STAGE_REWARD,   /* K-wise loss on comparisons: makes a reward model                 */
     RLHF_STAGE_POLICY,   /* PPO, GRPO ... against a reward model: makes a policy             */
     RLHF_STAGE_DIRECT,   /* DPO, KTO, ORPO on comparisons: makes a policy                     */
+    RLHF_STAGE_BEST_OF,  /* the best of n completions: makes demonstrations and comparisons  */
     RLHF_STAGE_EVALUATE, /* completions, rewards, KL, perplexity, exact match: makes a report */
     RLHF_STAGE_KINDS
 };
@@ -157,6 +163,7 @@ struct rlhf_stage_pretrain {
 struct rlhf_stage_sft {
     char *name, *from;
     struct rlhf_config_strings data;
+    struct rlhf_config_strings best_of; /* stages */
     int64_t steps, epochs; /* one is set */
     int64_t batch;         /* demonstrations a step */
     int64_t max_tokens;    /* longer demonstrations are left out; 0 = the model's context */
@@ -246,6 +253,16 @@ struct rlhf_stage_direct {
     struct rlhf_run_adapter *adapter; /* NULL: the whole model is trained */
 };
 
+struct rlhf_stage_best {
+    char *name, *from;
+    char *reward_model; /* stage */
+    char *prompts;
+    int64_t count;   /* of prompts; 0 = all */
+    int64_t samples; /* for each prompt */
+    double at_least; /* rewards of demonstrations */
+    struct rlhf_run_sampling sampling;
+};
+
 struct rlhf_stage_evaluate {
     char *name;
     struct rlhf_config_strings policies;
@@ -266,6 +283,7 @@ struct rlhf_stage {
     struct rlhf_stage_reward *reward;
     struct rlhf_stage_policy *policy;
     struct rlhf_stage_direct *direct;
+    struct rlhf_stage_best *best_of;
     struct rlhf_stage_evaluate *evaluate;
 };
 

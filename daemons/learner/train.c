@@ -117,7 +117,7 @@ static int run_stage(struct learner_trainer *t, size_t index, struct rlhf_error 
         [RLHF_STAGE_PRETRAIN] = learner_pretrain, [RLHF_STAGE_SFT] = learner_sft,
         [RLHF_STAGE_COLLECT] = learner_collect,   [RLHF_STAGE_REWARD] = learner_reward,
         [RLHF_STAGE_POLICY] = learner_policy,     [RLHF_STAGE_DIRECT] = learner_direct,
-        [RLHF_STAGE_EVALUATE] = learner_evaluate,
+        [RLHF_STAGE_BEST_OF] = learner_best,      [RLHF_STAGE_EVALUATE] = learner_evaluate,
     };
     const struct rlhf_stage *s = rlhf_run_stage(t->run, index);
     enum rlhf_stage_kind kind = rlhf_stage_kind(s);

@@ -132,6 +132,9 @@ int learner_stage_inputs(struct learner_work *w, char text[RLHF_DIGEST_TEXT], st
     case RLHF_STAGE_DIRECT:
         rc = add_inputs(h, files, &s->direct->data, err);
         break;
+    case RLHF_STAGE_BEST_OF:
+        rc = add_input(h, files, s->best_of->prompts, err);
+        break;
     case RLHF_STAGE_EVALUATE:
         rc = add_named(h, files, &s->evaluate->prompts, err) < 0 ||
                      add_named(h, files, &s->evaluate->perplexity, err) < 0 ||
@@ -145,11 +148,11 @@ int learner_stage_inputs(struct learner_work *w, char text[RLHF_DIGEST_TEXT], st
     return rc;
 }
 
-/* Where a finished stage's result is; evaluate and collect leave plain files that appear at once. */
+/* Where a finished stage's result is; evaluate, best_of and collect leave plain files that appear at once. */
 static bool makes_checkpoint(const struct rlhf_stage *s)
 {
     enum rlhf_stage_kind k = rlhf_stage_kind(s);
-    return k != RLHF_STAGE_COLLECT && k != RLHF_STAGE_EVALUATE;
+    return k != RLHF_STAGE_COLLECT && k != RLHF_STAGE_EVALUATE && k != RLHF_STAGE_BEST_OF;
 }
 
 /* Stages that are done are checked against the run file and against their manifests. */

@@ -81,6 +81,7 @@ int learner_collect(struct learner_work *w, struct rlhf_error *err);
 int learner_reward(struct learner_work *w, struct rlhf_error *err);
 int learner_policy(struct learner_work *w, struct rlhf_error *err);
 int learner_direct(struct learner_work *w, struct rlhf_error *err);
+int learner_best(struct learner_work *w, struct rlhf_error *err);
 int learner_evaluate(struct learner_work *w, struct rlhf_error *err);
 
 /* ---- the run's directory (train_journal.c) ---------------------------------------------------------- */

@@ -1,6 +1,7 @@
 /* train_sft.c - supervised fine-tuning: loss on the completions of demonstrations, pretraining text mixed in.
  */
 #include <stdlib.h>
+#include <string.h>
 
 #include "learner/train_parts.h"
 #include "telemetry/log.h"
@@ -11,7 +12,8 @@ struct sft {
     const struct rlhf_stage_sft *settings;
     struct learner_item *items; /* [count] all demonstrations */
     size_t count;
-    struct rlhf_demonstrations *files; /* [settings->data.count] what items borrow from */
+    size_t file_count;
+    struct rlhf_demonstrations *files; /* [file_count] what items borrow from */
     struct learner_order order;
     struct learner_item *batch; /* [settings->batch] */
     struct learner_windows mix;
@@ -19,7 +21,7 @@ struct sft {
 
 static void sft_free(struct sft *s)
 {
-    for (size_t i = 0; s->files && i < s->settings->data.count; i++)
+    for (size_t i = 0; s->files && i < s->file_count; i++)
         rlhf_demonstrations_free(&s->files[i]);
     free(s->files);
     free(s->items);
@@ -28,19 +30,35 @@ static void sft_free(struct sft *s)
     learner_windows_free(&s->mix);
 }
 
+/* File i: of data, then of the best_of stages. */
+static int file_path(const struct sft *s, const struct learner_work *w, size_t i, char path[LEARNER_PATH],
+                     struct rlhf_error *err)
+{
+    const struct rlhf_config_strings *data = &s->settings->data, *best = &s->settings->best_of;
+
+    if (i >= data->count)
+        return learner_path(w->t, path, LEARNER_PATH, err, "demonstrations/%s.jsonl", best->items[i - data->count]);
+    if (strlen(data->items[i]) >= LEARNER_PATH)
+        return rlhf_fail(err, RLHF_REJECT, "data: the path of file %zu is too long", i + 1);
+    strcpy(path, data->items[i]);
+    return 0;
+}
+
 static int read_demonstrations(struct sft *s, struct learner_work *w, uint32_t context,
                                struct rlhf_error *err)
 {
-    const struct rlhf_config_strings *paths = &s->settings->data;
+    char path[LEARNER_PATH];
     size_t limit = s->settings->max_tokens && s->settings->max_tokens < context
                        ? (size_t)s->settings->max_tokens
                        : context;
     size_t skipped = 0;
 
-    if (!(s->files = calloc(paths->count, sizeof *s->files)))
+    s->file_count = s->settings->data.count + s->settings->best_of.count;
+    if (!(s->files = calloc(s->file_count, sizeof *s->files)))
         return rlhf_fail(err, RLHF_FULL, "out of memory for demonstrations");
-    for (size_t i = 0; i < paths->count; i++) {
-        if (rlhf_read_demonstrations(paths->items[i], w->t->tokenizer, limit, &s->files[i], err) < 0)
+    for (size_t i = 0; i < s->file_count; i++) {
+        if (file_path(s, w, i, path, err) < 0 ||
+            rlhf_read_demonstrations(path, w->t->tokenizer, limit, &s->files[i], err) < 0)
             return -1;
         s->count += s->files[i].sequences.count;
         skipped += s->files[i].skipped;
@@ -49,11 +67,10 @@ static int read_demonstrations(struct sft *s, struct learner_work *w, uint32_t c
         rlhf_log(RLHF_LEVEL_WARNING, "demonstrations-too-long stage=%s left_out=%zu limit=%zu", w->name,
                  skipped, limit);
     if (s->count == 0)
-        return rlhf_fail(err, RLHF_REJECT, "%s: no demonstration of at most %zu tokens", paths->items[0],
-                         limit);
+        return rlhf_fail(err, RLHF_REJECT, "%s: no demonstration of at most %zu tokens", path, limit);
     if (!(s->items = calloc(s->count, sizeof *s->items)))
         return rlhf_fail(err, RLHF_FULL, "out of memory for %zu demonstrations", s->count);
-    for (size_t i = 0, n = 0; i < paths->count; i++)
+    for (size_t i = 0, n = 0; i < s->file_count; i++)
         for (size_t j = 0; j < s->files[i].sequences.count; j++) {
             const struct rlhf_sequences *q = &s->files[i].sequences;
             s->items[n++] = (struct learner_item){.ids = q->tokens.data + q->start[j],

@@ -216,6 +216,31 @@ START_TEST(a_direct_stage_makes_a_policy_of_comparisons)
 }
 END_TEST
 
+START_TEST(what_a_best_of_stage_chose_is_learnt_from_by_name)
+{
+    static const char best[] = REWARDED "  - best_of: {name: b, reward_model: r, prompts: q}\n";
+    struct rlhf_run run;
+    struct rlhf_error err = {0};
+    char text[4096];
+
+    snprintf(text, sizeof text, "%s%s", best, "  - sft: {name: s, best_of: [b], steps: 3}\n"
+                                              "  - direct: {name: d, rounds: [b, c], epochs: 1}\n");
+    expect_ok(parse(&run, text, &err), err);
+    ck_assert_int_eq(rlhf_stage_kind(rlhf_run_stage(&run, 3)), RLHF_STAGE_BEST_OF);
+    ck_assert_str_eq(rlhf_stage_kind_name(RLHF_STAGE_BEST_OF), "best_of");
+    ck_assert_str_eq(rlhf_stage_from(&run, 3), "pre");
+    ck_assert_str_eq(rlhf_stage_from(&run, 4), "pre"); /* choosing makes no policy */
+    rlhf_run_free(&run);
+    snprintf(text, sizeof text, "%s%s", best, "  - reward: {name: r2, rounds: [b]}\n");
+    refused(text, "rounds", "a collect stage");
+    snprintf(text, sizeof text, "%s%s", best, "  - sft: {name: s, best_of: [c], steps: 3}\n");
+    refused(text, "best_of", "a best_of stage");
+    refused(HEAD PRETRAIN "  - sft: {name: s, steps: 3}\n", "data, best_of", "both missing");
+    refused(REWARDED "  - best_of: {name: b, reward_model: r, prompts: q, sampling: {temperature: 0}}\n",
+            "sampling.temperature", "above 0");
+}
+END_TEST
+
 START_TEST(an_empty_list_of_stages_is_refused)
 {
     refused("tokenizer: {load: a}\nstages: []\n", "stages", "t.yaml");
@@ -233,5 +258,6 @@ int main(void)
         an_algorithm_is_ppo_unless_it_is_named_and_keeps_its_own_numbers,
         keys_that_an_algorithm_has_no_use_for_are_refused_with_who_has,
         numbers_of_an_algorithm_are_refused_where_they_make_no_sense,
-        a_direct_stage_makes_a_policy_of_comparisons, an_empty_list_of_stages_is_refused);
+        a_direct_stage_makes_a_policy_of_comparisons,
+        what_a_best_of_stage_chose_is_learnt_from_by_name, an_empty_list_of_stages_is_refused);
 }
