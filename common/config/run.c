@@ -217,6 +217,11 @@ static const struct rlhf_config_key policy_keys[] = {
         "The policy that the KL penalty refers to; default: where it starts from."),
     NEED("reward_model", POL, reward_model,
          "The reward stage whose model gives rewards and, where the algorithm has one, starts the critic."),
+    STRS("ensemble", POL, ensemble,
+         "Further reward stages: the reward is the mean of all models less ensemble_deviations times their standard "
+         "deviation."),
+    NUM("ensemble_deviations", POL, ensemble_deviations, "0", 0, 1000,
+        "How much their disagreement costs (Coste et al. 2023); needs ensemble."),
     NEED("prompts", POL, prompts, "File of prompts."),
     CHOICE("algorithm", POL, algorithm, "ppo", algorithms,
            "How rewards become updates; only ppo has a critic. Keys that are -1 or own keep what the algorithm's "
@@ -721,6 +726,16 @@ static int check_algorithm(const struct check *c)
 {
     const struct rlhf_stage_policy *p = c->stage->policy;
 
+    if (refer_all(c, "ensemble", &p->ensemble, false, RLHF_STAGE_REWARD) < 0)
+        return -1;
+    if (p->ensemble.count >= RLHF_RUN_ENSEMBLE)
+        return complain(c, "ensemble", "%zu stages; at most %d besides reward_model are allowed", p->ensemble.count,
+                        RLHF_RUN_ENSEMBLE - 1);
+    for (size_t i = 0; i < p->ensemble.count; i++)
+        if (strcmp(p->ensemble.items[i], p->reward_model) == 0)
+            return complain(c, "ensemble", "'%s' is the reward_model already", p->reward_model);
+    if (p->ensemble_deviations > 0 && p->ensemble.count == 0)
+        return complain(c, "ensemble_deviations", "one model has no deviation; name others in ensemble");
     if (rlhf_run_algorithm_compares(p->algorithm) && p->samples < 2)
         return complain(c, "samples", "%s compares the completions of a prompt: ask for 2 or more", rlhf_run_algorithm(p));
     if (check_unused(c) < 0 || check_own(c, "kl_coefficient", p->kl_coefficient, true) < 0 ||

@@ -197,10 +197,14 @@ struct rlhf_stage_reward {
     struct rlhf_run_optimizer optimizer;
 };
 
+enum { RLHF_RUN_ENSEMBLE = 8 };
+
 struct rlhf_stage_policy {
     char *name, *from;
     char *reference;    /* default: from */
-    char *reward_model; /* stage */
+    char *reward_model;                  /* stage */
+    struct rlhf_config_strings ensemble; /* further ones, at most RLHF_RUN_ENSEMBLE in all */
+    double ensemble_deviations;
     char *prompts;
     int64_t iterations, prompts_per_iteration, samples;
     int64_t inner_epochs;

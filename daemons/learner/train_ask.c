@@ -36,11 +36,11 @@ static size_t outdated(struct learner_trainer *t, struct learner_published *slot
 int learner_publish(struct learner_work *w, enum learner_name name, uint64_t version,
                     const struct rlhf_model *m, struct rlhf_digest *out, struct rlhf_error *err)
 {
-    static const char *const names[LEARNER_NAMES] = {"policy", "reference", "reward_model"};
+    static const char *const names[] = {"policy", "reference", "reward_model"};
     struct learner_published *slot = &w->t->published[name];
     struct rlhf_bytes config = {0}, tensors = {0};
     struct learner_action a = {.kind = LEARNER_PUBLISH,
-                               .name = names[name],
+                               .name = names[name < LEARNER_NAME_REWARD_MODEL ? name : LEARNER_NAME_REWARD_MODEL],
                                .version = version,
                                .config = &config,
                                .tensors = &tensors,

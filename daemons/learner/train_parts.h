@@ -31,7 +31,12 @@ struct learner_record {
 };
 
 /* What workers and scorers are given weights as. */
-enum learner_name { LEARNER_NAME_POLICY, LEARNER_NAME_REFERENCE, LEARNER_NAME_REWARD_MODEL, LEARNER_NAMES };
+enum learner_name {
+    LEARNER_NAME_POLICY,
+    LEARNER_NAME_REFERENCE,
+    LEARNER_NAME_REWARD_MODEL, /* and behind it those of an ensemble */
+    LEARNER_NAMES = LEARNER_NAME_REWARD_MODEL + RLHF_RUN_ENSEMBLE
+};
 struct learner_published {
     struct rlhf_digest digest;   /* now; zero: nothing yet            */
     struct rlhf_digest outdated; /* to be dropped at the next, if drop */

@@ -47,7 +47,8 @@ struct statistics {
 
 /* What was sampled in an iteration, kept or not. */
 struct sampled {
-    double count, scored, reward, ended, tokens, prompts;
+    double count, scored, reward, ended, tokens;
+    double deviation; /* of an ensemble's models from each other */
 };
 
 struct policy_stage {
@@ -65,7 +66,9 @@ struct policy_stage {
     uint32_t context;
     struct learner_compute policy_pass, critic_pass;
     struct learner_optimizer policy_optimizer, critic_optimizer;
-    struct rlhf_digest reference, reward_model;
+    struct rlhf_digest reference, reward_model[RLHF_RUN_ENSEMBLE];
+    size_t reward_models;
+    float *rewards; /* [reward_models + 3][per iteration]: each one's, the ensemble's, the mean, a deviation below it */
     struct rlhf_demonstrations prompts;
     size_t prompt_count;
     struct learner_order order;
@@ -105,7 +108,7 @@ static void stage_free(struct policy_stage *p)
     learner_order_free(&p->order);
     learner_windows_free(&p->mix);
     learner_rollouts_free(&p->r);
-    free(p->average), free(p->jobs), free(p->score_jobs), free(p->shuffled), free(p->keep);
+    free(p->average), free(p->rewards), free(p->jobs), free(p->score_jobs), free(p->shuffled), free(p->keep);
     free(mb->items), free(mb->start), free(mb->whole), free(mb->weight), free(mb->logprob_old);
 }
 
@@ -179,6 +182,32 @@ static int choose(struct policy_stage *p, struct rlhf_error *err)
     return rlhf_policy_loss_check(l, err);
 }
 
+static void narrow(struct policy_stage *p, const struct rlhf_model *m)
+{
+    uint32_t context = rlhf_model_get_config(m)->context;
+
+    p->context = context < p->context ? context : p->context;
+}
+
+/* Those besides the first. */
+static int load_ensemble(struct policy_stage *p, struct rlhf_error *err)
+{
+    const struct rlhf_config_strings *names = &p->settings->ensemble;
+
+    for (p->reward_models = 1; p->reward_models <= names->count; p->reward_models++) {
+        enum learner_name slot = (enum learner_name)(LEARNER_NAME_REWARD_MODEL + p->reward_models);
+        struct rlhf_model *m = learner_load_model(p->w, names->items[p->reward_models - 1], RLHF_HEAD_SCALAR, err);
+        int rc = m ? learner_publish(p->w, slot, 0, m, &p->reward_model[p->reward_models], err) : -1;
+
+        if (m)
+            narrow(p, m);
+        rlhf_model_free(m);
+        if (rc < 0)
+            return -1;
+    }
+    return 0;
+}
+
 static int load_models(struct policy_stage *p, struct rlhf_error *err)
 {
     struct learner_work *w = p->w;
@@ -188,19 +217,20 @@ static int load_models(struct policy_stage *p, struct rlhf_error *err)
 
     if (!(p->policy = learner_load_model(w, from, RLHF_HEAD_LM, err)) ||
         !(p->critic = learner_load_model(w, p->settings->reward_model, RLHF_HEAD_SCALAR, err)) ||
-        learner_publish(w, LEARNER_NAME_REWARD_MODEL, 0, p->critic, &p->reward_model, err) < 0 ||
+        learner_publish(w, LEARNER_NAME_REWARD_MODEL, 0, p->critic, &p->reward_model[0], err) < 0 ||
         !(reference = learner_load_model(w, p->settings->reference ?: from, RLHF_HEAD_LM, err)))
         return -1;
     rc = learner_publish(w, LEARNER_NAME_REFERENCE, 0, reference, &p->reference, err);
     rlhf_model_free(reference);
+    if (rc < 0)
+        return -1;
     p->context = rlhf_model_get_config(p->policy)->context;
-    if (rlhf_model_get_config(p->critic)->context < p->context)
-        p->context = rlhf_model_get_config(p->critic)->context;
+    narrow(p, p->critic);
     if (p->algorithm->credit != RLHF_CREDIT_CRITIC) {
         rlhf_model_free(p->critic); /* it was only the reward model */
         p->critic = NULL;
     }
-    return rc;
+    return load_ensemble(p, err);
 }
 
 static int init_buffers(struct policy_stage *p, struct rlhf_error *err)
@@ -213,11 +243,12 @@ static int init_buffers(struct policy_stage *p, struct rlhf_error *err)
     p->score_jobs = calloc(count, sizeof *p->score_jobs);
     p->shuffled = calloc(capacity, sizeof *p->shuffled);
     p->keep = calloc(capacity, sizeof *p->keep);
+    p->rewards = calloc((p->reward_models + 3) * count, sizeof *p->rewards);
     p->mb.items = calloc(minibatch, sizeof *p->mb.items);
     p->mb.start = calloc(minibatch + 1, sizeof *p->mb.start);
     p->mb.whole = calloc(minibatch, sizeof *p->mb.whole);
     p->mb.weight = calloc(minibatch, sizeof *p->mb.weight);
-    if (!p->jobs || !p->score_jobs || !p->shuffled || !p->keep || !p->mb.items || !p->mb.start || !p->mb.whole ||
+    if (!p->jobs || !p->score_jobs || !p->shuffled || !p->keep || !p->rewards || !p->mb.items || !p->mb.start || !p->mb.whole ||
         !p->mb.weight)
         return rlhf_fail(err, RLHF_FULL, "out of memory for %zu completions an iteration", capacity);
     return learner_rollouts_init(&p->r, capacity, err);
@@ -390,28 +421,58 @@ static int record(struct policy_stage *p, struct rlhf_error *err)
                            json_pack("{s:I, s:s}", "iteration", (json_int_t)p->w->step, "digest", text), err);
 }
 
-/* Scores and reference log-probs of the completions from `before` on. */
-static void take_scores(struct policy_stage *p, size_t before, const struct learner_answer *scores, struct sampled *sum)
+/* Rewards of the completions from `before` on and, from the first model's answer, their reference log-probs. */
+static int score(struct policy_stage *p, size_t before, struct rlhf_error *err)
+{
+    struct learner_rollouts *r = &p->r;
+    size_t count = r->count - before, models = p->reward_models;
+    const float *each[RLHF_RUN_ENSEMBLE];
+
+    for (size_t m = 0; m < models; m++) {
+        struct learner_answer scores = {0};
+        float *reward = p->rewards + m * count;
+
+        if (learner_score(p->w, p->score_jobs, count, p->reward_model[m], m ? (struct rlhf_digest){0} : p->reference,
+                          p->sampling.temperature, &scores, err) < 0)
+            return -1;
+        for (size_t i = 0; i < count; i++)
+            reward[i] = scores.scores[i].reward;
+        for (size_t i = before; m == 0 && i < r->count; i++)
+            memcpy(r->logprob_ref + r->start[i], scores.scores[i - before].logprob_ref,
+                   (r->start[i + 1] - r->start[i]) * sizeof(float));
+        learner_answer_free(&scores);
+        each[m] = reward;
+    }
+    rlhf_reward_ensemble(each, models, count, p->settings->ensemble_deviations, p->rewards + models * count);
+    rlhf_reward_ensemble(each, models, count, 0, p->rewards + (models + 1) * count);
+    rlhf_reward_ensemble(each, models, count, 1, p->rewards + (models + 2) * count);
+    return 0;
+}
+
+/* What the algorithm is given for the completions from `before` on. */
+static void take_scores(struct policy_stage *p, size_t before, struct sampled *sum)
 {
     const struct rlhf_stage_policy *s = p->settings;
     struct learner_rollouts *r = &p->r;
+    size_t count = r->count - before, models = p->reward_models;
 
     for (size_t i = before; i < r->count; i++) {
-        const struct learner_score *one = &scores->scores[i - before];
+        const float *one = p->rewards + (i - before);
+        float reward = one[models * count];
         size_t tokens = r->start[i + 1] - r->start[i];
         bool replace = s->penalize_missing_end && !r->ended[i];
 
-        r->score[i] = replace ? (float)s->missing_end_reward : one->reward;
+        r->score[i] = replace ? (float)s->missing_end_reward : reward;
         if (s->overlong_cache > 0)
             r->score[i] += (float)(s->overlong_penalty * rlhf_overlong_penalty(tokens, (size_t)s->sampling.max_new_tokens,
                                                                                (size_t)s->overlong_cache));
-        memcpy(r->logprob_ref + r->start[i], one->logprob_ref, tokens * sizeof(float));
-        sum->scored += !isnan(one->reward);
-        sum->reward += isnan(one->reward) ? 0 : one->reward;
+        sum->scored += !isnan(reward);
+        sum->reward += isnan(reward) ? 0 : reward;
+        sum->deviation += isnan(reward) ? 0 : one[(models + 1) * count] - one[(models + 2) * count];
         sum->ended += r->ended[i];
         sum->tokens += (double)tokens;
     }
-    sum->count += (double)(r->count - before);
+    sum->count += (double)count;
 }
 
 /* One round of prompts: their completions and what those are worth. */
@@ -419,7 +480,7 @@ static int sample_round(struct policy_stage *p, struct rlhf_digest weights, uint
                         struct rlhf_error *err)
 {
     const struct rlhf_stage_policy *s = p->settings;
-    struct learner_answer completions = {0}, scores = {0};
+    struct learner_answer completions = {0};
     struct learner_rollouts *r = &p->r;
     size_t before = r->count;
     int rc = -1;
@@ -434,14 +495,12 @@ static int sample_round(struct policy_stage *p, struct rlhf_digest weights, uint
         policy_logprobs(p, r->items + before, r->count - before, p->sampling.temperature,
                         r->logprob_old + r->start[before], err) < 0)
         goto out;
-    if (learner_score(p->w, p->score_jobs, completions.count, p->reward_model, p->reference, p->sampling.temperature,
-                      &scores, err) < 0)
+    if (score(p, before, err) < 0)
         goto out;
-    take_scores(p, before, &scores, sum);
+    take_scores(p, before, sum);
     rc = 0;
 out:
     learner_answer_free(&completions);
-    learner_answer_free(&scores);
     return rc;
 }
 
@@ -491,6 +550,8 @@ static int roll_out(struct policy_stage *p, json_t *metrics, bool *rewarded, str
     learner_metric(metrics, "reward", sum.reward / sum.scored);
     learner_metric(metrics, "ended", sum.ended / sum.count);
     learner_metric(metrics, "length", sum.tokens / sum.count);
+    if (p->reward_models > 1)
+        learner_metric(metrics, "disagreement", sum.deviation / sum.scored);
     if (sum.scored < sum.count)
         learner_metric(metrics, "missing", sum.count - sum.scored);
     if (s->dynamic_sampling > 0) {

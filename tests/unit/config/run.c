@@ -182,6 +182,9 @@ START_TEST(numbers_of_an_algorithm_are_refused_where_they_make_no_sense)
     refused(POLICY("ratio_limit: 0.5"), "ratio_limit", "above 1");
     refused(POLICY("algorithm: bnpo, samples: 2, kl_target: 6"), "kl_target", "set it above");
     refused(POLICY("kl_coefficient: 0, kl_target: 6"), "kl_target", "set it above");
+    refused(POLICY("ensemble: [pre]"), "ensemble", "a reward stage");
+    refused(POLICY("ensemble: [r]"), "ensemble", "already");
+    refused(POLICY("ensemble_deviations: 1"), "ensemble_deviations", "name others");
     refused(POLICY("dynamic_sampling: 2"), "dynamic_sampling", "samples");
     refused(POLICY("dynamic_sampling_spread: 0.1"), "dynamic_sampling_spread", "not used");
     refused(POLICY("overlong_cache: 65"), "overlong_cache", "max_new_tokens");

@@ -231,6 +231,65 @@ START_TEST(a_critic_is_kept_where_there_is_one_only)
 }
 END_TEST
 
+#define SECOND                                                                                                \
+    "  - reward: {name: rm-2, from: pre, rounds: [round-1], epochs: 20, batch: 4, held_out: 0, "              \
+    "optimizer: {learning_rate: 1e-2}}\n"
+
+START_TEST(an_ensemble_takes_its_disagreement_off_the_reward)
+{
+    static const char text[] = BASE SECOND POLICY("mean", "grpo, ensemble: [rm-2]")
+        POLICY("careful", "grpo, ensemble: [rm-2], ensemble_deviations: 0.5") POLICY("alone", "grpo");
+    struct rlhf_error err = {0};
+    const char *dir;
+    json_t *o;
+
+    local_port_free(&port);
+    local_port_init(&port, tiny_utility);
+    tiny_place(&world, &dir);
+    expect_ok(tiny_go(text, dir, world, &rlhf_system_io, &port, 1000, &err), err);
+    for (int i = 0; i < 2; i++) {
+        const char *stage = i ? "careful" : "mean";
+
+        ck_assert_double_gt(metric(dir, stage, "disagreement", 0, 1), 0.01);
+        ck_assert_double_gt(metric(dir, stage, "reward", 6, 8), metric(dir, stage, "reward", 0, 2) + 0.1);
+    }
+    ck_assert(isnan(metric(dir, "alone", "disagreement", 0, 8)));
+    o = json_load_file(in_directory(dir, "checkpoints/careful/provenance.json"), 0, NULL);
+    ck_assert_ptr_nonnull(json_object_get(json_object_get(o, "parents"), "rm-2"));
+    json_decref(o);
+}
+END_TEST
+
+static void the_second_model_is_away(struct local_port *p, const struct learner_action *a, struct learner_answer *answer)
+{
+    (void)p;
+    for (size_t i = 0; a->kind == LEARNER_SCORE && rlhf_digest_is_zero(&a->reference) && i < answer->count; i++)
+        answer->scores[i].reward = NAN;
+}
+
+START_TEST(an_ensemble_does_without_a_model_whose_reward_is_missing)
+{
+    static const char together[] = BASE SECOND POLICY("p", "grpo, ensemble: [rm-2], ensemble_deviations: 1");
+    static const char alone[] = BASE SECOND POLICY("p", "grpo");
+    const char *base = a_directory();
+    struct rlhf_digest d[2];
+
+    for (int i = 0; i < 2; i++) {
+        struct rlhf_error err = {0};
+        char dir[600];
+
+        local_port_free(&port);
+        local_port_init(&port, tiny_utility);
+        port.spoil = the_second_model_is_away;
+        snprintf(dir, sizeof dir, "%s/ensemble-%d", base, i);
+        expect_ok(tiny_go(i ? alone : together, dir, world, &rlhf_system_io, &port, 1000, &err), err);
+        d[i] = result(dir, "p");
+        ck_assert(isnan(metric(dir, "p", "missing", 0, 8)));
+    }
+    ck_assert(rlhf_digest_equal(&d[0], &d[1]));
+}
+END_TEST
+
 static void one_reward_in_four_is_missing(struct local_port *p, const struct learner_action *a,
                                           struct learner_answer *answer)
 {
@@ -289,6 +348,8 @@ int main(void)
                            dynamic_sampling_fills_an_iteration_with_prompts_that_teach,
                            the_coefficient_rises_while_the_kl_is_above_its_target_and_falls_below,
                            a_stage_ends_with_the_average_of_its_weights, a_penalty_on_the_kl_keeps_the_policy_near, a_critic_is_kept_where_there_is_one_only,
+                           an_ensemble_takes_its_disagreement_off_the_reward,
+                           an_ensemble_does_without_a_model_whose_reward_is_missing,
                            groups_do_without_the_completions_whose_reward_is_missing,
                            a_learner_killed_in_any_algorithm_goes_on_with_the_same_bits);
 }
