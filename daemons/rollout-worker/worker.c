@@ -115,7 +115,8 @@ static int take(void *ctx, const struct rlhf_message *m, struct rlhf_error *err)
         job->key = (struct rlhf_sample_key){ j->seed, (enum rlhf_purpose)j->purpose, j->key_prompt, j->key_sample };
         job->end_token = s->end_token;
         job->more_ends.count = (uint32_t)s->n_more_ends; /* as checked: they fit */
-        memcpy(job->more_ends.id, s->more_ends, s->n_more_ends * sizeof *s->more_ends);
+        if (s->n_more_ends > 0)
+            memcpy(job->more_ends.id, s->more_ends, s->n_more_ends * sizeof *s->more_ends);
         job->prompt_count = j->prompt_tokens;
         memcpy(job->prompt, prompt, j->prompt_tokens * sizeof *prompt);
         prompt += j->prompt_tokens;

@@ -62,6 +62,8 @@ static void read_body(int fd, struct http_answer *a, size_t size)
 {
     size_t capacity = size == SIZE_MAX ? 65536 : size + 1;
 
+    if (a->body_size >= size) /* it came with the head, and perhaps more */
+        return;
     a->body = realloc(a->body, capacity);
     while (a->body_size < size) {
         if (a->body_size + 1 >= capacity)
