@@ -58,6 +58,8 @@ static void parse_number(struct convert *o, struct argp_state *state, const char
     argp_error(state, "--dtype: f32, bf16 or f16, not '%s'", text);
 }
 
+enum { HEAD = 256 }; /* -h is what people type for help */
+
 static error_t parse(int key, char *text, struct argp_state *state)
 {
     struct convert *o = state->input;
@@ -75,7 +77,7 @@ static error_t parse(int key, char *text, struct argp_state *state)
     case 's':
         o->how.shard_size = parse_size(state, text);
         break;
-    case 'h':
+    case HEAD:
         if (strcmp(text, "lm") != 0 && strcmp(text, "reward") != 0)
             argp_error(state, "--head: lm or reward, not '%s'", text);
         o->change_head = true;
@@ -139,7 +141,7 @@ int ctl_model_convert(int argc, char **argv, struct rlhf_error *err)
         {"output", 'o', "DIR", 0, "the directory to make", 0},
         {"dtype", 'd', "TYPE", 0, "f32, bf16 or f16, rounded to nearest (default: as stored)", 0},
         {"shard-size", 's', "SIZE", 0, "split into files of at most SIZE, as 500MB or 5G (default: one file)", 0},
-        {"head", 'h', "HEAD", 0,
+        {"head", HEAD, "HEAD", 0,
          "lm or reward: drop or add the scalar head; a new one is random, to be trained", 0},
         {"seed", 'r', "N", 0, "of a new scalar head (default 0)", 0},
         {0}};
