@@ -231,6 +231,34 @@ START_TEST(a_critic_is_kept_where_there_is_one_only)
 }
 END_TEST
 
+/* More tokens than a pass takes at once: before the first update the policy is the one that sampled, whose ratios are 1,
+ * and a prompt's advantages sum to 0, whatever piece they are in. */
+START_TEST(a_minibatch_may_be_larger_than_a_pass)
+{
+#define LARGE(name, more)                                                                                     \
+    "  - policy: {name: " name ", from: sft, reward_model: rm, prompts: %s/prompts.jsonl, iterations: 1, "    \
+    "prompts_per_iteration: 24, samples: 32, minibatch: 768, sampling: {max_new_tokens: 8}, algorithm: " more "}\n"
+    static const char text[] = BASE LARGE("grpo", "grpo") LARGE("gspo", "gspo") LARGE("rloo", "rloo")
+        LARGE("ppo", "ppo") LARGE("rf", "reinforce_plus_plus");
+    struct rlhf_error err = {0};
+    const char *dir;
+
+    local_port_free(&port);
+    local_port_init(&port, tiny_utility);
+    tiny_place(&world, &dir);
+    expect_ok(tiny_go(text, dir, world, &rlhf_system_io, &port, 1000, &err), err);
+    for (int i = 0; i < 5; i++) {
+        const char *stage = (const char *const[]){"grpo", "gspo", "rloo", "ppo", "rf"}[i];
+
+        ck_assert_double_gt(metric(dir, stage, "tokens", 0, 1), 8192);
+        ck_assert_double_eq_tol(metric(dir, stage, "ratio", 0, 1), 1, 1e-5);
+        ck_assert_double_eq_tol(metric(dir, stage, "approx_kl", 0, 1), 0, 1e-9);
+        ck_assert_double_eq_tol(metric(dir, stage, "policy_loss", 0, 1), 0, 1e-5);
+        ck_assert_double_gt(metric(dir, stage, "grad_norm", 0, 1), 1e-3);
+    }
+}
+END_TEST
+
 #define SECOND                                                                                                \
     "  - reward: {name: rm-2, from: pre, rounds: [round-1], epochs: 20, batch: 4, held_out: 0, "              \
     "optimizer: {learning_rate: 1e-2}}\n"
@@ -348,7 +376,7 @@ int main(void)
                            dynamic_sampling_fills_an_iteration_with_prompts_that_teach,
                            the_coefficient_rises_while_the_kl_is_above_its_target_and_falls_below,
                            a_stage_ends_with_the_average_of_its_weights, a_penalty_on_the_kl_keeps_the_policy_near, a_critic_is_kept_where_there_is_one_only,
-                           an_ensemble_takes_its_disagreement_off_the_reward,
+                           a_minibatch_may_be_larger_than_a_pass, an_ensemble_takes_its_disagreement_off_the_reward,
                            an_ensemble_does_without_a_model_whose_reward_is_missing,
                            groups_do_without_the_completions_whose_reward_is_missing,
                            a_learner_killed_in_any_algorithm_goes_on_with_the_same_bits);

@@ -200,6 +200,27 @@ START_TEST(a_learner_killed_again_and_again_ends_with_the_same_bits)
 }
 END_TEST
 
+/* More tokens than a pass takes at once: before the first update every log-ratio is 0, whatever piece it is in. */
+START_TEST(a_batch_may_be_larger_than_a_pass)
+{
+#define LARGE(name, more)                                                                                     \
+    "  - direct: {name: " name ", from: sft, rounds: [round-1], steps: 1, batch: 500, loss: " more "}\n"
+    static const char text[] = COLLECTED LARGE("dpo", "sigmoid") LARGE("kto", "kto") LARGE("ipo", "ipo, beta: 0.25")
+        LARGE("orpo", "orpo");
+    struct rlhf_error err = {0};
+    const char *dir = fresh();
+
+    expect_ok(go(text, dir, &err), err);
+    ck_assert_double_gt(metric(dir, "dpo", "tokens", 0, 1), 2 * 8192);
+    ck_assert_double_eq_tol(metric(dir, "dpo", "chosen", 0, 1), 0, 1e-6);
+    ck_assert_double_eq_tol(metric(dir, "dpo", "loss", 0, 1), log(2), 1e-6);
+    ck_assert_double_eq_tol(metric(dir, "kto", "loss", 0, 1), 0.5, 1e-6);
+    ck_assert_double_eq_tol(metric(dir, "kto", "reference_point", 0, 1), 0, 1e-6);
+    ck_assert_double_eq_tol(metric(dir, "ipo", "loss", 0, 1), 4, 1e-6); /* (0 - 1 / (2 · 0.25))² */
+    ck_assert_double_gt(metric(dir, "orpo", "loss", 0, 1), metric(dir, "orpo", "loss_chosen", 0, 1));
+}
+END_TEST
+
 #define ONE COLLECTED DIRECT("sigmoid", "sigmoid, label_smoothing: 0.05")
 
 START_TEST(the_reference_is_kept_while_a_stage_works_and_computed_again_when_damaged)
@@ -277,6 +298,7 @@ int main(void)
                            a_policy_that_is_its_reference_has_log_ratios_of_zero, every_loss_ends_with_a_policy_of_its_own,
                            its_checkpoint_names_what_it_was_made_of_and_nothing_else_is_left,
                            a_learner_killed_again_and_again_ends_with_the_same_bits,
+                           a_batch_may_be_larger_than_a_pass,
                            the_reference_is_kept_while_a_stage_works_and_computed_again_when_damaged,
                            files_of_comparisons_do_instead_of_rounds, a_file_without_a_preference_is_refused);
 }
