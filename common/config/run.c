@@ -198,6 +198,8 @@ static const struct rlhf_config_key reward_keys[] = {
     NUM("held_out", REW, held_out, "0.1", 0, 0.9, "Without validation files: fraction of prompts held out."),
     STR("zero_mean_on", REW, zero_mean_on, NULL, "Demonstrations whose mean reward the bias makes 0."),
     INT("zero_mean_count", REW, zero_mean_count, "200", 1, 1e6, "How many of them."),
+    BOOL("unit_deviation", REW, unit_deviation, "false",
+         "Scale the rewards, too, so that theirs have standard deviation 1 (Ziegler et al. 2019)."),
     NUM("label_smoothing", REW, label_smoothing, "0", 0, 0.499, "Share of comparisons thought wrong."),
     NUM("center", REW, center, "0", 0, 1000, "Factor of a penalty that keeps the rewards of a pair around 0 (TRL: 0.01)."),
     NUM("margin", REW, margin, "0", 0, 1000, "What one step of rank asks between two rewards (Llama 2)."),
@@ -823,6 +825,8 @@ static int check_kind(const struct check *c)
     case RLHF_STAGE_REWARD:
         if (refer(c, "from", s->reward->from, true, 0) < 0)
             return -1;
+        if (s->reward->unit_deviation && !s->reward->zero_mean_on)
+            return complain(c, "unit_deviation", "of what? name demonstrations in zero_mean_on");
         return refer_all(c, "rounds", &s->reward->rounds, false, RLHF_STAGE_COLLECT);
     case RLHF_STAGE_POLICY: {
         const struct rlhf_stage_policy *p = s->policy;

@@ -190,6 +190,7 @@ struct rlhf_stage_reward {
     double held_out;                       /* fraction of prompts held out when validation is empty */
     char *zero_mean_on;                    /* demonstrations; NULL: bias stays 0 */
     int64_t zero_mean_count;
+    bool unit_deviation; /* and the head's gain their standard deviation 1 */
     double label_smoothing, center, margin;
     int64_t epochs;
     int64_t batch;      /* prompts a step */

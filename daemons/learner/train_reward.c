@@ -6,6 +6,7 @@
 
 #include "learner/train_comparisons.h"
 #include "rl/preference.h"
+#include "rl/reward.h"
 #include "rl/statistics.h"
 #include "telemetry/log.h"
 
@@ -225,6 +226,22 @@ static int validate(struct reward *r, struct learner_training *tr, json_t *o, st
     return rc;
 }
 
+/* Multiplies every reward that the model gives. */
+static void multiply(struct learner_training *tr, double gain)
+{
+    const struct rlhf_parameter *table;
+    size_t count, all;
+    float *param = rlhf_model_parameters(tr->model, &all);
+
+    table = rlhf_model_table(tr->model, &count);
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(table[i].name, "score.weight") == 0)
+            for (size_t j = 0; j < table[i].count; j++)
+                param[table[i].offset + j] = (float)(gain * param[table[i].offset + j]);
+    rlhf_model_set_bias(tr->model, (float)(gain * rlhf_model_bias(tr->model)));
+    rlhf_model_touch(tr->model, tr->work->t->pool);
+}
+
 /* Sets the bias so that demonstrations score 0 on average (InstructGPT, appendix C.2). */
 static int center(struct reward *r, struct learner_training *tr, json_t *o, struct rlhf_error *err)
 {
@@ -262,6 +279,14 @@ static int center(struct reward *r, struct learner_training *tr, json_t *o, stru
     for (size_t i = 0; i < count; i++) {
         mean += score[i] / (double)count;
         square += (double)score[i] * score[i] / (double)count;
+    }
+    if (r->settings->unit_deviation) {
+        double gain = rlhf_reward_scale_fit(score, count, 0, 1).gain;
+
+        multiply(tr, gain);
+        learner_metric(o, "gain", gain);
+        mean *= gain;
+        square *= gain * gain;
     }
     rlhf_model_set_bias(tr->model, rlhf_model_bias(tr->model) - (float)mean);
     learner_metric(o, "bias", rlhf_model_bias(tr->model));

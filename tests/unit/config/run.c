@@ -119,6 +119,8 @@ START_TEST(what_the_table_cannot_say_is_checked)
     refused(HEAD PRETRAIN "  - collect: {name: c}\n", "want", "imported");
     refused(HEAD PRETRAIN "  - sft: {name: s, data: [d], steps: 1, mix: {weight: 1}}\n", "mix.data",
             "missing");
+    refused(HEAD PRETRAIN "  - collect: {name: c, want: 5}\n  - reward: {name: r, rounds: [c], unit_deviation: true}\n",
+            "unit_deviation", "zero_mean_on");
     refused(HEAD PRETRAIN "  - evaluate: {name: e, policies: [pre]}\n", "prompts, perplexity, exact",
             "nothing");
     refused(HEAD PRETRAIN "  - collect: {name: c, policies: [pre], prompts: q, sampling: {max_new_tokens: 4, "

@@ -352,6 +352,22 @@ START_TEST(reward_models_learn_with_smoothed_labels_margins_and_around_zero)
 }
 END_TEST
 
+START_TEST(a_reward_model_may_be_scaled_to_demonstrations_of_deviation_one)
+{
+    const char *base = a_directory();
+    json_t *plain = rewarded_with(base, "margin: 0"), *scaled = rewarded_with(base, "unit_deviation: true");
+    double gain = at(scaled, "gain", NULL, NULL, NULL);
+
+    ck_assert_double_ne(gain, 1);
+    ck_assert_double_eq_tol(at(scaled, "demonstrations_sd", NULL, NULL, NULL), 1, 0.02); /* one is over n, one over n - 1 */
+    ck_assert_double_eq_tol(at(scaled, "margin_of_pairs", NULL, NULL, NULL),
+                            gain * at(plain, "margin_of_pairs", NULL, NULL, NULL), 1e-3);
+    ck_assert_double_eq_tol(at(scaled, "bias", NULL, NULL, NULL), gain * at(plain, "bias", NULL, NULL, NULL), 1e-3);
+    ck_assert_double_eq(at(scaled, "accuracy", NULL, NULL, NULL), at(plain, "accuracy", NULL, NULL, NULL));
+    json_decref(plain), json_decref(scaled);
+}
+END_TEST
+
 START_TEST(imported_comparisons_are_tokenised_from_their_text)
 {
     /* The round's comparisons have no task of this run. */
@@ -547,6 +563,7 @@ int main(void)
         completions_end_with_the_texts_and_tokens_that_were_named,
         an_end_token_that_the_tokenizer_lacks_is_named,
         validation_files_are_read_whatever_form_they_have, a_validation_line_that_is_not_json_is_named,
+        a_reward_model_may_be_scaled_to_demonstrations_of_deviation_one,
         reward_models_learn_with_smoothed_labels_margins_and_around_zero,
         imported_comparisons_are_tokenised_from_their_text);
 }
