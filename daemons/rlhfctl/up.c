@@ -250,15 +250,15 @@ static void describe(const struct up *u, const Rlhf__V1__Status *learner, char *
         snprintf(out + n, size - n, ", %u restarts", u->restarts);
 }
 
-/* The learner ended well. Either the run is complete, or somebody else asked it to stop: then it is started
- * again, and if it has nothing to do it says so by ending at once. */
+/* The learner ended well. Either the run is complete, perhaps by a last stage too short to have been heard of, or somebody
+ * else asked it to stop: then it is started again, and if it has nothing to do it says so by ending at once. */
 static bool is_complete(struct up *u, struct ctl_child *learner)
 {
     int64_t now = rlhf_now(&rlhf_system_clock);
 
     if (u->at_last_stage || now - learner->started_us < AT_ONCE_US)
         return true;
-    ctl_screen_say(u->screen, "the learner was stopped before the run was complete; starting it again");
+    ctl_screen_say(u->screen, "the learner ended before it was heard of in the last stage; starting it again, in case the run is not complete");
     learner->finished = false;
     return false;
 }
