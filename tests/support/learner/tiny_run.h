@@ -3,6 +3,8 @@
 #ifndef SUPPORT_LEARNER_TINY_RUN_H
 #define SUPPORT_LEARNER_TINY_RUN_H
 
+#include <jansson.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -203,6 +205,77 @@ static inline struct rlhf_digest tiny_digest(const char *dir, const char *name)
     d = rlhf_digest_of(m.data, m.size);
     rlhf_unmap(&m);
     return d;
+}
+
+/* Of a stage's weights. */
+static inline struct rlhf_digest tiny_checkpoint(const char *dir, const char *stage)
+{
+    char name[200];
+
+    snprintf(name, sizeof name, "checkpoints/%s/model.safetensors", stage);
+    return tiny_digest(dir, name);
+}
+
+/* Kills the learner at its n-th ask, and lets another one end the run. */
+static inline void tiny_kill(const char *text, const char *dir, const char *world, struct local_port *port, int64_t tick_us,
+                             unsigned n)
+{
+    struct rlhf_error err = {0};
+
+    port->die_at = n;
+    ck_assert_int_lt(tiny_go(text, dir, world, &rlhf_system_io, port, tick_us, &err), 0);
+    port->die_at = 0;
+    expect_ok(tiny_go(text, dir, world, &rlhf_system_io, port, tick_us, &err), err);
+}
+
+/* The files named in results have the digests expected of them, although what happened n times or at n. */
+static inline void tiny_same(const char *dir, const char *const *results, const struct rlhf_digest *expected, size_t count,
+                             const char *what, unsigned n)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct rlhf_digest d = tiny_digest(dir, results[i]);
+
+        ck_assert_msg(rlhf_digest_equal(&d, &expected[i]), "%s differs after %s %u", results[i], what, n);
+    }
+}
+static inline void tiny_same_checkpoints(const char *dir, const char *const *stages, const struct rlhf_digest *expected,
+                                         size_t count, const char *what, unsigned n)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct rlhf_digest d = tiny_checkpoint(dir, stages[i]);
+
+        ck_assert_msg(rlhf_digest_equal(&d, &expected[i]), "%s differs after %s %u", stages[i], what, n);
+    }
+}
+
+/* metrics.jsonl: the mean of key over the lines [from, to) of a stage that have it, to 0: all; NAN where none has. Every step
+ * of the stage has one line; how many there are is put in *lines (may be NULL). */
+static inline double tiny_metric(const char *dir, const char *stage, const char *key, int from, int to, int *lines)
+{
+    FILE *f = fopen(in_directory(dir, "metrics.jsonl"), "r");
+    char line[4096];
+    double sum = 0;
+    int n = 0, used = 0;
+
+    ck_assert_ptr_nonnull(f);
+    while (fgets(line, sizeof line, f)) {
+        json_t *o = json_loads(line, 0, NULL), *value = json_object_get(o, key);
+
+        ck_assert_msg(o != NULL, "not JSON: %s", line);
+        if (strcmp(json_string_value(json_object_get(o, "stage")), stage) == 0) {
+            if (n >= from && (to == 0 || n < to) && json_is_number(value)) {
+                sum += json_number_value(value);
+                used++;
+            }
+            n++;
+            ck_assert_int_eq(json_integer_value(json_object_get(o, "step")), n);
+        }
+        json_decref(o);
+    }
+    fclose(f);
+    if (lines)
+        *lines = n;
+    return used ? sum / used : NAN;
 }
 
 #endif

@@ -111,7 +111,6 @@ END_TEST
 
 START_TEST(a_learner_killed_anywhere_ends_with_the_same_adapters)
 {
-    struct rlhf_error err = {0};
     char base[400];
 
     snprintf(base, sizeof base, "%s/run", a_directory());
@@ -121,15 +120,8 @@ START_TEST(a_learner_killed_anywhere_ends_with_the_same_adapters)
         snprintf(dir, sizeof dir, "%s-%u", base, n);
         local_port_free(&port);
         local_port_init(&port, longer);
-        port.die_at = n;
-        ck_assert_int_lt(tiny_go(RUN, dir, world, &rlhf_system_io, &port, 200000, &err), 0);
-        port.die_at = 0;
-        expect_ok(tiny_go(RUN, dir, world, &rlhf_system_io, &port, 200000, &err), err);
-        for (size_t i = 0; i < RESULTS; i++) {
-            struct rlhf_digest d = tiny_digest(dir, results[i]);
-
-            ck_assert_msg(rlhf_digest_equal(&d, &expected[i]), "%s differs after a kill at ask %u", results[i], n);
-        }
+        tiny_kill(RUN, dir, world, &port, 200000, n);
+        tiny_same(dir, results, expected, RESULTS, "a kill at ask", n);
     }
 }
 END_TEST

@@ -39,14 +39,6 @@ static const char *world, *calm;
 static struct rlhf_digest expected[STAGES];
 static unsigned calm_asks;
 
-static struct rlhf_digest result(const char *dir, const char *stage)
-{
-    char name[200];
-
-    snprintf(name, sizeof name, "checkpoints/%s/model.safetensors", stage);
-    return tiny_digest(dir, name);
-}
-
 static void calm_run(void)
 {
     struct rlhf_error err = {0};
@@ -56,30 +48,12 @@ static void calm_run(void)
     expect_ok(tiny_go(RUN, calm, world, &rlhf_system_io, &port, 1000, &err), err);
     calm_asks = port.asks;
     for (size_t i = 0; i < STAGES; i++)
-        expected[i] = result(calm, stages[i]);
+        expected[i] = tiny_checkpoint(calm, stages[i]);
 }
 
-/* Mean of key over the lines [from, to) of a stage; NAN where no line has it. */
 static double metric(const char *dir, const char *stage, const char *key, int from, int to)
 {
-    FILE *f = fopen(in_directory(dir, "metrics.jsonl"), "r");
-    char line[4096];
-    double sum = 0;
-    int n = 0, used = 0;
-
-    ck_assert_ptr_nonnull(f);
-    while (fgets(line, sizeof line, f)) {
-        json_t *o = json_loads(line, 0, NULL), *value = json_object_get(o, key);
-
-        if (strcmp(json_string_value(json_object_get(o, "stage")), stage) == 0 && n++ >= from && n <= to &&
-            json_is_number(value)) {
-            sum += json_number_value(value);
-            used++;
-        }
-        json_decref(o);
-    }
-    fclose(f);
-    return used ? sum / used : NAN;
+    return tiny_metric(dir, stage, key, from, to, NULL);
 }
 
 START_TEST(every_formula_has_its_name_in_run_files_and_means_the_same)
@@ -317,7 +291,7 @@ START_TEST(an_ensemble_does_without_a_model_whose_reward_is_missing)
         port.spoil = the_second_model_is_away;
         snprintf(dir, sizeof dir, "%s/ensemble-%d", base, i);
         expect_ok(tiny_go(i ? alone : together, dir, world, &rlhf_system_io, &port, 1000, &err), err);
-        d[i] = result(dir, "p");
+        d[i] = tiny_checkpoint(dir, "p");
         ck_assert(isnan(metric(dir, "p", "missing", 0, 8)));
     }
     ck_assert(rlhf_digest_equal(&d[0], &d[1]));
@@ -367,11 +341,7 @@ START_TEST(a_learner_killed_in_any_algorithm_goes_on_with_the_same_bits)
     for (port.die_at = calm_asks / STAGES + 1; tiny_go(RUN, dir, world, &rlhf_system_io, &port, 1000, &err) < 0; lives++)
         ck_assert_msg(lives < 100, "no end after %u lives: %s", lives, err.text);
     ck_assert_uint_ge(lives, STAGES - 1);
-    for (size_t i = 0; i < STAGES; i++) {
-        struct rlhf_digest d = result(dir, stages[i]);
-
-        ck_assert_msg(rlhf_digest_equal(&d, &expected[i]), "%s differs after %u lives", stages[i], lives);
-    }
+    tiny_same_checkpoints(dir, stages, expected, STAGES, "lives", lives);
 }
 END_TEST
 

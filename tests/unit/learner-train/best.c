@@ -105,21 +105,13 @@ START_TEST(a_learner_killed_while_it_waits_chooses_the_same)
     const char *base = a_directory();
 
     for (unsigned n = calm_asks - 6; n <= calm_asks; n += 2) { /* from publishing on */
-        struct rlhf_error err = {0};
         char dir[600];
 
         snprintf(dir, sizeof dir, "%s/run-%u", base, n);
         local_port_free(&port);
         local_port_init(&port, tiny_utility);
-        port.die_at = n;
-        ck_assert_int_lt(tiny_go(RUN, dir, world, &rlhf_system_io, &port, 1000, &err), 0);
-        port.die_at = 0;
-        expect_ok(tiny_go(RUN, dir, world, &rlhf_system_io, &port, 1000, &err), err);
-        for (size_t i = 0; i < RESULTS; i++) {
-            struct rlhf_digest d = tiny_digest(dir, results[i]);
-
-            ck_assert_msg(rlhf_digest_equal(&d, &expected[i]), "%s differs after a kill at ask %u", results[i], n);
-        }
+        tiny_kill(RUN, dir, world, &port, 1000, n);
+        tiny_same(dir, results, expected, RESULTS, "a kill at ask", n);
     }
 }
 END_TEST

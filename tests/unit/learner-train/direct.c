@@ -36,14 +36,6 @@ static const char *world, *calm;
 static struct rlhf_digest expected[STAGES];
 static unsigned calm_writes;
 
-static struct rlhf_digest result(const char *dir, const char *stage)
-{
-    char name[200];
-
-    snprintf(name, sizeof name, "checkpoints/%s/model.safetensors", stage);
-    return tiny_digest(dir, name);
-}
-
 /* ---- a disk that dies at a write ---------------------------------------------------------------------- */
 
 static unsigned writes, die_at;
@@ -76,7 +68,7 @@ static void calm_run(void)
     expect_ok(go(RUN MEASURED, calm, &err), err);
     calm_writes = writes;
     for (size_t i = 0; i < STAGES; i++)
-        expected[i] = result(calm, stages[i]);
+        expected[i] = tiny_checkpoint(calm, stages[i]);
 }
 
 static const char *fresh(void)
@@ -89,27 +81,9 @@ static const char *fresh(void)
     return dir;
 }
 
-/* Mean of key over the lines [from, to) of a stage. */
 static double metric(const char *dir, const char *stage, const char *key, int from, int to)
 {
-    FILE *f = fopen(in_directory(dir, "metrics.jsonl"), "r");
-    char line[4096];
-    double sum = 0;
-    int n = 0, used = 0;
-
-    ck_assert_ptr_nonnull(f);
-    while (fgets(line, sizeof line, f)) {
-        json_t *o = json_loads(line, 0, NULL), *value = json_object_get(o, key);
-
-        if (strcmp(json_string_value(json_object_get(o, "stage")), stage) == 0 && n++ >= from && n <= to &&
-            json_is_number(value)) {
-            sum += json_number_value(value);
-            used++;
-        }
-        json_decref(o);
-    }
-    fclose(f);
-    return used ? sum / used : NAN;
+    return tiny_metric(dir, stage, key, from, to, NULL);
 }
 
 static double exact(const char *policy)
@@ -177,15 +151,6 @@ START_TEST(its_checkpoint_names_what_it_was_made_of_and_nothing_else_is_left)
 }
 END_TEST
 
-static void same_as_calm(const char *dir, const char *what, unsigned n)
-{
-    for (size_t i = 0; i < STAGES; i++) {
-        struct rlhf_digest d = result(dir, stages[i]);
-
-        ck_assert_msg(rlhf_digest_equal(&d, &expected[i]), "%s differs after %s %u", stages[i], what, n);
-    }
-}
-
 START_TEST(a_learner_killed_again_and_again_ends_with_the_same_bits)
 {
     struct rlhf_error err = {0};
@@ -196,7 +161,7 @@ START_TEST(a_learner_killed_again_and_again_ends_with_the_same_bits)
         ck_assert_msg(lives < 100, "no end after %u lives: %s", lives, err.text);
     ck_assert_uint_gt(lives, 5);
     die_at = 0;
-    same_as_calm(dir, "lives", lives);
+    tiny_same_checkpoints(dir, stages, expected, STAGES, "lives", lives);
 }
 END_TEST
 
@@ -250,7 +215,7 @@ START_TEST(the_reference_is_kept_while_a_stage_works_and_computed_again_when_dam
     ck_assert(rlhf_digest_equal(&before, &after));
     port.stop_at = 0;
     expect_ok(go(ONE, dir, &err), err);
-    after = result(dir, "sigmoid");
+    after = tiny_checkpoint(dir, "sigmoid");
     ck_assert(rlhf_digest_equal(&after, &expected[0]));
 }
 END_TEST

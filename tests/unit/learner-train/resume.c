@@ -132,10 +132,7 @@ static const char *fresh(void)
 
 static void same_as_calm(const char *dir, const char *what, unsigned n)
 {
-    for (size_t i = 0; i < RESULTS; i++) {
-        struct rlhf_digest d = tiny_digest(dir, results[i]);
-        ck_assert_msg(rlhf_digest_equal(&d, &expected[i]), "%s differs after %s %u", results[i], what, n);
-    }
+    tiny_same(dir, results, expected, RESULTS, what, n);
     /* Every step has one line, as in the calm run. */
     FILE *a = fopen(in_directory(dir, "metrics.jsonl"), "r"),
          *b = fopen(in_directory(calm, "metrics.jsonl"), "r");
