@@ -5,6 +5,7 @@
 
 #include "base/pool.h"
 #include "reward-scorer/marker.h"
+#include "serving/model.h"
 #include "telemetry/log.h"
 
 /* Compute thread to reactor thread. */
@@ -41,25 +42,13 @@ static void on_done(void *ctx, const struct marker_result *k)
     rlhf_engine_send(&r->head);
 }
 
-static void release_weights(void *w)
-{
-    rlhf_weights_free(w);
-}
-
-/* The model reads its weights where they came in, in memory or in a file shared on this host, and keeps them. */
 static void add_weights(void *core, struct rlhf_weights *w)
 {
-    const char *config = rlhf_weights_config(w);
-    struct rlhf_blob payload = rlhf_weights_payload(w);
     struct rlhf_digest digest = *rlhf_weights_digest(w);
     struct engine *e = core;
     struct rlhf_error err = { 0 };
-    struct rlhf_model *m = rlhf_model_view(config, strlen(config), payload.data, payload.size, release_weights, w, &err);
+    struct rlhf_model *m = serving_model(w, e->pool, &err);
 
-    if (m && rlhf_model_ready(m, e->pool, &err) < 0) {
-        rlhf_model_free(m);
-        m = NULL;
-    }
     if (!m || marker_add_model(e->marker, &digest, m, &err) < 0)
         rlhf_log_error("weights-unusable", &err); /* jobs that name them fail, and are handed back with the reason */
 }
