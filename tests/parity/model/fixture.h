@@ -2,6 +2,7 @@
 #ifndef TESTS_PARITY_MODEL_FIXTURE_H
 #define TESTS_PARITY_MODEL_FIXTURE_H
 
+#include <dirent.h>
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>
@@ -10,6 +11,7 @@
 
 #include <jansson.h>
 
+#include "base/check.h"
 #include "base/io.h"
 #include "model/model.h"
 #include "model/safetensors.h"
@@ -29,6 +31,39 @@ static inline void fixture_folder(const char *kind, char path[PATH_MAX])
         snprintf(path, PATH_MAX, "%s/fixtures/%s", shared ? shared : "", kind);
     if (!rlhf_exists(&rlhf_system_io, path))
         skip("no fixtures: %s is not there (set RLHF_FIXTURES)", path);
+}
+
+/* The folders of a kind that hold a meta.json, by name. For the life of the process. */
+struct fixtures {
+    char folder[PATH_MAX];
+    char *names[256];
+    size_t count;
+};
+
+static inline int fixture_by_name(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static inline void find_fixtures(struct fixtures *f, const char *kind)
+{
+    struct dirent *entry;
+    DIR *dir;
+
+    fixture_folder(kind, f->folder);
+    if (!(dir = opendir(f->folder)))
+        skip("%s is not a folder that can be read", f->folder);
+    while ((entry = readdir(dir))) {
+        char path[FIXTURE_PATH];
+
+        snprintf(path, sizeof path, "%s/%s/meta.json", f->folder, entry->d_name);
+        if (entry->d_name[0] == '.' || !rlhf_exists(&rlhf_system_io, path))
+            continue;
+        RLHF_ASSERT(f->count < sizeof f->names / sizeof f->names[0]);
+        f->names[f->count++] = strdup(entry->d_name);
+    }
+    closedir(dir);
+    qsort(f->names, f->count, sizeof *f->names, fixture_by_name);
 }
 
 /* A safetensors file, open until the process ends. */

@@ -2,16 +2,10 @@
  * $RLHF_SHARED/fixtures/lora): logits with and without the adapter, loss, gradients, merged weights and their logits.
  * Every folder with a meta.json is taken. Tolerances are the fixtures' advice. The base is opened, not loaded: it is
  * frozen, and shared by the adapter and itself alone. */
-#include <dirent.h>
-
 #include "fixture.h"
 #include "model/adapter.h"
 
-enum { FOLDERS = 256 };
-
-static char folder[PATH_MAX];
-static char *names[FOLDERS];
-static size_t count;
+static struct fixtures all;
 
 struct fixture {
     const char *name;
@@ -25,38 +19,14 @@ struct fixture {
     struct rlhf_batch batch;
 };
 
-static int by_text(const void *a, const void *b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-static void find_folders(void)
-{
-    struct dirent *entry;
-    DIR *dir;
-
-    fixture_folder("lora", folder);
-    if (!(dir = opendir(folder)))
-        skip("%s is not a folder that can be read", folder);
-    while ((entry = readdir(dir)) && count < FOLDERS) {
-        char path[FIXTURE_PATH];
-
-        snprintf(path, sizeof path, "%s/%s/meta.json", folder, entry->d_name);
-        if (entry->d_name[0] != '.' && rlhf_exists(&rlhf_system_io, path))
-            names[count++] = strdup(entry->d_name);
-    }
-    closedir(dir);
-    qsort(names, count, sizeof *names, by_text);
-}
-
 static void open_fixture(struct fixture *f, const char *name)
 {
     struct rlhf_error err = { 0 };
 
     *f = (struct fixture){ .name = name };
-    snprintf(f->base, sizeof f->base, "%s/%s/base", folder, name);
-    snprintf(f->adapter, sizeof f->adapter, "%s/%s/adapter", folder, name);
-    snprintf(f->golden.path, sizeof f->golden.path, "%s/%s/expected.safetensors", folder, name);
+    snprintf(f->base, sizeof f->base, "%s/%s/base", all.folder, name);
+    snprintf(f->adapter, sizeof f->adapter, "%s/%s/adapter", all.folder, name);
+    snprintf(f->golden.path, sizeof f->golden.path, "%s/%s/expected.safetensors", all.folder, name);
     expect_some(f->model = rlhf_model_open(f->base, RLHF_PANELS_STORED, &err), err);
     expect_some(f->lora = rlhf_adapter_load(f->model, f->adapter, &err), err);
     expect_some(f->pool = rlhf_pool_new(2, &err), err);
@@ -97,10 +67,10 @@ static void compare_logits(struct fixture *f, const struct rlhf_model *m, const 
 
 START_TEST(logits_with_and_without_the_adapter_agree)
 {
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < all.count; i++) {
         struct fixture f;
 
-        open_fixture(&f, names[i]);
+        open_fixture(&f, all.names[i]);
         compare_logits(&f, f.model, "base.logits");
         rlhf_pass_adapt(f.pass, f.lora, NULL);
         compare_logits(&f, f.model, "adapter.logits");
@@ -113,7 +83,7 @@ END_TEST
 
 START_TEST(loss_and_gradients_agree)
 {
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < all.count; i++) {
         struct rlhf_error err = { 0 };
         struct fixture f;
         size_t floats, tensors, targets = 0;
@@ -123,7 +93,7 @@ START_TEST(loss_and_gradients_agree)
         double loss = 0;
         struct comparison losses = { 0 };
 
-        open_fixture(&f, names[i]);
+        open_fixture(&f, all.names[i]);
         rlhf_adapter_parameters(f.lora, &floats);
         table = rlhf_adapter_table(f.lora, &tensors);
         grad = calloc(floats, sizeof *grad);
@@ -165,7 +135,7 @@ END_TEST
 
 START_TEST(merged_weights_and_their_logits_agree)
 {
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < all.count; i++) {
         struct rlhf_error err = { 0 };
         struct fixture f;
         struct rlhf_model *merged;
@@ -173,7 +143,7 @@ START_TEST(merged_weights_and_their_logits_agree)
         size_t tensors, floats, found = 0;
         const float *block;
 
-        open_fixture(&f, names[i]);
+        open_fixture(&f, all.names[i]);
         expect_some(merged = rlhf_model_load(f.base, &err), err);
         expect_ok(rlhf_adapter_merge(f.lora, merged, &err), err);
         table = rlhf_model_table(merged, &tensors);
@@ -203,9 +173,9 @@ int main(void)
 {
     struct rlhf_error err = { 0 };
 
-    find_folders();
-    if (count == 0)
-        skip("%s holds no adapter", folder);
+    find_fixtures(&all, "lora");
+    if (all.count == 0)
+        skip("%s holds no adapter", all.folder);
     if (rlhf_tensor_start(&err) < 0) {
         fprintf(stderr, "%s\n", err.text);
         return 1;

@@ -4,42 +4,12 @@
  * folder found is taken, and all must agree. Rows are packed here and padded there, so padding is compared too.
  *
  * Tolerances are the fixtures' advice: about ten times the distance of their own fp32 from fp64. */
-#include <dirent.h>
-
 #include "fixture.h"
 #include "model/sampler.h"
 
-enum { MODELS = 256 };
-
 /* ---- the folder ------------------------------------------------------------------------------------ */
 
-static char folder[PATH_MAX]; /* .../models */
-static char *names[MODELS];
-static size_t count;
-
-static int by_text(const void *a, const void *b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-static void find_models(void)
-{
-    struct dirent *entry;
-    DIR *dir;
-
-    fixture_folder("models", folder);
-    if (!(dir = opendir(folder)))
-        skip("%s is not a folder that can be read", folder);
-    while ((entry = readdir(dir)) && count < MODELS) {
-        char path[FIXTURE_PATH];
-
-        snprintf(path, sizeof path, "%s/%s/meta.json", folder, entry->d_name);
-        if (entry->d_name[0] != '.' && rlhf_exists(&rlhf_system_io, path))
-            names[count++] = strdup(entry->d_name);
-    }
-    closedir(dir);
-    qsort(names, count, sizeof *names, by_text);
-}
+static struct fixtures all;
 
 /* ---- one fixture ----------------------------------------------------------------------------------- */
 
@@ -59,7 +29,7 @@ static void open_fixture(struct fixture *f, const char *name)
     struct rlhf_error err = { 0 };
 
     *f = (struct fixture){ .name = name };
-    snprintf(path, sizeof path, "%s/%s", folder, name);
+    snprintf(path, sizeof path, "%s/%s", all.folder, name);
     expect_ok(rlhf_path(f->golden.path, sizeof f->golden.path, path, "expected.safetensors", &err), err);
     f->model = rlhf_model_load(path, &err);
     ck_assert_msg(f->model != NULL, "%s", err.text);
@@ -113,10 +83,10 @@ static void forward(struct fixture *f, const struct packed *p)
 /* Runs check over every fixture of the wanted kind. */
 static void each(bool reward_models, void (*check)(struct fixture *f))
 {
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < all.count; i++) {
         struct fixture f;
 
-        open_fixture(&f, names[i]);
+        open_fixture(&f, all.names[i]);
         if (is_reward_model(&f) == reward_models)
             check(&f);
         close_fixture(&f);
@@ -491,7 +461,7 @@ static void check_written(struct fixture *f)
     struct rlhf_error err = { 0 };
     size_t count_of_ours;
 
-    snprintf(path, sizeof path, "%s/%s/model.safetensors", folder, f->name);
+    snprintf(path, sizeof path, "%s/%s/model.safetensors", all.folder, f->name);
     if (rlhf_map_file(&map, path, &err) < 0)
         return;
     expect_ok(rlhf_model_write(f->model, &config, &tensors, &err), err);
@@ -528,12 +498,12 @@ int main(void)
 {
     struct rlhf_error err = { 0 };
 
-    find_models();
+    find_fixtures(&all, "models");
     if (rlhf_tensor_start(&err) < 0) {
         fprintf(stderr, "%s\n", err.text);
         return 1;
     }
-    printf("%zu models in %s\n", count, folder);
+    printf("%zu models in %s\n", all.count, all.folder);
     fflush(stdout);
     return RUN_SUITE("parity/model", logits_are_those_of_transformers, hidden_states_are_those_of_transformers,
                      logprobs_and_entropies_are_those_of_transformers, losses_are_those_of_transformers,
