@@ -17,23 +17,11 @@ try:
     import transformers
     import peft
     from safetensors.torch import load_file, save_file
+    from small_models import FAMILIES, VOCABULARY
 except ImportError as missing:
     print(f"skipped: {missing}")
     sys.exit(77)
 
-COMMON = dict(vocab_size=67, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=40,
-              max_position_embeddings=64, bos_token_id=1, eos_token_id=2, pad_token_id=0)
-FAMILIES = {
-    "llama": lambda: transformers.LlamaConfig(**COMMON, num_key_value_heads=2, tie_word_embeddings=False),
-    "qwen2": lambda: transformers.Qwen2Config(**COMMON, num_key_value_heads=2, tie_word_embeddings=True),
-    "qwen3": lambda: transformers.Qwen3Config(**COMMON, num_key_value_heads=2, head_dim=16, tie_word_embeddings=False),
-    "mistral": lambda: transformers.MistralConfig(**COMMON, num_key_value_heads=2, sliding_window=6),
-    "gemma2": lambda: transformers.Gemma2Config(**COMMON, num_key_value_heads=2, head_dim=8, sliding_window=6,
-                                                query_pre_attn_scalar=8),
-    "gpt_neox": lambda: transformers.GPTNeoXConfig(**COMMON),
-    "gpt2": lambda: transformers.GPT2Config(vocab_size=67, n_embd=32, n_layer=2, n_head=4, n_positions=64, bos_token_id=1,
-                                            eos_token_id=2, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0),
-}
 MODULES = {
     "gpt2": ["c_attn", "attn.c_proj", "mlp.c_proj", "c_fc"],
     "gpt_neox": ["query_key_value", "attention.dense", "dense_h_to_4h", "dense_4h_to_h"],
@@ -102,7 +90,7 @@ def model_and_adapter(seed, directory):
 
 
 def batch_of(r, rows):
-    ids = torch.randint(3, 67, (rows, 11), generator=r.g)
+    ids = torch.randint(3, VOCABULARY, (rows, 11), generator=r.g)
     mask = torch.ones_like(ids)
     for row in range(rows):
         pad = int(torch.randint(0, 5, (1,), generator=r.g))
