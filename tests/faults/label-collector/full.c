@@ -12,6 +12,7 @@
 
 #include "support/http.h"
 #include "support/process.h"
+#include "support/mount.h"
 #include "support/suite.h"
 
 static char dir[300], disk[320], address[128];
@@ -126,15 +127,7 @@ END_TEST
 
 int main(void)
 {
-    char probe[] = "/tmp/rlhf-mount-XXXXXX";
-
-    if (!mkdtemp(probe) || mount("probe", probe, "tmpfs", 0, "size=64k") != 0) {
-        printf("skipped: cannot mount a tmpfs here (%s); it takes root\n", strerror(errno));
-        rmdir(probe);
-        return 77;
-    }
-    umount(probe);
-    rmdir(probe);
+    skip_without_tmpfs();
     return RUN_SUITE_WITH("label-collector/full", setup, teardown,
                           a_full_disk_is_answered_with_507_and_loses_nothing,
                           a_daemon_killed_on_a_full_disk_starts_again);

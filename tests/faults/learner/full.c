@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "support/learner/tiny_run.h"
+#include "support/mount.h"
 
 enum { EVERY_CALL_US = 200000 }; /* a state inside a stage every few steps */
 
@@ -152,15 +153,7 @@ END_TEST
 
 int main(void)
 {
-    char probe[] = "/tmp/rlhf-mount-XXXXXX";
-
-    if (!mkdtemp(probe) || mount("probe", probe, "tmpfs", 0, "size=64k") != 0) {
-        printf("skipped: cannot mount a tmpfs here (%s); it takes root\n", strerror(errno));
-        rmdir(probe);
-        return 77;
-    }
-    umount(probe);
-    rmdir(probe);
+    skip_without_tmpfs();
     setenv("RLHF_LOG", "error", 0);
     return RUN_SUITE_AFTER(calm_run, "learner/full", a_run_waits_for_room_and_ends_with_the_same_bits,
                            a_learner_stopped_while_it_waits_for_room_goes_on_later);
