@@ -54,32 +54,72 @@ static void check_values(const struct loss *l, const float *value, const float *
     }
 }
 
-/* The pass rounds to fp32 (6e-8 an operation, sums of some hundred); differences in double with step 1e-5 are good to
- * 1e-8. 1e-4 of a tensor's largest entry separates the two from any mistake. */
+/* By central differences in double, along a direction of +1 and -1. */
+static double slope_along(struct loss *l, double *w, const struct rlhf_parameter *p, const double *sign)
+{
+    const double step = 1e-5;
+    double up, down;
+
+    for (size_t j = 0; j < p->count; j++)
+        w[p->offset + j] += step * sign[j];
+    up = plain_loss(l);
+    for (size_t j = 0; j < p->count; j++)
+        w[p->offset + j] -= 2 * step * sign[j];
+    down = plain_loss(l);
+    for (size_t j = 0; j < p->count; j++)
+        w[p->offset + j] += step * sign[j];
+    return (up - down) / (2 * step);
+}
+
+/* Names the element that is furthest from its own difference. */
+static _Noreturn void blame(struct loss *l, double *w, const struct rlhf_parameter *p, const float *grad)
+{
+    double *sign = calloc(p->count, sizeof *sign), most = -1, difference = 0;
+    size_t worst = 0;
+
+    for (size_t j = 0; j < p->count; j++) {
+        sign[j] = 1;
+        double slope = slope_along(l, w, p, sign), off = fabs(slope - (double)grad[p->offset + j]);
+        sign[j] = 0;
+        if (off <= most)
+            continue;
+        most = off;
+        worst = j;
+        difference = slope;
+    }
+    free(sign);
+    ck_abort_msg("%s[%zu]: %.8g, by differences %.8g", p->name, worst, (double)grad[p->offset + worst], difference);
+}
+
+/* A tensor's gradient g is compared along random directions s of +1 and -1: a mistake e of g, in however few of its elements, shows
+ * as s·e, of the size of |e| and for an s of its own sign in each direction. The pass rounds to fp32 (6e-8 an operation, sums
+ * of some hundred); differences in double with step 1e-5 are good to 1e-7. 1e-4 of the tensor's largest entry
+ * separates the two from any mistake. */
 static void check_differences(struct loss *l, double *w, const float *grad)
 {
+    enum { DIRECTIONS = 4 };
     size_t tensors;
     const struct rlhf_parameter *table = rlhf_model_table(l->plain.m, &tensors);
+    struct rlhf_random random;
 
-    for (size_t i = 0; i < tensors; i++) {
-        double largest = 0;
+    rlhf_random_init(&random, 4, RLHF_PURPOSE_FAULT, 4, 4);
+    for (const struct rlhf_parameter *p = table; p < table + tensors; p++) {
+        double largest = 0, *sign = calloc(p->count, sizeof *sign);
 
-        for (size_t j = table[i].offset; j < table[i].offset + table[i].count; j++)
-            largest = fmax(largest, fabs((double)grad[j]));
-        ck_assert_msg(largest > 1e-3, "%s: its gradient is nothing", table[i].name);
-        for (size_t j = table[i].offset; j < table[i].offset + table[i].count; j++) {
-            const double step = 1e-5, middle = w[j];
-            double up, down;
+        for (size_t j = 0; j < p->count; j++)
+            largest = fmax(largest, fabs((double)grad[p->offset + j]));
+        ck_assert_msg(largest > 1e-3, "%s: its gradient is nothing", p->name);
+        for (int i = 0; i < DIRECTIONS; i++) {
+            double slope = 0;
 
-            w[j] = middle + step;
-            up = plain_loss(l);
-            w[j] = middle - step;
-            down = plain_loss(l);
-            w[j] = middle;
-            ck_assert_msg(fabs((up - down) / (2 * step) - (double)grad[j]) <= 1e-4 * largest + 1e-6,
-                          "%s[%zu]: %.8g, by differences %.8g", table[i].name, j - table[i].offset, (double)grad[j],
-                          (up - down) / (2 * step));
+            for (size_t j = 0; j < p->count; j++) {
+                sign[j] = rlhf_random_below(&random, 2) ? 1 : -1;
+                slope += sign[j] * (double)grad[p->offset + j];
+            }
+            if (!(fabs(slope_along(l, w, p, sign) - slope) <= 1e-4 * largest + 1e-6))
+                blame(l, w, p, grad);
         }
+        free(sign);
     }
 }
 
