@@ -1,0 +1,93 @@
+/* train_policy.h - what a policy stage holds, and its duties in the order of an iteration. Private to
+ * train_policy*.c. */
+#ifndef LEARNER_TRAIN_POLICY_H
+#define LEARNER_TRAIN_POLICY_H
+
+#include "learner/train_parts.h"
+#include "learner/train_rollouts.h"
+#include "rl/algorithm.h"
+#include "rl/kl.h"
+#include "rl/policy.h"
+#include "rl/ppo.h"
+
+/* A minibatch of the iteration's completions, gathered, packed likewise. */
+struct learner_minibatch {
+    struct learner_item *items;                                              /* [minibatch]          */
+    uint32_t *start;                                                         /* [minibatch + 1]      */
+    float *whole;                                                            /* [minibatch]          */
+    double *weight;                                                          /* [minibatch]          */
+    float *logprob_old, *logprob_ref, *value, *advantage, *ret, *now, *slope; /* [T of the iteration] */
+    size_t token_capacity;
+};
+
+/* Sums over the updates of an iteration. */
+struct learner_policy_sums {
+    struct rlhf_policy_statistics policy;
+    struct rlhf_ppo_statistics value;
+    double entropy, mix_loss, norm, value_norm;
+    size_t updates;
+};
+
+struct learner_policy {
+    struct learner_work *w;
+    const struct rlhf_stage_policy *settings;
+    const struct rlhf_algorithm *algorithm;
+    struct rlhf_policy_loss loss;
+    enum rlhf_scale scale;
+    enum rlhf_kl_estimator reward_kl;   /* of the penalty on rewards, and            */
+    double reward_beta;                 /* its factor; 0: there is none              */
+    struct rlhf_kl_controller kl;       /* of its factor, there or in the loss       */
+    float *average;                     /* [parameters] NULL: weights as they are    */
+    struct rlhf_sampling sampling;
+    struct rlhf_model *policy, *critic; /* critic NULL: the algorithm has none */
+    uint32_t context;
+    struct learner_compute policy_pass, critic_pass;
+    struct learner_optimizer policy_optimizer, critic_optimizer;
+    struct rlhf_digest reference, reward_model[RLHF_RUN_ENSEMBLE];
+    size_t reward_models;
+    float *rewards; /* [reward_models + 3][per iteration]: each one's, the ensemble's, the mean, a deviation below it */
+    struct rlhf_demonstrations prompts;
+    size_t prompt_count;
+    struct learner_order order;
+    struct learner_windows mix;
+    struct learner_generate_job *jobs; /* [per iteration] */
+    struct learner_score_job *score_jobs;
+    uint32_t *shuffled; /* [capacity of r] */
+    bool *keep;         /* [capacity of r] */
+    struct learner_rollouts r;
+    struct learner_minibatch mb;
+};
+
+/* ---- train_policy_open.c ------------------------------------------------------------------------------ */
+
+/* Models, prompts, optimisers and buffers of the stage p->settings of p->w. On failure p is still to be closed. */
+int learner_policy_open(struct learner_policy *p, struct rlhf_error *err);
+void learner_policy_close(struct learner_policy *p);
+/* After p->kl has changed: puts the factor where the algorithm has the penalty. */
+void learner_policy_set_beta(struct learner_policy *p);
+/* Completions of a round of prompts. */
+size_t learner_policy_per_iteration(const struct rlhf_stage_policy *s);
+/* Rounds of prompts that an iteration may take. */
+uint64_t learner_policy_rounds(const struct rlhf_stage_policy *s);
+
+/* ---- train_policy_sample.c ---------------------------------------------------------------------------- */
+
+/* Completions of this policy and their scores, into p->r. *rewarded is false when not one reward came. */
+int learner_policy_roll_out(struct learner_policy *p, json_t *metrics, bool *rewarded, struct rlhf_error *err);
+
+/* ---- train_policy_advantages.c ------------------------------------------------------------------------ */
+
+/* What p->r is worth; *kl is nats a completion. *finite is false when anything that training would use is not. */
+int learner_policy_advantages(struct learner_policy *p, json_t *metrics, double *kl, bool *finite,
+                              struct rlhf_error *err);
+
+/* ---- train_policy_update.c ---------------------------------------------------------------------------- */
+
+/* Room in p->mb for p->r.tokens. */
+int learner_policy_reserve(struct learner_policy *p, struct rlhf_error *err);
+/* Updates policy and critic with p->r. *finite becomes false when one of them was not. */
+int learner_policy_updates(struct learner_policy *p, struct learner_policy_sums *s, bool *finite,
+                           struct rlhf_error *err);
+void learner_policy_report(const struct learner_policy *p, json_t *metrics, const struct learner_policy_sums *s);
+
+#endif
