@@ -559,7 +559,9 @@ static int take(struct rlhf_node *n, struct incoming *in, const struct rlhf_blob
     return row->handle(n->machine->state, &in->peer->pub, &in->message, err);
 }
 
-/* Says what was wrong, counts it, logs the first of each peer. */
+/* Says what was wrong, counts it, logs the first of each peer. For an Error there need not be room: who waits for an answer
+ * asks again, and whoever floods us with bad messages fills the way back with their refusals. Its session goes on as long as
+ * what else it is sent finds room. */
 static void refuse(struct rlhf_node *n, struct incoming *in, const struct rlhf_error *why)
 {
     Rlhf__V1__Error body = RLHF__V1__ERROR__INIT;
@@ -581,10 +583,7 @@ static void refuse(struct rlhf_node *n, struct incoming *in, const struct rlhf_e
     body.type = in->header.type;
     body.request = in->header.request;
     body.greet = in->greet;
-    if (in->peer)
-        send_to(n, in->peer, &m, NULL);
-    else
-        send_on(n, in->route, "", &m, NULL);
+    send_on(n, in->route, in->peer ? in->peer->run : "", &m, NULL);
 }
 
 void rlhf_node_receive(struct rlhf_node *n, uint64_t route, const struct rlhf_blob *frames, size_t count)

@@ -502,6 +502,27 @@ START_TEST(a_failing_handler_is_answered_with_its_reason)
 }
 END_TEST
 
+START_TEST(a_refusal_that_finds_no_room_costs_the_session_nothing)
+{
+    struct pair p;
+
+    a_greeted_pair(&p);
+    rlhf_fail(&p.service.fail, RLHF_REJECT, "no");
+    for (unsigned i = 0; i < 3; i++) {
+        ck_assert_int_eq(send_credit(&p, 5), 0);
+        p.wire.full = true;
+        loopback_settle(&p.wire);
+        p.wire.full = false;
+    }
+    loopback_run(&p.wire, 10 * SECOND);
+    ck_assert_uint_eq(p.service.credits, 3);
+    ck_assert_uint_eq(rlhf_node_counters(p.wire.service.node).refused, 3);
+    ck_assert_uint_eq(p.client.errors, 0);
+    ck_assert_uint_eq(p.service.peers.lost + p.client.peers.lost, 0);
+    loopback_end(&p.wire);
+}
+END_TEST
+
 START_TEST(garbage_of_every_kind_is_refused_and_harms_nobody)
 {
     static const uint8_t noise[4096] = { 0xff, 0x08, 0x01, 0x10, 0x10 };
@@ -587,5 +608,6 @@ int main(void)
                      a_second_hello_on_a_route_is_a_new_peer_and_a_repeated_one_is_not,
                      only_what_the_table_admits_reaches_a_handler, strangers_are_told_to_greet_and_reach_no_handler,
                      a_message_of_another_run_leads_to_a_new_greeting, a_failing_handler_is_answered_with_its_reason,
+                     a_refusal_that_finds_no_room_costs_the_session_nothing,
                      garbage_of_every_kind_is_refused_and_harms_nobody, a_service_has_no_more_peers_than_it_may);
 }
