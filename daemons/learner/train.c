@@ -100,6 +100,7 @@ static int finish_stage(struct learner_work *w, struct rlhf_error *err)
     r->steps = w->step;
     r->tokens = w->tokens;
     r->seconds = learner_seconds(w);
+    learner_events_follow(w->t);
     if (learner_journal(w, "done",
                         json_pack("{s:I, s:I, s:f}", "steps", (json_int_t)r->steps, "tokens",
                                   (json_int_t)r->tokens, "seconds", r->seconds),
@@ -196,7 +197,8 @@ struct learner_trainer *learner_trainer_new(const struct rlhf_run *run, const st
         rlhf_fail(err, RLHF_FULL, "out of memory for the trainer");
         return NULL;
     }
-    *t = (struct learner_trainer){.run = run, .io = io, .clock = clock, .metrics_fd = -1, .lock_fd = -1};
+    *t = (struct learner_trainer){.run = run, .io = io, .clock = clock, .metrics_fd = -1, .lock_fd = -1,
+                                  .events.fd = -1};
     if (!(t->records = calloc(rlhf_run_stages(run), sizeof *t->records))) {
         rlhf_fail(err, RLHF_FULL, "out of memory for %zu stages", rlhf_run_stages(run));
         goto failed;
@@ -223,6 +225,7 @@ void learner_trainer_free(struct learner_trainer *t)
 {
     if (!t)
         return;
+    learner_events_close(t);
     if (t->metrics_fd >= 0)
         t->io->close(t->io, t->metrics_fd);
     if (t->lock_fd >= 0)

@@ -15,6 +15,7 @@
  *                                      has the best against the worst
  *   DIR/evaluations/STAGE/             what an evaluate stage measured; of a reward stage its held-out pairs
  *   DIR/metrics.jsonl                  one line a step
+ *   DIR/tensorboard/                   the same as an event file of TensorBoard's
  *   DIR/stages.json                    finished stages: name, kind, seconds, steps, tokens
  *
  * Promises: a run that was killed at any instant and started again ends with the weights, to the bit, of one

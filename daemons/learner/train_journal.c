@@ -174,6 +174,7 @@ int learner_metrics_write(struct learner_work *w, json_t *metrics, struct rlhf_e
 
     json_object_set_new(metrics, "tokens", json_integer((json_int_t)w->tokens));
     learner_metric(metrics, "seconds", learner_seconds(w));
+    json_object_set_new(metrics, "time_ms", json_integer(t->clock->wall_us(t->clock) / 1000));
     rc = learner_append_json(&line, metrics, err);
     json_decref(metrics);
     for (size_t done = 0; rc == 0 && done < line.size;) {
@@ -186,8 +187,10 @@ int learner_metrics_write(struct learner_work *w, json_t *metrics, struct rlhf_e
         }
         done += n > 0 ? (size_t)n : 0;
     }
-    if (rc == 0)
+    if (rc == 0) {
         t->metrics_size += line.size;
+        learner_events_follow(t);
+    }
     rlhf_bytes_free(&line);
     return rc;
 }
@@ -200,6 +203,7 @@ int learner_metrics_cut(struct learner_trainer *t, uint64_t size, struct rlhf_er
         return rlhf_fail(err, RLHF_FATAL, "cannot cut %s/metrics.jsonl to %llu bytes: %s", t->run->run.dir,
                          (unsigned long long)size, strerror(errno));
     t->metrics_size = size;
+    learner_events_close(t);
     return 0;
 }
 

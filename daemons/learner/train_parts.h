@@ -57,6 +57,12 @@ struct learner_trainer {
     int metrics_fd, lock_fd;
     uint64_t metrics_size;
     bool reserved, waits_for_room; /* DIR/reserved is there; the disk is full and it was said */
+    struct {
+        int fd;         /* of the file that is written; -1: none yet */
+        uint64_t size;  /* of it                                     */
+        uint64_t lines; /* bytes of metrics.jsonl that are in it     */
+        bool failing;   /* and it was said                           */
+    } events;
 };
 
 /* The stage at work. */
@@ -120,6 +126,10 @@ int learner_metrics_write(struct learner_work *w, json_t *metrics,
                           struct rlhf_error *err); /* takes metrics */
 /* Cuts off the lines behind size bytes: of steps that will be done again. */
 int learner_metrics_cut(struct learner_trainer *t, uint64_t size, struct rlhf_error *err);
+
+/* DIR/tensorboard says what metrics.jsonl says now (train_events.c). A failure is logged and made up for at the next call. */
+void learner_events_follow(struct learner_trainer *t);
+void learner_events_close(struct learner_trainer *t); /* the next call begins a new file, from the first line on */
 
 /* ---- what a stage is made from (train_inputs.c) ------------------------------------------------------ */
 

@@ -2,3 +2,5 @@
 rlhf_suites(unit events USES events base)
 rlhf_suites(parity events USES events base LIBS PkgConfig::jansson)
 rlhf_fuzz(events USES events)
+rlhf_test(parity/events/live LONG COMMAND python3 ${CMAKE_CURRENT_SOURCE_DIR}/parity/events_live.py
+          $<TARGET_FILE:learner> $<TARGET_FILE:rlhfctl>)

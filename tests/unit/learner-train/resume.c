@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "events/events.h"
 #include "support/learner/tiny_run.h"
 
 enum { EVERY_CALL_US = 200000 }; /* a state inside a stage every few steps */
@@ -130,6 +131,70 @@ static const char *fresh(void)
     return path;
 }
 
+/* ---- TensorBoard ------------------------------------------------------------------------------------- */
+
+static json_t *told; /* [tag, step, value] of every scalar, in the order of the file */
+
+static void on_scalar(void *ctx, const struct rlhf_event_scalar *s)
+{
+    (void)ctx;
+    json_array_append_new(told, json_pack("[s, I, o]", s->tag, (json_int_t)s->step, json_real(s->value) ?: json_null()));
+}
+
+static void read_events(const char *dir)
+{
+    const struct rlhf_event_reader reader = {.scalar = on_scalar};
+    struct rlhf_bytes names = {0};
+    char *newest;
+    struct rlhf_event_record r;
+    struct rlhf_mapping file;
+    struct rlhf_error err = {0};
+    uint64_t offset = 0;
+    int more;
+
+    ck_assert_int_eq(rlhf_system_io.list(&rlhf_system_io, in_directory(dir, "tensorboard"), &names), 0);
+    *strrchr(names.data, '\n') = '\0';
+    newest = strrchr(names.data, '\n') ? strrchr(names.data, '\n') + 1 : names.data;
+    expect_ok(rlhf_map_file(&file, in_directory(in_directory(dir, "tensorboard"), newest), &err), err);
+    while ((more = rlhf_event_record(file.data, file.size, &offset, &r, &err)) > 0)
+        expect_ok(rlhf_event_read(&r, &reader, &err), err);
+    expect_ok(more, err);
+    rlhf_unmap(&file);
+    rlhf_bytes_free(&names);
+}
+
+/* Every number of metrics.jsonl is in the event file once, in the same order. */
+static void events_say_what_metrics_say(const char *dir)
+{
+    FILE *f = fopen(in_directory(dir, "metrics.jsonl"), "r");
+    char line[4096], tag[100];
+    size_t i = 0;
+
+    told = json_array();
+    read_events(dir);
+    while (fgets(line, sizeof line, f)) {
+        json_t *o = json_loads(line, 0, NULL), *value;
+        const char *key;
+        json_object_foreach(o, key, value)
+        {
+            json_t *scalar = json_array_get(told, i);
+            if (strcmp(key, "stage") == 0 || strcmp(key, "step") == 0 || strcmp(key, "time_ms") == 0)
+                continue;
+            snprintf(tag, sizeof tag, "%s/%s", json_string_value(json_object_get(o, "stage")), key);
+            ck_assert_msg(scalar != NULL, "the events end before %s", line);
+            ck_assert_str_eq(json_string_value(json_array_get(scalar, 0)), tag);
+            ck_assert_int_eq(json_integer_value(json_array_get(scalar, 1)),
+                             json_integer_value(json_object_get(o, "step")));
+            ck_assert(json_number_value(json_array_get(scalar, 2)) == (double)(float)json_number_value(value));
+            i++;
+        }
+        json_decref(o);
+    }
+    ck_assert_uint_eq(i, json_array_size(told));
+    fclose(f);
+    json_decref(told);
+}
+
 static void same_as_calm(const char *dir, const char *what, unsigned n)
 {
     tiny_same(dir, results, expected, RESULTS, what, n);
@@ -147,6 +212,7 @@ static void same_as_calm(const char *dir, const char *what, unsigned n)
     }
     ck_assert_ptr_null(fgets(x, sizeof x, a));
     fclose(a), fclose(b);
+    events_say_what_metrics_say(dir);
 }
 
 /* Each run dies once, at the n-th of its calls or asks, for n over the whole length of a run; a coprime step
