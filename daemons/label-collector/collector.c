@@ -17,7 +17,7 @@ struct collector *collector_new(const struct rlhf_env *env, const struct collect
     c->config = config;
     c->started_us = rlhf_now(env->clock);
     c->store = collector_store_open(
-        &(struct collector_store_config){ .path = config->database,
+        &(struct collector_store_config){ .database = config->database,
                                           .labels_per_task = (uint32_t)config->labels_per_task,
                                           .reservation_us = config->reservation_seconds * 1000000 },
         env->clock, err);

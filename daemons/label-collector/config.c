@@ -11,7 +11,7 @@ static const struct rlhf_config_key keys[] = {
     { KEY(http_address_file), .type = RLHF_CONFIG_STRING,
       .help = "file that gets the http://address:port really bound" },
     { KEY(database), .type = RLHF_CONFIG_STRING, .def = "labels.db",
-      .help = "SQLite file that holds tasks and labels; made when it is not there" },
+      .help = "holds tasks and labels: an SQLite file, made when it is not there, or postgresql://user@host/name" },
     { KEY(run), .type = RLHF_CONFIG_STRING, .def = "labels", .min = 1, .max = 64,
       .help = "run id announced to peers" },
     { KEY(labels_per_task), .type = RLHF_CONFIG_INTEGER, .def = "1", .min = 1, .max = 1000,

@@ -1,93 +1,184 @@
-/* schema.h - the database's tables, one step a version. Forwards only: a step that was released never
+/* schema.h - the database's tables, one step a version, for both engines. Forwards only: a step that was released never
  * changes. */
 #ifndef LABEL_COLLECTOR_SCHEMA_H
 #define LABEL_COLLECTOR_SCHEMA_H
 
 enum { COLLECTOR_APPLICATION_ID = 0x726C6C62 }; /* "rllb" */
 
-static const char *const collector_migrations[] = {
+struct collector_migration {
+    const char *sqlite, *postgresql;
+};
+
+static const struct collector_migration collector_migrations[] = {
     /* 1 */
-    "CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;"
-    "INSERT INTO meta VALUES ('order_seed', random());" /* of presentation orders */
-    /* A prompt and its completions, once for everything that refers to them. */
-    "CREATE TABLE items ("
-    " item INTEGER PRIMARY KEY,"
-    " digest BLOB NOT NULL UNIQUE," /* BLAKE2b-256 */
-    " prompt TEXT NOT NULL,"
-    " completions TEXT NOT NULL" /* JSON array of K strings */
-    ") STRICT;"
-    "CREATE TABLE tasks ("
-    " task INTEGER PRIMARY KEY,"
-    " id TEXT NOT NULL UNIQUE,"
-    " item INTEGER NOT NULL REFERENCES items,"
-    " round TEXT NOT NULL,"
-    " created_us INTEGER NOT NULL,"
-    " labels INTEGER NOT NULL DEFAULT 0"
-    ") STRICT;"
-    "CREATE INDEX tasks_by_round ON tasks (round, labels, task);"
-    "CREATE INDEX tasks_by_labels ON tasks (labels, task);"
-    /* The identity of a label. What it says is in its revisions. */
-    "CREATE TABLE labels ("
-    " label INTEGER PRIMARY KEY,"
-    " source TEXT NOT NULL,"
-    " id TEXT NOT NULL,"
-    " task INTEGER REFERENCES tasks," /* NULL: free-standing */
-    " round TEXT NOT NULL,"
-    " labeler TEXT NOT NULL,"
-    " sequence INTEGER NOT NULL," /* of the revision that stands */
-    " UNIQUE (source, id)"
-    ") STRICT;"
-    "CREATE INDEX labels_by_task ON labels (task, labeler) WHERE task IS NOT NULL;"
-    "CREATE TABLE revisions ("
-    " sequence INTEGER PRIMARY KEY," /* 1, 2, 3 ... without gaps: rows are never deleted */
-    " label INTEGER NOT NULL REFERENCES labels,"
-    " revision INTEGER NOT NULL," /* 1 at first */
-    " digest BLOB NOT NULL,"      /* of the judgement: tells a retry from a revision */
-    " item INTEGER NOT NULL REFERENCES items,"
-    " round TEXT NOT NULL,"
-    " ranks TEXT NOT NULL," /* JSON: [1,2] */
-    " presented TEXT,"      /* JSON: [1,0] */
-    " seconds REAL,"
-    " strength INTEGER,"
-    " flags TEXT," /* JSON object or list */
-    " note TEXT,"
-    " stored_us INTEGER NOT NULL,"
-    " UNIQUE (label, revision)"
-    ") STRICT;"
-    "CREATE INDEX revisions_by_round ON revisions (round, sequence);"
-    "CREATE TABLE skips ("
-    " task INTEGER NOT NULL REFERENCES tasks,"
-    " labeler TEXT NOT NULL,"
-    " reason TEXT NOT NULL,"
-    " stored_us INTEGER NOT NULL,"
-    " PRIMARY KEY (task, labeler)"
-    ") STRICT, WITHOUT ROWID;"
-    /* Counters, kept in the same transactions, so that a million labels are counted at once. */
-    "CREATE TABLE rounds ("
-    " round TEXT PRIMARY KEY,"
-    " tasks INTEGER NOT NULL DEFAULT 0,"
-    " open INTEGER NOT NULL DEFAULT 0,"
-    " labels INTEGER NOT NULL DEFAULT 0"
-    ") STRICT, WITHOUT ROWID;"
-    "CREATE TABLE labelers ("
-    " labeler TEXT NOT NULL,"
-    " round TEXT NOT NULL,"
-    " labels INTEGER NOT NULL DEFAULT 0,"
-    " skips INTEGER NOT NULL DEFAULT 0,"
-    " seconds REAL NOT NULL DEFAULT 0,"
-    " last_us INTEGER NOT NULL DEFAULT 0,"
-    " PRIMARY KEY (labeler, round)"
-    ") STRICT, WITHOUT ROWID;",
+    {
+        .sqlite =
+            "CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;"
+            "INSERT INTO meta VALUES ('order_seed', random());" /* of presentation orders */
+            /* A prompt and its completions, once for everything that refers to them. */
+            "CREATE TABLE items ("
+            " item INTEGER PRIMARY KEY,"
+            " digest BLOB NOT NULL UNIQUE," /* BLAKE2b-256 */
+            " prompt TEXT NOT NULL,"
+            " completions TEXT NOT NULL" /* JSON array of K strings */
+            ") STRICT;"
+            "CREATE TABLE tasks ("
+            " task INTEGER PRIMARY KEY,"
+            " id TEXT NOT NULL UNIQUE,"
+            " item INTEGER NOT NULL REFERENCES items,"
+            " round TEXT NOT NULL,"
+            " created_us INTEGER NOT NULL,"
+            " labels INTEGER NOT NULL DEFAULT 0"
+            ") STRICT;"
+            "CREATE INDEX tasks_by_round ON tasks (round, labels, task);"
+            "CREATE INDEX tasks_by_labels ON tasks (labels, task);"
+            /* The identity of a label. What it says is in its revisions. */
+            "CREATE TABLE labels ("
+            " label INTEGER PRIMARY KEY,"
+            " source TEXT NOT NULL,"
+            " id TEXT NOT NULL,"
+            " task INTEGER REFERENCES tasks," /* NULL: free-standing */
+            " round TEXT NOT NULL,"
+            " labeler TEXT NOT NULL,"
+            " sequence INTEGER NOT NULL," /* of the revision that stands */
+            " UNIQUE (source, id)"
+            ") STRICT;"
+            "CREATE INDEX labels_by_task ON labels (task, labeler) WHERE task IS NOT NULL;"
+            "CREATE TABLE revisions ("
+            " sequence INTEGER PRIMARY KEY," /* 1, 2, 3 ... without gaps: rows are never deleted */
+            " label INTEGER NOT NULL REFERENCES labels,"
+            " revision INTEGER NOT NULL," /* 1 at first */
+            " digest BLOB NOT NULL,"      /* of the judgement: tells a retry from a revision */
+            " item INTEGER NOT NULL REFERENCES items,"
+            " round TEXT NOT NULL,"
+            " ranks TEXT NOT NULL," /* JSON: [1,2] */
+            " presented TEXT,"      /* JSON: [1,0] */
+            " seconds REAL,"
+            " strength INTEGER,"
+            " flags TEXT," /* JSON object or list */
+            " note TEXT,"
+            " stored_us INTEGER NOT NULL,"
+            " UNIQUE (label, revision)"
+            ") STRICT;"
+            "CREATE INDEX revisions_by_round ON revisions (round, sequence);"
+            "CREATE TABLE skips ("
+            " task INTEGER NOT NULL REFERENCES tasks,"
+            " labeler TEXT NOT NULL,"
+            " reason TEXT NOT NULL,"
+            " stored_us INTEGER NOT NULL,"
+            " PRIMARY KEY (task, labeler)"
+            ") STRICT, WITHOUT ROWID;"
+            /* Counters, kept in the same transactions, so that a million labels are counted at once. */
+            "CREATE TABLE rounds ("
+            " round TEXT PRIMARY KEY,"
+            " tasks INTEGER NOT NULL DEFAULT 0,"
+            " open INTEGER NOT NULL DEFAULT 0,"
+            " labels INTEGER NOT NULL DEFAULT 0"
+            ") STRICT, WITHOUT ROWID;"
+            "CREATE TABLE labelers ("
+            " labeler TEXT NOT NULL,"
+            " round TEXT NOT NULL,"
+            " labels INTEGER NOT NULL DEFAULT 0,"
+            " skips INTEGER NOT NULL DEFAULT 0,"
+            " seconds REAL NOT NULL DEFAULT 0,"
+            " last_us INTEGER NOT NULL DEFAULT 0,"
+            " PRIMARY KEY (labeler, round)"
+            ") STRICT, WITHOUT ROWID;",
+        .postgresql =
+            "CREATE TABLE meta (key text PRIMARY KEY, value text);"
+            "INSERT INTO meta VALUES ('order_seed', floor(random() * 9007199254740992)::bigint::text);"
+            "CREATE TABLE items ("
+            " item bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,"
+            " digest bytea NOT NULL UNIQUE,"
+            " prompt text NOT NULL,"
+            " completions text NOT NULL"
+            ");"
+            "CREATE TABLE tasks ("
+            " task bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,"
+            " id text NOT NULL UNIQUE,"
+            " item bigint NOT NULL REFERENCES items,"
+            " round text NOT NULL,"
+            " created_us bigint NOT NULL,"
+            " labels bigint NOT NULL DEFAULT 0"
+            ");"
+            "CREATE INDEX tasks_by_round ON tasks (round, labels, task);"
+            "CREATE INDEX tasks_by_labels ON tasks (labels, task);"
+            "CREATE TABLE labels ("
+            " label bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,"
+            " source text NOT NULL,"
+            " id text NOT NULL,"
+            " task bigint REFERENCES tasks,"
+            " round text NOT NULL,"
+            " labeler text NOT NULL,"
+            " sequence bigint NOT NULL,"
+            " UNIQUE (source, id)"
+            ");"
+            "CREATE INDEX labels_by_task ON labels (task, labeler) WHERE task IS NOT NULL;"
+            "CREATE TABLE revisions ("
+            " sequence bigint PRIMARY KEY,"
+            " label bigint NOT NULL REFERENCES labels,"
+            " revision bigint NOT NULL,"
+            " digest bytea NOT NULL,"
+            " item bigint NOT NULL REFERENCES items,"
+            " round text NOT NULL,"
+            " ranks text NOT NULL,"
+            " presented text,"
+            " seconds double precision,"
+            " strength bigint,"
+            " flags text,"
+            " note text,"
+            " stored_us bigint NOT NULL,"
+            " UNIQUE (label, revision)"
+            ");"
+            "CREATE INDEX revisions_by_round ON revisions (round, sequence);"
+            "CREATE TABLE skips ("
+            " task bigint NOT NULL REFERENCES tasks,"
+            " labeler text NOT NULL,"
+            " reason text NOT NULL,"
+            " stored_us bigint NOT NULL,"
+            " PRIMARY KEY (task, labeler)"
+            ");"
+            "CREATE TABLE rounds ("
+            " round text PRIMARY KEY,"
+            " tasks bigint NOT NULL DEFAULT 0,"
+            " open bigint NOT NULL DEFAULT 0,"
+            " labels bigint NOT NULL DEFAULT 0"
+            ");"
+            "CREATE TABLE labelers ("
+            " labeler text NOT NULL,"
+            " round text NOT NULL,"
+            " labels bigint NOT NULL DEFAULT 0,"
+            " skips bigint NOT NULL DEFAULT 0,"
+            " seconds double precision NOT NULL DEFAULT 0,"
+            " last_us bigint NOT NULL DEFAULT 0,"
+            " PRIMARY KEY (labeler, round)"
+            ");"
+            /* Shared by all collectors; what a crash loses costs two people judging one task, no more. */
+            "CREATE UNLOGGED TABLE reservations ("
+            " task bigint NOT NULL,"
+            " labeler text NOT NULL,"
+            " expires_us bigint NOT NULL,"
+            " PRIMARY KEY (task, labeler)"
+            ");"
+            "CREATE INDEX reservations_by_time ON reservations (expires_us);",
+    },
+    /* 2: how many completions, without reading them */
+    {
+        .sqlite = "ALTER TABLE items ADD COLUMN k INTEGER NOT NULL DEFAULT 0;"
+                  "UPDATE items SET k = json_array_length(completions);",
+        .postgresql = "ALTER TABLE items ADD COLUMN k bigint NOT NULL DEFAULT 0;"
+                      "UPDATE items SET k = json_array_length(completions::json);",
+    },
 };
 
 enum { COLLECTOR_SCHEMA = sizeof(collector_migrations) / sizeof(collector_migrations[0]) };
 
-/* Lives in memory, as long as the connection. */
+/* SQLite's reservations live in memory, as long as the connection. */
 static const char collector_temporary[] =
     "CREATE TEMP TABLE reservations ("
     " task INTEGER NOT NULL,"
     " labeler TEXT NOT NULL,"
-    " expires_us INTEGER NOT NULL," /* monotonic */
+    " expires_us INTEGER NOT NULL,"
     " PRIMARY KEY (task, labeler)"
     ") STRICT, WITHOUT ROWID;"
     "CREATE INDEX temp.reservations_by_time ON reservations (expires_us);";

@@ -1,7 +1,7 @@
 /* store.h - the label database: tasks, labels with all their revisions, skips, and who works on what.
  *
  * Promises:
- *  - What was put is durable once collector_store_commit() returned 0 (SQLite, WAL, synchronous=FULL).
+ *  - What was put is durable once collector_store_commit() returned 0.
  *    A put outside of begin and commit is refused.
  *  - A label counts once: (source, id) is unique for ever. The same id with the same content is
  *    COLLECTOR_KNOWN, with other content a new revision. Nothing is ever overwritten.
@@ -11,7 +11,7 @@
  *    transaction has to be rolled back and tried again later. RLHF_AGAIN: someone else holds the file.
  *    RLHF_CORRUPT, RLHF_FATAL: stop.
  *
- * Reservations live as long as the process: losing them costs two people judging one task, no more. */
+ * Reservations live as long as the process (SQLite) or the server: losing them costs two people judging one task, no more. */
 #ifndef LABEL_COLLECTOR_STORE_H
 #define LABEL_COLLECTOR_STORE_H
 
@@ -21,7 +21,7 @@
 struct collector_store;
 
 struct collector_store_config {
-    const char *path;         /* of the file; ":memory:" for tests */
+    const char *database;     /* a file, ":memory:", or postgresql://... (database.h) */
     const char *vfs;          /* SQLite VFS; NULL = the default. Tests: a disk that fails */
     uint32_t labels_per_task; /* judgements that a task waits for, >= 1 */
     int64_t reservation_us;

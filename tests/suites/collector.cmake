@@ -1,6 +1,6 @@
 if(TARGET label-collector-objects)
   add_library(rlhf_label_collector ALIAS label-collector-objects)
-  rlhf_suites(unit label-collector USES label_collector simulation)
+  rlhf_suites(unit label-collector USES label_collector simulation postgresql)
   rlhf_fuzz(labels USES label_collector)
   rlhf_suites(faults label-collector USES label_collector LIBS PkgConfig::jansson)
   rlhf_suites(integration label-collector USES base LIBS PkgConfig::jansson)

@@ -401,7 +401,7 @@ static struct collector_store *open_disk(struct rlhf_error *err)
 {
     fake_clock_init(&fake);
     return collector_store_open(
-        &(struct collector_store_config){ .path = "labels.db", .vfs = "disk", .labels_per_task = 1 },
+        &(struct collector_store_config){ .database = "labels.db", .vfs = "disk", .labels_per_task = 1 },
         &fake.clock, err);
 }
 

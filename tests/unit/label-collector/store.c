@@ -4,10 +4,12 @@
 #include <sqlite3.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "label-collector/store.h"
 #include "support/fake_clock.h"
+#include "support/postgresql.h"
 #include "support/suite.h"
 
 static struct fake_clock fake;
@@ -18,21 +20,34 @@ static struct collector_store *open_at(const char *path, uint32_t labels_per_tas
     fake_clock_init(&fake);
     struct collector_store *s = collector_store_open(
         &(struct collector_store_config){
-            .path = path, .labels_per_task = labels_per_task, .reservation_us = 60 * 1000000 },
+            .database = path, .labels_per_task = labels_per_task, .reservation_us = 60 * 1000000},
         &fake.clock, &err);
     expect_some(s, err);
     return s;
 }
 
+/* Which engine the tests run on that are not about SQLite's files. */
+static bool on_server;
+
+static const char *a_database(void)
+{
+    return on_server ? a_postgresql_database() : in_directory(a_directory(), "labels.db");
+}
+
+static struct collector_store *a_store_wanting(uint32_t labels_per_task)
+{
+    return open_at(on_server ? a_postgresql_database() : ":memory:", labels_per_task);
+}
+
 static struct collector_store *a_store(void)
 {
-    return open_at(":memory:", 1);
+    return a_store_wanting(1);
 }
 
 static void refuses_to_open(const char *path, enum rlhf_code code, const char *part)
 {
     struct collector_store *s = collector_store_open(
-        &(struct collector_store_config){ .path = path, .labels_per_task = 1 }, &rlhf_system_clock, &err);
+        &(struct collector_store_config){.database = path, .labels_per_task = 1}, &rlhf_system_clock, &err);
 
     ck_assert_ptr_null(s);
     expect_code(err, code);
@@ -43,20 +58,19 @@ static void refuses_to_open(const char *path, enum rlhf_code code, const char *p
 static struct collector_task a_task(const char *id, const char *round)
 {
     return (struct collector_task){
-        .id = id, .round = round, .content = { .prompt = id, .completion = { "good", "bad" }, .count = 2 }
-    };
+        .id = id, .round = round, .content = {.prompt = id, .completion = {"good", "bad"}, .count = 2}};
 }
 
 static struct collector_label a_label(const char *id, const char *task, const char *labeler)
 {
-    return (struct collector_label){ .id = id,
-                                     .source = "api",
-                                     .labeler = labeler,
-                                     .task = task,
-                                     .round = "",
-                                     .rank = { 1, 2 },
-                                     .rank_count = 2,
-                                     .seconds = -1 };
+    return (struct collector_label){.id = id,
+                                    .source = "api",
+                                    .labeler = labeler,
+                                    .task = task,
+                                    .round = "",
+                                    .rank = {1, 2},
+                                    .rank_count = 2,
+                                    .seconds = -1};
 }
 
 static enum collector_outcome put(struct collector_store *s, const struct collector_label *l)
@@ -125,8 +139,7 @@ static const char *list(struct collector_store *s, const char *round, uint64_t c
                         bool latest)
 {
     struct collector_range range = {
-        .round = round, .cursor = cursor, .last = UINT64_MAX, .limit = limit, .latest = latest
-    };
+        .round = round, .cursor = cursor, .last = UINT64_MAX, .limit = limit, .latest = latest};
 
     *seen = '\0';
     last_sequence = cursor;
@@ -144,7 +157,7 @@ static struct collector_counts counts(struct collector_store *s, const char *rou
 
 START_TEST(what_was_committed_is_there_after_reopening)
 {
-    const char *path = in_directory(a_directory(), "labels.db");
+    const char *path = a_database();
     struct collector_store *s = open_at(path, 1);
 
     put_task(s, "t", "r");
@@ -289,7 +302,7 @@ END_TEST
 
 START_TEST(tasks_with_the_fewest_labels_come_first)
 {
-    struct collector_store *s = open_at(":memory:", 3);
+    struct collector_store *s = a_store_wanting(3);
     struct collector_label l = a_label("l", "a", "bob");
 
     put_task(s, "a", "r");
@@ -322,7 +335,7 @@ END_TEST
 
 START_TEST(a_task_is_given_to_as_many_people_as_it_wants_labels)
 {
-    struct collector_store *s = open_at(":memory:", 2);
+    struct collector_store *s = a_store_wanting(2);
     struct collector_label l = a_label("l", "a", "ada");
 
     put_task(s, "a", "");
@@ -384,7 +397,7 @@ static bool was_shown_so(void *first, const struct collector_row *row)
 
 START_TEST(the_order_shown_is_random_but_fixed_and_stored)
 {
-    struct collector_store *s = open_at(":memory:", 1000);
+    struct collector_store *s = a_store_wanting(1000);
     char name[16];
     uint8_t first[2];
     int swapped = 0;
@@ -403,7 +416,7 @@ START_TEST(the_order_shown_is_random_but_fixed_and_stored)
 
     struct collector_label l = a_label("l", "a", name);
     put(s, &l);
-    struct collector_range range = { .round = "", .last = UINT64_MAX, .limit = 1 };
+    struct collector_range range = {.round = "", .last = UINT64_MAX, .limit = 1};
     expect_ok(collector_store_list(s, &range, was_shown_so, first, &err), err);
     collector_store_close(s);
 }
@@ -438,7 +451,7 @@ END_TEST
 
 START_TEST(open_tasks_follow_the_labels_wanted)
 {
-    const char *path = in_directory(a_directory(), "labels.db");
+    const char *path = a_database();
     struct collector_store *s = open_at(path, 1);
     struct collector_label l = a_label("l", "a", "ada");
 
@@ -530,16 +543,155 @@ START_TEST(a_damaged_file_is_refused_with_the_way_to_rescue_it)
 }
 END_TEST
 
+/* ---- PostgreSQL only --------------------------------------------------------------------------- */
+
+START_TEST(two_collectors_share_one_database)
+{
+    const char *database = a_database();
+    struct collector_store *a = open_at(database, 1), *b = open_at(database, 1);
+
+    for (int i = 0; i < 4; ++i) {
+        char id[16];
+        sprintf(id, "t%d", i);
+        put_task(i % 2 ? a : b, id, "");
+    }
+    ck_assert_str_eq(next(a, "ada", "", 2), "t0 t1");
+    ck_assert_str_eq(next(b, "bob", "", 9), "t2 t3"); /* what a handed out, b keeps back */
+    struct collector_label by_ada = a_label("l0", "t0", "ada"), by_bob = a_label("l1", "t2", "bob");
+    ck_assert_int_eq(put(a, &by_ada), COLLECTOR_STORED);
+    ck_assert_int_eq(put(b, &by_bob), COLLECTOR_STORED);
+    ck_assert_int_eq(put(b, &by_ada), COLLECTOR_KNOWN);
+    ck_assert_str_eq(list(a, "", 0, 9, false), "l0.1:12 l1.1:12");
+    ck_assert_uint_eq(counts(a, "").open, 2);
+    collector_store_close(a);
+    collector_store_close(b);
+}
+END_TEST
+
+enum { WRITERS = 4, EACH = 60 };
+
+static _Noreturn void write_labels(const char *database, int writer)
+{
+    struct collector_store *s = open_at(database, 1);
+
+    for (int i = 0; i < EACH; ++i) {
+        char id[32];
+        sprintf(id, "w%d-%d", writer, i);
+        struct collector_label l = a_label(id, NULL, "ada");
+        l.content = (struct collector_content){.prompt = id, .completion = {"x", "y"}, .count = 2};
+        ck_assert_int_eq(put(s, &l), COLLECTOR_STORED);
+    }
+    _exit(0);
+}
+
+static bool count_row(void *ctx, const struct collector_row *row)
+{
+    uint64_t *cursor = ctx;
+
+    ck_assert_uint_eq(row->sequence, *cursor + 1); /* a number seen later would be one that was passed by */
+    *cursor = row->sequence;
+    return true;
+}
+
+START_TEST(a_reader_passes_nothing_by_while_others_write)
+{
+    const char *database = a_database();
+    struct collector_store *s = open_at(database, 1);
+    uint64_t cursor = 0;
+    pid_t writers[WRITERS];
+
+    for (int i = 0; i < WRITERS; ++i)
+        if ((writers[i] = fork()) == 0)
+            write_labels(database, i);
+    while (cursor < WRITERS * EACH)
+        expect_ok(
+            collector_store_list(
+                s, &(struct collector_range){.round = "", .cursor = cursor, .last = UINT64_MAX, .limit = 50},
+                count_row, &cursor, &err),
+            err);
+    for (int i = 0; i < WRITERS; ++i) {
+        int status;
+        ck_assert_int_eq(waitpid(writers[i], &status, 0), writers[i]);
+        ck_assert_int_eq(status, 0);
+    }
+    collector_store_close(s);
+}
+END_TEST
+
+START_TEST(a_lost_connection_costs_the_transaction_alone)
+{
+    const char *database = a_database();
+    struct collector_store *s = open_at(database, 1);
+    struct collector_label first = a_label("l0", "t0", "ada"), second = a_label("l1", "t1", "ada");
+    struct collector_receipt r;
+
+    put_task(s, "t0", "");
+    put_task(s, "t1", "");
+    ck_assert_int_eq(put(s, &first), COLLECTOR_STORED);
+    expect_ok(collector_store_begin(s, &err), err);
+    run_in_postgresql(database, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                                " WHERE datname = current_database() AND pid <> pg_backend_pid()");
+    ck_assert_int_lt(collector_store_put_label(s, &second, &r, &err), 0);
+    expect_code(err, RLHF_AGAIN);
+    ck_assert_int_lt(collector_store_put_label(s, &second, &r, &err),
+                     0); /* no statement outside of a transaction */
+    ck_assert_int_lt(collector_store_commit(s, &err), 0);
+    expect_code(err, RLHF_AGAIN);
+    ck_assert_str_eq(list(s, "", 0, 9, false), "l0.1:12");
+    ck_assert_int_eq(put(s, &second), COLLECTOR_STORED);
+    ck_assert_str_eq(list(s, "", 0, 9, false), "l0.1:12 l1.1:12");
+    collector_store_close(s);
+}
+END_TEST
+
+START_TEST(addresses_that_lead_nowhere_are_named_without_their_password)
+{
+    struct collector_store_config c = {.database = "postgresql://ada:secret@/x?host=/nowhere",
+                                       .labels_per_task = 1};
+
+    ck_assert_ptr_null(collector_store_open(&c, &rlhf_system_clock, &err));
+    expect_code(err, RLHF_AGAIN);
+    expect_contains(err.text, "postgresql://ada@/nowhere/x cannot be opened");
+    ck_assert_ptr_null(strstr(err.text, "secret"));
+    c.database = "postgresql://host/x?colour=red";
+    ck_assert_ptr_null(collector_store_open(&c, &rlhf_system_clock, &err));
+    expect_code(err, RLHF_REJECT);
+}
+END_TEST
+
+START_TEST(a_newer_schema_is_refused)
+{
+    const char *database = a_database();
+
+    collector_store_close(open_at(database, 1));
+    run_in_postgresql(database, "UPDATE label_collector.meta SET value = '99' WHERE key = 'schema'");
+    struct collector_store_config c = {.database = database, .labels_per_task = 1};
+    ck_assert_ptr_null(collector_store_open(&c, &rlhf_system_clock, &err));
+    expect_code(err, RLHF_REJECT);
+    expect_contains(err.text, "newer label-collector (schema 99");
+}
+END_TEST
+
+#define ON_BOTH                                                                                              \
+    what_was_committed_is_there_after_reopening, the_same_label_again_changes_nothing,                       \
+        another_answer_under_the_same_id_is_a_revision_with_history,                                         \
+        a_late_retry_of_an_earlier_revision_is_known_as_one, ids_are_not_taken_over,                         \
+        a_cursor_sees_every_revision_once, tasks_with_the_fewest_labels_come_first,                          \
+        two_people_do_not_get_the_same_task_at_once, a_task_is_given_to_as_many_people_as_it_wants_labels,   \
+        an_offer_that_is_not_taken_is_not_reserved, a_skipped_task_goes_to_someone_else,                     \
+        the_order_shown_is_random_but_fixed_and_stored, a_request_is_undone_alone,                           \
+        open_tasks_follow_the_labels_wanted, a_label_that_brings_its_content_makes_its_task
+
 int main(void)
 {
-    return RUN_SUITE(
-        "label-collector/store", what_was_committed_is_there_after_reopening,
-        the_same_label_again_changes_nothing, another_answer_under_the_same_id_is_a_revision_with_history,
-        a_late_retry_of_an_earlier_revision_is_known_as_one, ids_are_not_taken_over,
-        a_cursor_sees_every_revision_once, tasks_with_the_fewest_labels_come_first,
-        two_people_do_not_get_the_same_task_at_once, a_task_is_given_to_as_many_people_as_it_wants_labels,
-        an_offer_that_is_not_taken_is_not_reserved, a_skipped_task_goes_to_someone_else,
-        the_order_shown_is_random_but_fixed_and_stored, a_request_is_undone_alone,
-        open_tasks_follow_the_labels_wanted, a_label_that_brings_its_content_makes_its_task,
-        files_that_are_not_its_own_are_refused_by_name, a_damaged_file_is_refused_with_the_way_to_rescue_it);
+    int failed = RUN_SUITE("label-collector/store", ON_BOTH, files_that_are_not_its_own_are_refused_by_name,
+                           a_damaged_file_is_refused_with_the_way_to_rescue_it);
+
+    on_server = start_postgresql();
+    if (on_server)
+        failed |= RUN_SUITE(
+            "label-collector/store on PostgreSQL", ON_BOTH, two_collectors_share_one_database,
+            a_reader_passes_nothing_by_while_others_write, a_lost_connection_costs_the_transaction_alone,
+            addresses_that_lead_nowhere_are_named_without_their_password, a_newer_schema_is_refused);
+    return failed;
 }
