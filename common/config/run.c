@@ -552,6 +552,69 @@ const char *rlhf_stage_from(const struct rlhf_run *run, size_t index)
     return NULL;
 }
 
+/* ---- what a stage is made of --------------------------------------------------------------------------- */
+
+static void mark(const struct rlhf_run *run, const char *name, bool *marks)
+{
+    int i = name ? rlhf_run_find(run, name) : -1;
+
+    if (i >= 0)
+        marks[i] = true;
+}
+
+static void mark_all(const struct rlhf_run *run, const struct rlhf_config_strings *names, bool *marks)
+{
+    for (size_t i = 0; i < names->count; i++)
+        mark(run, names->items[i], marks);
+}
+
+static void mark_inputs(const struct rlhf_run *run, size_t index, bool *marks)
+{
+    const struct rlhf_stage *s = rlhf_run_stage(run, index);
+
+    mark(run, rlhf_stage_from(run, index), marks);
+    switch (rlhf_stage_kind(s)) {
+    case RLHF_STAGE_PRETRAIN:
+    case RLHF_STAGE_KINDS:
+        break;
+    case RLHF_STAGE_SFT:
+        mark_all(run, &s->sft->best_of, marks);
+        break;
+    case RLHF_STAGE_COLLECT:
+        mark_all(run, &s->collect->policies, marks);
+        break;
+    case RLHF_STAGE_REWARD:
+        mark_all(run, &s->reward->rounds, marks);
+        break;
+    case RLHF_STAGE_POLICY:
+        mark(run, s->policy->reference, marks);
+        mark(run, s->policy->reward_model, marks);
+        mark_all(run, &s->policy->ensemble, marks);
+        break;
+    case RLHF_STAGE_DIRECT:
+        mark(run, s->direct->reference, marks);
+        mark_all(run, &s->direct->rounds, marks);
+        break;
+    case RLHF_STAGE_BEST_OF:
+        mark(run, s->best_of->reward_model, marks);
+        break;
+    case RLHF_STAGE_EVALUATE:
+        mark_all(run, &s->evaluate->policies, marks);
+        mark(run, s->evaluate->reference, marks);
+        mark(run, s->evaluate->reward_model, marks);
+    }
+}
+
+void rlhf_run_made_of(const struct rlhf_run *run, size_t index, bool all, bool *made_of)
+{
+    for (size_t i = 0; i < run->stages.count; i++)
+        made_of[i] = false;
+    mark_inputs(run, index, made_of);
+    for (size_t i = index; all && i-- > 0;) /* stages refer to earlier ones only */
+        if (made_of[i])
+            mark_inputs(run, i, made_of);
+}
+
 const char *rlhf_run_algorithm(const struct rlhf_stage_policy *s)
 {
     return algorithms[s->algorithm];

@@ -354,6 +354,9 @@ int rlhf_run_find(const struct rlhf_run *run, const char *name);
 /* The stage whose model this one starts from: `from`, or else the last earlier one that makes a policy; NULL:
  * the run's model. For collect and evaluate NULL. */
 const char *rlhf_stage_from(const struct rlhf_run *run, size_t index);
+/* made_of[i] of every stage is set to whether stage index reads what stage i makes: its model, its rounds, its
+ * demonstrations. `all`: or whatever those are made of, and so on. */
+void rlhf_run_made_of(const struct rlhf_run *run, size_t index, bool all, bool *made_of);
 const char *rlhf_run_algorithm(const struct rlhf_stage_policy *s); /* "ppo" ... */
 const char *rlhf_run_direct_loss(const struct rlhf_stage_direct *s);    /* "sigmoid" ... */
 bool rlhf_run_algorithm_has_critic(int algorithm);

@@ -246,6 +246,46 @@ START_TEST(what_a_best_of_stage_chose_is_learnt_from_by_name)
 }
 END_TEST
 
+START_TEST(a_stage_is_made_of_what_it_reads_and_of_what_that_was_made_of)
+{
+    static const char text[] =
+        "run: {name: r}\n"
+        "tokenizer: {train: {files: [a], vocab_size: 300}}\n"
+        "stages:\n"
+        "  - pretrain: {name: pre, data: [a], steps: 1, batch: 1, window: 8}\n"
+        "  - sft: {name: sft, data: [a], epochs: 1, batch: 1}\n"
+        "  - collect: {name: round, policies: [sft], prompts: a}\n"
+        "  - reward: {name: rm, from: pre, rounds: [round], epochs: 1, batch: 1}\n"
+        "  - policy: {name: ppo, from: sft, reward_model: rm, prompts: a, iterations: 1, prompts_per_iteration: 1}\n"
+        "  - best_of: {name: best, from: sft, reward_model: rm, prompts: a, samples: 2}\n"
+        "  - sft: {name: last, from: pre, best_of: [best], epochs: 1, batch: 1}\n"
+        "  - evaluate: {name: report, policies: [last], prompts: [{name: a, file: a}]}\n";
+    enum { PRE, SFT, ROUND, RM, PPO, BEST, LAST, REPORT, STAGES };
+    static const bool direct[STAGES][STAGES] = {[SFT] = {[PRE] = true},
+                                                [ROUND] = {[SFT] = true},
+                                                [RM] = {[PRE] = true, [ROUND] = true},
+                                                [PPO] = {[SFT] = true, [RM] = true},
+                                                [BEST] = {[SFT] = true, [RM] = true},
+                                                [LAST] = {[PRE] = true, [BEST] = true},
+                                                [REPORT] = {[LAST] = true}};
+    bool made_of[STAGES];
+    struct rlhf_error err = {0};
+    struct rlhf_run run;
+
+    expect_ok(parse(&run, text, &err), err);
+    ck_assert_uint_eq(rlhf_run_stages(&run), STAGES);
+    for (size_t i = 0; i < STAGES; i++) {
+        rlhf_run_made_of(&run, i, false, made_of);
+        for (size_t j = 0; j < STAGES; j++)
+            ck_assert_msg(made_of[j] == direct[i][j], "stage %zu of %zu", i, j);
+    }
+    rlhf_run_made_of(&run, REPORT, true, made_of);
+    for (size_t j = 0; j < REPORT; j++)
+        ck_assert_msg(made_of[j] == (j != PPO), "the report of stage %zu", j);
+    rlhf_run_free(&run);
+}
+END_TEST
+
 START_TEST(an_empty_list_of_stages_is_refused)
 {
     refused("tokenizer: {load: a}\nstages: []\n", "stages", "t.yaml");
@@ -257,7 +297,8 @@ int main(void)
 {
     return RUN_SUITE(
         "config/run", the_example_in_the_header_is_a_run_file,
-        a_stage_without_from_starts_from_the_last_policy, a_key_of_another_kind_is_refused_with_its_name,
+        a_stage_without_from_starts_from_the_last_policy,
+        a_stage_is_made_of_what_it_reads_and_of_what_that_was_made_of, a_key_of_another_kind_is_refused_with_its_name,
         references_must_name_earlier_stages_of_the_right_kind, names_are_unique_and_can_be_directories,
         what_the_table_cannot_say_is_checked,
         an_algorithm_is_ppo_unless_it_is_named_and_keeps_its_own_numbers,
