@@ -114,6 +114,7 @@ struct learner_comparison {
     uint32_t *ranks;       /* [count] 1 = best, equal = tie */
     size_t count;
     uint32_t revision;
+    char *labeler, *source; /* "" where they are not known */
 };
 
 struct learner_answer {

@@ -7,6 +7,8 @@ void learner_comparison_free(struct learner_comparison *c)
     free(c->id);
     free(c->task);
     free(c->prompt);
+    free(c->labeler);
+    free(c->source);
     for (size_t i = 0; c->completions && i < c->count; i++)
         free(c->completions[i]);
     free(c->completions);

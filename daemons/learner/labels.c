@@ -128,9 +128,11 @@ static int keep(struct learner *l, const Rlhf__V1__Comparison *got, struct rlhf_
     c.id = text(got->id);
     c.task = text(got->task);
     c.prompt = text(got->prompt);
+    c.labeler = text(got->labeler);
+    c.source = text(got->source);
     c.completions = calloc(got->n_completions, sizeof *c.completions);
     c.ranks = calloc(got->n_ranks, sizeof *c.ranks);
-    whole = c.id && c.task && c.prompt && c.completions && c.ranks;
+    whole = c.id && c.task && c.prompt && c.labeler && c.source && c.completions && c.ranks;
     for (; whole && c.count < got->n_completions; c.count++) {
         whole = (c.completions[c.count] = text(got->completions[c.count]));
         c.ranks[c.count] = got->ranks[c.count];

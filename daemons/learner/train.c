@@ -112,6 +112,37 @@ static int finish_stage(struct learner_work *w, struct rlhf_error *err)
     return learner_state_remove(w, 0, err) < 0 || write_stages(w, err) < 0 ? -1 : 0;
 }
 
+/* What the stage's checkpoint will say of how it was made; parents, files and measurements are added as they come up. */
+static json_t *new_provenance(const struct learner_work *w)
+{
+    const struct learner_trainer *t = w->t;
+    const char *from = rlhf_stage_from(t->run, w->index) ?: t->run->model.load;
+    bool *made_of = calloc(rlhf_run_stages(t->run), sizeof *made_of);
+    json_t *stages = json_array(), *reward_models = json_array(), *o = NULL;
+    const struct rlhf_stage_policy *policy = w->stage->policy;
+
+    if (made_of && stages && reward_models) {
+        rlhf_run_made_of(t->run, w->index, false, made_of);
+        for (size_t i = 0; i < w->index; i++)
+            if (made_of[i])
+                json_array_append_new(stages, json_string(rlhf_stage_name(rlhf_run_stage(t->run, i))));
+        if (policy)
+            json_array_append_new(reward_models, json_string(policy->reward_model));
+        for (size_t i = 0; policy && i < policy->ensemble.count; i++)
+            json_array_append_new(reward_models, json_string(policy->ensemble.items[i]));
+        o = json_pack("{s:s, s:s, s:s, s:s, s:I, s:s?, s:O, s:{}, s:s}", "run", t->run->run.name, "stage", w->name, "kind",
+                      rlhf_stage_kind_name(rlhf_stage_kind(w->stage)), "version", RLHF_VERSION, "seed",
+                      (json_int_t)t->run->run.seed, "from", from, "made_of", stages, "parents", "profile",
+                      rlhf_tensor_profile());
+        if (json_array_size(reward_models) > 0)
+            json_object_set(o, "reward_models", reward_models);
+    }
+    json_decref(stages);
+    json_decref(reward_models);
+    free(made_of);
+    return o;
+}
+
 static int run_stage(struct learner_trainer *t, size_t index, struct rlhf_error *err)
 {
     static int (*const stages[RLHF_STAGE_KINDS])(struct learner_work *, struct rlhf_error *) = {
@@ -134,16 +165,16 @@ static int run_stage(struct learner_trainer *t, size_t index, struct rlhf_error 
     int rc;
 
     w.key = rlhf_crc32c(0, w.name, strlen(w.name));
-    w.provenance = json_pack("{s:s, s:s, s:s, s:I, s:{}, s:s}", "run", t->run->run.name, "stage", w.name,
-                             "kind", rlhf_stage_kind_name(kind), "seed", (json_int_t)t->run->run.seed,
-                             "parents", "profile", rlhf_tensor_profile());
-    if (!w.provenance)
+    w.provenance = new_provenance(&w);
+    w.labels = json_array();
+    if (!w.provenance || !w.labels)
         return rlhf_fail(err, RLHF_FULL, "out of memory for the stage's provenance");
     rlhf_log(RLHF_LEVEL_INFO, "stage-%s stage=%s kind=%s", w.record->started ? "resumed" : "started", w.name,
              rlhf_stage_kind_name(kind));
     rc = start_stage(&w, err) < 0 || stages[kind](&w, err) < 0 || finish_stage(&w, err) < 0 ? -1 : 0;
     learner_room_release(t);
     json_decref(w.provenance);
+    json_decref(w.labels);
     return rc < 0 ? rlhf_fail_prefix(err, "stage %s", rlhf_stage_name(s)) : 0;
 }
 
@@ -168,6 +199,24 @@ size_t learner_trainer_done(const struct learner_trainer *t)
     for (size_t i = 0; i < rlhf_run_stages(t->run); i++)
         done += t->records[i].done;
     return done;
+}
+
+/* DIR/run.yaml: the run file that this directory belongs to, as it was understood. */
+static int write_run(struct learner_trainer *t, struct rlhf_error *err)
+{
+    struct rlhf_bytes text = {0}, before = {0};
+    char path[LEARNER_PATH];
+    int rc = -1;
+
+    if (learner_path(t, path, sizeof path, err, "run.yaml") == 0 &&
+        rlhf_config_print(&rlhf_run_schema, t->run, &text, err) == 0 &&
+        (!rlhf_exists(t->io, path) || rlhf_read_file(t->io, path, LEARNER_FILE_LIMIT, &before, err) == 0))
+        rc = before.size == text.size && memcmp(before.data, text.data, text.size) == 0
+                 ? 0
+                 : rlhf_write_file(t->io, path, text.data, text.size, err);
+    rlhf_bytes_free(&text);
+    rlhf_bytes_free(&before);
+    return rc;
 }
 
 /* One learner a directory: two would write over each other. The lock ends with the process. */
@@ -211,7 +260,7 @@ struct learner_trainer *learner_trainer_new(const struct rlhf_run *run, const st
             goto failed;
     if (lock(t, err) < 0 || learner_path(t, path, sizeof path, err, "journal") < 0 ||
         !(t->journal = rlhf_journal_open(io, path, learner_replay, t, err)) ||
-        learner_metrics_open(t, err) < 0 || learner_check_done(t, err) < 0 ||
+        learner_metrics_open(t, err) < 0 || learner_check_done(t, err) < 0 || write_run(t, err) < 0 ||
         learner_tokenizer_open(t, err) < 0)
         goto failed;
     return t;

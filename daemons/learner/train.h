@@ -3,14 +3,16 @@
  * Straight-line code for the compute thread. Everything that needs another process is asked through a
  * learner_port (action.h); everything durable is in the run's directory:
  *
+ *   DIR/run.yaml                       the run file, with every default filled in
  *   DIR/journal                        what was started, finished and consumed, in order (JSON records)
  *   DIR/tokenizer/                     tokenizer.json, tokenizer_config.json
  *   DIR/adapters/STAGE/                the LoRA adapter that the stage trained, in PEFT's format, MANIFEST
- *   DIR/checkpoints/STAGE/             the stage's model as a Hugging Face directory, provenance.json, MANIFEST
+ *   DIR/checkpoints/STAGE/             the stage's model as a Hugging Face directory, provenance.json, labels.jsonl
+ *                                      (the labels behind it), MANIFEST
  *   DIR/state/STAGE.STEP/              training state inside a stage: weights, moments, counters; the last two
  *   DIR/state/STAGE.reference          of a direct stage at work: log-probs under its reference
  *   DIR/comparisons/ROUND.tasks.jsonl  what was generated for people to compare, with its token ids
- *   DIR/comparisons/ROUND.jsonl        their comparisons, with token ids
+ *   DIR/comparisons/ROUND.jsonl        their comparisons, with token ids, labeler and revision
  *   DIR/demonstrations/STAGE.jsonl     of a best_of stage: the best completions; its DIR/comparisons/STAGE.jsonl
  *                                      has the best against the worst
  *   DIR/evaluations/STAGE/             what an evaluate stage measured; of a reward stage its held-out pairs

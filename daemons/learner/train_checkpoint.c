@@ -85,12 +85,14 @@ struct rlhf_model *learner_load_model(struct learner_work *w, const char *stage,
 static int put_model(struct learner_work *w, const struct rlhf_model *m, struct rlhf_error *err)
 {
     struct learner_trainer *t = w->t;
-    struct rlhf_bytes config = {0}, tensors = {0};
+    struct rlhf_bytes config = {0}, tensors = {0}, labels = {0};
     struct rlhf_atomic_dir *dir = NULL;
-    char path[LEARNER_PATH], *provenance = json_dumps(w->provenance, JSON_INDENT(1) | JSON_SORT_KEYS);
+    char path[LEARNER_PATH], *provenance = NULL;
     int rc = -1;
 
-    if (provenance && rlhf_model_write(m, &config, &tensors, err) == 0 &&
+    if (learner_labels_write(w, &labels, err) == 0 &&
+        (provenance = json_dumps(w->provenance, JSON_INDENT(1) | JSON_SORT_KEYS)) &&
+        rlhf_model_write(m, &config, &tensors, err) == 0 &&
         learner_path(t, path, sizeof path, err, "checkpoints/%s", w->name) == 0 &&
         (dir = rlhf_atomic_begin(t->io, path, err)) &&
         rlhf_atomic_put(dir, "config.json", config.data, config.size, err) == 0 &&
@@ -99,6 +101,7 @@ static int put_model(struct learner_work *w, const struct rlhf_model *m, struct 
         (t->tokenizer_config.size == 0 ||
          rlhf_atomic_put(dir, "tokenizer_config.json", t->tokenizer_config.data, t->tokenizer_config.size,
                          err) == 0) &&
+        (labels.size == 0 || rlhf_atomic_put(dir, "labels.jsonl", labels.data, labels.size, err) == 0) &&
         rlhf_atomic_put(dir, "provenance.json", provenance, strlen(provenance), err) == 0)
         rc = 0;
     if (rc == 0)
@@ -108,6 +111,7 @@ static int put_model(struct learner_work *w, const struct rlhf_model *m, struct 
     free(provenance);
     rlhf_bytes_free(&config);
     rlhf_bytes_free(&tensors);
+    rlhf_bytes_free(&labels);
     return rc;
 }
 

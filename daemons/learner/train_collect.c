@@ -279,8 +279,9 @@ static json_t *with_ids(struct pulled *p, const struct learner_comparison *c, st
         json_decref(ranks);
         return NULL;
     }
-    return json_pack("{s:s, s:s, s:s, s:o, s:o, s:o}", "id", c->id, "task", c->task ? c->task : "", "prompt",
-                     c->prompt, "prompt_ids", prompt_ids, "completions", completions, "ranks", ranks);
+    return json_pack("{s:s, s:I, s:s, s:s, s:s, s:s, s:o, s:o, s:o}", "id", c->id, "revision", (json_int_t)c->revision,
+                     "labeler", c->labeler ?: "", "source", c->source ?: "", "task", c->task ?: "", "prompt", c->prompt,
+                     "prompt_ids", prompt_ids, "completions", completions, "ranks", ranks);
 }
 
 /* Until `want` different comparisons have come; a later revision of one of them replaces it. */

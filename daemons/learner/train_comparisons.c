@@ -102,8 +102,9 @@ bool learner_comparison_has_pair(const json_t *line)
 
 json_t *learner_comparisons_round(struct learner_work *w, const char *round, struct rlhf_error *err)
 {
-    json_t *counts = json_object_get(w->provenance, "comparisons"), *lines;
+    json_t *counts = json_object_get(w->provenance, "comparisons"), *lines, *line;
     char path[LEARNER_PATH];
+    size_t i;
 
     if (learner_path(w->t, path, sizeof path, err, "comparisons/%s.jsonl", round) < 0 ||
         !(lines = learner_read_lines(w->t, path, err)))
@@ -113,6 +114,7 @@ json_t *learner_comparisons_round(struct learner_work *w, const char *round, str
         json_object_set_new(w->provenance, "comparisons", counts);
     }
     json_object_set_new(counts, round, json_integer((json_int_t)json_array_size(lines)));
+    json_array_foreach(lines, i, line) json_object_set_new(line, "round", json_string(round));
     return lines;
 }
 

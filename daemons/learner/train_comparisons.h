@@ -21,10 +21,23 @@ void learner_comparisons_free(struct learner_comparisons *c);
 int learner_comparisons_add(struct learner_comparisons *c, size_t limit, json_t *line, struct rlhf_error *err);
 /* Whether a line prefers anything to anything. */
 bool learner_comparison_has_pair(const json_t *line);
-/* The lines of a round, counted in w's provenance. */
+/* The lines of a round, each with its name as "round", counted in w's provenance. */
 json_t *learner_comparisons_round(struct learner_work *w, const char *round, struct rlhf_error *err);
 /* Adds what a file of comparisons given as text holds, tokenised. */
 int learner_comparisons_read(struct learner_comparisons *to, const struct learner_work *w, size_t limit, const char *path,
                              struct rlhf_error *err);
+
+/* ---- for labels.jsonl (train_labels.c) ---- */
+
+/* Steps of `batch` items in the order given, which are made of c: of[item] is the comparison of an item (NULL: item i is
+ * comparison i). */
+struct learner_use {
+    struct learner_order *order;
+    const uint32_t *of;
+    uint64_t steps, batch;
+};
+/* c's comparisons, where they are labels, are among those that w's updates are made of. use NULL: they are measured on only. */
+int learner_labels_add(struct learner_work *w, const struct learner_comparisons *c, const struct learner_use *use,
+                       struct rlhf_error *err);
 
 #endif

@@ -534,6 +534,22 @@ static int init_buffers(struct direct *d, const struct learner_training *tr, str
     return learner_order_init(&d->order, (uint64_t)d->w->t->run->run.seed, d->w->key, d->unit_count, err);
 }
 
+static int list_labels(struct direct *d, struct rlhf_error *err)
+{
+    struct learner_use use = {&d->order, NULL, d->w->steps, (uint64_t)d->settings->batch};
+    uint32_t *of = calloc(d->unit_count, sizeof *of);
+    int rc;
+
+    if (!of)
+        return rlhf_fail(err, RLHF_FULL, "out of memory for the labels of %zu pairs", d->unit_count);
+    for (size_t i = 0; i < d->unit_count; i++)
+        of[i] = (uint32_t)comparison_of(&d->comparisons, d->units[i].chosen);
+    use.of = of;
+    rc = learner_labels_add(d->w, &d->comparisons, &use, err);
+    free(of);
+    return rc;
+}
+
 static int train(struct direct *d, struct learner_training *tr, struct rlhf_error *err)
 {
     if (init_buffers(d, tr, err) < 0)
@@ -541,7 +557,7 @@ static int train(struct direct *d, struct learner_training *tr, struct rlhf_erro
     tr->step = is_kto(d) ? thumbs_step : pairs_step;
     tr->ctx = d;
     return learner_training_run(tr, err) < 0 || learner_adapter_save(d->w, &tr->optimizer, err) < 0 ||
-                   learner_save_model(d->w, tr->model, err) < 0 || drop_reference(d, err) < 0
+                   list_labels(d, err) < 0 || learner_save_model(d->w, tr->model, err) < 0 || drop_reference(d, err) < 0
                ? -1
                : 0;
 }

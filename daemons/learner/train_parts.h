@@ -77,7 +77,8 @@ struct learner_work {
     uint64_t skipped, skipped_in_row; /* steps that were not finite */
     double seconds;                   /* before `since_us` */
     int64_t since_us, saved_us;
-    json_t *provenance; /* grows while the stage works; goes into its checkpoint */
+    json_t *provenance; /* grows while the stage works; goes into its checkpoint  */
+    json_t *labels;     /* that its own updates were made of, as in labels.jsonl  */
 };
 
 double learner_seconds(const struct learner_work *w);
@@ -150,6 +151,11 @@ struct rlhf_model *learner_load_model(struct learner_work *w, const char *stage,
                                       struct rlhf_error *err);
 /* DIR/checkpoints/STAGE, atomically, with w's provenance. Waits while the disk is full. */
 int learner_save_model(struct learner_work *w, const struct rlhf_model *m, struct rlhf_error *err);
+
+/* ---- the labels behind a checkpoint (train_labels.c) --------------------------------------------------- */
+
+/* labels.jsonl of w's checkpoint: those in w->labels, and those that the stages which it is made of were trained on. */
+int learner_labels_write(struct learner_work *w, struct rlhf_bytes *out, struct rlhf_error *err);
 
 /* ---- room on disk (train_room.c) ---------------------------------------------------------------------- */
 

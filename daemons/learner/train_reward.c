@@ -300,6 +300,15 @@ out:
     return rc;
 }
 
+static int list_labels(struct reward *r, const struct learner_training *tr, struct rlhf_error *err)
+{
+    const struct learner_use use = {&r->order, NULL, tr->work->steps, (uint64_t)r->settings->batch};
+
+    return learner_labels_add(r->w, &r->train, &use, err) < 0 || learner_labels_add(r->w, &r->validation, NULL, err) < 0
+               ? -1
+               : 0;
+}
+
 static int finish(struct reward *r, struct learner_training *tr, struct rlhf_error *err)
 {
     json_t *o = json_object();
@@ -321,7 +330,7 @@ static int finish(struct reward *r, struct learner_training *tr, struct rlhf_err
             (long long)json_integer_value(json_object_get(o, "pairs")),
             json_number_value(json_object_get(o, "demonstrations_sd")));
         json_object_set(r->w->provenance, "measured", o);
-        rc = learner_save_model(r->w, tr->model, err);
+        rc = list_labels(r, tr, err) < 0 || learner_save_model(r->w, tr->model, err) < 0 ? -1 : 0;
     }
     json_decref(o);
     return rc;

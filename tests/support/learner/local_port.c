@@ -197,7 +197,9 @@ static int pull(struct local_port *p, const struct learner_action *a, struct lea
                                          .completions = calloc(t->count, sizeof *c->completions),
                                          .ranks = calloc(t->count, sizeof *c->ranks),
                                          .count = t->count,
-                                         .revision = 1};
+                                         .revision = 1,
+                                         .labeler = strdup(i % 3 ? "ada" : "bo"),
+                                         .source = strdup("api")};
         c->id = strdup(t->id);
         for (size_t k = 0; k < t->count; k++)
             c->completions[k] = strdup(t->completions[t->count - 1 - k]);
