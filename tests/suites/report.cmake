@@ -4,3 +4,6 @@ rlhf_suites(parity events USES events base LIBS PkgConfig::jansson)
 rlhf_fuzz(events USES events)
 rlhf_test(parity/events/live LONG COMMAND python3 ${CMAKE_CURRENT_SOURCE_DIR}/parity/events_live.py
           $<TARGET_FILE:learner> $<TARGET_FILE:rlhfctl>)
+
+# What a checkpoint was made of, and what rlhfctl makes of a run's directory.
+rlhf_suites(integration report USES local_port LIBS PkgConfig::jansson)
