@@ -1,0 +1,1 @@
+rlhf_suites(unit reward USES reward reward_service base)
