@@ -260,6 +260,8 @@ void rlhf_engine_stop(struct rlhf_engine *e)
     pthread_mutex_lock(&e->lock);
     e->stopping = true;
     pthread_mutex_unlock(&e->lock);
+    if (e->ops->stop)
+        e->ops->stop(e->core);
 }
 
 void rlhf_engine_free(struct rlhf_engine *e)

@@ -28,6 +28,8 @@ struct rlhf_engine_ops {
     bool (*step)(void *core);
     /* Reactor thread: a result without an error. */
     void (*deliver)(void *core, const struct rlhf_engine_result *r);
+    /* Any thread, at rlhf_engine_stop(): results that other threads send later than that would be lost. May be NULL. */
+    void (*stop)(void *core);
 };
 
 /* Borrows all. */

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "base/text.h"
 #include "net/codec.h"
 #include "net/weights.h"
 #include "net/wire.h"
@@ -291,17 +292,59 @@ static int check_optional_digest(const ProtobufCBinaryData *field, const char *w
     return field->len == 0 ? 0 : check_digest(field, what, err);
 }
 
+static int check_source(const Rlhf__V1__RewardSource *s, struct rlhf_error *err)
+{
+    if (s->kind == RLHF__V1__REWARD_KIND__REWARD_KIND_UNSPECIFIED)
+        REJECT("a source of rewards of no kind");
+    if (s->kind == RLHF__V1__REWARD_KIND__REWARD_LENGTH && s->unit == RLHF__V1__LENGTH_UNIT__LENGTH_UNIT_UNSPECIFIED)
+        REJECT("a source of rewards that measures lengths in no unit");
+    if (!s->name[0])
+        REJECT("a source of rewards without a name");
+    return 0; /* the rest is said by rlhf_source_new() */
+}
+
+/* Blob 1: texts without NUL that are UTF-8 each, so that every one of them can be cut out. */
+static int check_texts(const struct rlhf_message *m, struct rlhf_error *err)
+{
+    const Rlhf__V1__ScoreJobs *jobs = (const Rlhf__V1__ScoreJobs *)m->body;
+    const char *text = m->blobs[1].data;
+    uint64_t bytes = 0;
+
+    for (size_t i = 0; i < jobs->n_jobs; i++) {
+        const Rlhf__V1__ScoreJob *j = jobs->jobs[i];
+
+        bytes += (uint64_t)j->prompt_bytes + j->completion_bytes + j->answer_bytes;
+        if (j->answer_bytes && !j->has_answer)
+            REJECT("job %llu has an answer and says that it has none", (unsigned long long)j->id);
+    }
+    if (m->blobs[1].size != bytes)
+        REJECT("the blob of texts has %zu bytes, the jobs say %llu", m->blobs[1].size, (unsigned long long)bytes);
+    if (bytes && memchr(text, 0, bytes))
+        REJECT("a text with a NUL byte");
+    for (size_t i = 0; i < jobs->n_jobs; i++) {
+        const uint32_t sizes[] = { jobs->jobs[i]->prompt_bytes, jobs->jobs[i]->completion_bytes, jobs->jobs[i]->answer_bytes };
+
+        for (size_t k = 0; k < 3; text += sizes[k++])
+            if (!rlhf_utf8_valid(text, sizes[k]))
+                REJECT("job %llu has a text that is not UTF-8", (unsigned long long)jobs->jobs[i]->id);
+    }
+    return 0;
+}
+
 int rlhf_check_score_jobs(const struct rlhf_message *m, struct rlhf_error *err)
 {
     const Rlhf__V1__ScoreJobs *jobs = (const Rlhf__V1__ScoreJobs *)m->body;
     uint64_t tokens = 0;
 
-    if (check_blob_count(m, 1, err) < 0 || check_count(jobs->n_jobs, 1, RLHF_MAX_JOBS, "jobs", err) < 0
+    if (check_blob_count(m, jobs->source ? 2 : 1, err) < 0 || check_count(jobs->n_jobs, 1, RLHF_MAX_JOBS, "jobs", err) < 0
         || check_optional_digest(&jobs->reward_model, "reward_model", err) < 0
-        || check_optional_digest(&jobs->reference, "reference", err) < 0)
+        || check_optional_digest(&jobs->reference, "reference", err) < 0
+        || (jobs->source && check_source(jobs->source, err) < 0))
         return -1;
-    if (jobs->reward_model.len == 0 && jobs->reference.len == 0)
-        REJECT("score jobs that name neither a reward model nor a reference");
+    if (!jobs->source && jobs->reward_model.len == 0 && jobs->reference.len == 0)
+        REJECT("score jobs that name neither a reward model nor a reference nor a source");
+    if (jobs->source && (jobs->reward_model.len || jobs->reference.len))
+        REJECT("score jobs that name a source beside a model");
     if (jobs->reference.len && !(jobs->temperature > 0 && jobs->temperature <= 100))
         REJECT("a temperature of %g; more than 0 and up to 100 are allowed", (double)jobs->temperature);
     for (size_t i = 0; i < jobs->n_jobs; i++) {
@@ -315,7 +358,10 @@ int rlhf_check_score_jobs(const struct rlhf_message *m, struct rlhf_error *err)
                    j->prompt_tokens);
         tokens += j->tokens;
     }
-    return check_blob(m, 0, tokens, "sequences", err) < 0 || check_tokens(m, 0, err) < 0 ? -1 : 0;
+    return check_blob(m, 0, tokens, "sequences", err) < 0 || check_tokens(m, 0, err) < 0
+                   || (jobs->source && check_texts(m, err) < 0)
+               ? -1
+               : 0;
 }
 
 int rlhf_check_scores(const struct rlhf_message *m, struct rlhf_error *err)
@@ -325,7 +371,8 @@ int rlhf_check_scores(const struct rlhf_message *m, struct rlhf_error *err)
 
     if (check_blob_count(m, 1, err) < 0 || check_count(body->n_scores, 1, RLHF_MAX_JOBS, "scores", err) < 0
         || check_optional_digest(&body->reward_model, "reward_model", err) < 0
-        || check_optional_digest(&body->reference, "reference", err) < 0)
+        || check_optional_digest(&body->reference, "reference", err) < 0
+        || check_label(body->source, MAX_NAME, "source", err) < 0 || check_sentence(body->reason, "reason", err) < 0)
         return -1;
     for (size_t i = 0; i < body->n_scores; i++) {
         const Rlhf__V1__Score *s = body->scores[i];
@@ -335,6 +382,9 @@ int rlhf_check_scores(const struct rlhf_message *m, struct rlhf_error *err)
         if (s->logprobs > RLHF_MAX_JOB_TOKENS || (s->logprobs && body->reference.len == 0))
             REJECT("score %llu has %u log-probs%s", (unsigned long long)s->id, s->logprobs,
                    body->reference.len ? "" : " of no reference");
+        if (s->missing && (!body->source[0] || s->reward != 0))
+            REJECT("score %llu is missing and %s", (unsigned long long)s->id,
+                   body->source[0] ? "has a reward" : "of no source");
         logprobs += s->logprobs;
     }
     return check_blob(m, 0, logprobs, "reference log-probs", err) < 0 || check_logprobs(m, 0, err) < 0 ? -1 : 0;

@@ -493,7 +493,7 @@ static int on_drain(void *machine, struct rlhf_peer *peer, const struct rlhf_mes
 #define CONTROL RLHF_ROLE_BIT(RLHF__V1__ROLE__ROLE_CONTROL)
 
 static const struct rlhf_handler rows[ROWS] = {
-    { 0, NULL, LEARNER, 1u << 20, 1, 64u << 20, NULL, on_jobs }, /* the daemon says which */
+    { 0, NULL, LEARNER, 1u << 20, 2, 64u << 20, NULL, on_jobs }, /* the daemon says which */
     { RLHF__V1__MESSAGE_TYPE__WEIGHTS_ANNOUNCE, &rlhf__v1__weights_announce__descriptor, LEARNER, 1u << 13, 0, 0,
       rlhf_check_weights_announce, on_announce },
     { RLHF__V1__MESSAGE_TYPE__WEIGHTS_MANIFEST, &rlhf__v1__weights_manifest__descriptor, LEARNER,

@@ -20,6 +20,7 @@
 #include "base/memory.h"
 #include "base/random.h"
 #include "model/sampler.h"
+#include "reward/source.h"
 
 struct rlhf_weights; /* net/weights.h */
 
@@ -37,6 +38,7 @@ struct learner_generate_job {
 struct learner_score_job {
     const int32_t *ids; /* [count] prompt + completion */
     uint32_t count, prompt_count;
+    struct rlhf_source_text text; /* for a source of rewards */
 };
 
 /* K completions of a prompt for people to compare. */
@@ -79,6 +81,7 @@ struct learner_action {
     struct rlhf_digest reward_model;       /* zero: no rewards wanted */
     struct rlhf_digest reference;          /* zero: no reference log-probs wanted */
     float temperature;                     /* of the reference's logits */
+    const struct rlhf_source_settings *source; /* of rewards, in place of a reward model; NULL: none */
     /* SUBMIT */
     const struct learner_task *tasks;
     size_t task_count;
@@ -103,7 +106,7 @@ struct learner_rollout {
 struct learner_score {
     float reward;
     float *logprob_ref;    /* [count - prompt_count], NULL when not asked for */
-    bool missing;          /* nobody could do this job: a state, not a reward of 0 */
+    bool missing;          /* nobody could do this job, or its source has no reward: a state, not a reward of 0 */
 };
 
 struct learner_comparison {
@@ -121,6 +124,7 @@ struct learner_answer {
     struct rlhf_digest digest;             /* PUBLISH */
     struct learner_rollout *rollouts;      /* GENERATE: [generate_count] */
     struct learner_score *scores;          /* SCORE: [score_count] */
+    char reason[200];                      /* SCORE: what kept the last missing reward of the source away */
     struct learner_comparison *comparisons; /* PULL, by sequence */
     size_t count;                          /* of the array that is set */
     uint64_t cursor;                       /* PULL: for the next one */

@@ -2,6 +2,7 @@
 #include "learner/fleet.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -93,44 +94,91 @@ out: /* what was not sent is leased all the same: the lease ends, or the peer is
     rlhf_bytes_free(&prompts);
 }
 
+static Rlhf__V1__RewardSource source_message(const struct rlhf_source_settings *s)
+{
+    Rlhf__V1__RewardSource m = RLHF__V1__REWARD_SOURCE__INIT;
+
+    m.kind = (Rlhf__V1__RewardKind)(s->kind + 1); /* both enums are one list */
+    m.name = (char *)s->name;
+    m.expression = (char *)s->expression;
+    m.matched = s->matched;
+    m.unmatched = s->unmatched;
+    m.numbers = s->numbers;
+    m.unit = (Rlhf__V1__LengthUnit)(s->unit + 1);
+    m.low = s->low;
+    m.high = s->high;
+    m.per_unit = s->per_unit;
+    m.url = (char *)s->url;
+    m.credential = (char *)s->credential;
+    m.timeout_ms = s->timeout_ms;
+    m.attempts = s->attempts;
+    m.backoff_ms = s->backoff_ms;
+    m.batch = s->batch;
+    m.concurrency = s->concurrency;
+    m.model = (char *)s->model;
+    m.system = (char *)s->system;
+    m.question = (char *)s->question;
+    m.key = (char *)s->key;
+    m.max_tokens = s->max_tokens;
+    return m;
+}
+
+static int append_text(struct rlhf_bytes *texts, const char *text, uint32_t *size, struct rlhf_error *err)
+{
+    *size = text ? (uint32_t)strlen(text) : 0;
+    return rlhf_bytes_append(texts, text, *size, err);
+}
+
 static void send_score(struct learner *l, struct rlhf_peer *peer, const size_t *index, const uint32_t *attempt,
                        size_t count)
 {
     const struct learner_action *a = l->action;
-    struct rlhf_bytes ids = { 0 };
+    struct rlhf_bytes ids = { 0 }, texts = { 0 };
     Rlhf__V1__ScoreJob job[LEARNER_MAX_JOBS_A_MESSAGE], *jobs[LEARNER_MAX_JOBS_A_MESSAGE];
     Rlhf__V1__ScoreJobs body = RLHF__V1__SCORE_JOBS__INIT;
+    Rlhf__V1__RewardSource source;
     struct rlhf_error err = { 0 };
 
     if (!rlhf_digest_is_zero(&a->reward_model))
         body.reward_model = (ProtobufCBinaryData){ RLHF_DIGEST_SIZE, (uint8_t *)a->reward_model.bytes };
     if (!rlhf_digest_is_zero(&a->reference))
         body.reference = (ProtobufCBinaryData){ RLHF_DIGEST_SIZE, (uint8_t *)a->reference.bytes };
+    if (a->source) {
+        source = source_message(a->source);
+        body.source = &source;
+    }
     body.temperature = a->temperature;
     body.jobs = jobs;
     body.n_jobs = count;
     for (size_t i = 0; i < count; i++) {
         const struct learner_score_job *want = &a->score[index[i]];
+        const struct rlhf_source_text *t = &want->text;
 
         rlhf__v1__score_job__init(&job[i]);
         job[i].id = l->first_job + index[i];
         job[i].attempt = attempt[i];
         job[i].tokens = want->count;
         job[i].prompt_tokens = want->prompt_count;
+        job[i].has_answer = a->source && t->answer;
         jobs[i] = &job[i];
-        if (rlhf_bytes_append(&ids, want->ids, want->count * sizeof *want->ids, &err) < 0)
+        if (rlhf_bytes_append(&ids, want->ids, want->count * sizeof *want->ids, &err) < 0
+            || (a->source
+                && (append_text(&texts, t->prompt, &job[i].prompt_bytes, &err) < 0
+                    || append_text(&texts, t->completion, &job[i].completion_bytes, &err) < 0
+                    || append_text(&texts, t->answer, &job[i].answer_bytes, &err) < 0)))
             goto out;
     }
     rlhf_node_send(l->node, peer,
                    &(struct rlhf_message){ .type = RLHF__V1__MESSAGE_TYPE__SCORE_JOBS,
                                            .body = &body.base,
-                                           .blobs = { { ids.data, ids.size } },
-                                           .blob_count = 1 },
+                                           .blobs = { { ids.data, ids.size }, { texts.data, texts.size } },
+                                           .blob_count = a->source ? 2 : 1 },
                    &err);
 out:
     if (err.code != RLHF_OK)
         rlhf_log_error("jobs-not-sent", &err);
     rlhf_bytes_free(&ids);
+    rlhf_bytes_free(&texts);
 }
 
 /* One helping for a peer: its fair share of what is pending, so that the first to ask does not take it all. */
@@ -341,6 +389,9 @@ static int check_score(const struct learner *l, const Rlhf__V1__Scores *body, co
     if (!same_model(&body->reward_model, &a->reward_model) || !same_model(&body->reference, &a->reference))
         return rlhf_fail(err, RLHF_REJECT, "score %llu comes from other models than its job names",
                          (unsigned long long)s->id);
+    if (strcmp(body->source, a->source ? a->source->name : "") != 0)
+        return rlhf_fail(err, RLHF_REJECT, "score %llu comes from another source than its job names",
+                         (unsigned long long)s->id);
     if (s->logprobs != logprobs)
         return rlhf_fail(err, RLHF_REJECT, "score %llu has %u log-probs, %u were asked for",
                          (unsigned long long)s->id, s->logprobs, logprobs);
@@ -369,11 +420,13 @@ int learner_take_scores(struct learner *l, struct rlhf_peer *peer, const struct 
         } else if (check_score(l, body, s, index, logprob, err) < 0) {
             rc = refuse(l, peer, s->id);
         } else {
-            struct learner_score taken = { .reward = s->reward };
+            struct learner_score taken = { .reward = s->missing ? NAN : s->reward, .missing = s->missing };
 
             if (s->logprobs > 0 && !(taken.logprob_ref = copy(logprob, s->logprobs * sizeof *logprob)))
                 return rlhf_fail(err, RLHF_FULL, "no memory for %u log-probs", s->logprobs);
             l->answer.scores[index] = taken;
+            if (s->missing)
+                snprintf(l->answer.reason, sizeof l->answer.reason, "%s", body->reason);
             learner_leases_done(l->leases, s->id);
             count_result(l, peer);
         }

@@ -8,6 +8,9 @@ static const struct rlhf_config_key keys[] = {
       .help = "Sequences held at a time." },
     { .key = "max_tokens", .type = RLHF_CONFIG_INTEGER, .offset = AT(max_tokens), .def = "2048", .min = 1,
       .max = 1 << 20, .help = "Tokens of a batch; a longer sequence is a batch of its own." },
+    { .key = "credentials", .type = RLHF_CONFIG_STRING, .offset = AT(credentials),
+      .help = "Folder with the keys of reward services and judges, each in the first line of a file named as the run file's "
+              "credential; absent: $CREDENTIALS_DIRECTORY, as systemd's LoadCredential= sets it." },
     { 0 },
 };
 

@@ -8,6 +8,7 @@
 struct reward_scorer_config {
     struct rlhf_member_settings member; /* first */
     int64_t credit, max_tokens;
+    char *credentials; /* NULL: systemd's folder, if it has set one */
 };
 extern const struct rlhf_config_schema reward_scorer_schema;
 

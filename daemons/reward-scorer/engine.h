@@ -1,4 +1,5 @@
-/* engine.h - the marker on the daemon's compute thread. */
+/* engine.h - the marker, and the rules of sources, on the daemon's compute thread; what is asked for over a network comes on
+ * another. */
 #ifndef REWARD_SCORER_ENGINE_H
 #define REWARD_SCORER_ENGINE_H
 
@@ -10,6 +11,7 @@ struct engine;
 struct engine_options {
     size_t max_tokens; /* of a batch */
     unsigned threads; /* 0: one a core */
+    const char *credentials; /* folder of keys; NULL: none. Borrowed */
 };
 /* Borrows d. */
 struct engine *engine_new(struct rlhf_daemon *d, const struct engine_options *o, struct rlhf_error *err);

@@ -10,7 +10,7 @@
 
 static const struct rlhf_daemon_info info = {
     .name = "reward-scorer",
-    .summary = "scores completions for a learner: rewards, reference log-probs",
+    .summary = "scores completions for a learner: rewards of models, rules and services, reference log-probs",
     .role = RLHF__V1__ROLE__ROLE_REWARD_SCORER,
     .schema = &reward_scorer_schema,
     .config_size = sizeof(struct reward_scorer_config),
@@ -21,7 +21,8 @@ int main(int argc, char **argv)
     struct reward_scorer_config cfg = { 0 };
     struct rlhf_error err = { 0 };
     struct rlhf_daemon *d = rlhf_daemon_new(&info, argc, argv, &cfg, &err);
-    struct engine_options engine_options = { (size_t)cfg.max_tokens, (unsigned)cfg.member.threads };
+    struct engine_options engine_options = { (size_t)cfg.max_tokens, (unsigned)cfg.member.threads,
+                                             cfg.credentials ? cfg.credentials : getenv("CREDENTIALS_DIRECTORY") };
     struct rlhf_member_config config = rlhf_member_config_of(&cfg.member, (uint32_t)cfg.credit);
     struct engine *e = NULL;
     struct scorer *s = NULL;

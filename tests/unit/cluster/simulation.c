@@ -168,7 +168,7 @@ static void compute_done(void *ctx)
         for (uint32_t i = p->prompt_count; i < p->count; i++)
             reference[i - p->prompt_count] = reference_of(&p->reference, p->ids[i]);
         scorer_finished(m->scorer, p->life, p->id, reward_of(&p->reward_model, p->ids, p->count), reference,
-                        p->count - p->prompt_count);
+                        p->count - p->prompt_count, NULL);
     }
 }
 
@@ -542,7 +542,7 @@ static void next_step(void *ctx)
     case SCORE:
         a->kind = LEARNER_SCORE;
         for (size_t i = 0; i < JOBS; i++)
-            l->score[i] = (struct learner_score_job){ l->ids[i], l->counts[i], 2 };
+            l->score[i] = (struct learner_score_job){ .ids = l->ids[i], .count = l->counts[i], .prompt_count = 2 };
         a->score = l->score;
         a->score_count = JOBS;
         a->reward_model = l->world->reward_model;

@@ -280,6 +280,57 @@ START_TEST(score_jobs_and_scores_are_checked)
     REFUSES(score.logprobs, UINT32_MAX);
     REFUSES(logprob[0], 1);
     REFUSES(logprob[1], NAN);
+    REFUSES(score.missing, 1); /* of no source */
+    answer.source = (char *)"judge";
+    score.missing = 1;
+    accepted();
+    REFUSES(score.reward, 1);
+    REFUSES(answer.source, text_of(400));
+    REFUSES(answer.reason, (char *)"a\nb");
+}
+END_TEST
+
+START_TEST(score_jobs_of_a_source_carry_their_texts)
+{
+    Rlhf__V1__ScoreJob job = RLHF__V1__SCORE_JOB__INIT, *jobs[] = { &job };
+    Rlhf__V1__RewardSource source = RLHF__V1__REWARD_SOURCE__INIT;
+    Rlhf__V1__ScoreJobs body = RLHF__V1__SCORE_JOBS__INIT;
+    int32_t ids[] = { 1, 2, 3 };
+    char texts[] = "askedanswered\xC3\xBC"; /* and an answer expected of one letter */
+
+    BEGIN(rlhf_check_score_jobs, body);
+    message.blobs[0] = (struct rlhf_blob){ ids, sizeof ids };
+    message.blobs[1] = (struct rlhf_blob){ texts, sizeof texts - 1 };
+    message.blob_count = 2;
+    body.source = &source;
+    body.n_jobs = 1;
+    body.jobs = jobs;
+    source.kind = RLHF__V1__REWARD_KIND__REWARD_LENGTH;
+    source.unit = RLHF__V1__LENGTH_UNIT__LENGTH_WORDS;
+    source.name = (char *)"short";
+    job.id = job.attempt = 1;
+    job.tokens = 3;
+    job.prompt_tokens = 1;
+    job.prompt_bytes = 5;
+    job.completion_bytes = 8;
+    job.answer_bytes = 2;
+    job.has_answer = 1;
+    accepted();
+    REFUSES(body.reward_model, DIGEST);
+    REFUSES(body.reference, DIGEST);
+    REFUSES(source.kind, 0);
+    REFUSES(source.unit, 0);
+    REFUSES(source.name, (char *)"");
+    REFUSES(job.prompt_bytes, UINT32_MAX);
+    REFUSES(job.has_answer, 0);
+    REFUSES(job.answer_bytes, 1); /* and then half a letter */
+    REFUSES(message.blobs[1].size, 14);
+    REFUSES(message.blob_count, 1);
+    REFUSES(texts[2], '\0');
+    REFUSES(texts[2], '\xff');
+    job.completion_bytes = 9; /* the sum is right, and a letter cut in two */
+    job.answer_bytes = 1;
+    ck_assert_int_eq(check(&message, &(struct rlhf_error){ 0 }), -1);
 }
 END_TEST
 
@@ -464,6 +515,6 @@ END_TEST
 int main(void)
 {
     return RUN_SUITE("net/checks", greetings_are_checked, generate_jobs_are_checked, rollouts_are_checked,
-                     score_jobs_and_scores_are_checked, jobs_returned_are_checked, weights_messages_are_checked,
+                     score_jobs_and_scores_are_checked, score_jobs_of_a_source_carry_their_texts, jobs_returned_are_checked, weights_messages_are_checked,
                      labels_messages_are_checked, control_messages_are_checked, digests_travel_as_fields);
 }

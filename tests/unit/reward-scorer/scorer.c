@@ -2,6 +2,7 @@
  * (net/member.h) is tested there. */
 #include "reward-scorer/scorer.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,6 +21,8 @@ struct fake_engine {
     struct rlhf_member_engine interface; /* first */
     uint64_t id[MOST], life;
     size_t begun, models;
+    const struct rlhf_source *source; /* of the last job */
+    char prompt[40], completion[40], answer[40];
 };
 
 static void add_weights(struct rlhf_member_engine *e, struct rlhf_weights *w)
@@ -43,6 +46,14 @@ static void begin(struct rlhf_member_engine *e, uint64_t life, const struct rlhf
     ck_assert_int_eq(job->ids[3], (int32_t)job->member.id);
     f->life = life;
     f->id[f->begun++] = job->member.id;
+    if ((f->source = job->source)) {
+        struct rlhf_source_text t = scorer_job_text(job);
+
+        ck_assert_uint_eq(t.tokens, 2);
+        strcpy(f->prompt, t.prompt);
+        strcpy(f->completion, t.completion);
+        strcpy(f->answer, t.answer ? t.answer : "none");
+    }
 }
 
 static void cancel(struct rlhf_member_engine *e)
@@ -55,8 +66,9 @@ struct learner {
     struct rlhf_weights_source *source;
     struct rlhf_node *node;
     uint32_t credit;
-    unsigned messages, returned, done[MOST];
+    unsigned messages, returned, done[MOST], missing[MOST];
     float reward[MOST];
+    char named[40], reason[200];
 };
 
 static int on_credit(void *state, struct rlhf_peer *peer, const struct rlhf_message *m, struct rlhf_error *err)
@@ -75,9 +87,12 @@ static int on_scores(void *state, struct rlhf_peer *peer, const struct rlhf_mess
     (void)peer;
     (void)err;
     l->messages++;
+    strcpy(l->named, body->source);
+    strcpy(l->reason, body->reason);
     for (size_t i = 0; i < body->n_scores; i++) {
         l->done[body->scores[i]->id]++;
         l->reward[body->scores[i]->id] = body->scores[i]->reward;
+        l->missing[body->scores[i]->id] += body->scores[i]->missing;
         ck_assert_uint_eq(body->scores[i]->logprobs, body->reference.len ? 2 : 0);
     }
     return 0;
@@ -205,7 +220,7 @@ static void finish(struct pair *p, uint64_t id, size_t logprobs)
 {
     static const float logprob[] = { -1, -2 };
 
-    scorer_finished(p->scorer, p->engine.life, id, (float)id / 2, logprob, logprobs);
+    scorer_finished(p->scorer, p->engine.life, id, (float)id / 2, logprob, logprobs, NULL);
 }
 
 START_TEST(a_job_waits_for_both_of_its_weights)
@@ -279,9 +294,116 @@ START_TEST(a_drained_scorer_hands_back_what_is_not_done)
 }
 END_TEST
 
+/* One job, 1, of a source. */
+static void send_source_job(struct pair *p, Rlhf__V1__RewardSource *source, uint64_t id, const char *texts, uint32_t prompt,
+                            uint32_t completion, int answer)
+{
+    Rlhf__V1__ScoreJobs body = RLHF__V1__SCORE_JOBS__INIT;
+    Rlhf__V1__ScoreJob job = RLHF__V1__SCORE_JOB__INIT, *jobs[] = { &job };
+    int32_t ids[] = { 0, 0, 0, (int32_t)id };
+    struct rlhf_error err = { 0 };
+
+    job.id = id;
+    job.attempt = 1;
+    job.tokens = 4;
+    job.prompt_tokens = 2;
+    job.prompt_bytes = prompt;
+    job.completion_bytes = completion;
+    job.has_answer = answer >= 0;
+    job.answer_bytes = answer >= 0 ? (uint32_t)answer : 0;
+    body.source = source;
+    body.jobs = jobs;
+    body.n_jobs = 1;
+    expect_ok(rlhf_node_send(p->learner.node, p->learner.peers.peer,
+                             &(struct rlhf_message){ .type = TYPE(SCORE_JOBS),
+                                                     .body = &body.base,
+                                                     .blobs = { { ids, sizeof ids }, { texts, strlen(texts) } },
+                                                     .blob_count = 2 },
+                             &err),
+              err);
+    loopback_settle(&p->wire);
+}
+
+static Rlhf__V1__RewardSource a_pattern(const char *name, const char *expression)
+{
+    Rlhf__V1__RewardSource s = RLHF__V1__REWARD_SOURCE__INIT;
+
+    s.kind = RLHF__V1__REWARD_KIND__REWARD_PATTERN;
+    s.name = (char *)name;
+    s.expression = (char *)expression;
+    s.matched = 1;
+    return s;
+}
+
+START_TEST(a_job_of_a_source_brings_its_texts_and_waits_for_no_weights)
+{
+    Rlhf__V1__RewardSource polite = a_pattern("polite", "please"), other = a_pattern("other", "x");
+    const struct rlhf_source *first;
+    struct pair p;
+
+    a_ready_pair(&p);
+    send_source_job(&p, &polite, 1, "askedanswered42", 5, 8, 2);
+    ck_assert_uint_eq(p.engine.begun, 1);
+    ck_assert_str_eq(p.engine.prompt, "asked");
+    ck_assert_str_eq(p.engine.completion, "answered");
+    ck_assert_str_eq(p.engine.answer, "42");
+    ck_assert_str_eq(rlhf_source_settings(p.engine.source)->expression, "please");
+    first = p.engine.source;
+    send_source_job(&p, &polite, 2, "asked", 5, 0, -1);
+    ck_assert_ptr_eq(p.engine.source, first); /* made once */
+    ck_assert_str_eq(p.engine.completion, "");
+    ck_assert_str_eq(p.engine.answer, "none");
+    send_source_job(&p, &other, 3, "", 0, 0, 0);
+    ck_assert_ptr_ne(p.engine.source, first);
+    ck_assert_str_eq(p.engine.answer, "");
+    ck_assert_uint_eq(p.engine.models, 0);
+    end_pair(&p);
+}
+END_TEST
+
+START_TEST(a_missing_reward_says_so_and_why_and_shares_no_message_with_another_source)
+{
+    Rlhf__V1__RewardSource polite = a_pattern("polite", "please"), other = a_pattern("other", "x");
+    struct pair p;
+
+    a_ready_pair(&p);
+    send_source_job(&p, &polite, 1, "ab", 1, 1, -1);
+    send_source_job(&p, &other, 2, "ab", 1, 1, -1);
+    scorer_finished(p.scorer, p.engine.life, 1, NAN, NULL, 0, "the service\nis gone\xff");
+    finish(&p, 2, 0);
+    loopback_settle(&p.wire);
+    ck_assert_uint_eq(p.learner.messages, 2);
+    ck_assert_uint_eq(p.learner.missing[1], 1);
+    ck_assert_uint_eq(p.learner.missing[2], 0);
+    ck_assert_double_eq(p.learner.reward[2], 1);
+    ck_assert_str_eq(p.learner.named, "other");
+    ck_assert_str_eq(p.learner.reason, "");
+    send_source_job(&p, &polite, 3, "ab", 1, 1, -1);
+    scorer_finished(p.scorer, p.engine.life, 3, NAN, NULL, 0, "the service\nis gone\xff");
+    loopback_settle(&p.wire);
+    ck_assert_str_eq(p.learner.named, "polite");
+    ck_assert_str_eq(p.learner.reason, "the service is gone ");
+    end_pair(&p);
+}
+END_TEST
+
+START_TEST(a_source_that_makes_no_sense_is_refused_and_nothing_begun)
+{
+    Rlhf__V1__RewardSource bad = a_pattern("bad", "(");
+    struct pair p;
+
+    a_ready_pair(&p);
+    send_source_job(&p, &bad, 1, "ab", 1, 1, -1);
+    ck_assert_uint_eq(p.engine.begun, 0);
+    end_pair(&p);
+}
+END_TEST
+
 int main(void)
 {
-    return RUN_SUITE("reward-scorer/scorer", a_job_waits_for_both_of_its_weights,
+    return RUN_SUITE("reward-scorer/scorer", a_job_of_a_source_brings_its_texts_and_waits_for_no_weights,
+                     a_missing_reward_says_so_and_why_and_shares_no_message_with_another_source,
+                     a_source_that_makes_no_sense_is_refused_and_nothing_begun, a_job_waits_for_both_of_its_weights,
                      scores_of_different_models_do_not_share_a_message,
                      a_job_one_of_whose_weights_is_missing_is_handed_back, a_drained_scorer_hands_back_what_is_not_done);
 }
