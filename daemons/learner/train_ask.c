@@ -158,12 +158,15 @@ int learner_score(struct learner_work *w, const struct learner_score_job *jobs, 
 
     if (ask(w, &a, out, err) < 0)
         return -1;
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
         if (out->count != count || (!rlhf_digest_is_zero(&reference) && !out->scores[i].logprob_ref)) {
             learner_answer_free(out);
             return rlhf_fail(err, RLHF_FATAL, "score %zu of %zu came back without its reference log-probs", i,
                              count);
         }
+        if (out->scores[i].missing)
+            out->scores[i].reward = NAN;
+    }
     return 0;
 }
 

@@ -272,7 +272,7 @@ static void the_second_model_is_away(struct local_port *p, const struct learner_
 {
     (void)p;
     for (size_t i = 0; a->kind == LEARNER_SCORE && rlhf_digest_is_zero(&a->reference) && i < answer->count; i++)
-        answer->scores[i].reward = NAN;
+        answer->scores[i].missing = true; /* as set aside: its reward is still 0 */
 }
 
 START_TEST(an_ensemble_does_without_a_model_whose_reward_is_missing)
@@ -303,7 +303,7 @@ static void one_reward_in_four_is_missing(struct local_port *p, const struct lea
 {
     (void)p;
     for (size_t i = 0; a->kind == LEARNER_SCORE && i < answer->count; i += 4)
-        answer->scores[i].reward = NAN;
+        answer->scores[i].missing = true;
 }
 
 START_TEST(groups_do_without_the_completions_whose_reward_is_missing)

@@ -120,7 +120,7 @@ static void half_are_missing(struct local_port *p, const struct learner_action *
 {
     (void)p;
     for (size_t i = 0; a->kind == LEARNER_SCORE && answer->count == 6 * TINY_WORDS && i < answer->count / 2; i++)
-        answer->scores[i].reward = NAN;
+        answer->scores[i].missing = true;
 }
 
 START_TEST(prompts_without_a_reward_choose_nothing)
