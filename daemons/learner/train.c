@@ -201,14 +201,14 @@ size_t learner_trainer_done(const struct learner_trainer *t)
     return done;
 }
 
-/* DIR/run.yaml: the run file that this directory belongs to, as it was understood. */
+/* DIR/settings.yaml: the run file that this directory belongs to, as it was understood. */
 static int write_run(struct learner_trainer *t, struct rlhf_error *err)
 {
     struct rlhf_bytes text = {0}, before = {0};
     char path[LEARNER_PATH];
     int rc = -1;
 
-    if (learner_path(t, path, sizeof path, err, "run.yaml") == 0 &&
+    if (learner_path(t, path, sizeof path, err, "settings.yaml") == 0 &&
         rlhf_config_print(&rlhf_run_schema, t->run, &text, err) == 0 &&
         (!rlhf_exists(t->io, path) || rlhf_read_file(t->io, path, LEARNER_FILE_LIMIT, &before, err) == 0))
         rc = before.size == text.size && memcmp(before.data, text.data, text.size) == 0

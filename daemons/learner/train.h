@@ -3,7 +3,7 @@
  * Straight-line code for the compute thread. Everything that needs another process is asked through a
  * learner_port (action.h); everything durable is in the run's directory:
  *
- *   DIR/run.yaml                       the run file, with every default filled in
+ *   DIR/settings.yaml                  the run file, with every default filled in
  *   DIR/journal                        what was started, finished and consumed, in order (JSON records)
  *   DIR/tokenizer/                     tokenizer.json, tokenizer_config.json
  *   DIR/adapters/STAGE/                the LoRA adapter that the stage trained, in PEFT's format, MANIFEST

@@ -126,10 +126,10 @@ int ctl_rundir_open(struct ctl_rundir *d, const char *path, struct rlhf_error *e
     size_t i;
 
     *d = (struct ctl_rundir){.path = path};
-    if (rlhf_path(file, sizeof file, path, "run.yaml", err) < 0)
+    if (rlhf_path(file, sizeof file, path, "settings.yaml", err) < 0)
         return -1;
     if (!rlhf_exists(&rlhf_system_io, file))
-        return rlhf_fail(err, RLHF_REJECT, "%s is no run's directory: it has no run.yaml, which the learner writes first",
+        return rlhf_fail(err, RLHF_REJECT, "%s is no run's directory: it has no settings.yaml, which the learner writes first",
                          path);
     if (rlhf_run_read(&d->run, file, err) < 0)
         return -1;

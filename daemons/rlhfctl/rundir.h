@@ -11,7 +11,7 @@
 
 struct ctl_rundir {
     const char *path;   /* borrowed */
-    struct rlhf_run run; /* of DIR/run.yaml */
+    struct rlhf_run run; /* of DIR/settings.yaml */
     json_t *done;       /* {stage: its entry of stages.json} */
     json_t *problems;   /* [text, ...] for people */
 };
