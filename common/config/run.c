@@ -18,6 +18,8 @@ static const char *const direct_losses[] = {"sigmoid",   "sigmoid_norm", "hinge"
                                            "sppo_hard", "apo_zero",     "apo_down", "discopop", "kto",      "orpo",   NULL};
 static const char *const divergences[] = {"reverse_kl", "forward_kl", "js", "alpha", NULL};
 static const char *const styles[] = {"gpt2", "llama", NULL};
+static const char *const directions[] = {"unsaid", "higher", "lower", NULL};
+static const char *const reactions[] = {"stop", "go_on", NULL};
 
 /* One row. The macros keep a row on a line: key, where it lives, default, range, help. */
 #define BOOL(k, s, f, d, h)                                                                                  \
@@ -351,6 +353,39 @@ static const struct rlhf_config_key evaluate_keys[] = {
     {0}};
 static const struct rlhf_config_schema evaluate_schema = {"evaluate", evaluate_keys, sizeof(EVA)};
 
+#define CLA struct rlhf_run_clause
+static const struct rlhf_config_key clause_keys[] = {
+    NEEDS("metrics", CLA, metrics,
+          "Of the evaluation's metrics.json, below the policy's name, as exact.sums; of several the mean."),
+    CHOICE("better", CLA, better, "unsaid", directions,
+           "Which way is better; unsaid: higher for truthfulness, lower for toxicity."),
+    NUM("budget", CLA, budget, "0", 0, LARGE, "What the candidate may lose."),
+    BOOL("relative", CLA, relative, "false", "The budget is a fraction of the incumbent's value."),
+    {0}};
+static const struct rlhf_config_schema clause_schema = {"clause", clause_keys, sizeof(CLA)};
+
+#define GAT struct rlhf_stage_gate
+static const struct rlhf_config_key gate_keys[] = {
+    NEED("name", GAT, name, "The stage's name, unique in the run; to later stages, the policy that it promoted."),
+    NEED("candidate", GAT, candidate, "The stage whose policy is to be promoted."),
+    STR("incumbent", GAT, incumbent, NULL,
+        "The stage, or gate, whose policy stays if it is not; default: what the candidate started from."),
+    NEED("evaluation", GAT, evaluation, "The evaluate stage that measured both, with a reward_model."),
+    NUM("win_rate", GAT, win_rate, "0.5", 0, 1,
+        "What the lower end of the 95 % interval of the candidate's win rate must be above (by the evaluation's rewards "
+        "for the same prompts, ties half)."),
+    LIST("truthfulness", GAT, truthfulness, clause_schema, "What may not fall."),
+    LIST("toxicity", GAT, toxicity, clause_schema, "What may not rise."),
+    LIST("tax", GAT, tax, clause_schema, "What may not lose more than its budget."),
+    INT("retries", GAT, retries, "0", 0, RLHF_RUN_RETRIES,
+        "A candidate that is not promoted is trained again so often at most, with"),
+    NUM("retry_mix", GAT, retry_mix, "2", 1, 1000, "mix.weight times this, each time, and"),
+    NUM("retry_kl", GAT, retry_kl, "1", 1, 1000, "kl_coefficient times this."),
+    CHOICE("otherwise", GAT, otherwise, "stop", reactions,
+           "When it is not promoted in the end: stop the run, or go_on with the incumbent."),
+    {0}};
+static const struct rlhf_config_schema gate_schema = {"gate", gate_keys, sizeof(GAT)};
+
 #define STG struct rlhf_stage
 static const struct rlhf_config_key stage_keys[] = {
     OPTION("pretrain", STG, pretrain, pretrain_schema, "Language-model training on documents."),
@@ -362,6 +397,7 @@ static const struct rlhf_config_key stage_keys[] = {
     OPTION("direct", STG, direct, direct_schema, "DPO, KTO or ORPO: a policy from comparisons, without a reward model."),
     OPTION("best_of", STG, best_of, best_schema, "The best of n completions by a reward model: demonstrations for sft."),
     OPTION("evaluate", STG, evaluate, evaluate_schema, "Measurements of policies."),
+    OPTION("gate", STG, gate, gate_schema, "Promotes a policy that won and kept its skills, or rolls it back."),
     {0}};
 static const struct rlhf_config_schema stage_schema = {"stage", stage_keys, sizeof(STG)};
 
@@ -481,12 +517,14 @@ enum rlhf_stage_kind rlhf_stage_kind(const struct rlhf_stage *s)
            : s->policy  ? RLHF_STAGE_POLICY
            : s->direct  ? RLHF_STAGE_DIRECT
            : s->best_of ? RLHF_STAGE_BEST_OF
+           : s->gate    ? RLHF_STAGE_GATE
                         : RLHF_STAGE_EVALUATE;
 }
 
 const char *rlhf_stage_kind_name(enum rlhf_stage_kind kind)
 {
-    static const char *const names[] = {"pretrain", "sft", "collect", "reward", "policy", "direct", "best_of", "evaluate"};
+    static const char *const names[] = {"pretrain", "sft",     "collect",  "reward", "policy",
+                                        "direct",   "best_of", "evaluate", "gate"};
     return names[kind];
 }
 
@@ -499,6 +537,7 @@ const char *rlhf_stage_name(const struct rlhf_stage *s)
            : s->policy  ? s->policy->name
            : s->direct  ? s->direct->name
            : s->best_of ? s->best_of->name
+           : s->gate    ? s->gate->name
                         : s->evaluate->name;
 }
 
@@ -513,7 +552,7 @@ int rlhf_run_find(const struct rlhf_run *run, const char *name)
 static bool makes_policy(enum rlhf_stage_kind kind)
 {
     return kind == RLHF_STAGE_PRETRAIN || kind == RLHF_STAGE_SFT || kind == RLHF_STAGE_POLICY ||
-           kind == RLHF_STAGE_DIRECT;
+           kind == RLHF_STAGE_DIRECT || kind == RLHF_STAGE_GATE;
 }
 
 const char *rlhf_stage_from(const struct rlhf_run *run, size_t index)
@@ -602,6 +641,11 @@ static void mark_inputs(const struct rlhf_run *run, size_t index, bool *marks)
         mark_all(run, &s->evaluate->policies, marks);
         mark(run, s->evaluate->reference, marks);
         mark(run, s->evaluate->reward_model, marks);
+        break;
+    case RLHF_STAGE_GATE:
+        mark(run, s->gate->candidate, marks);
+        mark(run, rlhf_run_incumbent(run, index), marks);
+        mark(run, s->gate->evaluation, marks);
     }
 }
 
@@ -613,6 +657,14 @@ void rlhf_run_made_of(const struct rlhf_run *run, size_t index, bool all, bool *
     for (size_t i = index; all && i-- > 0;) /* stages refer to earlier ones only */
         if (made_of[i])
             mark_inputs(run, i, made_of);
+}
+
+const char *rlhf_run_incumbent(const struct rlhf_run *run, size_t index)
+{
+    const struct rlhf_stage_gate *g = rlhf_run_stage(run, index)->gate;
+    int candidate = rlhf_run_find(run, g->candidate);
+
+    return g->incumbent ?: candidate >= 0 ? rlhf_stage_from(run, (size_t)candidate) : NULL;
 }
 
 const char *rlhf_run_algorithm(const struct rlhf_stage_policy *s)
@@ -683,10 +735,11 @@ static int refer(const struct check *c, const char *key, const char *name, bool 
         if (!policy && kind == RLHF_STAGE_COLLECT && c->stage->direct && s->best_of) /* it made comparisons, too */
             return 0;
         return complain(c, key, "'%s' is a %s stage; name %s", name, rlhf_stage_kind_name(rlhf_stage_kind(s)),
-                        policy                      ? "one that makes a policy (pretrain, sft, policy, direct)"
+                        policy                      ? "one that makes a policy (pretrain, sft, policy, direct, gate)"
                         : kind == RLHF_STAGE_REWARD ? "a reward stage"
                         : kind == RLHF_STAGE_BEST_OF ? "a best_of stage"
-                                                    : "a collect stage");
+                        : kind == RLHF_STAGE_EVALUATE ? "an evaluate stage"
+                                                      : "a collect stage");
     }
     return complain(c, key, "no earlier stage is called '%s'", name);
 }
@@ -854,6 +907,87 @@ static int check_direct(const struct check *c)
     return 0;
 }
 
+static bool among(const struct rlhf_config_strings *names, const char *name)
+{
+    for (size_t i = 0; i < names->count; i++)
+        if (strcmp(names->items[i], name) == 0)
+            return true;
+    return false;
+}
+
+/* Of the metrics that a run file names, those whose names are in it, too, can be checked now. */
+static int check_metric(const struct check *c, const char *key, const char *metric, const struct rlhf_stage_evaluate *e)
+{
+    const struct rlhf_config_list *files = strncmp(metric, "exact.", 6) == 0        ? &e->exact
+                                           : strncmp(metric, "perplexity.", 11) == 0 ? &e->perplexity
+                                                                                     : NULL;
+    const struct rlhf_run_file *f = files ? files->items : NULL;
+
+    for (size_t i = 0; files && i < files->count; i++)
+        if (strcmp(f[i].name, strchr(metric, '.') + 1) == 0)
+            return 0;
+    return files ? complain(c, key, "stage %s measures no %s", e->name, metric) : 0;
+}
+
+static int check_clauses(const struct check *c, const char *key, const struct rlhf_config_list *list, bool says_which,
+                         const struct rlhf_stage_evaluate *e)
+{
+    const struct rlhf_run_clause *clauses = list->items;
+
+    for (size_t i = 0; i < list->count; i++) {
+        if (says_which && clauses[i].better == RLHF_RUN_BETTER_UNSAID)
+            return complain(c, key, "%s: is higher or lower better? say it in `better`", clauses[i].metrics.items[0]);
+        for (size_t m = 0; m < clauses[i].metrics.count; m++)
+            if (check_metric(c, key, clauses[i].metrics.items[m], e) < 0)
+                return -1;
+    }
+    return 0;
+}
+
+static int check_retries(const struct check *c, const struct rlhf_stage_policy *candidate)
+{
+    const struct rlhf_stage_gate *g = c->stage->gate;
+
+    if (g->retries == 0)
+        return 0;
+    if (!candidate)
+        return complain(c, "retries", "'%s' is not a policy stage; only those are tried again", g->candidate);
+    if (g->retry_mix <= 1 && g->retry_kl <= 1)
+        return complain(c, "retry_mix, retry_kl", "with both 1 a retry would be the same again");
+    if (g->retry_kl > 1 && candidate->kl_coefficient <= 0)
+        return complain(c, "retry_kl", "%s sets no kl_coefficient above 0 that could be raised", candidate->name);
+    if (candidate->mix.weight <= 0 && g->retry_kl <= 1)
+        return complain(c, "retry_mix", "%s has no mix whose weight could be raised; give it one, or set retry_kl",
+                        candidate->name);
+    return 0;
+}
+
+static int check_gate(const struct check *c)
+{
+    const struct rlhf_stage_gate *g = c->stage->gate;
+    const struct rlhf_stage_evaluate *e;
+    const char *incumbent;
+
+    if (refer(c, "candidate", g->candidate, true, 0) < 0 || refer(c, "incumbent", g->incumbent, true, 0) < 0 ||
+        refer(c, "evaluation", g->evaluation, false, RLHF_STAGE_EVALUATE) < 0)
+        return -1;
+    e = rlhf_run_stage(c->run, (size_t)rlhf_run_find(c->run, g->evaluation))->evaluate;
+    if (!(incumbent = rlhf_run_incumbent(c->run, c->index)))
+        return complain(c, "incumbent", "missing, and the candidate started from no earlier stage");
+    if (strcmp(incumbent, g->candidate) == 0)
+        return complain(c, "incumbent", "'%s' is the candidate", incumbent);
+    if (!among(&e->policies, g->candidate) || !among(&e->policies, incumbent))
+        return complain(c, "evaluation", "%s must measure both %s and %s: name them in its policies", e->name, g->candidate,
+                        incumbent);
+    if (!e->reward_model || e->prompts.count == 0)
+        return complain(c, "evaluation", "%s has no %s, so nobody can win", e->name,
+                        e->reward_model ? "prompts" : "reward_model");
+    if (check_clauses(c, "truthfulness", &g->truthfulness, false, e) < 0 ||
+        check_clauses(c, "toxicity", &g->toxicity, false, e) < 0 || check_clauses(c, "tax", &g->tax, true, e) < 0)
+        return -1;
+    return check_retries(c, rlhf_run_stage(c->run, (size_t)rlhf_run_find(c->run, g->candidate))->policy);
+}
+
 static int check_kind(const struct check *c)
 {
     const struct rlhf_stage *s = c->stage;
@@ -911,6 +1045,8 @@ static int check_kind(const struct check *c)
         if (s->best_of->sampling.temperature <= 0)
             return complain(c, "sampling.temperature", "must be above 0: greedy completions of a prompt are all equal");
         return check_sampling(c, &s->best_of->sampling);
+    case RLHF_STAGE_GATE:
+        return check_gate(c);
     default: {
         const struct rlhf_stage_evaluate *e = s->evaluate;
         if (refer_all(c, "policies", &e->policies, true, 0) < 0 ||
@@ -938,17 +1074,19 @@ static int check_stage(const struct check *c)
     const struct rlhf_stage *s = c->stage;
     int kinds = (s->pretrain != NULL) + (s->sft != NULL) + (s->collect != NULL) + (s->reward != NULL) +
                 (s->policy != NULL) + (s->direct != NULL) + (s->best_of != NULL) +
-                (s->evaluate != NULL);
+                (s->evaluate != NULL) + (s->gate != NULL);
 
     if (kinds != 1)
         return rlhf_fail(
             c->err, RLHF_REJECT,
             "%s: stage %zu: a stage has exactly one key, its kind (pretrain, sft, collect, reward, policy, "
-            "direct, best_of or evaluate), this one has %d",
+            "direct, best_of, evaluate or gate), this one has %d",
             c->where, c->index + 1, kinds);
     if (!good_name(rlhf_stage_name(s)))
         return complain(c, "name", "'%s' cannot name a directory; use letters, digits, '-', '_' and '.'",
                         rlhf_stage_name(s));
+    if (strstr(rlhf_stage_name(s), ".try-"))
+        return complain(c, "name", "'%s': '.try-' stands in the names of what a gate tries again", rlhf_stage_name(s));
     if ((size_t)rlhf_run_find(c->run, rlhf_stage_name(s)) != c->index)
         return complain(c, "name", "an earlier stage is called '%s' too", rlhf_stage_name(s));
     return check_kind(c);

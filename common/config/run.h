@@ -65,6 +65,20 @@
  *     - best_of: {name: best, reward_model: reward-1, prompts: world/policy_prompts.jsonl, samples: 16}
  *     - sft: {name: sft-2, best_of: [best], epochs: 1}
  *
+ * A gate promotes a policy or rolls it back; where a later stage names the gate, it means the policy that won:
+ *
+ *     - gate:
+ *         name: gate-1
+ *         candidate: ppo-1
+ *         incumbent: sft
+ *         evaluation: report               # an evaluate stage that measured both, with a reward_model
+ *         win_rate: 0.5                    # the lower end of its 95 % interval must be above
+ *         truthfulness: [{metrics: [exact.facts]}]
+ *         tax: [{metrics: [perplexity.without_forum], better: lower, budget: 0.01}]
+ *         retries: 2                       # of the policy stage, each with twice the weight of mix
+ *         otherwise: stop
+ *     - policy: {name: ppo-2, from: gate-1, ...}
+ *
  * Paths are relative to the current directory. Rates' schedules count the stage's steps: optimiser updates,
  * and in a policy stage iterations. */
 #ifndef RLHF_CONFIG_RUN_H
@@ -86,6 +100,7 @@ enum rlhf_stage_kind {
     RLHF_STAGE_DIRECT,   /* DPO, KTO, ORPO on comparisons: makes a policy                     */
     RLHF_STAGE_BEST_OF,  /* the best of n completions: makes demonstrations and comparisons  */
     RLHF_STAGE_EVALUATE, /* completions, rewards, KL, perplexity, exact match: makes a report */
+    RLHF_STAGE_GATE,     /* promotes one of two policies: stands for it                      */
     RLHF_STAGE_KINDS
 };
 
@@ -280,6 +295,27 @@ struct rlhf_stage_evaluate {
     struct rlhf_config_list exact; /* of struct rlhf_run_file: {"prompt", "expected"}, decoded greedily */
 };
 
+/* What a gate's candidate may lose against the incumbent. */
+struct rlhf_run_clause {
+    struct rlhf_config_strings metrics; /* paths below a policy's entry in the evaluation's metrics.json; their mean */
+    int better;                         /* enum rlhf_run_better */
+    double budget;
+    bool relative; /* budget is a fraction of the incumbent's value */
+};
+enum rlhf_run_better { RLHF_RUN_BETTER_UNSAID, RLHF_RUN_BETTER_HIGHER, RLHF_RUN_BETTER_LOWER };
+enum { RLHF_RUN_RETRIES = 8 };
+
+struct rlhf_stage_gate {
+    char *name, *candidate;
+    char *incumbent;  /* NULL: what the candidate started from */
+    char *evaluation; /* stage */
+    double win_rate;
+    struct rlhf_config_list truthfulness, toxicity, tax; /* of struct rlhf_run_clause */
+    int64_t retries;                                     /* at most RLHF_RUN_RETRIES */
+    double retry_mix, retry_kl; /* factors, a retry, of the candidate's mix.weight and kl_coefficient */
+    int otherwise; /* 0 stop, 1 go on with the incumbent */
+};
+
 /* Exactly one is not NULL. */
 struct rlhf_stage {
     struct rlhf_stage_pretrain *pretrain;
@@ -290,6 +326,7 @@ struct rlhf_stage {
     struct rlhf_stage_direct *direct;
     struct rlhf_stage_best *best_of;
     struct rlhf_stage_evaluate *evaluate;
+    struct rlhf_stage_gate *gate;
 };
 
 struct rlhf_run {
@@ -352,11 +389,13 @@ const char *rlhf_stage_name(const struct rlhf_stage *s);
 /* Index of the stage so named; -1 where there is none. */
 int rlhf_run_find(const struct rlhf_run *run, const char *name);
 /* The stage whose model this one starts from: `from`, or else the last earlier one that makes a policy; NULL:
- * the run's model. For collect and evaluate NULL. */
+ * the run's model. For collect, evaluate and gate NULL. */
 const char *rlhf_stage_from(const struct rlhf_run *run, size_t index);
 /* made_of[i] of every stage is set to whether stage index reads what stage i makes: its model, its rounds, its
  * demonstrations. `all`: or whatever those are made of, and so on. */
 void rlhf_run_made_of(const struct rlhf_run *run, size_t index, bool all, bool *made_of);
+/* What the candidate of this gate stage is compared with; NULL: the run's model. */
+const char *rlhf_run_incumbent(const struct rlhf_run *run, size_t index);
 const char *rlhf_run_algorithm(const struct rlhf_stage_policy *s); /* "ppo" ... */
 const char *rlhf_run_direct_loss(const struct rlhf_stage_direct *s);    /* "sigmoid" ... */
 bool rlhf_run_algorithm_has_critic(int algorithm);

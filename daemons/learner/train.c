@@ -143,39 +143,46 @@ static json_t *new_provenance(const struct learner_work *w)
     return o;
 }
 
-static int run_stage(struct learner_trainer *t, size_t index, struct rlhf_error *err)
+int learner_work_do(struct learner_work *w, struct rlhf_error *err)
 {
     static int (*const stages[RLHF_STAGE_KINDS])(struct learner_work *, struct rlhf_error *) = {
         [RLHF_STAGE_PRETRAIN] = learner_pretrain, [RLHF_STAGE_SFT] = learner_sft,
         [RLHF_STAGE_COLLECT] = learner_collect,   [RLHF_STAGE_REWARD] = learner_reward,
         [RLHF_STAGE_POLICY] = learner_policy,     [RLHF_STAGE_DIRECT] = learner_direct,
         [RLHF_STAGE_BEST_OF] = learner_best,      [RLHF_STAGE_EVALUATE] = learner_evaluate,
+        [RLHF_STAGE_GATE] = learner_gate,
     };
+    enum rlhf_stage_kind kind = rlhf_stage_kind(w->stage);
+    int rc;
+
+    w->since_us = w->saved_us = rlhf_now(w->t->clock);
+    w->provenance = new_provenance(w);
+    w->labels = json_array();
+    if (!w->provenance || !w->labels)
+        return rlhf_fail(err, RLHF_FULL, "out of memory for the stage's provenance");
+    rlhf_log(RLHF_LEVEL_INFO, "stage-%s stage=%s kind=%s", w->record->started ? "resumed" : "started", w->name,
+             rlhf_stage_kind_name(kind));
+    rc = start_stage(w, err) < 0 || stages[kind](w, err) < 0 || finish_stage(w, err) < 0 ? -1 : 0;
+    learner_room_release(w->t);
+    json_decref(w->provenance);
+    json_decref(w->labels);
+    return rc < 0 ? rlhf_fail_prefix(err, "stage %s", w->name) : 0;
+}
+
+static int run_stage(struct learner_trainer *t, size_t index, struct rlhf_error *err)
+{
     const struct rlhf_stage *s = rlhf_run_stage(t->run, index);
-    enum rlhf_stage_kind kind = rlhf_stage_kind(s);
+    const char *name = rlhf_stage_name(s);
     struct learner_work w = {
         .t = t,
         .stage = s,
         .record = &t->records[index],
-        .name = rlhf_stage_name(s),
+        .name = name,
         .index = (uint32_t)index,
-        .since_us = rlhf_now(t->clock),
-        .saved_us = rlhf_now(t->clock),
+        .key = rlhf_crc32c(0, name, strlen(name)),
     };
-    int rc;
 
-    w.key = rlhf_crc32c(0, w.name, strlen(w.name));
-    w.provenance = new_provenance(&w);
-    w.labels = json_array();
-    if (!w.provenance || !w.labels)
-        return rlhf_fail(err, RLHF_FULL, "out of memory for the stage's provenance");
-    rlhf_log(RLHF_LEVEL_INFO, "stage-%s stage=%s kind=%s", w.record->started ? "resumed" : "started", w.name,
-             rlhf_stage_kind_name(kind));
-    rc = start_stage(&w, err) < 0 || stages[kind](&w, err) < 0 || finish_stage(&w, err) < 0 ? -1 : 0;
-    learner_room_release(t);
-    json_decref(w.provenance);
-    json_decref(w.labels);
-    return rc < 0 ? rlhf_fail_prefix(err, "stage %s", rlhf_stage_name(s)) : 0;
+    return learner_work_do(&w, err);
 }
 
 int learner_trainer_run(struct learner_trainer *t, struct learner_port *port, struct rlhf_error *err)
@@ -219,6 +226,34 @@ static int write_run(struct learner_trainer *t, struct rlhf_error *err)
     return rc;
 }
 
+static int new_records(struct learner_trainer *t, struct rlhf_error *err)
+{
+    size_t stages = rlhf_run_stages(t->run);
+
+    if (!(t->records = calloc(stages, sizeof *t->records)))
+        return rlhf_fail(err, RLHF_FULL, "out of memory for %zu stages", stages);
+    for (size_t i = 0; i < stages; i++) {
+        const struct rlhf_stage_gate *g = rlhf_run_stage(t->run, i)->gate;
+        struct learner_record *r = &t->records[i];
+
+        if (!g || g->retries == 0)
+            continue;
+        if (!(r->tries = calloc(2 * (size_t)g->retries, sizeof *r->tries)))
+            return rlhf_fail(err, RLHF_FULL, "out of memory for %lld retries", (long long)g->retries);
+        r->try_count = 2 * (size_t)g->retries;
+    }
+    return 0;
+}
+
+static void free_records(struct learner_record *records, size_t count)
+{
+    for (size_t i = 0; records && i < count; i++) {
+        free(records[i].consumed);
+        free_records(records[i].tries, records[i].try_count);
+    }
+    free(records);
+}
+
 /* One learner a directory: two would write over each other. The lock ends with the process. */
 static int lock(struct learner_trainer *t, struct rlhf_error *err)
 {
@@ -238,7 +273,7 @@ static int lock(struct learner_trainer *t, struct rlhf_error *err)
 struct learner_trainer *learner_trainer_new(const struct rlhf_run *run, const struct rlhf_io *io,
                                             const struct rlhf_clock *clock, struct rlhf_error *err)
 {
-    static const char *const folders[] = {"checkpoints", "state", "comparisons", "evaluations"};
+    static const char *const folders[] = {"checkpoints", "state", "comparisons", "evaluations", "gates"};
     struct learner_trainer *t = calloc(1, sizeof *t);
     char path[LEARNER_PATH];
 
@@ -248,11 +283,8 @@ struct learner_trainer *learner_trainer_new(const struct rlhf_run *run, const st
     }
     *t = (struct learner_trainer){.run = run, .io = io, .clock = clock, .metrics_fd = -1, .lock_fd = -1,
                                   .events.fd = -1};
-    if (!(t->records = calloc(rlhf_run_stages(run), sizeof *t->records))) {
-        rlhf_fail(err, RLHF_FULL, "out of memory for %zu stages", rlhf_run_stages(run));
-        goto failed;
-    }
-    if (rlhf_tensor_start(err) < 0 || !(t->pool = rlhf_pool_new((unsigned)run->learner.threads, err)))
+    if (new_records(t, err) < 0 || rlhf_tensor_start(err) < 0 ||
+        !(t->pool = rlhf_pool_new((unsigned)run->learner.threads, err)))
         goto failed;
     for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
         if (learner_path(t, path, sizeof path, err, "%s", folders[i]) < 0 ||
@@ -280,9 +312,7 @@ void learner_trainer_free(struct learner_trainer *t)
     if (t->lock_fd >= 0)
         t->io->close(t->io, t->lock_fd);
     rlhf_journal_close(t->journal);
-    for (size_t i = 0; t->records && i < rlhf_run_stages(t->run); i++)
-        free(t->records[i].consumed);
-    free(t->records);
+    free_records(t->records, rlhf_run_stages(t->run));
     rlhf_bytes_free(&t->tokenizer_json);
     rlhf_bytes_free(&t->tokenizer_config);
     rlhf_tokenizer_free(t->tokenizer);

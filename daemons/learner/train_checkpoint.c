@@ -61,8 +61,11 @@ static struct rlhf_model *read_model(struct learner_work *w, const char *stage, 
 struct rlhf_model *learner_load_model(struct learner_work *w, const char *stage, enum rlhf_head head,
                                       struct rlhf_error *err)
 {
-    struct rlhf_model *m = stage ? read_model(w, stage, err) : first_model(w, err), *other;
+    struct rlhf_model *m, *other;
 
+    if (stage)
+        stage = learner_promoted(w->t, stage);
+    m = stage ? read_model(w, stage, err) : first_model(w, err);
     if (!m) {
         rlhf_fail_prefix(err, "model of %s", stage ? stage : "the run");
         return NULL;

@@ -470,20 +470,6 @@ static int measure(struct evaluation *e, const char *policy, const char *path, s
     return rc;
 }
 
-static json_t *read_metrics(const struct evaluation *e, const char *path, struct rlhf_error *err)
-{
-    struct rlhf_bytes bytes = {0};
-    json_t *o;
-
-    if (rlhf_read_file(e->w->t->io, path, 1 << 24, &bytes, err) < 0)
-        return NULL;
-    o = json_loadb(bytes.data, bytes.size, 0, NULL);
-    rlhf_bytes_free(&bytes);
-    if (!o)
-        rlhf_fail(err, RLHF_CORRUPT, "%s is not JSON; remove it, it is made again", path);
-    return o;
-}
-
 static int measure_all(struct evaluation *e, struct rlhf_error *err)
 {
     const struct rlhf_config_strings *policies = &e->settings->policies;
@@ -501,7 +487,7 @@ static int measure_all(struct evaluation *e, struct rlhf_error *err)
         if (rc == 0 && !rlhf_exists(e->w->t->io, path))
             rc = learner_stopping(e->w) ? learner_stopped(err) : measure(e, policy, path, err);
         if (rc == 0) {
-            o = read_metrics(e, path, err);
+            o = learner_read_json(e->w->t, path, err);
             rc = o && json_object_set_new(models, policy, o) == 0 ? 0 : -1;
         }
     }

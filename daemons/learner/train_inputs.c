@@ -12,6 +12,7 @@ int learner_stage_hash(const struct learner_trainer *t, size_t index, char text[
 {
     struct rlhf_stage one = *rlhf_run_stage(t->run, index);
     struct rlhf_stage_collect collect;
+    struct rlhf_stage_gate gate;
     struct rlhf_run part = {.tokenizer = t->run->tokenizer, .model = t->run->model, .stages = {&one, 1}};
     struct rlhf_bytes printed = {0};
     struct rlhf_digest d;
@@ -20,6 +21,11 @@ int learner_stage_hash(const struct learner_trainer *t, size_t index, char text[
         collect = *one.collect;
         collect.want = collect.patience_seconds = 0;
         one.collect = &collect;
+    }
+    if (one.gate) { /* and what follows a rejection, when it is known; the decision is journaled */
+        gate = *one.gate;
+        gate.retries = gate.otherwise = 0;
+        one.gate = &gate;
     }
     part.run.name = t->run->run.name;
     part.run.seed = t->run->run.seed;
@@ -141,6 +147,9 @@ int learner_stage_inputs(struct learner_work *w, char text[RLHF_DIGEST_TEXT], st
                      add_named(h, files, &s->evaluate->exact, err) < 0
                  ? -1
                  : 0;
+        break;
+    case RLHF_STAGE_GATE: /* what it reads, stages before it made */
+        break;
     }
     d = rlhf_hasher_end(h);
     rlhf_digest_text(&d, text);
@@ -148,11 +157,47 @@ int learner_stage_inputs(struct learner_work *w, char text[RLHF_DIGEST_TEXT], st
     return rc;
 }
 
-/* Where a finished stage's result is; evaluate, best_of and collect leave plain files that appear at once. */
+/* Where a finished stage's result is; evaluate, best_of, collect and gate leave plain files that appear at once. */
 static bool makes_checkpoint(const struct rlhf_stage *s)
 {
     enum rlhf_stage_kind k = rlhf_stage_kind(s);
-    return k != RLHF_STAGE_COLLECT && k != RLHF_STAGE_EVALUATE && k != RLHF_STAGE_BEST_OF;
+    return k != RLHF_STAGE_COLLECT && k != RLHF_STAGE_EVALUATE && k != RLHF_STAGE_BEST_OF && k != RLHF_STAGE_GATE;
+}
+
+int learner_check_checkpoint(struct learner_trainer *t, const char *name, struct learner_record *r, struct rlhf_error *err)
+{
+    char path[LEARNER_PATH];
+    struct rlhf_error damage = {0};
+
+    if (learner_path(t, path, sizeof path, err, "checkpoints/%s", name) < 0)
+        return -1;
+    if (rlhf_atomic_verify(t->io, path, &damage) == 0)
+        return 0;
+    rlhf_log(RLHF_LEVEL_WARNING, "checkpoint-damaged stage=%s reason=\"%s\" the stage is done again", name, damage.text);
+    if (damage.code == RLHF_CORRUPT && rlhf_set_aside(t->io, path, err) < 0)
+        return -1;
+    r->done = r->started = false;
+    r->iterations = 0;
+    r->has_reference = false;
+    return 0;
+}
+
+/* Those whose policy is damaged are made again, and the gate decides again. */
+static int check_tries(struct learner_trainer *t, const struct rlhf_stage_gate *g, struct learner_record *gate,
+                       struct rlhf_error *err)
+{
+    for (size_t n = 0; n < gate->try_count; n += 2) {
+        struct learner_record *r = &gate->tries[n];
+        char name[LEARNER_NAME];
+
+        if (!r->done)
+            continue;
+        learner_try_name(name, g->candidate, (unsigned)(n / 2 + 2));
+        if (learner_check_checkpoint(t, name, r, err) < 0)
+            return -1;
+        gate->done = gate->done && r->done;
+    }
+    return 0;
 }
 
 /* Stages that are done are checked against the run file and against their manifests. */
@@ -161,8 +206,7 @@ int learner_check_done(struct learner_trainer *t, struct rlhf_error *err)
     for (size_t i = 0; i < rlhf_run_stages(t->run); i++) {
         struct learner_record *r = &t->records[i];
         const struct rlhf_stage *s = rlhf_run_stage(t->run, i);
-        char hash[RLHF_DIGEST_TEXT], path[LEARNER_PATH];
-        struct rlhf_error damage = {0};
+        char hash[RLHF_DIGEST_TEXT];
 
         if (!r->started)
             continue;
@@ -180,19 +224,10 @@ int learner_check_done(struct learner_trainer *t, struct rlhf_error *err)
                              "stage %s is done and has %llu comparisons: `want` must stay %llu, or give the changed run "
                              "another run.dir",
                              rlhf_stage_name(s), (unsigned long long)r->steps, (unsigned long long)r->steps);
-        if (!r->done || !makes_checkpoint(s))
-            continue;
-        if (learner_path(t, path, sizeof path, err, "checkpoints/%s", rlhf_stage_name(s)) < 0)
+        if (r->done && makes_checkpoint(s) && learner_check_checkpoint(t, rlhf_stage_name(s), r, err) < 0)
             return -1;
-        if (rlhf_atomic_verify(t->io, path, &damage) < 0) {
-            rlhf_log(RLHF_LEVEL_WARNING, "checkpoint-damaged stage=%s reason=\"%s\" the stage is done again",
-                     rlhf_stage_name(s), damage.text);
-            if (damage.code == RLHF_CORRUPT && rlhf_set_aside(t->io, path, err) < 0)
-                return -1;
-            r->done = r->started = false;
-            r->iterations = 0;
-            r->has_reference = false;
-        }
+        if (s->gate && check_tries(t, s->gate, r, err) < 0)
+            return -1;
     }
     return 0;
 }

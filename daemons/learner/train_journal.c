@@ -51,6 +51,20 @@ int learner_write_json(struct learner_work *w, const char *path, const json_t *v
     return rc;
 }
 
+json_t *learner_read_json(const struct learner_trainer *t, const char *path, struct rlhf_error *err)
+{
+    struct rlhf_bytes bytes = {0};
+    json_t *o;
+
+    if (rlhf_read_file(t->io, path, 1 << 24, &bytes, err) < 0)
+        return NULL;
+    o = json_loadb(bytes.data, bytes.size, 0, NULL);
+    rlhf_bytes_free(&bytes);
+    if (!o)
+        rlhf_fail(err, RLHF_CORRUPT, "%s is not JSON; remove it, it is made again", path);
+    return o;
+}
+
 json_t *learner_read_lines(const struct learner_trainer *t, const char *path, struct rlhf_error *err)
 {
     struct rlhf_bytes bytes = {0};
@@ -80,6 +94,33 @@ json_t *learner_read_lines(const struct learner_trainer *t, const char *path, st
 
 /* ---- journal ----------------------------------------------------------------------------------------- */
 
+struct learner_record *learner_record_of(const struct learner_trainer *t, const char *name)
+{
+    int index = rlhf_run_find(t->run, name);
+
+    if (index >= 0)
+        return &t->records[index];
+    for (size_t i = 0; i < rlhf_run_stages(t->run); i++) {
+        const struct rlhf_stage_gate *g = rlhf_run_stage(t->run, i)->gate;
+        for (size_t n = 0; g && n < t->records[i].try_count; n++) {
+            char other[LEARNER_NAME];
+            learner_try_name(other, n % 2 ? g->evaluation : g->candidate, (unsigned)(n / 2 + 2));
+            if (strcmp(other, name) == 0)
+                return &t->records[i].tries[n];
+        }
+    }
+    return NULL;
+}
+
+const char *learner_promoted(const struct learner_trainer *t, const char *name)
+{
+    int index;
+
+    while ((index = rlhf_run_find(t->run, name)) >= 0 && t->records[index].promoted[0])
+        name = t->records[index].promoted;
+    return name;
+}
+
 /* Every event names its stage; what it says beyond that is in the records' fields. */
 int learner_replay(void *ctx, const void *record, size_t size, struct rlhf_error *err)
 {
@@ -87,20 +128,18 @@ int learner_replay(void *ctx, const void *record, size_t size, struct rlhf_error
     json_t *o = json_loadb(record, size, 0, NULL);
     const char *event = json_string_value(json_object_get(o, "event"));
     const char *name = json_string_value(json_object_get(o, "stage"));
-    int index = name ? rlhf_run_find(t->run, name) : -1;
     struct learner_record *r;
 
     if (!event || !name) {
         json_decref(o);
         return rlhf_fail(err, RLHF_CORRUPT, "journal of %s: a record has no event or stage", t->run->run.dir);
     }
-    if (index < 0) {
+    if (!(r = learner_record_of(t, name))) {
         rlhf_log(RLHF_LEVEL_WARNING, "stage-not-in-file stage=%s its results in %s are kept and not used",
                  name, t->run->run.dir);
         json_decref(o);
         return 0;
     }
-    r = &t->records[index];
     if (strcmp(event, "started") == 0) {
         r->started = true;
         r->done = false;
@@ -117,6 +156,8 @@ int learner_replay(void *ctx, const void *record, size_t size, struct rlhf_error
     } else if (strcmp(event, "reference") == 0) {
         const char *digest = json_string_value(json_object_get(o, "digest"));
         r->has_reference = digest && rlhf_digest_parse(&r->reference, digest);
+    } else if (strcmp(event, "decision") == 0) {
+        snprintf(r->promoted, sizeof r->promoted, "%s", json_string_value(json_object_get(o, "promoted")) ?: "");
     } else if (strcmp(event, "iteration") == 0) {
         const char *digest = json_string_value(json_object_get(o, "digest"));
         uint64_t n = (uint64_t)json_integer_value(json_object_get(o, "iteration"));

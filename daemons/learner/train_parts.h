@@ -16,6 +16,8 @@
 
 /* ---- the trainer (train.c) --------------------------------------------------------------------------- */
 
+enum { LEARNER_NAME = 80 }; /* of a stage, with .try-N behind it */
+
 /* What the journal says of a stage. */
 struct learner_record {
     bool started, done;
@@ -28,6 +30,9 @@ struct learner_record {
     bool has_reference;           /* direct: the reference's log-probs are in state/STAGE.reference */
     struct rlhf_digest reference; /* and these are they                                             */
     struct rlhf_digest *consumed; /* policy: rollouts and scores of each iteration, in order          */
+    char promoted[LEARNER_NAME];  /* gate: the stage, or .try-N of one, that it stands for; empty: undecided */
+    struct learner_record *tries; /* gate: [2 * retries] of the candidate and of the evaluation, in turn */
+    size_t try_count;
 };
 
 /* What workers and scorers are given weights as. */
@@ -95,6 +100,12 @@ int learner_policy(struct learner_work *w, struct rlhf_error *err);
 int learner_direct(struct learner_work *w, struct rlhf_error *err);
 int learner_best(struct learner_work *w, struct rlhf_error *err);
 int learner_evaluate(struct learner_work *w, struct rlhf_error *err);
+int learner_gate(struct learner_work *w, struct rlhf_error *err);
+
+/* The n-th try of a stage, of those that gates have tried again: STAGE, STAGE.try-2, STAGE.try-3 ... */
+void learner_try_name(char out[LEARNER_NAME], const char *stage, unsigned n);
+/* Does w's stage, journaled, from where it was: w has t, stage, record, name, index and key. */
+int learner_work_do(struct learner_work *w, struct rlhf_error *err);
 
 /* ---- the run's directory (train_journal.c) ---------------------------------------------------------- */
 
@@ -112,12 +123,17 @@ int learner_write_json(struct learner_work *w, const char *path, const json_t *v
 int learner_append_json(struct rlhf_bytes *out, const json_t *value, struct rlhf_error *err); /* one line */
 json_t *learner_read_lines(const struct learner_trainer *t, const char *path,
                            struct rlhf_error *err); /* an array */
+json_t *learner_read_json(const struct learner_trainer *t, const char *path, struct rlhf_error *err);
 
 /* Appends {"event": event, "stage": name, ...details} to the journal. Takes details (may be NULL). Waits while the
  * disk is full. */
 int learner_journal(struct learner_work *w, const char *event, json_t *details, struct rlhf_error *err);
 /* Puts a record of it into the trainer ctx. */
 int learner_replay(void *ctx, const void *record, size_t size, struct rlhf_error *err);
+/* The record of a stage, or of a try of one; NULL where the run file has none. */
+struct learner_record *learner_record_of(const struct learner_trainer *t, const char *name);
+/* The stage that this name stands for: itself, or what a gate promoted. */
+const char *learner_promoted(const struct learner_trainer *t, const char *name);
 
 /* Metrics: a JSON object a step, one line each. learner_metric() writes null for what is not finite. */
 int learner_metrics_open(struct learner_trainer *t, struct rlhf_error *err);
@@ -142,11 +158,14 @@ int learner_stage_inputs(struct learner_work *w, char text[RLHF_DIGEST_TEXT], st
 /* Refuses stages that were started with other settings; a damaged checkpoint is set aside, its stage not
  * done. */
 int learner_check_done(struct learner_trainer *t, struct rlhf_error *err);
+/* The latter of one stage, or try, that is done. */
+int learner_check_checkpoint(struct learner_trainer *t, const char *name, struct learner_record *r, struct rlhf_error *err);
 
 /* ---- tokenizer and models (train_tokenizer.c, train_checkpoint.c) ------------------------------------- */
 
 int learner_tokenizer_open(struct learner_trainer *t, struct rlhf_error *err);
-/* The model of a finished stage with the wanted head, or with stage NULL the run's own. */
+/* The model of a finished stage with the wanted head, or with stage NULL the run's own. A gate's is the one that it
+ * promoted. */
 struct rlhf_model *learner_load_model(struct learner_work *w, const char *stage, enum rlhf_head head,
                                       struct rlhf_error *err);
 /* DIR/checkpoints/STAGE, atomically, with w's provenance. Waits while the disk is full. */

@@ -286,6 +286,46 @@ START_TEST(a_stage_is_made_of_what_it_reads_and_of_what_that_was_made_of)
 }
 END_TEST
 
+#define GATED(gate)                                                                                                    \
+    REWARDED "  - policy: {name: p, reward_model: r, prompts: q, iterations: 1}\n"                                     \
+             "  - evaluate: {name: e, policies: [pre, p], reward_model: r, prompts: [{name: a, file: b}], "             \
+             "exact: [{name: sums, file: s}]}\n"                                                                      \
+             "  - gate: {name: g, candidate: p, evaluation: e, " gate "}\n"
+
+START_TEST(a_gate_stands_for_the_policy_that_it_promotes)
+{
+    struct rlhf_run run;
+    struct rlhf_error err = {0};
+
+    expect_ok(parse(&run, GATED("tax: [{metrics: [exact.sums], better: higher}]") "  - sft: {name: s, data: [d], steps: 3}\n",
+                    &err),
+              err);
+    ck_assert_str_eq(rlhf_stage_kind_name(rlhf_stage_kind(rlhf_run_stage(&run, 5))), "gate");
+    ck_assert_str_eq(rlhf_run_incumbent(&run, 5), "pre"); /* what the candidate started from */
+    ck_assert_str_eq(rlhf_stage_from(&run, 6), "g");
+    rlhf_run_free(&run);
+    refused(GATED("incumbent: p"), "incumbent", "is the candidate");
+    refused(GATED("tax: [{metrics: [exact.sums]}]"), "tax", "is higher or lower better?");
+    refused(GATED("truthfulness: [{metrics: [exact.facts]}]"), "truthfulness", "stage e measures no exact.facts");
+    refused(GATED("toxicity: [{metrics: [perplexity.x]}]"), "toxicity", "stage e measures no perplexity.x");
+    refused(GATED("retries: 1"), "retry_mix", "p has no mix");
+    refused(GATED("retries: 1, retry_kl: 2"), "retry_kl", "p sets no kl_coefficient");
+    refused(GATED("retries: 1, retry_mix: 1"), "retry_mix, retry_kl", "the same again");
+    refused(REWARDED "  - evaluate: {name: e, policies: [pre], exact: [{name: a, file: b}]}\n"
+                     "  - gate: {name: g, candidate: pre, evaluation: e}\n",
+            "incumbent", "no earlier stage");
+    refused(REWARDED "  - sft: {name: s, data: [d], steps: 3}\n"
+                     "  - evaluate: {name: e, policies: [s], exact: [{name: a, file: b}]}\n"
+                     "  - gate: {name: g, candidate: s, evaluation: e}\n",
+            "evaluation", "must measure both s and pre");
+    refused(REWARDED "  - sft: {name: s, data: [d], steps: 3}\n"
+                     "  - evaluate: {name: e, policies: [pre, s], exact: [{name: a, file: b}]}\n"
+                     "  - gate: {name: g, candidate: s, evaluation: e}\n",
+            "evaluation", "nobody can win");
+    refused(REWARDED "  - sft: {name: s.try-2, data: [d], steps: 3}\n", "name", "what a gate tries again");
+}
+END_TEST
+
 START_TEST(an_empty_list_of_stages_is_refused)
 {
     refused("tokenizer: {load: a}\nstages: []\n", "stages", "t.yaml");
@@ -305,5 +345,6 @@ int main(void)
         keys_that_an_algorithm_has_no_use_for_are_refused_with_who_has,
         numbers_of_an_algorithm_are_refused_where_they_make_no_sense,
         a_direct_stage_makes_a_policy_of_comparisons,
-        what_a_best_of_stage_chose_is_learnt_from_by_name, an_empty_list_of_stages_is_refused);
+        what_a_best_of_stage_chose_is_learnt_from_by_name, a_gate_stands_for_the_policy_that_it_promotes,
+        an_empty_list_of_stages_is_refused);
 }
