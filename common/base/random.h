@@ -20,6 +20,7 @@ enum rlhf_purpose {
     RLHF_PURPOSE_WORLD = 6,    /* the quickstart's generator and labelers  */
     RLHF_PURPOSE_FAULT = 7,    /* the simulator                            */
     RLHF_PURPOSE_HEAD = 8,     /* initial scalar heads                     */
+    RLHF_PURPOSE_AGREEMENT = 16, /* resampling of labels                   */
 };
 
 /* One draw, uniform in [0, 1) with 24 bits, keyed by everything that names it. Shapes: seed is the run's;

@@ -1,0 +1,1 @@
+rlhf_suites(unit agreement USES agreement base)
