@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/hash_lanes.h"
 
 /* sodium_init() picks the implementation for this processor. */
 static void init_sodium(void)
@@ -27,6 +28,41 @@ struct rlhf_digest rlhf_digest_of(const void *data, size_t size)
     ready();
     crypto_generichash(d.bytes, sizeof d.bytes, data, size, NULL, 0);
     return d;
+}
+
+enum {
+    MAX_LANES = 8,
+    WORTH_LANES = 3, /* all lanes take as long as about two messages of libsodium's (AVX-512: 2.6 against 0.7 GB/s) */
+};
+
+static const struct rlhf_hash_lanes *lanes_here(void)
+{
+    const struct rlhf_hash_lanes *lanes = rlhf_hash_lanes;
+
+    while (lanes->width && !lanes->works())
+        lanes++;
+    return lanes;
+}
+
+void rlhf_digests_of(const uint8_t *const *data, size_t size, size_t count, struct rlhf_digest *out)
+{
+    const struct rlhf_hash_lanes *lanes = lanes_here();
+
+    while (lanes->width && count >= WORTH_LANES) {
+        size_t some = count < lanes->width ? count : lanes->width;
+        const uint8_t *lane[MAX_LANES];
+        struct rlhf_digest got[MAX_LANES];
+
+        for (size_t i = 0; i < lanes->width; i++)
+            lane[i] = data[i < some ? i : 0];
+        lanes->hash(lane, size, got);
+        memcpy(out, got, some * sizeof *out);
+        data += some;
+        out += some;
+        count -= some;
+    }
+    for (size_t i = 0; i < count; i++)
+        out[i] = rlhf_digest_of(data[i], size);
 }
 
 bool rlhf_digest_equal(const struct rlhf_digest *a, const struct rlhf_digest *b)

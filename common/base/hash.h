@@ -12,6 +12,8 @@ struct rlhf_digest {
 };
 
 struct rlhf_digest rlhf_digest_of(const void *data, size_t size);
+/* Of count messages of `size` bytes each; several at a time in vector registers, where there are 3 or more. */
+void rlhf_digests_of(const uint8_t *const *data, size_t size, size_t count, struct rlhf_digest *out);
 bool rlhf_digest_equal(const struct rlhf_digest *a, const struct rlhf_digest *b);
 bool rlhf_digest_is_zero(const struct rlhf_digest *d);
 void rlhf_digest_text(const struct rlhf_digest *d, char text[RLHF_DIGEST_TEXT]); /* lower-case hex */

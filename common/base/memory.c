@@ -57,8 +57,6 @@ static bool aligned_size(size_t count, size_t size, size_t *out)
     return true;
 }
 
-/* Not zeroed. Large blocks lie on huge pages where the kernel gives them: parameters are walked from end to end, and
- * with small pages the address translation shows. */
 static void *aligned_block(size_t size)
 {
     void *block;
@@ -68,6 +66,16 @@ static void *aligned_block(size_t size)
     if (posix_memalign(&block, HUGE_PAGE, size) != 0)
         return NULL;
     (void)madvise(block, size & ~(size_t)(HUGE_PAGE - 1), MADV_HUGEPAGE); /* only a wish */
+    return block;
+}
+
+void *rlhf_block_new(size_t size, struct rlhf_error *err)
+{
+    size_t total;
+    void *block = aligned_size(1, size, &total) ? aligned_block(total) : NULL;
+
+    if (!block)
+        rlhf_fail(err, RLHF_FULL, "out of memory for %zu bytes", size);
     return block;
 }
 

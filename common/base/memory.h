@@ -15,6 +15,9 @@ bool rlhf_add_size(size_t a, size_t b, size_t *out);
 /* A zeroed block aligned to 64 bytes, for count elements of size each. NULL on failure (*err RLHF_FULL).
  * Freed with free(). */
 void *rlhf_aligned_new(size_t count, size_t size, struct rlhf_error *err);
+/* The same in bytes and not zeroed. Large ones lie on huge pages where the kernel gives them: with small pages the address
+ * translation shows when they are walked, and the page faults when they are first filled. */
+void *rlhf_block_new(size_t size, struct rlhf_error *err);
 
 /* Arena: allocations live until the arena is reset to a mark or freed. Blocks are aligned to 64 bytes.
  * Freed space is poisoned under ASan. An arena never moves what it has given out. */

@@ -25,6 +25,7 @@ enum {
     BACKLOG = 1024,
     QUEUE = 256,              /* messages to and from one peer; the real bound is our credit in bytes */
     DEFAULT_MAX_FRAME = 1 << 20,
+    FIRST_BLOB = 2,           /* of a message's frames: header and body come before */
 };
 static const uint64_t LINK_ROUTE = UINT64_C(1) << 63;
 
@@ -87,8 +88,31 @@ static int send_frame(void *handle, const void *data, size_t size, bool more)
     return zmq_send(handle, data, size, ZMQ_DONTWAIT | (more ? ZMQ_SNDMORE : 0)) < 0 ? -1 : 0;
 }
 
+static void release_kept(void *data, void *keeper)
+{
+    (void)data;
+    ((struct rlhf_keeper *)keeper)->release(keeper);
+}
+
+/* Without a copy. libzmq's own thread releases it, when it is sent or never will be. */
+static int send_kept(void *handle, const struct rlhf_blob *blob, struct rlhf_keeper *keeper, bool more)
+{
+    zmq_msg_t frame;
+
+    keeper->keep(keeper);
+    if (zmq_msg_init_data(&frame, (void *)blob->data, blob->size, release_kept, keeper) < 0) {
+        keeper->release(keeper);
+        return -1;
+    }
+    if (zmq_msg_send(&frame, handle, ZMQ_DONTWAIT | (more ? ZMQ_SNDMORE : 0)) < 0) {
+        zmq_msg_close(&frame);
+        return -1;
+    }
+    return 0;
+}
+
 static int transport_send(struct rlhf_transport *t, uint64_t route, const struct rlhf_blob *frames, size_t count,
-                          struct rlhf_error *err)
+                          struct rlhf_keeper *keeper, struct rlhf_error *err)
 {
     struct rlhf_sockets *s = (struct rlhf_sockets *)t;
     bool link = route & LINK_ROUTE;
@@ -106,7 +130,9 @@ static int transport_send(struct rlhf_transport *t, uint64_t route, const struct
                          : errno == EAGAIN     ? "the peer is not connected or takes no more"
                                                : zmq_strerror(errno));
     for (size_t i = link ? 1 : 0; i < count; i++)
-        while (send_frame(handle, frames[i].data, frames[i].size, i + 1 < count) < 0)
+        while ((keeper && i >= FIRST_BLOB ? send_kept(handle, &frames[i], keeper, i + 1 < count)
+                                          : send_frame(handle, frames[i].data, frames[i].size, i + 1 < count))
+               < 0)
             if (errno != EINTR)
                 return rlhf_fail(err, RLHF_AGAIN, "the peer is gone");
     return 0;

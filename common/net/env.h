@@ -19,11 +19,18 @@ struct rlhf_blob {
     size_t size;
 };
 
+/* Whoever keeps the bytes of blobs alive. Counted: what was kept is released once, by any thread. */
+struct rlhf_keeper {
+    void (*keep)(struct rlhf_keeper *k);
+    void (*release)(struct rlhf_keeper *k);
+};
+
 /* Where frames go. A route is a connection: to a service (our link) or from a client of our service. */
 struct rlhf_transport {
-    /* Queues [frames] on route. RLHF_AGAIN: the peer is gone or has no room; nothing was queued. */
+    /* Queues [frames] on route. RLHF_AGAIN: the peer is gone or has no room; nothing was queued. The blobs (frames 2 and
+     * up) may be kept by the keeper until they are sent; without one (NULL) they are copied, as the first two are. */
     int (*send)(struct rlhf_transport *t, uint64_t route, const struct rlhf_blob *frames, size_t count,
-                struct rlhf_error *err);
+                struct rlhf_keeper *keeper, struct rlhf_error *err);
     /* Forgets a client's route, or closes a link's connection and opens a new one (reconnecting with a
      * growing, jittered interval is the transport's business). */
     void (*reset)(struct rlhf_transport *t, uint64_t route);

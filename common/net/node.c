@@ -203,7 +203,7 @@ static int send_on(struct rlhf_node *n, uint64_t route, const char *run, const s
 
     strncpy(header.run, run, sizeof header.run - 1);
     if ((count = rlhf_pack_message(&n->out, &header, m, frames, err)) < 0
-        || n->env->transport->send(n->env->transport, route, frames, (size_t)count, err) < 0)
+        || n->env->transport->send(n->env->transport, route, frames, (size_t)count, m->keeper, err) < 0)
         return -1;
     n->counters.sent++;
     return 0;

@@ -25,6 +25,7 @@ struct rlhf_message {
     const ProtobufCMessage *body;             /* of the type's schema                   */
     struct rlhf_blob blobs[RLHF_MAX_BLOBS];
     size_t blob_count;
+    struct rlhf_keeper *keeper;               /* senders: the blobs need not be copied; NULL: borrowed for the call */
 };
 
 /* What handlers and callbacks know of the other side. */

@@ -46,19 +46,55 @@ size_t rlhf_chunk_bytes(uint64_t size, uint32_t chunk_size, size_t index)
     return left < chunk_size ? (size_t)left : chunk_size;
 }
 
+void rlhf_chunks_hash(const uint8_t *data, uint64_t size, uint32_t chunk_size, const uint32_t *index, size_t count,
+                      struct rlhf_digest *out)
+{
+    const uint8_t *whole[RLHF_CHUNKS_AT_ONCE] = { NULL };
+    struct rlhf_digest got[RLHF_CHUNKS_AT_ONCE];
+    size_t at[RLHF_CHUNKS_AT_ONCE], n = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        const uint8_t *chunk = data + (size_t)index[i] * chunk_size;
+        size_t bytes = rlhf_chunk_bytes(size, chunk_size, index[i]);
+
+        if (bytes < chunk_size) { /* the last one */
+            out[i] = rlhf_digest_of(chunk, bytes);
+        } else {
+            whole[n] = chunk;
+            at[n++] = i;
+        }
+    }
+    rlhf_digests_of(whole, chunk_size, n, got);
+    for (size_t i = 0; i < n; i++)
+        out[at[i]] = got[i];
+}
+
 /* ---- the payload ----------------------------------------------------------------------------------- */
+
+static void keep(struct rlhf_keeper *k)
+{
+    atomic_fetch_add(&((struct rlhf_weights *)k)->uses, 1);
+}
+
+static void release(struct rlhf_keeper *k)
+{
+    rlhf_weights_free((struct rlhf_weights *)k);
+}
 
 struct rlhf_weights *rlhf_weights_alloc(const char *name, uint64_t version, const char *config, uint64_t size,
                                         uint32_t chunk_size, struct rlhf_error *err)
 {
     struct rlhf_weights *w = calloc(1, sizeof *w);
 
+    if (w)
+        atomic_init(&w->uses, 1);
     if (!w || !(w->name = strdup(name)) || !(w->config = strdup(config))
         || !(w->chunks = calloc((size_t)((size - 1) / chunk_size + 1), sizeof *w->chunks))) {
         rlhf_weights_free(w);
         rlhf_fail(err, RLHF_FULL, "no memory for the manifest of %s", name);
         return NULL;
     }
+    w->keeper = (struct rlhf_keeper){ keep, release };
     w->version = version;
     w->size = (size_t)size;
     w->chunk_size = chunk_size;
@@ -118,6 +154,24 @@ static int share(struct rlhf_weights *w, const void *payload, const char *dir)
     return -1;
 }
 
+struct hashing {
+    struct rlhf_weights *w;
+    const uint8_t *payload;
+};
+
+static void hash_some(void *ctx, size_t task)
+{
+    const struct hashing *h = ctx;
+    size_t from = task * RLHF_CHUNKS_AT_ONCE, count = 0;
+    uint32_t index[RLHF_CHUNKS_AT_ONCE];
+
+    while (count < RLHF_CHUNKS_AT_ONCE && from + count < h->w->chunk_count) {
+        index[count] = (uint32_t)(from + count);
+        count++;
+    }
+    rlhf_chunks_hash(h->payload, h->w->size, h->w->chunk_size, index, count, h->w->chunks + from);
+}
+
 struct rlhf_weights *rlhf_weights_new(const struct rlhf_weights_spec *spec, struct rlhf_error *err)
 {
     const uint8_t *payload = spec->payload;
@@ -130,9 +184,8 @@ struct rlhf_weights *rlhf_weights_new(const struct rlhf_weights_spec *spec, stru
     }
     if (!(w = rlhf_weights_alloc(spec->name, spec->version, spec->config, spec->size, RLHF_CHUNK_SIZE, err)))
         return NULL;
-    for (size_t i = 0; i < w->chunk_count; i++)
-        w->chunks[i] =
-            rlhf_digest_of(payload + i * RLHF_CHUNK_SIZE, rlhf_chunk_bytes(w->size, RLHF_CHUNK_SIZE, i));
+    rlhf_pool_for(spec->pool, (w->chunk_count - 1) / RLHF_CHUNKS_AT_ONCE + 1, hash_some,
+                  &(struct hashing){ w, payload });
     if (rlhf_manifest_digest(w->config, w->size, w->chunk_size, w->chunks, w->chunk_count, &w->digest, err) < 0) {
         rlhf_weights_free(w);
         return NULL;
@@ -141,8 +194,7 @@ struct rlhf_weights *rlhf_weights_new(const struct rlhf_weights_spec *spec, stru
         return w;
     if (spec->shared_dir)
         rlhf_log(RLHF_LEVEL_WARNING, "weights_not_shared dir=%s why=\"%s\"", spec->shared_dir, strerror(errno));
-    if (!(w->owned = malloc(w->size))) {
-        rlhf_fail(err, RLHF_FULL, "no memory for %zu bytes of weights", w->size);
+    if (!(w->owned = rlhf_block_new(w->size, err))) {
         rlhf_weights_free(w);
         return NULL;
     }
@@ -178,7 +230,7 @@ struct rlhf_blob rlhf_weights_payload(const struct rlhf_weights *w)
 
 void rlhf_weights_free(struct rlhf_weights *w)
 {
-    if (!w)
+    if (!w || atomic_fetch_sub(&w->uses, 1) > 1)
         return;
     if (w->mapped)
         munmap((void *)w->data, w->size);

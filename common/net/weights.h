@@ -13,6 +13,7 @@
 
 #include "base/hash.h"
 #include "base/memory.h"
+#include "base/pool.h"
 #include "net/env.h"
 #include "net/node.h"
 
@@ -35,16 +36,18 @@ struct rlhf_weights_spec {
     const void *payload; /* model.safetensors */
     size_t size;
     const char *shared_dir; /* where workers of this host may map it from ("/dev/shm/..."), or NULL: memory only */
+    struct rlhf_pool *pool; /* to hash with; NULL: alone */
 };
 /* Hashes and copies: into SHARED_DIR/DIGEST.weights, which is then mapped, or into memory. With a shared_dir that
- * cannot be written it falls back to memory and logs why. Long work (1 GB/s): call it off the reactor thread. */
+ * cannot be written it falls back to memory and logs why. Long work (1 to 3 GB/s a thread): call it off the reactor thread. */
 struct rlhf_weights *rlhf_weights_new(const struct rlhf_weights_spec *spec, struct rlhf_error *err);
 const struct rlhf_digest *rlhf_weights_digest(const struct rlhf_weights *w);
 const char *rlhf_weights_name(const struct rlhf_weights *w);
 uint64_t rlhf_weights_version(const struct rlhf_weights *w);
 const char *rlhf_weights_config(const struct rlhf_weights *w); /* NUL-terminated config.json */
 struct rlhf_blob rlhf_weights_payload(const struct rlhf_weights *w);
-/* Unmaps; removes the shared file if this process wrote it (who has it mapped keeps it). NULL is fine. */
+/* Unmaps, once the chunks under way are sent; removes the shared file if this process wrote it (who has it mapped keeps
+ * it). NULL is fine. */
 void rlhf_weights_free(struct rlhf_weights *w);
 
 /* ---- source: what the publisher serves -------------------------------------------------------------- */

@@ -162,7 +162,7 @@ int rlhf_weights_source_on_chunk_request(struct rlhf_weights_source *s, struct r
                                          const struct rlhf_message *m, struct rlhf_error *err)
 {
     const Rlhf__V1__ChunkRequest *request = (const Rlhf__V1__ChunkRequest *)m->body;
-    const struct rlhf_weights *w = wanted(s, &request->digest, err);
+    struct rlhf_weights *w = wanted(s, &request->digest, err);
 
     if (!w)
         return -1;
@@ -179,6 +179,7 @@ int rlhf_weights_source_on_chunk_request(struct rlhf_weights_source *s, struct r
             .blobs = { { w->data + (size_t)index * w->chunk_size,
                          rlhf_chunk_bytes(w->size, w->chunk_size, index) } },
             .blob_count = 1,
+            .keeper = &w->keeper,
         };
 
         body.digest = rlhf_digest_field(&w->digest);

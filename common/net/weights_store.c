@@ -13,7 +13,7 @@
 
 enum {
     MAX_TRANSFERS = 16,
-    VERIFY_AT_ONCE = 16,      /* chunks of a mapped file between two looks at the network: about 16 ms */
+    VERIFY_AT_ONCE = 16,      /* chunks of a mapped file between two looks at the network: 6 to 25 ms */
     PATIENCE_US = 10000000,   /* without progress before asking again                                  */
     MAX_FALSE_CHUNKS = 8,     /* of one transfer, before its service is not believed any more          */
 };
@@ -23,7 +23,7 @@ enum state {
     VERIFYING, /* the mapped file         */
     FETCHING,  /* chunk by chunk          */
 };
-enum chunk { LACKING, ASKED, HERE };
+enum chunk { LACKING, ASKED, UNVERIFIED, HERE };
 
 struct transfer {
     struct rlhf_digest digest;
@@ -32,6 +32,8 @@ struct transfer {
     struct rlhf_weights *w; /* from the manifest on */
     uint8_t *chunks;        /* enum chunk [chunk_count] */
     size_t here, asked;     /* how many */
+    uint32_t unverified[RLHF_CHUNKS_AT_ONCE];
+    size_t unverified_count;
     size_t false_chunks;
     int64_t retry_us;       /* ask again then */
 };
@@ -177,7 +179,7 @@ static size_t ask_for_chunks(struct rlhf_weights_store *s, struct transfer *t, s
 
 static void forget_asked(struct transfer *t)
 {
-    for (size_t i = 0; t->chunks && i < t->w->chunk_count; i++)
+    for (size_t i = 0; t->state == FETCHING && i < t->w->chunk_count; i++)
         if (t->chunks[i] == ASKED)
             t->chunks[i] = LACKING;
     t->asked = 0;
@@ -245,10 +247,11 @@ static void map_shared(struct transfer *t, const char *path)
 
 static int begin_fetching(struct transfer *t, struct rlhf_error *err)
 {
-    if (!(t->w->owned = malloc(t->w->size)) || !(t->chunks = calloc(t->w->chunk_count, 1)))
-        return rlhf_fail(err, RLHF_FULL, "no memory for %zu bytes of weights", t->w->size);
+    if (!(t->w->owned = rlhf_block_new(t->w->size, err)))
+        return -1;
     t->w->data = t->w->owned;
     t->state = FETCHING;
+    memset(t->chunks, LACKING, t->w->chunk_count);
     t->here = t->asked = 0;
     t->retry_us = 0;
     return 0;
@@ -264,6 +267,8 @@ static int read_manifest(struct rlhf_weights_store *s, struct transfer *t, const
                          (unsigned long long)body->size, s->config.max_bytes);
     if (!(t->w = rlhf_weights_alloc(body->name, body->version, body->config, body->size, body->chunk_size, err)))
         return -1;
+    if (!(t->chunks = calloc(t->w->chunk_count, 1)))
+        return rlhf_fail(err, RLHF_FULL, "no memory for %zu chunks of weights", t->w->chunk_count);
     for (size_t i = 0; i < t->w->chunk_count; i++)
         t->w->chunks[i] = rlhf_digest_of_field(&body->chunks[i]);
     if (rlhf_manifest_digest(t->w->config, t->w->size, t->w->chunk_size, t->w->chunks, t->w->chunk_count, &digest,
@@ -297,35 +302,64 @@ int rlhf_weights_store_on_manifest(struct rlhf_weights_store *s, struct rlhf_pee
 
 /* ---- the bytes ------------------------------------------------------------------------------------- */
 
+/* Hashes what came, several chunks at once. A false one counts as not come: it is asked for again when patience ends. */
+static int verify_arrived(struct transfer *t, struct rlhf_error *err)
+{
+    struct rlhf_digest got[RLHF_CHUNKS_AT_ONCE];
+    int rc = 0;
+
+    rlhf_chunks_hash(t->w->data, t->w->size, t->w->chunk_size, t->unverified, t->unverified_count, got);
+    for (size_t i = 0; i < t->unverified_count; i++) {
+        uint32_t index = t->unverified[i];
+        bool good = rlhf_digest_equal(&got[i], &t->w->chunks[index]);
+
+        t->chunks[index] = good ? HERE : ASKED;
+        t->here += good;
+        t->asked += !good;
+        t->false_chunks += !good;
+        if (!good)
+            rc = rlhf_fail(err, RLHF_REJECT, "chunk %u of %s is not what its manifest says", index, t->w->name);
+    }
+    t->unverified_count = 0;
+    return rc;
+}
+
+/* Keeps a chunk until there are enough to verify, or no more is under way. */
+static int take_chunk(struct transfer *t, uint32_t index, const struct rlhf_blob *blob, struct rlhf_error *err)
+{
+    if (blob->size != rlhf_chunk_bytes(t->w->size, t->w->chunk_size, index)) {
+        t->false_chunks++;
+        return rlhf_fail(err, RLHF_REJECT, "chunk %u of %s has %zu bytes, not what its manifest says", index, t->w->name,
+                         blob->size);
+    }
+    memcpy(t->w->owned + (size_t)index * t->w->chunk_size, blob->data, blob->size);
+    t->asked -= t->chunks[index] == ASKED;
+    t->chunks[index] = UNVERIFIED;
+    t->unverified[t->unverified_count++] = index;
+    return t->unverified_count == RLHF_CHUNKS_AT_ONCE || t->asked == 0 ? verify_arrived(t, err) : 0;
+}
+
 int rlhf_weights_store_on_chunk(struct rlhf_weights_store *s, struct rlhf_peer *peer, const struct rlhf_message *m,
                                 struct rlhf_error *err)
 {
     const Rlhf__V1__Chunk *body = (const Rlhf__V1__Chunk *)m->body;
-    struct rlhf_digest digest = rlhf_digest_of_field(&body->digest), got;
+    struct rlhf_digest digest = rlhf_digest_of_field(&body->digest);
     struct transfer *t = find(s, &digest);
-    const struct rlhf_blob *blob = &m->blobs[0];
+    struct rlhf_error why = { 0 };
 
     if (peer != s->service || !t || t->state != FETCHING || body->index >= t->w->chunk_count
-        || t->chunks[body->index] == HERE)
+        || t->chunks[body->index] >= UNVERIFIED)
         return 0; /* late, or twice */
-    got = rlhf_digest_of(blob->data, blob->size);
-    if (blob->size != rlhf_chunk_bytes(t->w->size, t->w->chunk_size, body->index)
-        || !rlhf_digest_equal(&got, &t->w->chunks[body->index])) {
-        struct rlhf_error why;
-
-        rlhf_fail(&why, RLHF_REJECT, "chunk %u of %s is not what its manifest says", body->index, t->w->name);
-        if (++t->false_chunks > MAX_FALSE_CHUNKS)
+    if (take_chunk(t, body->index, &m->blobs[0], &why) < 0) {
+        if (t->false_chunks > MAX_FALSE_CHUNKS)
             fail(s, t, &why);
-        return rlhf_fail(err, why.code, "%s", why.text); /* asked for again when patience ends */
+        return rlhf_fail(err, why.code, "%s", why.text);
     }
-    memcpy(t->w->owned + (size_t)body->index * t->w->chunk_size, blob->data, blob->size);
-    t->asked -= t->chunks[body->index] == ASKED;
-    t->chunks[body->index] = HERE;
     t->retry_us = now_us(s) + PATIENCE_US;
-    if (++t->here == t->w->chunk_count)
+    if (t->here == t->w->chunk_count)
         succeed(s, t);
     else if (t->asked <= RLHF_CHUNKS_IN_FLIGHT / 2)
-        s->due = true;
+        ask(s); /* at once: what else has come is heard first before the next tick, and the link would stand idle */
     return 0;
 }
 
@@ -351,6 +385,17 @@ void rlhf_weights_store_on_error(struct rlhf_weights_store *s, struct rlhf_peer 
     }
 }
 
+/* The next few chunks are what the manifest says. */
+static bool verify_mapped(struct transfer *t, struct rlhf_error *why)
+{
+    size_t count = 0;
+
+    for (; count < RLHF_CHUNKS_AT_ONCE && t->here + count < t->w->chunk_count; count++)
+        t->unverified[count] = (uint32_t)(t->here + count);
+    t->unverified_count = count;
+    return verify_arrived(t, why) == 0;
+}
+
 /* A few chunks of the oldest mapped file; a false one sends the transfer to the network. */
 static void verify(struct rlhf_weights_store *s)
 {
@@ -362,19 +407,15 @@ static void verify(struct rlhf_weights_store *s)
     if (t == end)
         return;
     s->due = true;
-    for (size_t n = 0; n < VERIFY_AT_ONCE && t->here < t->w->chunk_count; n++, t->here++) {
-        size_t size = rlhf_chunk_bytes(t->w->size, t->w->chunk_size, t->here);
-        struct rlhf_digest got = rlhf_digest_of(t->w->data + t->here * t->w->chunk_size, size);
-
-        if (!rlhf_digest_equal(&got, &t->w->chunks[t->here])) {
-            rlhf_log(RLHF_LEVEL_WARNING, "shared_file_false name=%s chunk=%zu", t->w->name, t->here);
+    for (size_t n = 0; n < VERIFY_AT_ONCE && t->here < t->w->chunk_count; n += RLHF_CHUNKS_AT_ONCE)
+        if (!verify_mapped(t, &why)) {
+            rlhf_log(RLHF_LEVEL_WARNING, "shared_file_false name=%s why=\"%s\"", t->w->name, why.text);
             munmap((void *)t->w->data, t->w->size);
             t->w->mapped = false;
             if (begin_fetching(t, &why) < 0)
                 fail(s, t, &why);
             return;
         }
-    }
     if (t->here == t->w->chunk_count)
         succeed(s, t);
 }

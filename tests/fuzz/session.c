@@ -54,10 +54,11 @@ static const struct rlhf_handler rows[] = {
 };
 
 static int send(struct rlhf_transport *t, uint64_t route, const struct rlhf_blob *frames, size_t count,
-                struct rlhf_error *err)
+                struct rlhf_keeper *keeper, struct rlhf_error *err)
 {
     Rlhf__V1__Header *header;
 
+    (void)keeper;
     (void)t;
     RLHF_ASSERT(count >= 2 && count <= RLHF_MAX_FRAMES);
     RLHF_ASSERT((header = rlhf__v1__header__unpack(NULL, frames[0].size, frames[0].data)));

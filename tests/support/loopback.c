@@ -37,13 +37,14 @@ static void enqueue(struct loopback *l, bool to_service, uint64_t route, const s
 }
 
 static int send(struct rlhf_transport *t, uint64_t route, const struct rlhf_blob *frames, size_t count,
-                struct rlhf_error *err)
+                struct rlhf_keeper *keeper, struct rlhf_error *err)
 {
     struct loopback_side *side = (struct loopback_side *)t;
     struct loopback *l = side->wire;
     bool to_service = side == &l->client;
     unsigned *drop = to_service ? &l->drop_to_service : &l->drop_to_client;
 
+    (void)keeper;
     if (l->full || (to_service ? !l->service.node : route != l->service_route))
         return rlhf_fail(err, RLHF_AGAIN, "the peer is gone or has no room");
     if (l->cut || *drop > 0) {

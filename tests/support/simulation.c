@@ -199,13 +199,14 @@ static struct sim_process *owner(struct rlhf_transport *t)
 }
 
 static int transport_send(struct rlhf_transport *t, uint64_t route, const struct rlhf_blob *frames, size_t count,
-                          struct rlhf_error *err)
+                          struct rlhf_keeper *keeper, struct rlhf_error *err)
 {
     struct sim_process *p = owner(t), *service;
     struct simulation *s = p->simulation;
     bool from_client;
     struct connection *c = by_route(p, route, &from_client);
 
+    (void)keeper;
     if (!c || count > MAX_FRAMES)
         return rlhf_fail(err, RLHF_AGAIN, "no such route");
     service = find(s, c->service);

@@ -359,7 +359,7 @@ static struct rlhf_digest publish(struct party *p, struct rlhf_model *m, const c
     expect_ok(rlhf_model_write(m, &config, &tensors, &err), err);
     expect_ok(rlhf_weights_source_publish(p->source,
                                           &(struct rlhf_weights_spec){ "policy", 1, config.data, tensors.data,
-                                                                       tensors.size, shared_dir },
+                                                                       tensors.size, shared_dir, NULL },
                                           &digest, &err),
               err);
     rlhf_bytes_free(&config);
@@ -563,7 +563,7 @@ START_TEST(weights_that_are_no_model_come_back_with_the_reason)
     a_learner(&learner, ipc("learner"));
     AWAIT(&learner, learner.credit > 0);
     expect_ok(rlhf_weights_source_publish(
-                  learner.source, &(struct rlhf_weights_spec){ "policy", 1, "{\"a\": \"b\nc\"}", "junk", 4, NULL }, &digest,
+                  learner.source, &(struct rlhf_weights_spec){ "policy", 1, "{\"a\": \"b\nc\"}", "junk", 4, NULL, NULL }, &digest,
                   &err),
               err);
     send_jobs(&learner, &digest);
@@ -746,7 +746,7 @@ static void catch_up(struct party *p)
 
     while (p->refused != MARK) {
         ck_assert_msg(rlhf_now(&rlhf_system_clock) < until_us, "the worker does not come back");
-        p->env.transport->send(p->env.transport, p->route, frames, 2, NULL);
+        p->env.transport->send(p->env.transport, p->route, frames, 2, NULL, NULL);
         live(p);
     }
 }
@@ -777,7 +777,7 @@ START_TEST(garbage_from_the_learner_harms_no_worker)
             memcpy(bytes[0], (const uint8_t[]){ 8, 1, 16, (uint8_t)(i % 70), 34, 5, 'a', '-', 'r', 'u', 'n' }, 11);
             frames[0].size = 11;
         }
-        learner.env.transport->send(learner.env.transport, learner.route, frames, count, NULL);
+        learner.env.transport->send(learner.env.transport, learner.route, frames, count, NULL, NULL);
         if (i % 20 == 0 && (i < 1000 || i >= 2000)) /* and for a while its refusals are left unread */
             live(&learner);
     }

@@ -1,6 +1,9 @@
 #include "base/hash.h"
 
+#include <stdio.h>
 #include <string.h>
+
+#include "base/hash_lanes.h"
 
 #include "support/suite.h"
 
@@ -39,6 +42,60 @@ START_TEST(a_digest_in_pieces_is_the_same)
     data[999] ^= 1;
     pieces = rlhf_digest_of(data, sizeof data);
     ck_assert(!rlhf_digest_equal(&whole, &pieces));
+}
+END_TEST
+
+static const size_t sizes[] = { 0, 1, 7, 127, 128, 129, 255, 256, 257, 1000, 4099 };
+static uint8_t messages[17][4099];
+
+static void fill_messages(void)
+{
+    for (size_t i = 0; i < sizeof messages; i++)
+        ((uint8_t *)messages)[i] = (uint8_t)(i * 2654435761u >> 13);
+}
+
+START_TEST(lanes_give_the_digests_that_libsodium_gives)
+{
+    fill_messages();
+    for (const struct rlhf_hash_lanes *lanes = rlhf_hash_lanes; lanes->width; lanes++) {
+        if (!lanes->works()) {
+            printf("this processor has no %s\n", lanes->name);
+            continue;
+        }
+        for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++) {
+            const uint8_t *data[8];
+            struct rlhf_digest got[8], want;
+
+            for (size_t l = 0; l < lanes->width; l++)
+                data[l] = messages[2 * l] + l; /* aligned and not */
+            lanes->hash(data, sizes[s], got);
+            for (size_t l = 0; l < lanes->width; l++) {
+                want = rlhf_digest_of(data[l], sizes[s]);
+                ck_assert_msg(rlhf_digest_equal(&got[l], &want), "%s, lane %zu, size %zu", lanes->name, l, sizes[s]);
+            }
+        }
+    }
+}
+END_TEST
+
+START_TEST(any_number_of_messages_is_hashed_together)
+{
+    const uint8_t *data[17];
+    struct rlhf_digest got[18], want;
+
+    fill_messages();
+    for (size_t i = 0; i < 17; i++)
+        data[i] = messages[i];
+    for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++)
+        for (size_t count = 0; count <= 17; count++) {
+            memset(got, 0, sizeof got);
+            rlhf_digests_of(data, sizes[s], count, got);
+            for (size_t i = 0; i < count; i++) {
+                want = rlhf_digest_of(data[i], sizes[s]);
+                ck_assert_msg(rlhf_digest_equal(&got[i], &want), "message %zu of %zu, size %zu", i, count, sizes[s]);
+            }
+            ck_assert(rlhf_digest_is_zero(&got[count]));
+        }
 }
 END_TEST
 
@@ -96,6 +153,7 @@ END_TEST
 int main(void)
 {
     return RUN_SUITE("base/hash", digests_are_blake2b_256, a_digest_in_pieces_is_the_same,
+                     lanes_give_the_digests_that_libsodium_gives, any_number_of_messages_is_hashed_together,
                      digests_are_read_back_and_nothing_else_is, crc32c_matches_the_known_answers,
                      the_fast_crc_equals_its_plain_twin);
 }

@@ -404,7 +404,7 @@ static struct rlhf_weights *some_weights(struct learner_process *l, const char *
 
     memcpy(payload, name, strlen(name));
     payload[PAYLOAD - 1] = (char)version;
-    w = rlhf_weights_new(&(struct rlhf_weights_spec){ name, version, l->world->config, payload, PAYLOAD, NULL }, &err);
+    w = rlhf_weights_new(&(struct rlhf_weights_spec){ name, version, l->world->config, payload, PAYLOAD, NULL, NULL }, &err);
     free(payload);
     if (!w)
         broken(l->world, err.text, 0, 0);

@@ -180,7 +180,7 @@ static struct rlhf_weights_spec a_spec(const char *shared_dir)
         for (size_t i = 0; i < PAYLOAD; i++)
             payload[i] = (uint8_t)(i * 2654435761u >> 13);
     }
-    return (struct rlhf_weights_spec){ "policy", 3, "{\"model_type\": \"gpt2\"}", payload, PAYLOAD, shared_dir };
+    return (struct rlhf_weights_spec){ "policy", 3, "{\"model_type\": \"gpt2\"}", payload, PAYLOAD, shared_dir, NULL };
 }
 
 static void start_publisher(struct pair *p)
@@ -275,7 +275,7 @@ START_TEST(the_digest_is_that_of_the_canonical_manifest)
 {
     struct rlhf_weights *w;
     struct rlhf_digest chunk = rlhf_digest_of("payload", 7), expected;
-    struct rlhf_weights_spec spec = { "x", 9, "{}", "payload", 7, NULL };
+    struct rlhf_weights_spec spec = { "x", 9, "{}", "payload", 7, NULL, NULL };
     uint8_t canonical[2 + 8 + 4 + RLHF_DIGEST_SIZE] = { '{', '}', 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 16, 0 };
 
     memcpy(canonical + 14, chunk.bytes, sizeof chunk.bytes);

@@ -147,7 +147,7 @@ static struct rlhf_digest publish(struct pair *p, const char *payload)
 
     expect_ok(rlhf_weights_source_publish(
                   p->learner.source,
-                  &(struct rlhf_weights_spec){ "weights", 1, "{}", payload, strlen(payload), NULL }, &digest, &err),
+                  &(struct rlhf_weights_spec){ "weights", 1, "{}", payload, strlen(payload), NULL, NULL }, &digest, &err),
               err);
     return digest;
 }

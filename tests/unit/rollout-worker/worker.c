@@ -209,7 +209,7 @@ static struct rlhf_digest publish(struct pair *p, char version)
     struct rlhf_digest digest;
 
     expect_ok(rlhf_weights_source_publish(p->learner.source,
-                                          &(struct rlhf_weights_spec){ "policy", 1, "{}", &version, 1, NULL }, &digest,
+                                          &(struct rlhf_weights_spec){ "policy", 1, "{}", &version, 1, NULL, NULL }, &digest,
                                           &err),
               err);
     return digest;
