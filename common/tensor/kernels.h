@@ -13,8 +13,10 @@
 #include "tensor/ops.h"
 
 /* Weights and keys lie in panels of 16 columns, [panel][k][16]; weights in halves [panel][k/2][16] words, the even step of
- * k in the low half. */
+ * k in the low half, and zeros up to a multiple of 32 steps. */
 enum { RLHF_LANES = 16 };
+/* Sixteen panels' rows of such words are a tile of 32 steps: what one matrix instruction takes. */
+enum { RLHF_TILE_STEPS = 32, RLHF_TILE_WORDS = 256 };
 /* Rows of queries whose scores are held at once. */
 enum { RLHF_ATTENTION_ROWS = 28 };
 
@@ -69,6 +71,13 @@ struct rlhf_kernels {
     void (*tiles)(const struct rlhf_operands *o, size_t m, size_t cols, size_t k);
     void (*tiles_columns)(const struct rlhf_operands *o, size_t m, size_t cols, size_t k);
     void (*tiles_halves)(const struct rlhf_operands *o, size_t m, size_t cols, size_t k); /* b_stride is of two steps */
+    /* Both operands bfloat16, in tiles of [16][16] words: a's tile of rows 16 i .. and steps 32 j .. is at
+     * a[i·a_stride + 256 j], words [row][step/2]; b's panels are halves. k is a multiple of 32. Each output is start, plus block
+     * after block of 32 steps: the sum of a chain of the even and a chain of the odd ones. */
+    void (*tiles_rounded)(const struct rlhf_operands *o, size_t m, size_t cols, size_t k);
+    /* Up to 16 rows as tiles of a; `rows` steps of up to 16 columns as a panel of b. Zeros beyond them. */
+    void (*round_rows)(const float *from, size_t stride, size_t rows, size_t cols, float *to);
+    void (*round_columns)(const float *from, size_t stride, size_t rows, size_t cols, float *to);
     /* to[j][i] = from[i][j] for 16 rows i (zeros past `rows`) and cols columns j: one panel of [cols][16]. */
     void (*transpose_panel)(const float *from, size_t stride, size_t rows, size_t cols, float *to);
     void (*widen_bf16)(const void *from, size_t count, float *to);
@@ -117,12 +126,24 @@ struct rlhf_kernels {
     double (*sum_squares)(const float *x, size_t count);
 };
 
-extern const struct rlhf_kernels rlhf_generic_table, rlhf_avx2_table, rlhf_avx512_table;
+extern const struct rlhf_kernels rlhf_generic_table, rlhf_avx2_table, rlhf_avx512_table, rlhf_avx512_bf16_table,
+    rlhf_amx_table;
 
 /* From where the micro-kernel reads w: o->b at column col (of a panel's first) and step `from` of k (even). */
 void rlhf_operands_weight(struct rlhf_operands *o, const struct rlhf_packed *w, size_t col, size_t from);
 /* The micro-kernel over those. */
 void rlhf_tiles(const struct rlhf_packed *w, const struct rlhf_operands *o, size_t m, size_t cols, size_t k);
+
+/* product.c: sum[n] adds the columns of x [m, n]. */
+void rlhf_column_sums(const float *x, size_t stride, size_t m, size_t n, float *sum, struct rlhf_pool *pool);
+
+/* rounded.c: columns col .. of y = start + x·w over steps from .. to - 1 of k (from is a multiple of 32, to is or is k), x and
+ * w rounded to bfloat16; x begins at step `from`. On this thread. */
+void rlhf_rounded_product(const struct rlhf_packed *w, const float *x, size_t x_stride, size_t m, size_t col, size_t cols,
+                          size_t from, size_t to, const float *start, float *y, size_t y_stride);
+/* rlhf_linear() of a w whose products are RLHF_PRODUCTS_BF16. */
+void rlhf_rounded_linear(const struct rlhf_packed *w, const float *x, size_t x_stride, size_t m, const float *bias,
+                         bool accumulate, float *y, size_t y_stride, struct rlhf_pool *pool);
 
 /* The chosen set. Before rlhf_tensor_start() the one that cpuid suggests. */
 const struct rlhf_kernels *rlhf_kernels(void);
@@ -133,5 +154,8 @@ bool rlhf_kernels_choose(const char *name);
  * this thread. The second is another block of the calling thread, for what an operation shares with its tasks. */
 float *rlhf_scratch(size_t floats);
 float *rlhf_shared_scratch(size_t floats);
+/* Two more such blocks, for operands that were rounded: they live beside the others. */
+float *rlhf_rounded_scratch(size_t floats);
+float *rlhf_shared_rounded_scratch(size_t floats);
 
 #endif

@@ -33,17 +33,30 @@ bool rlhf_weights_finite(const float *x, size_t count);
 
 /* ---- products -------------------------------------------------------------------------------------- */
 
+/* How a product multiplies: its operands as they are, or both rounded to bfloat16 (nearest, ties to even). Sums are fp32
+ * either way. Of rounded operands an output's order is that of the TDPBF16PS instruction, with or without it: blocks of 32
+ * steps of K are added one after another, each the sum of a chain of its even and a chain of its odd steps, subnormal numbers
+ * taken for zeros. So all processors give the same bits. */
+enum rlhf_products { RLHF_PRODUCTS_F32, RLHF_PRODUCTS_BF16 };
+const char *rlhf_products_name(enum rlhf_products p); /* "fp32", "bf16" */
+bool rlhf_products_named(const char *name, enum rlhf_products *p);
+
 /* Weights laid out for the micro-kernel: panels of output columns, K innermost order fixed. Halves are bfloat16, two steps of
- * K in a word of panels: half the memory to read, and the bits that the same weights in fp32 give. */
+ * K in a word of panels: half the memory to read, and the bits that the same weights in fp32 give. Only halves may be
+ * multiplied by rounded inputs, RLHF_PRODUCTS_BF16. */
 struct rlhf_packed {
     float *panels;
     size_t n, k;
     bool halves;
+    enum rlhf_products products;
 };
 /* w is [n, k] (transposed = false: torch Linear) or [k, n] (transposed = true: GPT-2's Conv1D, or the same
  * Linear weight for the backward product). Reuses p's memory when the shape is the same. */
 int rlhf_pack(struct rlhf_packed *p, const float *w, size_t n, size_t k, bool transposed,
               struct rlhf_pool *pool, struct rlhf_error *err);
+/* The same for products of rounded operands. */
+int rlhf_pack_rounded(struct rlhf_packed *p, const float *w, size_t n, size_t k, bool transposed, struct rlhf_pool *pool,
+                      struct rlhf_error *err);
 /* The same for a weight that is never trained and lies in pieces: those matrices one below another, as files store them.
  * With halves they are rounded to bfloat16. RLHF_CORRUPT when a weight is not finite (or, with halves, too large). */
 struct rlhf_piece {
@@ -56,7 +69,8 @@ int rlhf_pack_pieces(struct rlhf_packed *p, const struct rlhf_piece *pieces, siz
 void rlhf_packed_free(struct rlhf_packed *p);
 
 /* y[m, n] = x[m, k] · w + bias (bias may be NULL), or y += with accumulate. Rows of x are x_stride floats
- * apart and rows of y y_stride. Each output is one chain of FMAs in k order, starting from bias (or y). */
+ * apart and rows of y y_stride. Each output is one chain of FMAs in k order, starting from bias (or y); with
+ * RLHF_PRODUCTS_BF16 the chain of blocks above. */
 void rlhf_linear(const struct rlhf_packed *w, const float *x, size_t x_stride, size_t m, const float *bias,
                  bool accumulate, float *y, size_t y_stride, struct rlhf_pool *pool);
 
@@ -65,6 +79,10 @@ void rlhf_linear(const struct rlhf_packed *w, const float *x, size_t x_stride, s
 void rlhf_linear_backward_weight(const float *dy, size_t dy_stride, const float *x, size_t x_stride, size_t m,
                                  size_t n, size_t k, bool transposed, float *dw, float *db,
                                  struct rlhf_pool *pool);
+/* The same of dy and x rounded to bfloat16, with tokens for K: one chain of blocks of 32 tokens, from dw. */
+void rlhf_linear_backward_weight_rounded(const float *dy, size_t dy_stride, const float *x, size_t x_stride, size_t m,
+                                         size_t n, size_t k, bool transposed, float *dw, float *db,
+                                         struct rlhf_pool *pool);
 
 /* ---- rows ------------------------------------------------------------------------------------------ */
 
@@ -199,9 +217,11 @@ double rlhf_sum_squares(const float *x, size_t count, struct rlhf_pool *pool);
 
 /* ---- the machine ----------------------------------------------------------------------------------- */
 
-/* Chooses kernels from cpuid (RLHF_ISA=generic|avx2|avx512 overrides), sets OPENBLAS_CORETYPE and
- * OPENBLAS_NUM_THREADS=1, then loads OpenBLAS with dlopen and checks openblas_get_corename(). Call once before
- * anything else here; a second call is free. */
+/* Chooses kernels from cpuid (RLHF_ISA=generic|avx2|avx512|avx512_bf16|amx overrides), sets OPENBLAS_CORETYPE and
+ * OPENBLAS_NUM_THREADS=1, then loads OpenBLAS with dlopen and checks openblas_get_corename(). Matrix tiles (amx) are tried in a
+ * child process first, since there are machines that announce them and then kill who uses them, and used if a short
+ * measurement says that they pay. The sets avx512, avx512_bf16 and amx differ in speed alone. Call once before anything else
+ * here; a second call is free. */
 int rlhf_tensor_start(struct rlhf_error *err);
 /* One line for the log: kernel set, OpenBLAS version, core type wanted and loaded. Static storage. */
 const char *rlhf_tensor_profile(void);

@@ -17,6 +17,50 @@ void rlhf_reference_linear(const double *w, const double *x, size_t x_stride, si
         }
 }
 
+/* A sum in double, which is as good as exact here, rounded to float; what is below the normal numbers then becomes 0. */
+static float rounded_sum(double sum)
+{
+    return fabs(sum) < 0x1p-126 - 0x1p-151 ? copysignf(0, (float)sum) : (float)sum;
+}
+
+static float no_subnormal(float x)
+{
+    return rounded_sum((double)x);
+}
+
+static double as_bfloat16(float x)
+{
+    uint32_t bits;
+
+    memcpy(&bits, &x, sizeof bits);
+    if (!isnan(x))
+        bits = (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000;
+    memcpy(&x, &bits, sizeof x);
+    return (double)no_subnormal(x);
+}
+
+/* Intel's manual of the TDPBF16PS instruction. */
+void rlhf_reference_linear_rounded(const float *w, const float *x, size_t x_stride, size_t m, size_t n, size_t k,
+                                   bool transposed, const float *bias, bool accumulate, float *y, size_t y_stride)
+{
+    for (size_t i = 0; i < m; i++)
+        for (size_t j = 0; j < n; j++) {
+            float sum = accumulate ? y[i * y_stride + j] : bias ? bias[j] : 0;
+            if (accumulate && bias)
+                sum += bias[j];
+            for (size_t from = 0; from < k; from += 32) {
+                float chain[2] = { 0, 0 };
+                for (size_t l = from; l < from + 32 && l < k; l++)
+                    chain[l % 2] = rounded_sum(as_bfloat16(x[i * x_stride + l])
+                                               * as_bfloat16(transposed ? w[l * n + j] : w[j * k + l])
+                                               + (double)chain[l % 2]);
+                sum = rounded_sum((double)no_subnormal(sum)
+                                  + (double)rounded_sum((double)chain[0] + (double)chain[1]));
+            }
+            y[i * y_stride + j] = sum;
+        }
+}
+
 void rlhf_reference_linear_backward_weight(const double *dy, size_t dy_stride, const double *x,
                                            size_t x_stride, size_t m, size_t n, size_t k, bool transposed,
                                            double *dw, double *db)

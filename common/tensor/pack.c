@@ -27,7 +27,7 @@ static size_t blocks(size_t count, size_t block)
 /* Words of one panel. */
 static size_t panel_size(const struct rlhf_packed *p)
 {
-    return (p->halves ? blocks(p->k, 2) : p->k) * RLHF_LANES;
+    return (p->halves ? blocks(p->k, RLHF_TILE_STEPS) * RLHF_TILE_STEPS / 2 : p->k) * RLHF_LANES;
 }
 
 static int make_room(struct rlhf_packed *p, size_t n, size_t k, bool halves, struct rlhf_error *err)
@@ -91,6 +91,23 @@ static void pack_panel(void *ctx, size_t panel)
     }
 }
 
+/* Tiles of 16 rows turned are those of a panel. */
+static void round_panel(void *ctx, size_t panel)
+{
+    const struct packing *p = ctx;
+    size_t from = panel * RLHF_LANES, width = least(p->n - from, RLHF_LANES), tiles = blocks(p->k, RLHF_TILE_STEPS);
+    float *to = p->panels + panel * tiles * RLHF_TILE_WORDS, *rows;
+
+    if (p->transposed) {
+        rlhf_kernels()->round_columns(p->w + from, p->n, p->k, width, to);
+        return;
+    }
+    rows = rlhf_scratch(tiles * RLHF_TILE_WORDS);
+    rlhf_kernels()->round_rows(p->w + from * p->k, p->k, width, p->k, rows);
+    for (size_t i = 0; i < tiles * RLHF_TILE_WORDS; i += RLHF_TILE_WORDS)
+        rlhf_kernels()->transpose_panel(rows + i, RLHF_LANES, RLHF_LANES, RLHF_LANES, to + i);
+}
+
 int rlhf_pack(struct rlhf_packed *p, const float *w, size_t n, size_t k, bool transposed,
               struct rlhf_pool *pool, struct rlhf_error *err)
 {
@@ -98,6 +115,17 @@ int rlhf_pack(struct rlhf_packed *p, const float *w, size_t n, size_t k, bool tr
         return -1;
     struct packing job = { w, n, k, transposed, p->panels };
     rlhf_pool_for(n * k < LEAST_WEIGHTS ? NULL : pool, blocks(n, RLHF_LANES), pack_panel, &job);
+    return 0;
+}
+
+int rlhf_pack_rounded(struct rlhf_packed *p, const float *w, size_t n, size_t k, bool transposed, struct rlhf_pool *pool,
+                      struct rlhf_error *err)
+{
+    if (make_room(p, n, k, true, err) < 0)
+        return -1;
+    struct packing job = { w, n, k, transposed, p->panels };
+    p->products = RLHF_PRODUCTS_BF16;
+    rlhf_pool_for(n * k < LEAST_WEIGHTS ? NULL : pool, blocks(n, RLHF_LANES), round_panel, &job);
     return 0;
 }
 

@@ -83,6 +83,10 @@ void rlhf_linear(const struct rlhf_packed *w, const float *x, size_t x_stride, s
 
     if (m == 0 || w->n == 0)
         return;
+    if (w->products == RLHF_PRODUCTS_BF16) {
+        rlhf_rounded_linear(w, x, x_stride, m, bias, accumulate, y, y_stride, pool);
+        return;
+    }
     l.row_blocks = blocks(m, BLOCK_ROWS);
     l.rows = blocks(m, l.row_blocks);
     /* Few rows leave the columns to be shared, in whole groups of eight panels. */
@@ -172,6 +176,13 @@ static void column_sums_part(void *ctx, size_t index)
     rlhf_kernels()->column_sums(s->x + from, s->stride, s->m, least(s->n - from, BLOCK_COLS), s->sum + from);
 }
 
+void rlhf_column_sums(const float *x, size_t stride, size_t m, size_t n, float *sum, struct rlhf_pool *pool)
+{
+    struct column_sums s = { x, stride, m, n, sum };
+
+    rlhf_pool_for(m * n < LEAST_WORK ? NULL : pool, blocks(n, BLOCK_COLS), column_sums_part, &s);
+}
+
 void rlhf_linear_backward_weight(const float *dy, size_t dy_stride, const float *x, size_t x_stride, size_t m,
                                  size_t n, size_t k, bool transposed, float *dw, float *db,
                                  struct rlhf_pool *pool)
@@ -194,8 +205,6 @@ void rlhf_linear_backward_weight(const float *dy, size_t dy_stride, const float 
     } else {
         rlhf_pool_for(pool, g.row_blocks * blocks(g.cols, BLOCK_COLS), gradient_part, &g);
     }
-    if (db) {
-        struct column_sums s = { dy, dy_stride, m, n, db };
-        rlhf_pool_for(pool, blocks(n, BLOCK_COLS), column_sums_part, &s);
-    }
+    if (db)
+        rlhf_column_sums(dy, dy_stride, m, n, db, pool);
 }

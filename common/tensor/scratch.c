@@ -6,7 +6,7 @@
 #include "base/memory.h"
 #include "tensor/kernels.h"
 
-enum { OWN, SHARED, KINDS };
+enum { OWN, SHARED, ROUNDED, SHARED_ROUNDED, KINDS };
 
 struct block {
     float *floats;
@@ -52,4 +52,14 @@ float *rlhf_scratch(size_t floats)
 float *rlhf_shared_scratch(size_t floats)
 {
     return grow(&blocks[SHARED], floats);
+}
+
+float *rlhf_rounded_scratch(size_t floats)
+{
+    return grow(&blocks[ROUNDED], floats);
+}
+
+float *rlhf_shared_rounded_scratch(size_t floats)
+{
+    return grow(&blocks[SHARED_ROUNDED], floats);
 }

@@ -38,6 +38,10 @@ struct vocab {
 static void product(const struct rlhf_packed *w, const float *x, size_t x_stride, size_t m, size_t col, size_t cols,
                     size_t from, size_t to, const float *start, float *y, size_t y_stride)
 {
+    if (w->products == RLHF_PRODUCTS_BF16) {
+        rlhf_rounded_product(w, x, x_stride, m, col, cols, from, to, start, y, y_stride);
+        return;
+    }
     struct rlhf_operands o = { .a = x, .a_stride = x_stride, .start = start, .start_stride = y_stride, .y = y,
                                .y_stride = y_stride };
     do {
@@ -163,7 +167,7 @@ void rlhf_vocab_logprobs_backward(const struct rlhf_packed *w, const struct rlhf
         size_t col = v.chunk * CHUNK, cols = least(w->n - col, CHUNK);
         rlhf_pool_for(pool, v.row_blocks, gradient_part, &v);
         if (d_w)
-            rlhf_linear_backward_weight(v.logits, CHUNK, hidden, w->k, n, cols, w->k, false, d_w + col * w->k, NULL,
+            (w->products == RLHF_PRODUCTS_BF16 ? rlhf_linear_backward_weight_rounded : rlhf_linear_backward_weight)(v.logits, CHUNK, hidden, w->k, n, cols, w->k, false, d_w + col * w->k, NULL,
                                         pool);
     }
 }

@@ -2,7 +2,9 @@
  *
  *     bench-gemm [seconds a case, 1 by default] [case]
  *
- * Cases: gemm-forward, gemm-input, gemm-weight (the three products of a training step, at every shape of a model), gemm-sgemm (a
+ * Cases: gemm-forward, gemm-input, gemm-weight (the three products of a training step, at every shape of a model; then with
+ * dtype bf16, of rounded operands), gemm-rows-1 to gemm-rows-64 (the products of so many sequences' next tokens, vocabulary
+ * included: weights come from memory), gemm-sgemm (a
  * plain cblas_sgemm of the forward shapes in the same run), gemm-sgemm-wrong-core (the same in a child whose OpenBLAS was told
  * to run Prescott kernels, which is what it picks by itself on processors that it does not know), attention, vocab.
  * Values are GFLOP/s summed over a model's shapes: all work over the sum of the best times. With one thread the clock
@@ -20,6 +22,7 @@
 #include "tensor/ops.h"
 
 static double seconds_a_case = 1;
+static enum rlhf_products products; /* of the case that runs */
 static const char *only;
 static unsigned threads;
 static struct rlhf_pool *pool;
@@ -72,7 +75,8 @@ static void input(const struct operands *o)
 
 static void weight(const struct operands *o)
 {
-    rlhf_linear_backward_weight(o->y, o->n, o->x, o->k, o->m, o->n, o->k, false, o->dw, NULL, pool);
+    (products == RLHF_PRODUCTS_BF16 ? rlhf_linear_backward_weight_rounded : rlhf_linear_backward_weight)(
+        o->y, o->n, o->x, o->k, o->m, o->n, o->k, false, o->dw, NULL, pool);
 }
 
 static void plain(const struct operands *o)
@@ -108,14 +112,24 @@ static double best_time(void (*run)(const struct operands *o), const struct oper
 
 static void print(const char *name, const char *model, double gflops)
 {
-    printf("{\"case\":\"%s\",\"model\":\"%s\",\"threads\":%u,\"dtype\":\"f32\",\"value\":%.1f,\"unit\":\"GFLOP/s\"}\n", name,
-           model, threads, gflops);
+    printf("{\"case\":\"%s\",\"model\":\"%s\",\"threads\":%u,\"dtype\":\"%s\",\"value\":%.1f,\"unit\":\"GFLOP/s\"}\n", name,
+           model, threads, products == RLHF_PRODUCTS_BF16 ? "bf16" : "f32", gflops);
     fflush(stdout);
 }
 
 static bool wanted(const char *name)
 {
     return !only || strcmp(only, name) == 0 || (strcmp(only, "gemm") == 0 && strncmp(name, "gemm", 4) == 0);
+}
+
+static void pack_both(struct operands *o)
+{
+    int (*pack)(struct rlhf_packed *, const float *, size_t, size_t, bool, struct rlhf_pool *, struct rlhf_error *)
+        = products == RLHF_PRODUCTS_BF16 ? rlhf_pack_rounded : rlhf_pack;
+    struct rlhf_error err = { 0 };
+
+    if (pack(&o->w, o->dw, o->n, o->k, false, pool, &err) < 0 || pack(&o->back, o->dw, o->k, o->n, true, pool, &err) < 0)
+        fail(&err);
 }
 
 static void bench_products(const char *name, const struct model *m, void (*run)(const struct operands *o))
@@ -126,12 +140,10 @@ static void bench_products(const char *name, const struct model *m, void (*run)(
     if (!wanted(name))
         return;
     for (size_t i = 0; i < 4; i++) {
-        struct rlhf_error err = { 0 };
         size_t n = shapes[i][0], k = shapes[i][1];
         struct operands o = { .x = noise(m->t * k), .y = noise(m->t * n), .dw = noise(n * k), .m = m->t, .n = n, .k = k };
 
-        if (rlhf_pack(&o.w, o.dw, n, k, false, pool, &err) < 0 || rlhf_pack(&o.back, o.dw, k, n, true, pool, &err) < 0)
-            fail(&err);
+        pack_both(&o);
         time += best_time(run, &o, seconds_a_case / 4);
         work += 2e-9 * (double)m->t * (double)n * (double)k;
         rlhf_packed_free(&o.w);
@@ -141,6 +153,44 @@ static void bench_products(const char *name, const struct model *m, void (*run)(
         free(o.dw);
     }
     print(name, m->name, work / time);
+}
+
+/* As one step of generation reads them: all weights of all layers in turn, so that they come from where they would. */
+static void bench_rows(const struct model *m, size_t rows)
+{
+    enum { LAYERS = 12, PRODUCTS = 4 * LAYERS + 1 };
+    const size_t shapes[4][2] = { { m->qkv, m->c }, { m->c, m->c }, { m->up, m->c }, { m->c, m->down } };
+    struct operands o[PRODUCTS];
+    double work = 0, best = 1e9, end;
+    char name[32];
+
+    snprintf(name, sizeof name, "gemm-rows-%zu", rows);
+    if (!wanted(name))
+        return;
+    for (size_t i = 0; i < PRODUCTS; i++) {
+        size_t n = i + 1 < PRODUCTS ? shapes[i % 4][0] : m->v, k = i + 1 < PRODUCTS ? shapes[i % 4][1] : m->c;
+
+        o[i] = (struct operands){ .x = noise(rows * k), .y = noise(rows * n), .dw = noise(n * k), .m = rows, .n = n, .k = k };
+        pack_both(&o[i]);
+        rlhf_packed_free(&o[i].back);
+        free(o[i].dw);
+        work += 2e-9 * (double)rows * (double)n * (double)k;
+    }
+    end = now() + seconds_a_case;
+    while (now() < end) {
+        double begin = now(), took;
+
+        for (size_t i = 0; i < PRODUCTS; i++)
+            forward(&o[i]);
+        took = now() - begin;
+        best = took < best ? took : best;
+    }
+    print(name, m->name, work / best);
+    for (size_t i = 0; i < PRODUCTS; i++) {
+        rlhf_packed_free(&o[i].w);
+        free(o[i].x);
+        free(o[i].y);
+    }
 }
 
 static void load_sgemm(void)
@@ -205,30 +255,29 @@ static void bench_attention(const struct model *m)
 
 static void bench_vocab(const struct model *m)
 {
-    struct rlhf_error err = { 0 };
-    struct rlhf_packed w = { 0 }, back = { 0 };
     float *table = noise(m->v * m->c), *hidden = noise(m->t * m->c), *d_hidden = noise(m->t * m->c), *d_w = noise(m->v * m->c),
           *logprob = noise(m->t), *lse = noise(m->t);
     int32_t *target = calloc(m->t, sizeof *target);
     double forward_time = 1e9, backward_time = 1e9, end, work = 2e-9 * (double)m->t * (double)m->v * (double)m->c;
 
-    if (rlhf_pack(&w, table, m->v, m->c, false, pool, &err) < 0 || rlhf_pack(&back, table, m->c, m->v, true, pool, &err) < 0)
-        fail(&err);
+    struct operands o = { .dw = table, .n = m->v, .k = m->c };
+
+    pack_both(&o);
     end = now() + seconds_a_case;
     for (int i = 0; i < 2 || now() < end; i++) {
         double begin = now(), middle, after;
 
-        rlhf_vocab_logprobs(&w, hidden, target, m->t, 0, 1, logprob, NULL, lse, pool);
+        rlhf_vocab_logprobs(&o.w, hidden, target, m->t, 0, 1, logprob, NULL, lse, pool);
         middle = now();
-        rlhf_vocab_logprobs_backward(&w, &back, hidden, target, m->t, 0, 1, lse, NULL, logprob, NULL, d_hidden, d_w, pool);
+        rlhf_vocab_logprobs_backward(&o.w, &o.back, hidden, target, m->t, 0, 1, lse, NULL, logprob, NULL, d_hidden, d_w, pool);
         after = now();
         forward_time = middle - begin < forward_time ? middle - begin : forward_time;
         backward_time = after - middle < backward_time ? after - middle : backward_time;
     }
     print("vocab", m->name, work / forward_time);
     print("vocab-backward", m->name, 3 * work / backward_time); /* logits again, d_hidden, d_w */
-    rlhf_packed_free(&w);
-    rlhf_packed_free(&back);
+    rlhf_packed_free(&o.w);
+    rlhf_packed_free(&o.back);
     free(table);
     free(hidden);
     free(d_hidden);
@@ -236,6 +285,26 @@ static void bench_vocab(const struct model *m)
     free(logprob);
     free(lse);
     free(target);
+}
+
+static void bench_model(const struct model *m)
+{
+    static const size_t rows[] = { 1, 8, 32, 64 };
+
+    for (products = RLHF_PRODUCTS_F32; products <= RLHF_PRODUCTS_BF16; products++) {
+        bench_products("gemm-forward", m, forward);
+        bench_products("gemm-input", m, input);
+        bench_products("gemm-weight", m, weight);
+        for (size_t i = 0; m->c == 768 && i < sizeof rows / sizeof rows[0]; i++)
+            bench_rows(m, rows[i]);
+        if (wanted("vocab"))
+            bench_vocab(m);
+    }
+    products = RLHF_PRODUCTS_F32;
+    if (threads == 1)
+        bench_products("gemm-sgemm", m, plain);
+    if (wanted("attention"))
+        bench_attention(m);
 }
 
 int main(int argc, char **argv)
@@ -254,17 +323,8 @@ int main(int argc, char **argv)
     for (threads = 1; threads <= 2 && threads <= rlhf_available_cores(); threads++) {
         if (!(pool = rlhf_pool_new(threads, &err)))
             fail(&err);
-        for (size_t i = 0; i < MODELS; i++) {
-            bench_products("gemm-forward", &models[i], forward);
-            bench_products("gemm-input", &models[i], input);
-            bench_products("gemm-weight", &models[i], weight);
-            if (threads == 1)
-                bench_products("gemm-sgemm", &models[i], plain);
-            if (wanted("attention"))
-                bench_attention(&models[i]);
-            if (wanted("vocab"))
-                bench_vocab(&models[i]);
-        }
+        for (size_t i = 0; i < MODELS; i++)
+            bench_model(&models[i]);
         rlhf_pool_free(pool);
     }
     return 0;

@@ -3,12 +3,15 @@
 
 #define ROW(name) .name = KERNEL(name)
 
-const struct rlhf_kernels KERNEL(table) = {
+const struct rlhf_kernels ROUNDING(table) = {
     .set = KERNEL_SET,
     .rows_a_tile = KERNEL_ROWS,
     ROW(tiles),
     ROW(tiles_columns),
     ROW(tiles_halves),
+    .tiles_rounded = TILES_ROUNDED,
+    .round_rows = ROUNDING(round_rows),
+    .round_columns = ROUNDING(round_columns),
     ROW(transpose_panel),
     ROW(widen_bf16),
     ROW(widen_f16),

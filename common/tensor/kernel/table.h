@@ -8,6 +8,12 @@
 void KERNEL(tiles)(const struct rlhf_operands *o, size_t m, size_t cols, size_t k);
 void KERNEL(tiles_columns)(const struct rlhf_operands *o, size_t m, size_t cols, size_t k);
 void KERNEL(tiles_halves)(const struct rlhf_operands *o, size_t m, size_t cols, size_t k);
+void KERNEL(tiles_rounded)(const struct rlhf_operands *o, size_t m, size_t cols, size_t k);
+#if defined(RLHF_KERNELS_AMX)
+void TILES_ROUNDED(const struct rlhf_operands *o, size_t m, size_t cols, size_t k);
+#endif
+void ROUNDING(round_rows)(const float *from, size_t stride, size_t rows, size_t cols, float *to);
+void ROUNDING(round_columns)(const float *from, size_t stride, size_t rows, size_t cols, float *to);
 void KERNEL(widen_bf16)(const void *from, size_t count, float *to);
 void KERNEL(widen_f16)(const void *from, size_t count, float *to);
 bool KERNEL(all_finite)(const float *x, size_t count);

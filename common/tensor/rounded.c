@@ -1,0 +1,178 @@
+/* rounded.c - products of operands that are both rounded to bfloat16.
+ *
+ * Inputs are rounded once a product, into tiles that all tasks share. How rows and columns are cut changes no bit. */
+#include <string.h>
+
+#include "tensor/kernels.h"
+
+enum {
+    BLOCK_ROWS = 128,     /* rows of x a task takes: 4 micro-kernels of two tiles                        */
+    BLOCK_COLS = 4 * RLHF_LANES, /* columns a task takes are a multiple: a micro-kernel of one tile by four */
+    LEAST_WORK = 1 << 22, /* multiplications worth a task of their own: about 6 us with matrix tiles      */
+    LEAST_ROUNDED = 1 << 16, /* numbers worth a second thread: about 10 us                                 */
+};
+
+static const char *const names[] = { [RLHF_PRODUCTS_F32] = "fp32", [RLHF_PRODUCTS_BF16] = "bf16" };
+
+const char *rlhf_products_name(enum rlhf_products p)
+{
+    return names[p];
+}
+
+bool rlhf_products_named(const char *name, enum rlhf_products *p)
+{
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (strcmp(names[i], name) == 0) {
+            *p = (enum rlhf_products)i;
+            return true;
+        }
+    return false;
+}
+
+static size_t least(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+static size_t blocks(size_t count, size_t block)
+{
+    return (count + block - 1) / block;
+}
+
+/* ---- operands --------------------------------------------------------------------------------------- */
+
+/* x as tiles: of 16 of its `lanes` rows each, along k; or, turned, of 16 of its `lanes` columns, along its k rows. */
+struct rounding {
+    const float *x;
+    size_t stride, lanes, k, tiles; /* tiles of 16 lanes */
+    enum { ROWS, COLUMNS, COLUMNS_AS_ROWS } kind;
+    float *to;
+};
+
+static void round_part(void *ctx, size_t index)
+{
+    const struct rounding *r = ctx;
+    size_t from = index * RLHF_LANES, lanes = least(r->lanes - from, RLHF_LANES);
+    float *to = r->to + index * r->tiles * RLHF_TILE_WORDS, turned[RLHF_TILE_WORDS];
+
+    if (r->kind == ROWS) {
+        rlhf_kernels()->round_rows(r->x + from * r->stride, r->stride, lanes, r->k, to);
+        return;
+    }
+    rlhf_kernels()->round_columns(r->x + from, r->stride, r->k, lanes, to);
+    for (size_t i = 0; r->kind == COLUMNS_AS_ROWS && i < r->tiles; i++, to += RLHF_TILE_WORDS) {
+        rlhf_kernels()->transpose_panel(to, RLHF_LANES, RLHF_LANES, RLHF_LANES, turned);
+        memcpy(to, turned, sizeof turned);
+    }
+}
+
+static void round_all(struct rounding r, struct rlhf_pool *pool)
+{
+    r.tiles = blocks(r.k, RLHF_TILE_STEPS);
+    rlhf_pool_for(r.lanes * r.k < LEAST_ROUNDED ? NULL : pool, blocks(r.lanes, RLHF_LANES), round_part, &r);
+}
+
+/* Words of `lanes` rows or columns of k steps. */
+static size_t rounded_size(size_t lanes, size_t k)
+{
+    return blocks(lanes, RLHF_LANES) * blocks(k, RLHF_TILE_STEPS) * RLHF_TILE_WORDS;
+}
+
+void rlhf_rounded_product(const struct rlhf_packed *w, const float *x, size_t x_stride, size_t m, size_t col, size_t cols,
+                          size_t from, size_t to, const float *start, float *y, size_t y_stride)
+{
+    const size_t k = to - from, tiles = blocks(k, RLHF_TILE_STEPS);
+    float *rounded = rlhf_rounded_scratch(rounded_size(m, k));
+    struct rlhf_operands o = { .a = rounded, .a_stride = tiles * RLHF_TILE_WORDS, .start = start,
+                               .start_stride = y_stride, .y = y, .y_stride = y_stride };
+
+    round_all((struct rounding){ .x = x, .stride = x_stride, .lanes = m, .k = k, .to = rounded }, NULL);
+    rlhf_operands_weight(&o, w, col, from);
+    rlhf_kernels()->tiles_rounded(&o, m, cols, tiles * RLHF_TILE_STEPS);
+}
+
+/* ---- y = x·w ---------------------------------------------------------------------------------------- */
+
+/* o's product cut into tasks of at most rows times cols. */
+struct product {
+    struct rlhf_operands o;
+    size_t m, n, k; /* k a multiple of 32 */
+    const float *bias; /* added to y first, where that is what o starts from */
+    size_t row_blocks, rows, cols;
+};
+
+static void product_part(void *ctx, size_t index)
+{
+    const struct product *p = ctx;
+    size_t row = index % p->row_blocks * p->rows, col = index / p->row_blocks * p->cols;
+    size_t m = least(p->m - row, p->rows), n = least(p->n - col, p->cols);
+    struct rlhf_operands o = p->o;
+
+    o.a += row / RLHF_LANES * o.a_stride;
+    o.b += col / RLHF_LANES * o.panel_size;
+    o.y += row * o.y_stride + col;
+    if (o.start)
+        o.start += row * o.start_stride + col;
+    for (size_t i = 0; p->bias && i < m; i++)
+        rlhf_kernels()->add(p->bias + col, n, o.y + i * o.y_stride);
+    rlhf_kernels()->tiles_rounded(&o, m, n, p->k);
+}
+
+static void multiply(struct product *p, struct rlhf_pool *pool)
+{
+    size_t work = p->m * p->n * p->k, col_blocks = 1;
+
+    p->row_blocks = blocks(p->m, BLOCK_ROWS);
+    p->rows = blocks(blocks(p->m, p->row_blocks), 2 * RLHF_LANES) * 2 * RLHF_LANES;
+    p->row_blocks = blocks(p->m, p->rows);
+    /* Few rows leave the columns to be shared. */
+    if (p->row_blocks < 32)
+        col_blocks = least(least(work / p->row_blocks / LEAST_WORK, blocks(32, p->row_blocks)), blocks(p->n, BLOCK_COLS));
+    p->cols = blocks(blocks(p->n, col_blocks ? col_blocks : 1), BLOCK_COLS) * BLOCK_COLS;
+    rlhf_pool_for(work < 2 * LEAST_WORK ? NULL : pool, p->row_blocks * blocks(p->n, p->cols), product_part, p);
+}
+
+void rlhf_rounded_linear(const struct rlhf_packed *w, const float *x, size_t x_stride, size_t m, const float *bias,
+                         bool accumulate, float *y, size_t y_stride, struct rlhf_pool *pool)
+{
+    const size_t tiles = blocks(w->k, RLHF_TILE_STEPS);
+    float *rounded = rlhf_shared_rounded_scratch(rounded_size(m, w->k));
+    struct product p = { .m = m, .n = w->n, .k = tiles * RLHF_TILE_STEPS, .bias = accumulate ? bias : NULL };
+
+    p.o = (struct rlhf_operands){ .a = rounded, .a_stride = tiles * RLHF_TILE_WORDS, .start = accumulate ? y : bias,
+                                  .start_stride = accumulate ? y_stride : 0, .y = y, .y_stride = y_stride };
+    rlhf_operands_weight(&p.o, w, 0, 0);
+    round_all((struct rounding){ .x = x, .stride = x_stride, .lanes = m, .k = w->k, .to = rounded }, pool);
+    multiply(&p, pool);
+}
+
+/* ---- dw += dyᵀ·x ------------------------------------------------------------------------------------ */
+
+void rlhf_linear_backward_weight_rounded(const float *dy, size_t dy_stride, const float *x, size_t x_stride, size_t m,
+                                         size_t n, size_t k, bool transposed, float *dw, float *db,
+                                         struct rlhf_pool *pool)
+{
+    struct rounding a = { .x = dy, .stride = dy_stride, .lanes = n, .k = m, .kind = COLUMNS_AS_ROWS };
+    struct rounding b = { .x = x, .stride = x_stride, .lanes = k, .k = m, .kind = COLUMNS };
+    const size_t steps = blocks(m, RLHF_TILE_STEPS) * RLHF_TILE_STEPS, panel = steps / 2 * RLHF_LANES;
+    struct product p = { .k = steps };
+
+    if (transposed) {
+        struct rounding other = a;
+        a = b;
+        b = other;
+        a.kind = COLUMNS_AS_ROWS;
+        b.kind = COLUMNS;
+    }
+    a.to = rlhf_shared_rounded_scratch(rounded_size(a.lanes, m) + rounded_size(b.lanes, m));
+    b.to = a.to + rounded_size(a.lanes, m);
+    round_all(a, pool);
+    round_all(b, pool);
+    p.m = a.lanes;
+    p.n = b.lanes;
+    p.o = (struct rlhf_operands){ .a = a.to, .a_stride = panel, .b = b.to, .panel_size = panel, .start = dw,
+                                  .start_stride = b.lanes, .y = dw, .y_stride = b.lanes };
+    multiply(&p, pool);
+    if (db)
+        rlhf_column_sums(dy, dy_stride, m, n, db, pool);
+}
