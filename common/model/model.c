@@ -131,6 +131,7 @@ struct rlhf_model *rlhf_model_clone(const struct rlhf_model *m, enum rlhf_head h
     if (rlhf_model_allocate(copy, err) == 0) {
         copy_body(copy, m, same);
         copy->bias = same ? m->bias : 0;
+        copy->products = m->products;
         if (!same && head == RLHF_HEAD_SCALAR)
             initialise_scalar_head(copy, seed);
         rlhf_model_touch(copy, NULL);
@@ -149,6 +150,19 @@ void rlhf_model_touch(struct rlhf_model *m, struct rlhf_pool *pool)
 
     (void)pool;
     m->version = 1 + atomic_fetch_add(&versions, 1);
+}
+
+void rlhf_model_set_products(struct rlhf_model *m, enum rlhf_products products)
+{
+    if (m->products == products)
+        return;
+    m->products = products;
+    rlhf_model_touch(m, NULL); /* packed anew */
+}
+
+enum rlhf_products rlhf_model_products(const struct rlhf_model *m)
+{
+    return m->products;
 }
 
 const struct rlhf_model_config *rlhf_model_get_config(const struct rlhf_model *m)

@@ -396,9 +396,9 @@ static void product_backward(const struct rlhf_pass *p, const struct rlhf_produc
                              float *grad)
 {
     if (grad)
-        rlhf_linear_backward_weight(dy, product->n, x, product->k, t, product->n, product->k, product->transposed,
-                                    grad + product->weight,
-                                    product->bias == RLHF_NOWHERE ? NULL : grad + product->bias, p->pool);
+        (back->products == RLHF_PRODUCTS_BF16 ? rlhf_linear_backward_weight_rounded : rlhf_linear_backward_weight)(
+            dy, product->n, x, product->k, t, product->n, product->k, product->transposed, grad + product->weight,
+            product->bias == RLHF_NOWHERE ? NULL : grad + product->bias, p->pool);
     rlhf_linear(back, dy, product->n, t, NULL, false, dx, product->k, p->pool);
 }
 

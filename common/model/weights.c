@@ -136,6 +136,12 @@ static size_t tensor_at(const struct rlhf_model *m, size_t offset)
 
 enum { PIECES = 4 }; /* q, k and v at most */
 
+/* A head of one column is a sliver of the work, and rewards are compared by what little they differ. */
+static enum rlhf_products products_of(const struct rlhf_model *m, const struct rlhf_product *p)
+{
+    return p == &m->head && m->config.head == RLHF_HEAD_SCALAR ? RLHF_PRODUCTS_F32 : m->products;
+}
+
 static int pack_stored(const struct rlhf_model *m, const struct rlhf_product *p, bool back, struct rlhf_packed *to,
                        struct rlhf_pool *pool, struct rlhf_error *err)
 {
@@ -143,7 +149,7 @@ static int pack_stored(const struct rlhf_model *m, const struct rlhf_product *p,
     const size_t first = tensor_at(m, p->weight), rows = p->transposed ? p->k : p->n;
     struct rlhf_piece pieces[PIECES];
     size_t count = 0;
-    bool halves = s->panels != RLHF_PANELS_F32;
+    bool rounded = products_of(m, p) == RLHF_PRODUCTS_BF16, halves = s->panels != RLHF_PANELS_F32;
     int rc;
 
     if (p == &m->head && rlhf_source_check_tied(m, s, err) < 0)
@@ -155,8 +161,9 @@ static int pack_stored(const struct rlhf_model *m, const struct rlhf_product *p,
         pieces[count] = (struct rlhf_piece){ s->of[tensor]->data, s->number[tensor], m->table[tensor].shape[0] };
         halves = halves && (s->panels == RLHF_PANELS_BF16 || s->number[tensor] == RLHF_NUMBER_BF16);
     }
-    rc = rlhf_pack_pieces(to, pieces, count, back ? p->k : p->n, back ? p->n : p->k, p->transposed != back, halves, pool,
-                          err);
+    rc = rlhf_pack_pieces(to, pieces, count, back ? p->k : p->n, back ? p->n : p->k, p->transposed != back,
+                          halves || rounded, pool, err);
+    to->products = products_of(m, p);
     for (size_t i = 0; rc < 0 && i < count; i++) /* which weight it was */
         if (rlhf_source_bad(m, s, first + i, err) < 0)
             return -1;
@@ -229,7 +236,8 @@ int rlhf_product_pack(const struct rlhf_model *m, const struct rlhf_product *p, 
 {
     if (m->frozen)
         return pack_stored(m, p, back, to, pool, err);
-    return rlhf_pack(to, m->block + p->weight, back ? p->k : p->n, back ? p->n : p->k, p->transposed != back, pool, err);
+    return (products_of(m, p) == RLHF_PRODUCTS_BF16 ? rlhf_pack_rounded : rlhf_pack)(
+        to, m->block + p->weight, back ? p->k : p->n, back ? p->n : p->k, p->transposed != back, pool, err);
 }
 
 static int pack(const struct rlhf_model *m, struct rlhf_product *p, struct rlhf_pool *pool, struct rlhf_error *err)

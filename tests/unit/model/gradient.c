@@ -208,6 +208,46 @@ START_TEST(every_gradient_of_a_scalar_head_is_its_finite_difference)
 }
 END_TEST
 
+/* bfloat16 keeps 8 bits: values that are sums of many products are off by less than that, gradients by some times that. */
+START_TEST(gradients_of_rounded_products_are_near_those_of_exact_ones)
+{
+    for (enum variant variant = 0; variant < VARIANTS; variant++)
+        for (int scalar = 0; scalar < 2; scalar++) {
+            struct rlhf_model *m = tiny_model(variant, scalar ? RLHF_HEAD_SCALAR : RLHF_HEAD_LM);
+            struct ragged r = ragged(lengths, rlhf_model_get_config(m)->vocabulary, 5);
+            struct rlhf_error err = { 0 };
+            struct rlhf_pass *p = rlhf_pass_new(rlhf_model_get_config(m), NULL, 1, &err);
+            float d[26], value[2][26], entropy[26], *grad[2];
+            struct loss l = { .plain = { .m = m }, .r = &r, .temperature = 1, .by_value = d };
+            double off = 0, size = 0;
+            size_t count;
+
+            rlhf_model_parameters(m, &count);
+            for (size_t t = 0; t < r.t; t++)
+                d[t] = t % 2 ? 1 : -0.5F;
+            for (int products = RLHF_PRODUCTS_F32; products <= RLHF_PRODUCTS_BF16; products++) {
+                grad[products] = calloc(count, sizeof **grad);
+                rlhf_model_set_products(m, (enum rlhf_products)products);
+                run_pass(&l, p, value[products], entropy, grad[products]);
+            }
+            ck_assert_mem_ne(value[0], value[1], r.t * sizeof **value);
+            for (size_t t = 0; t < r.t; t++)
+                ck_assert_msg(fabsf(value[0][t] - value[1][t]) < 0.05F * (1 + fabsf(value[0][t])), "position %zu: %g, %g", t,
+                              (double)value[0][t], (double)value[1][t]);
+            for (size_t i = 0; i < count; i++) {
+                off += pow((double)(grad[1][i] - grad[0][i]), 2);
+                size += pow((double)grad[0][i], 2);
+            }
+            ck_assert_msg(off < 0.08 * 0.08 * size, "%s: gradients are off by %.1f %%", variant_style(variant), 100 * sqrt(off / size));
+            free(grad[0]);
+            free(grad[1]);
+            rlhf_pass_free(p);
+            free_ragged(&r);
+            rlhf_model_free(m);
+        }
+}
+END_TEST
+
 /* Gradients add up: a batch in two parts gives the sum, to rounding; and grad is added to, never overwritten. */
 START_TEST(gradients_of_micro_batches_add_up)
 {
@@ -306,6 +346,7 @@ int main(void)
                      every_gradient_of_llama_style_is_its_finite_difference,
                      every_gradient_of_mistral_and_qwen_style_is_its_finite_difference,
                      every_gradient_of_neox_and_gemma_style_is_its_finite_difference,
-                     every_gradient_of_a_scalar_head_is_its_finite_difference, gradients_of_micro_batches_add_up,
+                     every_gradient_of_a_scalar_head_is_its_finite_difference,
+                     gradients_of_rounded_products_are_near_those_of_exact_ones, gradients_of_micro_batches_add_up,
                      gradients_follow_the_weights);
 }

@@ -7,7 +7,7 @@ static const size_t lengths[] = { 7, 1, 18, 33, 2, 16, 17, 40, 3, 0 };
 enum { SEQUENCES = 9 };
 
 /* A bit larger than tiny, so that kernels have panels and threads have work. */
-static struct rlhf_model *middling_model(enum variant variant)
+static struct rlhf_model *middling_model(enum variant variant, enum rlhf_products products)
 {
     struct rlhf_model_config c = tiny_config(variant, RLHF_HEAD_LM);
     struct rlhf_error err = { 0 };
@@ -25,6 +25,7 @@ static struct rlhf_model *middling_model(enum variant variant)
     m = rlhf_model_new(&c, 3, &err);
     expect_some(m, err);
     enliven(m, 4);
+    rlhf_model_set_products(m, products);
     return m;
 }
 
@@ -44,8 +45,8 @@ static void logprobs_of(const struct rlhf_model *m, const struct ragged *r, floa
 
 START_TEST(a_sequence_alone_gives_the_bits_it_gives_in_a_batch)
 {
-    for (enum variant variant = 0; variant < VARIANTS; variant++) {
-        struct rlhf_model *m = middling_model(variant);
+    for (size_t i = 0; i < 2 * VARIANTS; i++) {
+        struct rlhf_model *m = middling_model(i / 2, (enum rlhf_products)(i % 2));
         struct ragged all = ragged(lengths, rlhf_model_get_config(m)->vocabulary, 9);
         float *together = calloc(all.t, sizeof *together), *entropy = calloc(all.t, sizeof *entropy);
         float alone[64], entropy_alone[64];
@@ -72,7 +73,7 @@ END_TEST
 
 START_TEST(a_target_has_its_logprob_whichever_others_are_asked_for)
 {
-    struct rlhf_model *m = middling_model(LLAMA);
+    struct rlhf_model *m = middling_model(LLAMA, RLHF_PRODUCTS_F32);
     struct ragged r = ragged(lengths, rlhf_model_get_config(m)->vocabulary, 9);
     float *some = calloc(r.t, sizeof *some), *more = calloc(r.t, sizeof *more);
     int32_t *wanted = calloc(r.t, sizeof *wanted);
@@ -95,8 +96,8 @@ END_TEST
 
 START_TEST(threads_do_not_change_a_bit_of_values_or_gradients)
 {
-    for (enum variant variant = 0; variant < VARIANTS; variant++) {
-        struct rlhf_model *m = middling_model(variant);
+    for (size_t which = 0; which < 2 * VARIANTS; which++) {
+        struct rlhf_model *m = middling_model(which / 2, (enum rlhf_products)(which % 2));
         struct ragged r = ragged(lengths, rlhf_model_get_config(m)->vocabulary, 9);
         struct rlhf_error err = { 0 };
         float *value[3], *entropy[3], *grad[3], d[256];
@@ -244,9 +245,9 @@ START_TEST(generation_has_the_bits_of_scoring_in_any_order_and_batch)
     };
     static const float temperatures[] = { 1, 0.6F };
 
-    for (enum variant variant = 0; variant < VARIANTS; variant++)
-        for (size_t i = 0; i < 2 * sizeof schedules / sizeof schedules[0]; i++) {
-            struct rlhf_model *m = middling_model(variant);
+    for (size_t which = 0; which < 2 * VARIANTS; which++)
+        for (size_t i = which % 2; i < 2 * sizeof schedules / sizeof schedules[0]; i += 1 + which % 2) {
+            struct rlhf_model *m = middling_model(which / 2, (enum rlhf_products)(which % 2));
             struct ragged r = ragged(lengths, rlhf_model_get_config(m)->vocabulary, 9);
             float *logprob = calloc(r.t, sizeof *logprob);
             struct scored s = { .m = m, .r = &r, .logprob = logprob, .temperature = temperatures[i % 2] };
@@ -268,8 +269,8 @@ START_TEST(a_sampled_tokens_logprob_is_that_of_scoring_to_the_bit)
     enum { PROMPT = 5, NEW = 20, SAMPLES = 6 };
     const struct rlhf_sampling sampling = { .temperature = 0.9F, .top_p = 1, .max_new_tokens = NEW };
 
-    for (enum variant variant = 0; variant < VARIANTS; variant++) {
-        struct rlhf_model *m = middling_model(variant);
+    for (size_t which = 0; which < 2 * VARIANTS; which++) {
+        struct rlhf_model *m = middling_model(which / 2, (enum rlhf_products)(which % 2));
         const size_t v = rlhf_model_get_config(m)->vocabulary;
         struct rlhf_error err = { 0 };
         struct rlhf_pool *pool = rlhf_pool_new(2, &err);
@@ -326,7 +327,7 @@ END_TEST
 
 START_TEST(a_fork_may_take_part_of_a_slot_and_leaves_it_alone)
 {
-    struct rlhf_model *m = middling_model(LLAMA);
+    struct rlhf_model *m = middling_model(LLAMA, RLHF_PRODUCTS_F32);
     const size_t v = rlhf_model_get_config(m)->vocabulary;
     struct ragged r = ragged((size_t[]){ 21, 0 }, (uint32_t)v, 8);
     struct rlhf_error err = { 0 };
@@ -356,7 +357,7 @@ END_TEST
 
 START_TEST(wrong_tokens_and_lengths_are_refused_and_change_nothing)
 {
-    struct rlhf_model *m = middling_model(GPT2);
+    struct rlhf_model *m = middling_model(GPT2, RLHF_PRODUCTS_F32);
     struct rlhf_error err = { 0 };
     struct rlhf_cache *k = rlhf_cache_new(rlhf_model_get_config(m), 2, 8, NULL, &err);
     struct rlhf_pass *p = rlhf_pass_new(rlhf_model_get_config(m), NULL, 0, &err);

@@ -137,8 +137,8 @@ START_TEST(an_opened_model_computes_the_bits_of_a_loaded_one)
     struct rlhf_error err = { 0 };
     struct rlhf_pool *pool = rlhf_pool_new(2, &err);
 
-    for (int i = 0; i < 6 * VARIANTS; i++) {
-        struct rlhf_model *m = tiny_model((enum variant)(i / 6), i % 2 ? RLHF_HEAD_SCALAR : RLHF_HEAD_LM);
+    for (int i = 0; i < 12 * VARIANTS; i++) {
+        struct rlhf_model *m = tiny_model((enum variant)(i / 12), i % 2 ? RLHF_HEAD_SCALAR : RLHF_HEAD_LM);
         const char *dir = stored_as(m, dtypes[i % 3], NULL, 0);
         struct rlhf_model *loaded = rlhf_model_load_parallel(dir, pool, &err);
         struct rlhf_model *opened = rlhf_model_open(dir, RLHF_PANELS_STORED, &err);
@@ -151,6 +151,11 @@ START_TEST(an_opened_model_computes_the_bits_of_a_loaded_one)
         expect_some(floats, err);
         ck_assert(rlhf_model_is_frozen(opened) && !rlhf_model_is_frozen(loaded));
         rlhf_model_parameters(loaded, &count);
+        if (i / 6 % 2) {
+            rlhf_model_set_products(loaded, RLHF_PRODUCTS_BF16);
+            rlhf_model_set_products(opened, RLHF_PRODUCTS_BF16);
+            rlhf_model_set_products(floats, RLHF_PRODUCTS_BF16);
+        }
         a = run(loaded, pool, count);
         b = run(opened, NULL, count);
         c = run(floats, pool, count);
