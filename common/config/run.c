@@ -20,6 +20,9 @@ static const char *const divergences[] = {"reverse_kl", "forward_kl", "js", "alp
 static const char *const styles[] = {"gpt2", "llama", NULL};
 static const char *const directions[] = {"unsaid", "higher", "lower", NULL};
 static const char *const reactions[] = {"stop", "go_on", NULL};
+static const char *const normalizations[] = {"none", "first", "running", NULL};
+static const char *const when_missing[] = {"leave_out", "stop", NULL};
+static const char *const units[] = {"tokens", "words", "characters", NULL}; /* as enum rlhf_length_unit of reward/source.h */
 
 /* One row. The macros keep a row on a line: key, where it lives, default, range, help. */
 #define BOOL(k, s, f, d, h)                                                                                  \
@@ -142,6 +145,105 @@ static const struct rlhf_config_key file_keys[] = {
     {0}};
 static const struct rlhf_config_schema file_schema = {"file", file_keys, sizeof(FILE_)};
 
+#define SRC struct rlhf_run_source
+#define SOURCE_WEIGHT                                                                                        \
+    NUM("weight", SRC, weight, "1", -LARGE, LARGE, "What its reward is multiplied with before all are added."), \
+        CHOICE("normalize", SRC, normalize, "none", normalizations,                                          \
+               "Make its mean 0 and its standard deviation 1: of the stage's first iteration, which samples the policy that it " \
+               "starts from, or of all rewards so far (running)."),                                              \
+        NUM("clip", SRC, clip, "0", 0, LARGE, "Keep it between minus this and this, after that; 0: as it is.")
+#define SOURCE_NAME NEED("name", SRC, name, "What it is called in the metrics, as reward.NAME."), SOURCE_WEIGHT
+#define SOURCE_MATCH                                                                                         \
+    NUM("matched", SRC, matched, "1", -LARGE, LARGE, "The reward where it does."),                           \
+        NUM("unmatched", SRC, unmatched, "0", -LARGE, LARGE, "The reward where it does not.")
+#define SOURCE_NETWORK                                                                                       \
+    NEED("url", SRC, url, "Where to POST; https://, or http:// where no key goes with it beyond this host."), \
+        STR("credential", SRC, credential, "",                                                               \
+            "Name of the key that goes with it as a bearer token: a file in the reward-scorers' folder credentials."), \
+        INT("timeout_ms", SRC, timeout_ms, "30000", 1, 3600000, "Longest wait for an answer."),              \
+        INT("attempts", SRC, attempts, "5", 1, 100,                                                          \
+            "How often a request is made; pauses between double, with jitter. Then its rewards are missing."), \
+        INT("backoff_ms", SRC, backoff_ms, "500", 1, 600000, "The first pause."),                            \
+        INT("concurrency", SRC, concurrency, "4", 1, 256, "Requests under way at a time, of each reward-scorer."), \
+        CHOICE("when_missing", SRC, when_missing, "leave_out", when_missing,                                    \
+               "What a reward that did not come after all attempts does: leave its completion out, or stop the run.")
+
+static const struct rlhf_config_key model_source_keys[] = {SOURCE_WEIGHT, {0}};
+static const struct rlhf_config_schema model_source_schema = {"reward_model", model_source_keys, sizeof(SRC)};
+
+static const struct rlhf_config_key pattern_keys[] = {
+    SOURCE_NAME,
+    {.key = "expression",
+     .type = RLHF_CONFIG_STRING,
+     .offset = offsetof(SRC, expression),
+     .required = true,
+     .min = 1,
+     .max = 4000,
+     .help = "Regular expression (PCRE2) that the completion matches somewhere."},
+    SOURCE_MATCH,
+    {0}};
+static const struct rlhf_config_schema pattern_schema = {"pattern", pattern_keys, sizeof(SRC)};
+
+static const struct rlhf_config_key length_keys[] = {
+    SOURCE_NAME,
+    CHOICE("unit", SRC, unit, "tokens", units, "What is counted."),
+    NUM("at_least", SRC, low, "0", 0, LARGE, "Fewer of them,"),
+    NUM("at_most", SRC, high, "1e15", 0, LARGE, "or more,"),
+    NUM("per_unit", SRC, per_unit, "1", -LARGE, LARGE, "cost this much each; between both the reward is 0."),
+    {0}};
+static const struct rlhf_config_schema length_schema = {"length", length_keys, sizeof(SRC)};
+
+static const struct rlhf_config_key exact_keys[] = {
+    SOURCE_NAME,
+    STR("expression", SRC, expression, "",
+        "Regular expression that finds the answer in the completion and in the prompt's \"answer\" (or \"expected\"): the last "
+        "match's first group, or all of it; default: the whole text."),
+    BOOL("numbers", SRC, numbers, "false", "Compare numbers as such: $1,000.50 is 1000.5."),
+    SOURCE_MATCH,
+    {0}};
+static const struct rlhf_config_schema exact_schema = {"exact", exact_keys, sizeof(SRC)};
+
+static const struct rlhf_config_key service_keys[] = {
+    SOURCE_NAME,
+    SOURCE_NETWORK,
+    INT("batch", SRC, batch, "32", 1, 4096, "Completions of one request."),
+    {0}};
+static const struct rlhf_config_schema service_schema = {"service", service_keys, sizeof(SRC)};
+
+static const struct rlhf_config_key judge_keys[] = {
+    SOURCE_NAME,
+    SOURCE_NETWORK,
+    NEED("model", SRC, model, "The model that is asked, as the API calls it."),
+    STR("system", SRC, system, "", "The system's turn: the rubric."),
+    {.key = "question",
+     .type = RLHF_CONFIG_STRING,
+     .offset = offsetof(SRC, question),
+     .required = true,
+     .min = 1,
+     .max = 100000,
+     .help = "The user's turn; {prompt}, {completion} and {answer} are filled in."},
+    STR("key", SRC, key, "score", "The score's key in the JSON object that the judge answers with, or"),
+    STR("expression", SRC, expression, "", "regular expression whose last match's first group is the score."),
+    NUM("at_least", SRC, low, "0", -LARGE, LARGE, "Scores below are no answer;"),
+    NUM("at_most", SRC, high, "10", -LARGE, LARGE, "nor are those above."),
+    INT("max_tokens", SRC, max_tokens, "256", 1, 1e6, "Longest answer."),
+    {0}};
+static const struct rlhf_config_schema judge_schema = {"judge", judge_keys, sizeof(SRC)};
+
+#define RWD struct rlhf_run_reward
+static const struct rlhf_config_key reward_source_keys[] = {
+    OPTION("reward_model", RWD, reward_model, model_source_schema,
+           "The stage's reward_model (and ensemble); not named here, its weight is 1."),
+    OPTION("pattern", RWD, pattern, pattern_schema, "Does a regular expression match?"),
+    OPTION("length", RWD, length, length_schema, "Is the completion too short, or too long?"),
+    OPTION("exact", RWD, exact, exact_schema, "Is its answer the prompt's?"),
+    OPTION("service", RWD, service, service_schema,
+           "A reward service: POST of {\"prompts\", \"completions\", \"answers\"}, answered by {\"rewards\"}."),
+    OPTION("judge", RWD, judge, judge_schema, "A language model behind an OpenAI-compatible chat API, at temperature 0."),
+    {0}};
+static const struct rlhf_config_schema reward_source_schema = {"rewards", reward_source_keys, sizeof(RWD)};
+#define REWARDS_HELP "Sources of rewards beside reward_model, or in its place: weighted, and added."
+
 #define PRE struct rlhf_stage_pretrain
 static const struct rlhf_config_key pretrain_keys[] = {
     NEED("name", PRE, name, "The stage's name, unique in the run; its model is kept under it."),
@@ -219,13 +321,14 @@ static const struct rlhf_config_key policy_keys[] = {
     STR("from", POL, from, NULL, "The stage whose policy it starts from; default: the last that made one."),
     STR("reference", POL, reference, NULL,
         "The policy that the KL penalty refers to; default: where it starts from."),
-    NEED("reward_model", POL, reward_model,
-         "The reward stage whose model gives rewards and, where the algorithm has one, starts the critic."),
+    STR("reward_model", POL, reward_model, NULL,
+        "The reward stage whose model gives rewards and starts ppo's critic; others may do with rewards alone."),
     STRS("ensemble", POL, ensemble,
          "Further reward stages: the reward is the mean of all models less ensemble_deviations times their standard "
          "deviation."),
     NUM("ensemble_deviations", POL, ensemble_deviations, "0", 0, 1000,
         "How much their disagreement costs (Coste et al. 2023); needs ensemble."),
+    LIST("rewards", POL, rewards, reward_source_schema, REWARDS_HELP),
     NEED("prompts", POL, prompts, "File of prompts."),
     CHOICE("algorithm", POL, algorithm, "ppo", algorithms,
            "How rewards become updates; only ppo has a critic. Keys that are -1 or own keep what the algorithm's "
@@ -329,7 +432,8 @@ static const struct rlhf_config_schema direct_schema = {"direct", direct_keys, s
 static const struct rlhf_config_key best_keys[] = {
     NEED("name", BES, name, "The stage's name, unique in the run, and that of the round of its best and worst."),
     STR("from", BES, from, NULL, "The stage whose policy writes the completions; default: the last that made one."),
-    NEED("reward_model", BES, reward_model, "The reward stage whose model says which is best."),
+    STR("reward_model", BES, reward_model, NULL, "The reward stage whose model says which is best, and"),
+    LIST("rewards", BES, rewards, reward_source_schema, REWARDS_HELP),
     NEED("prompts", BES, prompts, "File of prompts."),
     INT("count", BES, count, "0", 0, 1e9, "How many of its prompts; 0 means all."),
     INT("samples", BES, samples, "16", 2, 1024, "Completions of each prompt."),
@@ -344,6 +448,7 @@ static const struct rlhf_config_key evaluate_keys[] = {
     NEEDS("policies", EVA, policies, "Stages whose policies are evaluated."),
     STR("reference", EVA, reference, NULL, "Stage of the policy that KL refers to."),
     STR("reward_model", EVA, reward_model, NULL, "Stage of the reward model that scores."),
+    LIST("rewards", EVA, rewards, reward_source_schema, REWARDS_HELP),
     LIST("prompts", EVA, prompts, file_schema, "Files of prompts to complete."),
     INT("samples", EVA, samples, "1", 1, 1024, "Completions of a prompt."),
     MAP("sampling", EVA, sampling, sampling_schema,
@@ -667,6 +772,15 @@ const char *rlhf_run_incumbent(const struct rlhf_run *run, size_t index)
     return g->incumbent ?: candidate >= 0 ? rlhf_stage_from(run, (size_t)candidate) : NULL;
 }
 
+const struct rlhf_run_source *rlhf_run_source(const struct rlhf_run_reward *r, int *kind)
+{
+    struct rlhf_run_source *const all[] = {r->reward_model, r->pattern, r->length, r->exact, r->service, r->judge};
+
+    for (*kind = 0; *kind < 5 && !all[*kind]; ++*kind)
+        ;
+    return all[*kind];
+}
+
 const char *rlhf_run_algorithm(const struct rlhf_stage_policy *s)
 {
     return algorithms[s->algorithm];
@@ -796,6 +910,41 @@ static int check_sampling(const struct check *c, const struct rlhf_run_sampling 
     return 0;
 }
 
+static int check_rewards(const struct check *c, const struct rlhf_config_list *list, const char *reward_model)
+{
+    const struct rlhf_run_reward *r = list->items;
+    bool model = false;
+    int kind;
+
+    if (list->count > RLHF_RUN_REWARDS)
+        return complain(c, "rewards", "%zu sources; at most %d are allowed", list->count, RLHF_RUN_REWARDS);
+    for (size_t i = 0; i < list->count; i++) {
+        const struct rlhf_run_source *s = rlhf_run_source(&r[i], &kind);
+        int kinds = (r[i].reward_model != NULL) + (r[i].pattern != NULL) + (r[i].length != NULL) + (r[i].exact != NULL) +
+                    (r[i].service != NULL) + (r[i].judge != NULL);
+
+        if (kinds != 1)
+            return complain(c, "rewards", "source %zu has exactly one key, its kind (reward_model, pattern, length, exact, "
+                            "service or judge), this one has %d", i + 1, kinds);
+        if (kind == 0 && (!reward_model || model))
+            return complain(c, "rewards", reward_model ? "two sources are the reward_model" : "the stage has no reward_model");
+        model |= kind == 0;
+        if (c->stage->evaluate && s->normalize)
+            return complain(c, "rewards", "normalize would measure each policy with another scale; only policy and best_of stages "
+                            "have it");
+        if (kind > 0 && strcmp(s->name, "reward_model") == 0)
+            return complain(c, "rewards", "'reward_model' is what the reward_model's own is called");
+        for (size_t j = 0; kind > 0 && j < i; j++) {
+            const char *other = rlhf_run_source(&r[j], &(int){0})->name;
+            if (other && strcmp(other, s->name) == 0)
+                return complain(c, "rewards", "two sources are called '%s'", s->name);
+        }
+    }
+    if (!reward_model && list->count == 0 && !c->stage->evaluate)
+        return complain(c, "reward_model, rewards", "both missing; there are no rewards");
+    return 0;
+}
+
 /* -1 stands for the algorithm's own; nothing else below 0 means anything. */
 static int check_own(const struct check *c, const char *key, double value, bool may_be_zero)
 {
@@ -849,6 +998,10 @@ static int check_algorithm(const struct check *c)
     if (p->ensemble.count >= RLHF_RUN_ENSEMBLE)
         return complain(c, "ensemble", "%zu stages; at most %d besides reward_model are allowed", p->ensemble.count,
                         RLHF_RUN_ENSEMBLE - 1);
+    if (p->ensemble.count > 0 && !p->reward_model)
+        return complain(c, "ensemble", "beside no reward_model; name the first one there");
+    if (!p->reward_model && rlhf_run_algorithm_has_critic(p->algorithm))
+        return complain(c, "reward_model", "missing; the critic of %s starts from it", rlhf_run_algorithm(p));
     for (size_t i = 0; i < p->ensemble.count; i++)
         if (strcmp(p->ensemble.items[i], p->reward_model) == 0)
             return complain(c, "ensemble", "'%s' is the reward_model already", p->reward_model);
@@ -1029,7 +1182,7 @@ static int check_kind(const struct check *c)
         const struct rlhf_stage_policy *p = s->policy;
         if (refer(c, "from", p->from, true, 0) < 0 || refer(c, "reference", p->reference, true, 0) < 0 ||
             refer(c, "reward_model", p->reward_model, false, RLHF_STAGE_REWARD) < 0 ||
-            check_mix(c, &p->mix) < 0)
+            check_rewards(c, &p->rewards, p->reward_model) < 0 || check_mix(c, &p->mix) < 0)
             return -1;
         if (p->sampling.temperature <= 0)
             return complain(c, "sampling.temperature",
@@ -1040,7 +1193,8 @@ static int check_kind(const struct check *c)
         return check_direct(c);
     case RLHF_STAGE_BEST_OF:
         if (refer(c, "from", s->best_of->from, true, 0) < 0 ||
-            refer(c, "reward_model", s->best_of->reward_model, false, RLHF_STAGE_REWARD) < 0)
+            refer(c, "reward_model", s->best_of->reward_model, false, RLHF_STAGE_REWARD) < 0 ||
+            check_rewards(c, &s->best_of->rewards, s->best_of->reward_model) < 0)
             return -1;
         if (s->best_of->sampling.temperature <= 0)
             return complain(c, "sampling.temperature", "must be above 0: greedy completions of a prompt are all equal");
@@ -1052,7 +1206,7 @@ static int check_kind(const struct check *c)
         if (refer_all(c, "policies", &e->policies, true, 0) < 0 ||
             refer(c, "reference", e->reference, true, 0) < 0 ||
             refer(c, "reward_model", e->reward_model, false, RLHF_STAGE_REWARD) < 0 ||
-            check_files(c, "prompts", &e->prompts) < 0 || check_files(c, "perplexity", &e->perplexity) < 0 ||
+            check_rewards(c, &e->rewards, e->reward_model) < 0 || check_files(c, "prompts", &e->prompts) < 0 || check_files(c, "perplexity", &e->perplexity) < 0 ||
             check_files(c, "exact", &e->exact) < 0 || check_sampling(c, &e->sampling) < 0)
             return -1;
         if (e->prompts.count + e->perplexity.count + e->exact.count == 0)

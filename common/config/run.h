@@ -79,6 +79,25 @@
  *         otherwise: stop
  *     - policy: {name: ppo-2, from: gate-1, ...}
  *
+ * Rewards may come from other sources beside the reward model, or in its place where the algorithm has no critic:
+ *
+ *     - policy:
+ *         name: sums
+ *         algorithm: grpo
+ *         prompts: gsm8k.jsonl                # {"question", "answer"}, or {"prompt", "answer"}
+ *         samples: 8
+ *         rewards:
+ *           - exact: {name: right, expression: '#### (-?[$0-9.,]+)', numbers: true}
+ *           - length: {name: short, weight: 0.1, at_most: 200, per_unit: 0.01}
+ *           - service: {name: toxicity, weight: -1, url: 'http://127.0.0.1:9000/score'}
+ *           - judge:
+ *               name: helpful
+ *               weight: 0.2
+ *               url: https://api.example.org/v1/chat/completions
+ *               credential: judge-key
+ *               model: a-model
+ *               question: 'Rate the answer from 0 to 10 as {"score": N}. Question: {prompt} Answer: {completion}'
+ *
  * Paths are relative to the current directory. Rates' schedules count the stage's steps: optimiser updates,
  * and in a policy stage iterations. */
 #ifndef RLHF_CONFIG_RUN_H
@@ -213,14 +232,42 @@ struct rlhf_stage_reward {
     struct rlhf_run_optimizer optimizer;
 };
 
-enum { RLHF_RUN_ENSEMBLE = 8 };
+enum { RLHF_RUN_ENSEMBLE = 8, RLHF_RUN_REWARDS = 16 };
+
+/* A source of rewards, as in reward/source.h; each kind has its own keys of these. */
+enum rlhf_run_normalize { RLHF_RUN_NORMALIZE_NONE, RLHF_RUN_NORMALIZE_FIRST, RLHF_RUN_NORMALIZE_RUNNING };
+enum rlhf_run_missing { RLHF_RUN_MISSING_LEAVE_OUT, RLHF_RUN_MISSING_STOP };
+
+struct rlhf_run_source {
+    char *name;
+    double weight;
+    int normalize; /* enum rlhf_run_normalize */
+    double clip;   /* 0 = off */
+    char *expression;
+    double matched, unmatched;
+    bool numbers;
+    int unit; /* enum rlhf_length_unit */
+    double low, high, per_unit;
+    char *url, *credential;
+    int64_t timeout_ms, attempts, backoff_ms, batch, concurrency;
+    int when_missing; /* enum rlhf_run_missing */
+    char *model, *system, *question, *key;
+    int64_t max_tokens;
+};
+
+/* Exactly one is not NULL. */
+struct rlhf_run_reward {
+    struct rlhf_run_source *reward_model; /* the stage's; not named here: weight 1, as it is */
+    struct rlhf_run_source *pattern, *length, *exact, *service, *judge;
+};
 
 struct rlhf_stage_policy {
     char *name, *from;
     char *reference;    /* default: from */
-    char *reward_model;                  /* stage */
+    char *reward_model; /* stage; NULL: the rewards alone */
     struct rlhf_config_strings ensemble; /* further ones, at most RLHF_RUN_ENSEMBLE in all */
     double ensemble_deviations;
+    struct rlhf_config_list rewards; /* of struct rlhf_run_reward */
     char *prompts;
     int64_t iterations, prompts_per_iteration, samples;
     int64_t inner_epochs;
@@ -275,7 +322,8 @@ struct rlhf_stage_direct {
 
 struct rlhf_stage_best {
     char *name, *from;
-    char *reward_model; /* stage */
+    char *reward_model; /* stage; NULL: the rewards alone */
+    struct rlhf_config_list rewards; /* of struct rlhf_run_reward */
     char *prompts;
     int64_t count;   /* of prompts; 0 = all */
     int64_t samples; /* for each prompt */
@@ -287,7 +335,8 @@ struct rlhf_stage_evaluate {
     char *name;
     struct rlhf_config_strings policies;
     char *reference;                 /* NULL: no KL */
-    char *reward_model;              /* NULL: no rewards */
+    char *reward_model;              /* NULL: no rewards of a model */
+    struct rlhf_config_list rewards; /* of struct rlhf_run_reward */
     struct rlhf_config_list prompts; /* of struct rlhf_run_file */
     int64_t samples;
     struct rlhf_run_sampling sampling;
@@ -396,6 +445,8 @@ const char *rlhf_stage_from(const struct rlhf_run *run, size_t index);
 void rlhf_run_made_of(const struct rlhf_run *run, size_t index, bool all, bool *made_of);
 /* What the candidate of this gate stage is compared with; NULL: the run's model. */
 const char *rlhf_run_incumbent(const struct rlhf_run *run, size_t index);
+/* The source, and its kind: 0 for the stage's reward model, else 1 + enum rlhf_source_kind. */
+const struct rlhf_run_source *rlhf_run_source(const struct rlhf_run_reward *r, int *kind);
 const char *rlhf_run_algorithm(const struct rlhf_stage_policy *s); /* "ppo" ... */
 const char *rlhf_run_direct_loss(const struct rlhf_stage_direct *s);    /* "sigmoid" ... */
 bool rlhf_run_algorithm_has_critic(int algorithm);

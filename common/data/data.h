@@ -38,8 +38,8 @@ int rlhf_cut_windows(const struct rlhf_sequences *documents, size_t size, struct
  * {"chosen"} count as well. Dialogues become "\n\nHuman: ...\n\nAssistant: ..." transcripts, and the prompt is what goes
  * up to and includes the last "\n\nAssistant:". Prompt and completion are encoded apart, so that the prompt's ids are the
  * same when it is sampled from, whatever is answered. Sequence = [begin] prompt completion [end]; prompt_size[i] is the number of
- * its tokens before the completion. For prompts, the completion is left out and so is [end]; "expected" is kept
- * where present (exact-match tasks). Over max_tokens: left out and counted in *skipped. */
+ * its tokens before the completion. For prompts, the completion is left out and so is [end]; "expected", or
+ * else "answer", is kept where present (exact-match tasks), and "question" may stand for "prompt", as in gsm8k. Over max_tokens: left out and counted in *skipped. */
 struct rlhf_demonstrations {
     struct rlhf_sequences sequences;
     uint32_t *prompt_size; /* [count] */

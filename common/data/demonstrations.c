@@ -113,7 +113,8 @@ static int split(struct reader *r, const json_t *json, struct rlhf_error *err)
         return split_dialogue(r, json, "messages", err);
     if (!prompt && json_object_get(json, "chosen"))
         return split_dialogue(r, json, "chosen", err);
-    if (append_value(json, "prompt", &r->prompt, err) < 0)
+    if (append_value(json, prompt || r->completions || !json_object_get(json, "question") ? "prompt" : "question", &r->prompt, err)
+        < 0)
         return -1;
     if (!r->completions)
         return json_is_array(prompt) ? rlhf_bytes_append(&r->prompt, RLHF_ASSISTANT_TURN, strlen(RLHF_ASSISTANT_TURN), err) : 0;
@@ -133,6 +134,8 @@ static int read_line(struct reader *r, const json_t *json, const char *where, st
 
     if (rlhf_get_text(json, "expected", false, where, &expected, err) < 0)
         return -1;
+    if (!expected)
+        expected = json_string_value(json_object_get(json, "answer"));
     if (split(r, json, err) < 0)
         return rlhf_fail_prefix(err, "%s", where);
     if (r->completions && r->completion.size == 0)

@@ -5,8 +5,19 @@
 #include "daemon/daemon.h"
 #include "learner/learner.h"
 #include "learner/port.h"
+#include "learner/train.h"
 #include "telemetry/log.h"
 #include "tensor/ops.h"
+
+static int finish(void *config, const char *where, struct rlhf_error *err)
+{
+    if (rlhf_run_finish(config, where, err) < 0)
+        return -1;
+    if (learner_check_rewards(config, err) == 0)
+        return 0;
+    rlhf_run_free(config);
+    return rlhf_fail_prefix(err, "%s", where);
+}
 
 static const struct rlhf_daemon_info info = {
     .name = "learner",
@@ -14,7 +25,7 @@ static const struct rlhf_daemon_info info = {
     .role = RLHF__V1__ROLE__ROLE_LEARNER,
     .schema = &rlhf_run_schema,
     .config_size = sizeof(struct rlhf_run),
-    .finish = rlhf_run_finish,
+    .finish = finish,
 };
 
 static struct learner *fleet(struct rlhf_daemon *d, const struct rlhf_run *run, struct rlhf_error *err)

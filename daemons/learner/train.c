@@ -248,7 +248,7 @@ static int new_records(struct learner_trainer *t, struct rlhf_error *err)
 static void free_records(struct learner_record *records, size_t count)
 {
     for (size_t i = 0; records && i < count; i++) {
-        free(records[i].consumed);
+        free(records[i].consumed), json_decref(records[i].rewards);
         free_records(records[i].tries, records[i].try_count);
     }
     free(records);

@@ -40,6 +40,10 @@ struct learner_trainer;
 struct learner_trainer *learner_trainer_new(const struct rlhf_run *run, const struct rlhf_io *io,
                                             const struct rlhf_clock *clock, struct rlhf_error *err);
 
+/* What the run file's table cannot check: RLHF_REJECT with the source of rewards that makes no sense, by its expression or
+ * its URL. */
+int learner_check_rewards(const struct rlhf_run *run, struct rlhf_error *err);
+
 /* Does the stages that are not yet done. 0 when all are; -1 and RLHF_AGAIN when port->stopping() became true
  * or an ask said so (everything worth keeping is on disk); -1 and another code when the run cannot go on. */
 int learner_trainer_run(struct learner_trainer *t, struct learner_port *port, struct rlhf_error *err);

@@ -145,6 +145,24 @@ int learner_generate(struct learner_work *w, const struct learner_generate_job *
     return 0;
 }
 
+static int score(struct learner_work *w, struct learner_action *a, struct learner_answer *out, struct rlhf_error *err)
+{
+    size_t count = a->score_count;
+
+    if (ask(w, a, out, err) < 0)
+        return -1;
+    for (size_t i = 0; i < count; i++) {
+        if (out->count != count || (!rlhf_digest_is_zero(&a->reference) && !out->scores[i].logprob_ref)) {
+            learner_answer_free(out);
+            return rlhf_fail(err, RLHF_FATAL, "score %zu of %zu came back without its reference log-probs", i,
+                             count);
+        }
+        if (out->scores[i].missing)
+            out->scores[i].reward = NAN;
+    }
+    return 0;
+}
+
 int learner_score(struct learner_work *w, const struct learner_score_job *jobs, size_t count,
                   struct rlhf_digest reward_model, struct rlhf_digest reference, float temperature,
                   struct learner_answer *out, struct rlhf_error *err)
@@ -156,18 +174,15 @@ int learner_score(struct learner_work *w, const struct learner_score_job *jobs, 
                                .reference = reference,
                                .temperature = temperature};
 
-    if (ask(w, &a, out, err) < 0)
-        return -1;
-    for (size_t i = 0; i < count; i++) {
-        if (out->count != count || (!rlhf_digest_is_zero(&reference) && !out->scores[i].logprob_ref)) {
-            learner_answer_free(out);
-            return rlhf_fail(err, RLHF_FATAL, "score %zu of %zu came back without its reference log-probs", i,
-                             count);
-        }
-        if (out->scores[i].missing)
-            out->scores[i].reward = NAN;
-    }
-    return 0;
+    return score(w, &a, out, err);
+}
+
+int learner_score_source(struct learner_work *w, const struct learner_score_job *jobs, size_t count,
+                         const struct rlhf_source_settings *source, struct learner_answer *out, struct rlhf_error *err)
+{
+    struct learner_action a = {.kind = LEARNER_SCORE, .score = jobs, .score_count = count, .source = source};
+
+    return score(w, &a, out, err);
 }
 
 int learner_read_prompts(struct learner_work *w, const char *path, uint32_t context, int64_t max_new_tokens,

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "learner/train_parts.h"
+#include "learner/train_sources.h"
 #include "rl/group.h"
 #include "telemetry/log.h"
 
@@ -21,7 +22,9 @@ struct best {
     struct learner_generate_job *jobs; /* [count · samples] */
     struct learner_score_job *score_jobs;
     struct rlhf_tokens ids; /* of score_jobs */
-    float *reward;
+    struct learner_sources sources;
+    const char **prompt_text, **answer; /* [count · samples] borrowed of prompts */
+    float *model, *reward;              /* [count · samples] the reward model's; of all sources */
     uint32_t *start; /* [count + 1] */
     int64_t *top, *bottom;
     struct rlhf_bytes comparisons, demonstrations;
@@ -35,6 +38,8 @@ static void best_free(struct best *b)
     rlhf_tokens_free(&b->ids);
     rlhf_bytes_free(&b->comparisons);
     rlhf_bytes_free(&b->demonstrations);
+    learner_sources_close(&b->sources);
+    free(b->prompt_text), free(b->answer), free(b->model);
     free(b->jobs), free(b->score_jobs), free(b->reward), free(b->start), free(b->top), free(b->bottom);
 }
 
@@ -61,7 +66,8 @@ static int best_init(struct best *b, struct rlhf_error *err)
     b->context = UINT32_MAX;
     b->samples = (size_t)s->samples;
     if (publish(b, rlhf_stage_from(b->w->t->run, b->w->index), RLHF_HEAD_LM, LEARNER_NAME_POLICY, &b->policy, err) < 0 ||
-        publish(b, s->reward_model, RLHF_HEAD_SCALAR, LEARNER_NAME_REWARD_MODEL, &b->reward_model, err) < 0 ||
+        (s->reward_model &&
+         publish(b, s->reward_model, RLHF_HEAD_SCALAR, LEARNER_NAME_REWARD_MODEL, &b->reward_model, err) < 0) ||
         learner_read_prompts(b->w, s->prompts, b->context, s->sampling.max_new_tokens, s->count, &b->prompts, &b->count,
                              err) < 0)
         return -1;
@@ -69,14 +75,18 @@ static int best_init(struct best *b, struct rlhf_error *err)
     b->jobs = calloc(all, sizeof *b->jobs);
     b->score_jobs = calloc(all, sizeof *b->score_jobs);
     b->reward = calloc(all, sizeof *b->reward);
+    b->model = calloc(all, sizeof *b->model);
+    b->prompt_text = calloc(all, sizeof *b->prompt_text);
+    b->answer = calloc(all, sizeof *b->answer);
     b->start = calloc(b->count + 1, sizeof *b->start);
     b->top = calloc(b->count, sizeof *b->top);
     b->bottom = calloc(b->count, sizeof *b->bottom);
-    if (!b->jobs || !b->score_jobs || !b->reward || !b->start || !b->top || !b->bottom)
+    if (!b->jobs || !b->score_jobs || !b->reward || !b->model || !b->prompt_text || !b->answer || !b->start || !b->top ||
+        !b->bottom)
         return rlhf_fail(err, RLHF_FULL, "out of memory for %zu completions", all);
     for (size_t p = 0; p <= b->count; p++)
         b->start[p] = (uint32_t)(p * b->samples);
-    return 0;
+    return learner_sources_open(&b->sources, b->w, &s->rewards, s->reward_model != NULL, all, err);
 }
 
 static void make_jobs(struct best *b)
@@ -96,9 +106,25 @@ static void make_jobs(struct best *b)
     }
 }
 
-static int score(struct best *b, const struct learner_answer *completions, struct rlhf_error *err)
+/* The reward model's rewards; missing where there is no model. */
+static int ask_model(struct best *b, size_t count, struct rlhf_error *err)
 {
     struct learner_answer scores = {0};
+
+    for (size_t i = 0; i < count; i++)
+        b->model[i] = NAN;
+    if (!b->settings->reward_model)
+        return 0;
+    if (learner_score(b->w, b->score_jobs, count, b->reward_model, (struct rlhf_digest){0}, 1, &scores, err) < 0)
+        return -1;
+    for (size_t i = 0; i < count; i++)
+        b->model[i] = isfinite(scores.scores[i].reward) ? scores.scores[i].reward : NAN;
+    learner_answer_free(&scores);
+    return 0;
+}
+
+static int score(struct best *b, const struct learner_answer *completions, struct rlhf_error *err)
+{
     size_t at = 0;
 
     for (size_t i = 0; i < completions->count; i++) {
@@ -111,19 +137,21 @@ static int score(struct best *b, const struct learner_answer *completions, struc
         uint32_t prompt = b->jobs[i].prompt_count, count = prompt + completions->rollouts[i].count;
         b->score_jobs[i] =
             (struct learner_score_job){.ids = b->ids.data + at, .count = count, .prompt_count = prompt};
+        b->prompt_text[i] = b->prompts.text[b->jobs[i].prompt];
+        b->answer[i] = b->prompts.expected[b->jobs[i].prompt];
         at += count;
     }
     learner_progress(b->w, "scoring");
-    if (learner_score(b->w, b->score_jobs, completions->count, b->reward_model, (struct rlhf_digest){0}, 1, &scores,
-                      err) < 0)
+    learner_sources_begin(&b->sources);
+    if (ask_model(b, completions->count, err) < 0 ||
+        learner_sources_reward(&b->sources, b->score_jobs, completions->count, b->prompt_text, b->answer, b->model, 0, 0,
+                               b->reward, err) < 0)
         return -1;
     for (size_t i = 0; i < completions->count; i++) {
-        b->reward[i] = isfinite(scores.scores[i].reward) ? scores.scores[i].reward : NAN;
         b->mean += isnan(b->reward[i]) ? 0 : b->reward[i];
         b->scored += !isnan(b->reward[i]);
     }
     b->w->tokens += b->ids.size;
-    learner_answer_free(&scores);
     return 0;
 }
 
@@ -209,6 +237,7 @@ static int write_measured(struct best *b, struct rlhf_error *err)
     learner_metric(o, "reward", b->mean / (double)b->scored);
     learner_metric(o, "best", b->best / (double)b->rewarded);
     learner_metric(o, "worst", b->worst / (double)b->rewarded);
+    learner_sources_report(&b->sources, o);
     rc = learner_path(b->w->t, path, sizeof path, err, "evaluations/%s", b->w->name) < 0 ||
                  rlhf_make_dirs(b->w->t->io, path, err) < 0 ||
                  learner_path(b->w->t, path, sizeof path, err, "evaluations/%s/metrics.json", b->w->name) < 0 ||

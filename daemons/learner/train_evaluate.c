@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "learner/train_parts.h"
+#include "learner/train_sources.h"
 
 /* Prompts of all files of one list, one behind the other. */
 struct prompts {
@@ -30,6 +31,9 @@ struct evaluation {
     struct prompts prompts, exact;
     struct rlhf_sequences *documents; /* [settings->perplexity.count] */
     struct rlhf_digest reference, reward_model;
+    struct learner_sources sources;
+    float *model, *reward;              /* [completions of a policy] the reward model's; of all sources */
+    const char **prompt_text, **answer; /* [completions of a policy] borrowed of prompts               */
 };
 
 /* ---- reading ----------------------------------------------------------------------------------------- */
@@ -175,8 +179,13 @@ static struct learner_score_job *make_score_jobs(const struct learner_generate_j
 /* ---- completions ------------------------------------------------------------------------------------- */
 
 struct sums {
-    double n, kl, reward, tokens, ended;
+    double n, kl, reward, rewarded, tokens, ended;
 };
+
+static bool has_rewards(const struct evaluation *e)
+{
+    return e->settings->reward_model || e->settings->rewards.count > 0;
+}
 
 static json_t *means(const struct evaluation *e, const struct sums *s)
 {
@@ -184,8 +193,10 @@ static json_t *means(const struct evaluation *e, const struct sums *s)
 
     if (e->settings->reference)
         learner_metric(o, "kl", s->kl / s->n);
-    if (e->settings->reward_model)
-        learner_metric(o, "reward", s->reward / s->n);
+    if (has_rewards(e))
+        learner_metric(o, "reward", s->reward / s->rewarded);
+    if (has_rewards(e) && s->rewarded < s->n)
+        learner_metric(o, "missing", s->n - s->rewarded);
     learner_metric(o, "length", s->tokens / s->n);
     learner_metric(o, "ended", s->ended / s->n);
     return o;
@@ -204,7 +215,7 @@ static double kl_of(const struct learner_rollout *r, const float *logprob_ref, b
 
 static int put_completion(struct evaluation *e, const struct rlhf_run_file *file, size_t index,
                           uint32_t sample, const char *prompt, const struct learner_rollout *r,
-                          const struct learner_score *score, bool whole, struct sums *set,
+                          const struct learner_score *score, float reward, bool whole, struct sums *set,
                           struct rlhf_bytes *lines, struct rlhf_error *err)
 {
     struct rlhf_bytes text = {0};
@@ -223,9 +234,10 @@ static int put_completion(struct evaluation *e, const struct rlhf_run_file *file
         learner_metric(o, "kl", kl);
         set->kl += kl;
     }
-    if (o && score && e->settings->reward_model) {
-        learner_metric(o, "reward", score->reward);
-        set->reward += score->reward;
+    if (o && has_rewards(e)) {
+        learner_metric(o, "reward", reward);
+        set->reward += isnan(reward) ? 0 : reward;
+        set->rewarded += !isnan(reward);
     }
     if (rc == 0)
         rc = o ? learner_append_json(lines, o, err)
@@ -233,6 +245,48 @@ static int put_completion(struct evaluation *e, const struct rlhf_run_file *file
     json_decref(o);
     rlhf_bytes_free(&text);
     return rc;
+}
+
+static int rewards_open(struct evaluation *e, struct rlhf_error *err)
+{
+    const struct rlhf_stage_evaluate *s = e->settings;
+    const struct prompts *p = &e->prompts;
+    size_t all = p->total * (size_t)s->samples, n = 0;
+
+    e->model = calloc(all + 1, sizeof *e->model);
+    e->reward = calloc(all + 1, sizeof *e->reward);
+    e->prompt_text = calloc(all + 1, sizeof *e->prompt_text);
+    e->answer = calloc(all + 1, sizeof *e->answer);
+    if (!e->model || !e->reward || !e->prompt_text || !e->answer)
+        return rlhf_fail(err, RLHF_FULL, "out of memory for the rewards of %zu completions", all);
+    for (size_t f = 0; f < p->count; f++)
+        for (size_t i = 0; i < p->used[f]; i++)
+            for (int64_t k = 0; k < s->samples; k++, n++) {
+                e->prompt_text[n] = p->sets[f].text[i];
+                e->answer[n] = p->sets[f].expected[i];
+            }
+    return learner_sources_open(&e->sources, e->w, &s->rewards, s->reward_model != NULL, all + 1, err);
+}
+
+static void rewards_close(struct evaluation *e)
+{
+    learner_sources_close(&e->sources);
+    free(e->model), free(e->reward), free(e->prompt_text), free(e->answer);
+}
+
+/* Of all sources, of which a model's are in scores. */
+static int reward(struct evaluation *e, struct learner_score_job *jobs, size_t count, const struct learner_answer *scores,
+                  json_t *metrics, struct rlhf_error *err)
+{
+    if (!has_rewards(e))
+        return 0;
+    for (size_t i = 0; i < count; i++)
+        e->model[i] = e->settings->reward_model ? scores->scores[i].reward : NAN;
+    learner_sources_begin(&e->sources);
+    if (learner_sources_reward(&e->sources, jobs, count, e->prompt_text, e->answer, e->model, e->w->step, 0, e->reward, err) < 0)
+        return -1;
+    learner_sources_report(&e->sources, metrics);
+    return 0;
 }
 
 static int complete(struct evaluation *e, struct rlhf_digest weights, struct rlhf_bytes *lines,
@@ -256,19 +310,20 @@ static int complete(struct evaluation *e, struct rlhf_digest weights, struct rlh
         learner_generate(e->w, jobs, p->total * samples, &e->settings->sampling, &sampling,
                          RLHF_PURPOSE_EVALUATE, &a, err) < 0)
         goto out;
-    if (scored && (!(score_jobs = make_score_jobs(jobs, &a, &block, err)) ||
-                   learner_score(e->w, score_jobs, a.count, e->reward_model, e->reference,
-                                 whole ? sampling.temperature : 1, &scores, err) < 0))
+    if (!(score_jobs = make_score_jobs(jobs, &a, &block, err)) ||
+        (scored && learner_score(e->w, score_jobs, a.count, e->reward_model, e->reference, whole ? sampling.temperature : 1,
+                                 &scores, err) < 0) ||
+        reward(e, score_jobs, a.count, &scores, metrics, err) < 0)
         goto out;
     for (size_t f = 0; f < p->count; f++) {
         struct sums set = {0};
         for (size_t i = 0; i < p->used[f]; i++)
             for (uint32_t s = 0; s < samples; s++, n++)
                 if (put_completion(e, &p->files[f], i, s, p->sets[f].text[i], &a.rollouts[n],
-                                   scored ? &scores.scores[n] : NULL, whole, &set, lines, err) < 0)
+                                   scored ? &scores.scores[n] : NULL, e->reward[n], whole, &set, lines, err) < 0)
                     goto out;
         json_object_set_new(sets, p->files[f].name, means(e, &set));
-        all.n += set.n, all.kl += set.kl, all.reward += set.reward, all.tokens += set.tokens,
+        all.n += set.n, all.kl += set.kl, all.reward += set.reward, all.rewarded += set.rewarded, all.tokens += set.tokens,
             all.ended += set.ended;
     }
     e->w->tokens += (uint64_t)all.tokens;
@@ -510,8 +565,9 @@ int learner_evaluate(struct learner_work *w, struct rlhf_error *err)
     if (learner_path(w->t, path, sizeof path, err, "evaluations/%s", w->name) == 0 &&
         rlhf_make_dirs(w->t->io, path, err) == 0 && others_publish(&e, err) == 0 &&
         prompts_read(&e, &e.prompts, &e.settings->prompts, err) == 0 &&
-        prompts_read(&e, &e.exact, &e.settings->exact, err) == 0 && documents_read(&e, err) == 0)
+        prompts_read(&e, &e.exact, &e.settings->exact, err) == 0 && documents_read(&e, err) == 0 && rewards_open(&e, err) == 0)
         rc = measure_all(&e, err);
+    rewards_close(&e);
     prompts_free(&e.prompts);
     prompts_free(&e.exact);
     for (size_t i = 0; e.documents && i < e.settings->perplexity.count; i++)

@@ -121,6 +121,32 @@ const char *learner_promoted(const struct learner_trainer *t, const char *name)
     return name;
 }
 
+static void rewards_key(char *key, size_t size, const char *source, uint64_t iteration, uint64_t round)
+{
+    snprintf(key, size, "%s %llu %llu", source, (unsigned long long)iteration, (unsigned long long)round);
+}
+
+const json_t *learner_journaled_rewards(const struct learner_record *r, const char *source, uint64_t iteration, uint64_t round)
+{
+    char key[200];
+
+    rewards_key(key, sizeof key, source, iteration, round);
+    return json_object_get(r->rewards, key);
+}
+
+/* Kept also when the stage is done: should its checkpoint be damaged, it is done again with the same. */
+static void keep_rewards(struct learner_record *r, json_t *o)
+{
+    char key[200];
+
+    rewards_key(key, sizeof key, json_string_value(json_object_get(o, "source")) ?: "",
+                (uint64_t)json_integer_value(json_object_get(o, "iteration")),
+                (uint64_t)json_integer_value(json_object_get(o, "round")));
+    if (!r->rewards)
+        r->rewards = json_object();
+    json_object_set(r->rewards, key, o);
+}
+
 /* Every event names its stage; what it says beyond that is in the records' fields. */
 int learner_replay(void *ctx, const void *record, size_t size, struct rlhf_error *err)
 {
@@ -158,6 +184,8 @@ int learner_replay(void *ctx, const void *record, size_t size, struct rlhf_error
         r->has_reference = digest && rlhf_digest_parse(&r->reference, digest);
     } else if (strcmp(event, "decision") == 0) {
         snprintf(r->promoted, sizeof r->promoted, "%s", json_string_value(json_object_get(o, "promoted")) ?: "");
+    } else if (strcmp(event, "rewards") == 0) {
+        keep_rewards(r, o);
     } else if (strcmp(event, "iteration") == 0) {
         const char *digest = json_string_value(json_object_get(o, "digest"));
         uint64_t n = (uint64_t)json_integer_value(json_object_get(o, "iteration"));

@@ -33,6 +33,7 @@ struct learner_record {
     char promoted[LEARNER_NAME];  /* gate: the stage, or .try-N of one, that it stands for; empty: undecided */
     struct learner_record *tries; /* gate: [2 * retries] of the candidate and of the evaluation, in turn */
     size_t try_count;
+    json_t *rewards;              /* what services and judges said: learner_journaled_rewards()       */
 };
 
 /* What workers and scorers are given weights as. */
@@ -128,6 +129,8 @@ json_t *learner_read_json(const struct learner_trainer *t, const char *path, str
 /* Appends {"event": event, "stage": name, ...details} to the journal. Takes details (may be NULL). Waits while the
  * disk is full. */
 int learner_journal(struct learner_work *w, const char *event, json_t *details, struct rlhf_error *err);
+/* The event "rewards" of a source, iteration and round; NULL where there is none. */
+const json_t *learner_journaled_rewards(const struct learner_record *r, const char *source, uint64_t iteration, uint64_t round);
 /* Puts a record of it into the trainer ctx. */
 int learner_replay(void *ctx, const void *record, size_t size, struct rlhf_error *err);
 /* The record of a stage, or of a try of one; NULL where the run file has none. */
@@ -363,6 +366,9 @@ int learner_generate(struct learner_work *w, const struct learner_generate_job *
 int learner_score(struct learner_work *w, const struct learner_score_job *jobs, size_t count,
                   struct rlhf_digest reward_model, struct rlhf_digest reference, float temperature,
                   struct learner_answer *out, struct rlhf_error *err);
+/* The same of a source of rewards: jobs have their texts. */
+int learner_score_source(struct learner_work *w, const struct learner_score_job *jobs, size_t count,
+                         const struct rlhf_source_settings *source, struct learner_answer *out, struct rlhf_error *err);
 /* Prompts of a file that leave room for a completion; says how many were too long. The first *used count (all
  * of them when count is 0, or when there are fewer). */
 int learner_read_prompts(struct learner_work *w, const char *path, uint32_t context, int64_t max_new_tokens,

@@ -1,8 +1,8 @@
 /* train_policy.c - PPO, GRPO and their kin against a reward model (recipe.md; InstructGPT section 3.5 and appendix
  * C.4; rl/algorithm.h).
  *
- * An iteration: publish the policy, have completions sampled, have them scored (reward model, reference
- * log-probs), turn scores into advantages (PPO: with the per-token KL penalty and the critic's values; the others:
+ * An iteration: publish the policy, have completions sampled, have them scored (reward model and other sources,
+ * reference log-probs), turn scores into advantages (PPO: with the per-token KL penalty and the critic's values; the others:
  * against each other), update the policy and, where there is one, the critic in minibatches; PPO-ptx adds the
  * gradient of pretraining text to each. State is saved between iterations, so what an iteration does is a function of
  * the weights it began with.
@@ -59,7 +59,7 @@ static int iterate(struct learner_policy *p, struct rlhf_error *err)
 }
 
 /* What a state holds; returns how many blocks. */
-enum { BLOCKS = 10 };
+enum { BLOCKS = 11 };
 static size_t list_blocks(struct learner_policy *p, struct learner_block *blocks)
 {
     struct learner_optimizer *a = &p->policy_optimizer, *c = &p->critic_optimizer;
@@ -73,6 +73,8 @@ static size_t list_blocks(struct learner_policy *p, struct learner_block *blocks
         blocks[n++] = (struct learner_block){"policy.average", p->average, a->count * sizeof(float)};
     if (p->settings->kl_target > 0)
         blocks[n++] = (struct learner_block){"policy.kl_coefficient", &p->kl.beta, sizeof p->kl.beta};
+    if (p->sources.named)
+        blocks[n++] = (struct learner_block){"rewards.scale", p->sources.scale, p->sources.count * sizeof *p->sources.scale};
     if (p->critic) {
         blocks[n++] = (struct learner_block){"critic.weights", c->param, c->count * sizeof(float)};
         blocks[n++] = (struct learner_block){"critic.moment1", c->m, c->count * sizeof(float)};

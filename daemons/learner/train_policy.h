@@ -5,6 +5,7 @@
 
 #include "learner/train_parts.h"
 #include "learner/train_rollouts.h"
+#include "learner/train_sources.h"
 #include "rl/algorithm.h"
 #include "rl/kl.h"
 #include "rl/policy.h"
@@ -46,6 +47,8 @@ struct learner_policy {
     struct rlhf_digest reference, reward_model[RLHF_RUN_ENSEMBLE];
     size_t reward_models;
     float *rewards; /* [reward_models + 3][per iteration]: each one's, the ensemble's, the mean, a deviation below it */
+    struct learner_sources sources;
+    const char **prompt_text, **answer; /* [per iteration] for the sources; borrowed of prompts */
     struct rlhf_demonstrations prompts;
     size_t prompt_count;
     struct learner_order order;

@@ -34,6 +34,8 @@ void learner_policy_close(struct learner_policy *p)
     learner_order_free(&p->order);
     learner_windows_free(&p->mix);
     learner_rollouts_free(&p->r);
+    learner_sources_close(&p->sources);
+    free(p->prompt_text), free(p->answer);
     free(p->average), free(p->rewards), free(p->jobs), free(p->score_jobs), free(p->shuffled), free(p->keep);
     free(mb->items), free(mb->start), free(mb->whole), free(mb->weight), free(mb->logprob_old);
 }
@@ -114,12 +116,13 @@ static int load_models(struct learner_policy *p, struct rlhf_error *err)
 {
     struct learner_work *w = p->w;
     const char *from = rlhf_stage_from(w->t->run, w->index);
+    const char *reward_model = p->settings->reward_model;
     struct rlhf_model *reference;
     int rc;
 
     if (!(p->policy = learner_load_model(w, from, RLHF_HEAD_LM, err)) ||
-        !(p->critic = learner_load_model(w, p->settings->reward_model, RLHF_HEAD_SCALAR, err)) ||
-        learner_publish(w, LEARNER_NAME_REWARD_MODEL, 0, p->critic, &p->reward_model[0], err) < 0 ||
+        (reward_model && !(p->critic = learner_load_model(w, reward_model, RLHF_HEAD_SCALAR, err))) ||
+        (reward_model && learner_publish(w, LEARNER_NAME_REWARD_MODEL, 0, p->critic, &p->reward_model[0], err) < 0) ||
         !(reference = learner_load_model(w, p->settings->reference ?: from, RLHF_HEAD_LM, err)))
         return -1;
     rc = learner_publish(w, LEARNER_NAME_REFERENCE, 0, reference, &p->reference, err);
@@ -127,6 +130,8 @@ static int load_models(struct learner_policy *p, struct rlhf_error *err)
     if (rc < 0)
         return -1;
     p->context = rlhf_model_get_config(p->policy)->context;
+    if (!reward_model)
+        return 0;
     narrow(p, p->critic);
     if (p->algorithm->credit != RLHF_CREDIT_CRITIC) {
         rlhf_model_free(p->critic); /* it was only the reward model */
@@ -146,14 +151,18 @@ static int init_buffers(struct learner_policy *p, struct rlhf_error *err)
     p->shuffled = calloc(capacity, sizeof *p->shuffled);
     p->keep = calloc(capacity, sizeof *p->keep);
     p->rewards = calloc((p->reward_models + 3) * count, sizeof *p->rewards);
+    p->prompt_text = calloc(count, sizeof *p->prompt_text);
+    p->answer = calloc(count, sizeof *p->answer);
     p->mb.items = calloc(minibatch, sizeof *p->mb.items);
     p->mb.start = calloc(minibatch + 1, sizeof *p->mb.start);
     p->mb.whole = calloc(minibatch, sizeof *p->mb.whole);
     p->mb.weight = calloc(minibatch, sizeof *p->mb.weight);
-    if (!p->jobs || !p->score_jobs || !p->shuffled || !p->keep || !p->rewards || !p->mb.items || !p->mb.start || !p->mb.whole ||
-        !p->mb.weight)
+    if (!p->jobs || !p->score_jobs || !p->shuffled || !p->keep || !p->rewards || !p->prompt_text || !p->answer ||
+        !p->mb.items || !p->mb.start || !p->mb.whole || !p->mb.weight)
         return rlhf_fail(err, RLHF_FULL, "out of memory for %zu completions an iteration", capacity);
-    return learner_rollouts_init(&p->r, capacity, err);
+    return learner_sources_open(&p->sources, p->w, &s->rewards, s->reward_model != NULL, count, err) < 0
+               ? -1
+               : learner_rollouts_init(&p->r, capacity, err);
 }
 
 static int init_critic(struct learner_policy *p, struct rlhf_error *err)

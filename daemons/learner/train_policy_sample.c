@@ -55,6 +55,8 @@ static int gather(struct learner_policy *p, const struct learner_answer *answer,
         const struct learner_item *item = &r->items[before + i];
         p->score_jobs[i] =
             (struct learner_score_job){.ids = item->ids, .count = item->count, .prompt_count = item->first};
+        p->prompt_text[i] = p->prompts.text[p->jobs[i].prompt];
+        p->answer[i] = p->prompts.expected[p->jobs[i].prompt];
     }
     return learner_policy_reserve(p, err);
 }
@@ -135,14 +137,15 @@ static int record(struct learner_policy *p, struct rlhf_error *err)
                            json_pack("{s:I, s:s}", "iteration", (json_int_t)p->w->step, "digest", text), err);
 }
 
-/* Rewards of the completions from `before` on and, from the first model's answer, their reference log-probs. */
-static int score(struct learner_policy *p, size_t before, struct rlhf_error *err)
+/* Rewards of the completions from `before` on and, from the first model's answer (of none, where there is none), their
+ * reference log-probs. */
+static int score(struct learner_policy *p, size_t before, uint64_t round, struct rlhf_error *err)
 {
     struct learner_rollouts *r = &p->r;
     size_t count = r->count - before, models = p->reward_models;
     const float *each[RLHF_RUN_ENSEMBLE];
 
-    for (size_t m = 0; m < models; m++) {
+    for (size_t m = 0; m < models || m == 0; m++) {
         struct learner_answer scores = {0};
         float *reward = p->rewards + m * count;
 
@@ -160,7 +163,8 @@ static int score(struct learner_policy *p, size_t before, struct rlhf_error *err
     rlhf_reward_ensemble(each, models, count, p->settings->ensemble_deviations, p->rewards + models * count);
     rlhf_reward_ensemble(each, models, count, 0, p->rewards + (models + 1) * count);
     rlhf_reward_ensemble(each, models, count, 1, p->rewards + (models + 2) * count);
-    return 0;
+    return learner_sources_reward(&p->sources, p->score_jobs, count, p->prompt_text, p->answer, p->rewards + models * count,
+                                  p->w->step, round, r->score + before, err);
 }
 
 /* What the algorithm is given for the completions from `before` on. */
@@ -172,7 +176,7 @@ static void take_scores(struct learner_policy *p, size_t before, struct sampled 
 
     for (size_t i = before; i < r->count; i++) {
         const float *one = p->rewards + (i - before);
-        float reward = one[models * count];
+        float reward = r->score[i], deviation = one[(models + 1) * count] - one[(models + 2) * count];
         size_t tokens = r->start[i + 1] - r->start[i];
         bool replace = s->penalize_missing_end && !r->ended[i];
 
@@ -182,7 +186,7 @@ static void take_scores(struct learner_policy *p, size_t before, struct sampled 
                                                                                (size_t)s->overlong_cache));
         sum->scored += !isnan(reward);
         sum->reward += isnan(reward) ? 0 : reward;
-        sum->deviation += isnan(reward) ? 0 : one[(models + 1) * count] - one[(models + 2) * count];
+        sum->deviation += isnan(reward) || isnan(deviation) ? 0 : deviation;
         sum->ended += r->ended[i];
         sum->tokens += (double)tokens;
     }
@@ -209,7 +213,7 @@ static int sample_round(struct learner_policy *p, struct rlhf_digest weights, ui
         policy_logprobs(p, r->items + before, r->count - before, p->sampling.temperature,
                         r->logprob_old + r->start[before], err) < 0)
         goto out;
-    if (score(p, before, err) < 0)
+    if (score(p, before, round, err) < 0)
         goto out;
     take_scores(p, before, sum);
     rc = 0;
@@ -253,9 +257,12 @@ int learner_policy_roll_out(struct learner_policy *p, json_t *metrics, bool *rew
     if (learner_publish(p->w, LEARNER_NAME_POLICY, p->w->step, p->policy, &weights, err) < 0)
         return -1;
     learner_rollouts_clear(&p->r);
+    learner_sources_begin(&p->sources);
     do {
-        if (sample_round(p, weights, round, &sum, err) < 0)
+        if (sample_round(p, weights, round, &sum, err) < 0) {
+            learner_sources_undo(&p->sources);
             return -1;
+        }
         if (s->dynamic_sampling > 0)
             filter(p);
     } while (++round < learner_policy_rounds(s) && learner_rollouts_groups(&p->r).count < (size_t)s->prompts_per_iteration);
@@ -267,6 +274,7 @@ int learner_policy_roll_out(struct learner_policy *p, json_t *metrics, bool *rew
         learner_metric(metrics, "disagreement", sum.deviation / sum.scored);
     if (sum.scored < sum.count)
         learner_metric(metrics, "missing", sum.count - sum.scored);
+    learner_sources_report(&p->sources, metrics);
     if (s->dynamic_sampling > 0) {
         learner_metric(metrics, "rounds", (double)round);
         learner_metric(metrics, "prompts", (double)learner_rollouts_groups(&p->r).count);

@@ -1,7 +1,11 @@
 #include "support/learner/local_port.h"
 
+#include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "reward/rules.h"
 
 static struct rlhf_model *find(struct local_port *p, struct rlhf_digest d)
 {
@@ -139,6 +143,32 @@ static int score_one(const struct learner_action *a, const struct learner_score_
     return rc;
 }
 
+/* Rules as a scorer computes them; services and judges as the test says. */
+static int score_by_source(struct local_port *p, const struct learner_action *a, struct learner_answer *out,
+                           struct rlhf_error *err)
+{
+    struct rlhf_source *s = rlhf_source_new(a->source, err);
+
+    if (!s)
+        return -1;
+    out->scores = calloc(a->score_count, sizeof *out->scores);
+    out->count = a->score_count;
+    for (size_t i = 0; i < a->score_count; i++) {
+        struct rlhf_error why = {0};
+        float reward = !rlhf_source_is_remote(a->source->kind) ? rlhf_rule_reward(s, &a->score[i].text, &why)
+                       : p->say                                ? p->say(p, a->source, &a->score[i].text)
+                                                               : NAN;
+
+        out->scores[i].missing = isnan(reward);
+        out->scores[i].reward = isnan(reward) ? 0 : reward;
+        if (isnan(reward))
+            snprintf(out->reason, sizeof out->reason, "%s", why.code ? "a rule has none" : "nobody answers");
+    }
+    p->said += rlhf_source_is_remote(a->source->kind);
+    rlhf_source_free(s);
+    return 0;
+}
+
 static int score(struct local_port *p, const struct learner_action *a, struct learner_answer *out,
                  struct rlhf_error *err)
 {
@@ -148,6 +178,8 @@ static int score(struct local_port *p, const struct learner_action *a, struct le
     if ((!reward && !rlhf_digest_is_zero(&a->reward_model)) ||
         (!reference && !rlhf_digest_is_zero(&a->reference)))
         return rlhf_fail(err, RLHF_FATAL, "a score job names weights that were not published");
+    if (a->source)
+        return score_by_source(p, a, out, err);
     out->scores = calloc(a->score_count, sizeof *out->scores);
     out->count = a->score_count;
     for (size_t i = 0; i < a->score_count; i++)

@@ -19,6 +19,9 @@ struct local_port {
     double (*utility)(const char *prompt, const char *completion);
     /* Called before an answer goes back: a test may spoil it. May be NULL. */
     void (*spoil)(struct local_port *p, const struct learner_action *a, struct learner_answer *answer);
+    /* What services and judges say of a text, NAN: nothing; NULL: none answers. */
+    float (*say)(struct local_port *p, const struct rlhf_source_settings *s, const struct rlhf_source_text *t);
+    unsigned said;    /* score actions that services and judges answered, over all lives         */
     unsigned asks;    /* so far                                                       */
     unsigned die_at;  /* the ask of this number fails as kill -9 would; 0: never      */
     unsigned stop_at; /* stopping() is true from this number of calls on; 0: never    */

@@ -108,6 +108,43 @@ START_TEST(names_are_unique_and_can_be_directories)
 }
 END_TEST
 
+START_TEST(sources_of_rewards_have_one_kind_one_name_and_a_use)
+{
+    static const char grpo[] = HEAD PRETRAIN "  - policy: {name: p, prompts: q, samples: 2, algorithm: grpo, ";
+    static const char *const bad[][3] = {
+        {"rewards: [{pattern: {name: a, expression: x}, length: {name: b}}]}\n", "exactly one key", "has 2"},
+        {"rewards: [{pattern: {name: a, expression: x}}, {length: {name: a}}]}\n", "two sources", "'a'"},
+        {"rewards: [{pattern: {name: a}}]}\n", "expression", "missing"},
+        {"rewards: [{reward_model: {weight: 2}}]}\n", "rewards", "no reward_model"},
+        {"rewards: []}\n", "reward_model, rewards", "missing"},
+        {"rewards: [{service: {name: a, url: 'http://a/', batch: 0}}]}\n", "batch", "1"},
+        {"rewards: [{judge: {name: a, url: 'http://a/', model: m}}]}\n", "question", "missing"},
+        {"ensemble: [x], rewards: [{length: {name: b}}]}\n", "ensemble", "x"},
+    };
+    struct rlhf_run run;
+    struct rlhf_error err = {0};
+    char text[2000];
+    int kind;
+
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        snprintf(text, sizeof text, "%s%s", grpo, bad[i][0]);
+        refused(text, bad[i][1], bad[i][2]);
+    }
+    refused(HEAD PRETRAIN "  - policy: {name: p, prompts: q, rewards: [{length: {name: a}}]}\n", "reward_model", "critic");
+    refused(HEAD PRETRAIN "  - evaluate: {name: e, policies: [pre], prompts: [{name: a, file: b}], rewards: [{length: {name: a, "
+            "normalize: running}}]}\n", "normalize", "another scale");
+    snprintf(text, sizeof text, "%s%s", grpo, "rewards: [{exact: {name: right, numbers: true, weight: -2}}]}\n");
+    expect_ok(parse(&run, text, &err), err);
+    const struct rlhf_config_list *list = &rlhf_run_stage(&run, 1)->policy->rewards;
+    const struct rlhf_run_source *s = rlhf_run_source(list->items, &kind);
+    ck_assert_int_eq(kind, 3);
+    ck_assert_str_eq(s->name, "right");
+    ck_assert_double_eq(s->weight, -2);
+    ck_assert_double_eq(s->matched, 1);
+    rlhf_run_free(&run);
+}
+END_TEST
+
 START_TEST(what_the_table_cannot_say_is_checked)
 {
     refused(HEAD "  - pretrain: {name: pre, data: [a]}\n", "steps, epochs, tokens", "exactly one");
@@ -340,7 +377,7 @@ int main(void)
         a_stage_without_from_starts_from_the_last_policy,
         a_stage_is_made_of_what_it_reads_and_of_what_that_was_made_of, a_key_of_another_kind_is_refused_with_its_name,
         references_must_name_earlier_stages_of_the_right_kind, names_are_unique_and_can_be_directories,
-        what_the_table_cannot_say_is_checked,
+        sources_of_rewards_have_one_kind_one_name_and_a_use, what_the_table_cannot_say_is_checked,
         an_algorithm_is_ppo_unless_it_is_named_and_keeps_its_own_numbers,
         keys_that_an_algorithm_has_no_use_for_are_refused_with_who_has,
         numbers_of_an_algorithm_are_refused_where_they_make_no_sense,

@@ -140,10 +140,13 @@ START_TEST(prompts_have_no_completion_and_no_end)
 
     expect_ok(rlhf_read_prompts(with("p.jsonl", "{\"prompt\": \"2 + 2 =\", \"expected\": \" 4.\", \"completion\": 7}\n"
                                                 "{\"chosen\": \"\\n\\nHuman: a\\n\\nAssistant: b\"}\n"
-                                                "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}\n"),
+                                                "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}\n"
+                                                "{\"question\": \"1 + 1?\", \"answer\": \"#### 2\"}\n"), /* gsm8k's form */
                                 t, 0, &d, &err),
               err);
-    ck_assert_uint_eq(d.sequences.count, 3);
+    ck_assert_uint_eq(d.sequences.count, 4);
+    check_sequence(&d.sequences, 3, "1 + 1?", 1, 0);
+    ck_assert_str_eq(d.expected[3], "#### 2");
     check_sequence(&d.sequences, 0, "2 + 2 =", 1, 0);
     ck_assert_str_eq(d.expected[0], " 4.");
     ck_assert_ptr_null(d.expected[1]);
