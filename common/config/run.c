@@ -19,6 +19,7 @@ static const char *const direct_losses[] = {"sigmoid",   "sigmoid_norm", "hinge"
 static const char *const divergences[] = {"reverse_kl", "forward_kl", "js", "alpha", NULL};
 static const char *const styles[] = {"gpt2", "llama", NULL};
 static const char *const directions[] = {"unsaid", "higher", "lower", NULL};
+static const char *const watch_reactions[] = {"pause", "stop", NULL};
 static const char *const reactions[] = {"stop", "go_on", NULL};
 static const char *const normalizations[] = {"none", "first", "running", NULL};
 static const char *const when_missing[] = {"leave_out", "stop", NULL};
@@ -315,6 +316,26 @@ static const struct rlhf_config_key reward_keys[] = {
     {0}};
 static const struct rlhf_config_schema reward_schema = {"reward", reward_keys, sizeof(REW)};
 
+#define LIM struct rlhf_run_limit
+static const struct rlhf_config_key limit_keys[] = {
+    NEED("metric", LIM, metric, "A number that metrics.jsonl has of each iteration, as kl, entropy, repetition, length_correlation."),
+    NUM("at_least", LIM, at_least, "-1e15", -LARGE, LARGE, "Its average may not be below."),
+    NUM("at_most", LIM, at_most, "1e15", -LARGE, LARGE, "Its average may not be above."),
+    NUM("fall", LIM, fall, "0", 0, LARGE, "Its average may not fall so far below its highest; 0: it may."),
+    NUM("rise", LIM, rise, "0", 0, LARGE, "Its average may not rise so far above its lowest; 0: it may."),
+    {0}};
+static const struct rlhf_config_schema limit_schema = {"limit", limit_keys, sizeof(LIM)};
+
+#define WAT struct rlhf_run_watch
+static const struct rlhf_config_key watch_keys[] = {
+    INT("over", WAT, over, "5", 1, RLHF_RUN_WATCH_OVER, "Iterations that a limit looks at the average of."),
+    LIST("limits", WAT, limits, limit_schema, "What may not happen."),
+    CHOICE("otherwise", WAT, otherwise, "pause", watch_reactions,
+           "When it does: pause, until `rlhfctl resume` or a start with other limits, or stop the run."),
+    INT("samples", WAT, samples, "8", 0, 1000, "Completions of the largest rewards kept in watch/STAGE.json."),
+    {0}};
+static const struct rlhf_config_schema watch_schema = {"watch", watch_keys, sizeof(WAT)};
+
 #define POL struct rlhf_stage_policy
 static const struct rlhf_config_key policy_keys[] = {
     NEED("name", POL, name, "The stage's name, unique in the run; its model is kept under it."),
@@ -388,6 +409,8 @@ static const struct rlhf_config_key policy_keys[] = {
         "Decay, an update, of the moving average of the weights that the stage ends with (InstructGPT: 0.992); 0: off."),
     NUM("stop_at_kl", POL, stop_at_kl, "0", 0, LARGE,
         "Stop the run when the KL per completion passes this; 0: never."),
+    MAP("watch", POL, watch, watch_schema,
+        "Limits on what a policy that exploits its reward model does; they may be changed while the stage is paused."),
     INT("checkpoint_every", POL, checkpoint_every, "10", 0, 1e9,
         "Iterations between training checkpoints; 0: by time."),
     MAP("sampling", POL, sampling, sampling_schema, "How completions are sampled."),
@@ -989,6 +1012,18 @@ static int check_unused(const struct check *c)
     return 0;
 }
 
+static int check_watch(const struct check *c, const struct rlhf_run_watch *watch)
+{
+    const struct rlhf_run_limit *l = watch->limits.items;
+
+    if (watch->limits.count > RLHF_RUN_LIMITS)
+        return complain(c, "watch.limits", "%zu limits; at most %d are allowed", watch->limits.count, RLHF_RUN_LIMITS);
+    for (size_t i = 0; i < watch->limits.count; i++)
+        if (l[i].at_least <= -LARGE && l[i].at_most >= LARGE && l[i].fall <= 0 && l[i].rise <= 0)
+            return complain(c, "watch.limits", "%s has no limit: give at_least, at_most, fall or rise", l[i].metric);
+    return 0;
+}
+
 static int check_algorithm(const struct check *c)
 {
     const struct rlhf_stage_policy *p = c->stage->policy;
@@ -1187,7 +1222,7 @@ static int check_kind(const struct check *c)
         if (p->sampling.temperature <= 0)
             return complain(c, "sampling.temperature",
                             "must be above 0: there must be a distribution to sample from");
-        return check_algorithm(c) < 0 ? -1 : check_sampling(c, &p->sampling);
+        return check_algorithm(c) < 0 || check_watch(c, &p->watch) < 0 ? -1 : check_sampling(c, &p->sampling);
     }
     case RLHF_STAGE_DIRECT:
         return check_direct(c);

@@ -261,6 +261,21 @@ struct rlhf_run_reward {
     struct rlhf_run_source *pattern, *length, *exact, *service, *judge;
 };
 
+enum { RLHF_RUN_LIMITS = 16, RLHF_RUN_WATCH_OVER = 64 };
+
+struct rlhf_run_limit {
+    char *metric; /* a key of the stage's lines in metrics.jsonl */
+    double at_least, at_most;
+    double fall, rise; /* from the best average so far; 0: any */
+};
+
+struct rlhf_run_watch {
+    int64_t over;                   /* iterations that are averaged */
+    struct rlhf_config_list limits; /* of struct rlhf_run_limit, at most RLHF_RUN_LIMITS */
+    int otherwise;                  /* 0 pause, 1 stop the run */
+    int64_t samples;                /* of the largest rewards that are shown */
+};
+
 struct rlhf_stage_policy {
     char *name, *from;
     char *reference;    /* default: from */
@@ -292,6 +307,7 @@ struct rlhf_stage_policy {
     bool whiten_rewards, whiten_advantages;
     double average;           /* decay of the averaged weights; 0 = off */
     double stop_at_kl;        /* nats a completion; 0 = never */
+    struct rlhf_run_watch watch;
     int64_t checkpoint_every; /* iterations; 0 = by time only */
     struct rlhf_run_sampling sampling;
     struct rlhf_run_optimizer optimizer, value_optimizer;

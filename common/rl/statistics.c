@@ -28,6 +28,22 @@ double rlhf_explained_variance(const float *value, const float *ret, size_t coun
     return variance > 0 ? 1 - unexplained / variance : 0;
 }
 
+double rlhf_correlation(const float *x, const float *y, size_t count)
+{
+    double mean_x = 0, mean_y = 0, xx = 0, yy = 0, xy = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        mean_x += x[i] / (double)count;
+        mean_y += y[i] / (double)count;
+    }
+    for (size_t i = 0; i < count; i++) {
+        xx += (x[i] - mean_x) * (x[i] - mean_x);
+        yy += (y[i] - mean_y) * (y[i] - mean_y);
+        xy += (x[i] - mean_x) * (y[i] - mean_y);
+    }
+    return xx > 0 && yy > 0 ? xy / sqrt(xx * yy) : 0;
+}
+
 struct rlhf_interval rlhf_wilson(double successes, double trials, double z)
 {
     struct rlhf_interval all = {0, 1};

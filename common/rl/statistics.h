@@ -11,6 +11,9 @@ bool rlhf_all_finite(const float *x, size_t count);
  * not vary. */
 double rlhf_explained_variance(const float *value, const float *ret, size_t count);
 
+/* Pearson's correlation of x and y; 0 where one of them does not vary. */
+double rlhf_correlation(const float *x, const float *y, size_t count);
+
 /* Wilson's score interval (1927) of a rate seen as `successes` of `trials`, z = 1.96 for 95 %. It stays
  * inside [0, 1] and is right for small counts. [0, 1] when trials is 0. */
 struct rlhf_interval {

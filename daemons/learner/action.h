@@ -143,6 +143,8 @@ struct learner_port {
                      const char *detail);
     /* True when the process is asked to stop: finish the step, checkpoint, return RLHF_AGAIN. */
     bool (*stopping)(struct learner_port *p);
+    /* True once after somebody told a paused stage to go on. NULL: nobody can. */
+    bool (*resumed)(struct learner_port *p);
 };
 
 #endif

@@ -273,7 +273,7 @@ static int lock(struct learner_trainer *t, struct rlhf_error *err)
 struct learner_trainer *learner_trainer_new(const struct rlhf_run *run, const struct rlhf_io *io,
                                             const struct rlhf_clock *clock, struct rlhf_error *err)
 {
-    static const char *const folders[] = {"checkpoints", "state", "comparisons", "evaluations", "gates"};
+    static const char *const folders[] = {"checkpoints", "state", "comparisons", "evaluations", "gates", "watch"};
     struct learner_trainer *t = calloc(1, sizeof *t);
     char path[LEARNER_PATH];
 

@@ -12,6 +12,7 @@ int learner_stage_hash(const struct learner_trainer *t, size_t index, char text[
 {
     struct rlhf_stage one = *rlhf_run_stage(t->run, index);
     struct rlhf_stage_collect collect;
+    struct rlhf_stage_policy policy;
     struct rlhf_stage_gate gate;
     struct rlhf_run part = {.tokenizer = t->run->tokenizer, .model = t->run->model, .stages = {&one, 1}};
     struct rlhf_bytes printed = {0};
@@ -21,6 +22,11 @@ int learner_stage_hash(const struct learner_trainer *t, size_t index, char text[
         collect = *one.collect;
         collect.want = collect.patience_seconds = 0;
         one.collect = &collect;
+    }
+    if (one.policy) { /* limits may be changed while it is paused; what was done about them is journaled */
+        policy = *one.policy;
+        policy.watch = (struct rlhf_run_watch){0};
+        one.policy = &policy;
     }
     if (one.gate) { /* and what follows a rejection, when it is known; the decision is journaled */
         gate = *one.gate;

@@ -170,7 +170,7 @@ int learner_replay(void *ctx, const void *record, size_t size, struct rlhf_error
         r->started = true;
         r->done = false;
         r->iterations = 0;
-        r->has_reference = false;
+        r->has_reference = r->paused = false;
         snprintf(r->hash, sizeof r->hash, "%s", json_string_value(json_object_get(o, "hash")) ?: "");
         snprintf(r->inputs, sizeof r->inputs, "%s", json_string_value(json_object_get(o, "inputs")) ?: "");
         r->metrics = (uint64_t)json_integer_value(json_object_get(o, "metrics"));
@@ -182,6 +182,8 @@ int learner_replay(void *ctx, const void *record, size_t size, struct rlhf_error
     } else if (strcmp(event, "reference") == 0) {
         const char *digest = json_string_value(json_object_get(o, "digest"));
         r->has_reference = digest && rlhf_digest_parse(&r->reference, digest);
+    } else if (strcmp(event, "paused") == 0 || strcmp(event, "resumed") == 0) {
+        r->paused = *event == 'p';
     } else if (strcmp(event, "decision") == 0) {
         snprintf(r->promoted, sizeof r->promoted, "%s", json_string_value(json_object_get(o, "promoted")) ?: "");
     } else if (strcmp(event, "rewards") == 0) {

@@ -30,6 +30,7 @@ struct learner_record {
     bool has_reference;           /* direct: the reference's log-probs are in state/STAGE.reference */
     struct rlhf_digest reference; /* and these are they                                             */
     struct rlhf_digest *consumed; /* policy: rollouts and scores of each iteration, in order          */
+    bool paused;                  /* policy: by its watch, and not resumed                            */
     char promoted[LEARNER_NAME];  /* gate: the stage, or .try-N of one, that it stands for; empty: undecided */
     struct learner_record *tries; /* gate: [2 * retries] of the candidate and of the evaluation, in turn */
     size_t try_count;

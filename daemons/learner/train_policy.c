@@ -44,6 +44,11 @@ static int iterate(struct learner_policy *p, struct rlhf_error *err)
         return -1;
     }
     learner_policy_report(p, metrics, &s);
+    if (learner_watch_measure(p, metrics, err) < 0 ||
+        (finite && completions > 0 && learner_watch_see(p, metrics, err) < 0)) {
+        json_decref(metrics);
+        return -1;
+    }
     if (finite && completions > 0 && p->settings->kl_target > 0) {
         learner_metric(metrics, "kl_coefficient", p->kl.beta);
         rlhf_kl_controller_update(&p->kl, kl, (double)completions);
@@ -69,6 +74,7 @@ static size_t list_blocks(struct learner_policy *p, struct learner_block *blocks
     blocks[n++] = (struct learner_block){"policy.moment1", a->m, a->count * sizeof(float)};
     blocks[n++] = (struct learner_block){"policy.moment2", a->v, a->count * sizeof(float)};
     blocks[n++] = (struct learner_block){"policy.updates", &a->updates, sizeof a->updates};
+    blocks[n++] = (struct learner_block){"policy.watch", p->seen, sizeof p->seen};
     if (p->average)
         blocks[n++] = (struct learner_block){"policy.average", p->average, a->count * sizeof(float)};
     if (p->settings->kl_target > 0)
@@ -93,7 +99,23 @@ static int finish(struct learner_policy *p, struct rlhf_error *err)
         memcpy(o->param, p->average, o->count * sizeof *p->average);
         learner_optimizer_changed(o);
     }
-    return learner_adapter_save(p->w, o, err) < 0 ? -1 : learner_save_model(p->w, p->policy, err);
+    return learner_watch_write(p, NULL, err) < 0 || learner_adapter_save(p->w, o, err) < 0
+               ? -1
+               : learner_save_model(p->w, p->policy, err);
+}
+
+/* Between iterations: where the watch says so, pauses with everything saved. */
+static int rest(struct learner_policy *p, const struct learner_block *blocks, size_t count, uint64_t *saved,
+                struct rlhf_error *err)
+{
+    char why[LEARNER_WHY];
+
+    if (!learner_watch_tripped(p, why) && !p->w->record->paused)
+        return 0;
+    if (p->w->step > *saved && learner_state_save(p->w, blocks, count, err) < 0)
+        return -1;
+    *saved = p->w->step;
+    return learner_watch_pause(p, err) < 0 || learner_state_save(p->w, blocks, count, err) < 0 ? -1 : 0;
 }
 
 static int run(struct learner_policy *p, struct rlhf_error *err)
@@ -111,6 +133,8 @@ static int run(struct learner_policy *p, struct rlhf_error *err)
         learner_optimizer_changed(&p->critic_optimizer);
     learner_policy_set_beta(p);
     saved = w->step;
+    if (rest(p, blocks, count, &saved, err) < 0)
+        return -1;
     while (w->step < w->steps) {
         struct rlhf_error why = {0};
         bool stopping = learner_stopping(w);
@@ -120,8 +144,11 @@ static int run(struct learner_policy *p, struct rlhf_error *err)
                 return -1;
             saved = w->step;
         }
-        if (rc == 0 && iterate(p, &why) == 0)
+        if (rc == 0 && iterate(p, &why) == 0) {
+            if (rest(p, blocks, count, &saved, err) < 0)
+                return -1;
             continue;
+        }
         /* Nothing is asked once updating has begun, so weights and step still belong together. */
         if (why.code == RLHF_AGAIN && w->step > saved && learner_state_save(w, blocks, count, err) < 0)
             return -1;

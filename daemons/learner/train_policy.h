@@ -29,6 +29,17 @@ struct learner_policy_sums {
     size_t updates;
 };
 
+/* What the watch has seen of one metric. */
+struct learner_seen {
+    uint32_t key;      /* of the metric's name; a record with count 0 is free */
+    uint32_t released; /* somebody said go on: it trips no more               */
+    uint32_t averaged; /* highest and lowest are there                        */
+    uint32_t reserved;
+    uint64_t count;
+    double highest, lowest;            /* averages */
+    double value[RLHF_RUN_WATCH_OVER]; /* the last ones, in a ring */
+};
+
 struct learner_policy {
     struct learner_work *w;
     const struct rlhf_stage_policy *settings;
@@ -59,6 +70,7 @@ struct learner_policy {
     bool *keep;         /* [capacity of r] */
     struct learner_rollouts r;
     struct learner_minibatch mb;
+    struct learner_seen seen[RLHF_RUN_LIMITS];
 };
 
 /* ---- train_policy_open.c ------------------------------------------------------------------------------ */
@@ -92,5 +104,19 @@ int learner_policy_reserve(struct learner_policy *p, struct rlhf_error *err);
 int learner_policy_updates(struct learner_policy *p, struct learner_policy_sums *s, bool *finite,
                            struct rlhf_error *err);
 void learner_policy_report(const struct learner_policy *p, json_t *metrics, const struct learner_policy_sums *s);
+
+/* ---- train_policy_watch.c ----------------------------------------------------------------------------- */
+
+/* Adds to the metrics what only a watch looks at: repetition, and how the score goes with it and with length. */
+int learner_watch_measure(struct learner_policy *p, json_t *metrics, struct rlhf_error *err);
+/* Takes an iteration's metrics in. Fails when a limit names one that the stage does not have. */
+int learner_watch_see(struct learner_policy *p, const json_t *metrics, struct rlhf_error *err);
+/* The metric that is beyond its limit, and in why the sentence that says so; NULL: none. */
+enum { LEARNER_WHY = 160 };
+const char *learner_watch_tripped(struct learner_policy *p, char why[LEARNER_WHY]);
+/* At rest when a limit was passed (the state is saved): 0 to go on, at once or in the end, -1 to stop. */
+int learner_watch_pause(struct learner_policy *p, struct rlhf_error *err);
+/* DIR/watch/STAGE.json; why NULL: nothing tripped. */
+int learner_watch_write(struct learner_policy *p, const char *why, struct rlhf_error *err);
 
 #endif

@@ -295,7 +295,7 @@ static bool stopping(struct learner_port *port)
 void local_port_init(struct local_port *p, double (*utility)(const char *prompt, const char *completion))
 {
     memset(p, 0, sizeof *p);
-    p->port = (struct learner_port){ask, progress, stopping};
+    p->port = (struct learner_port){.ask = ask, .progress = progress, .stopping = stopping};
     p->utility = utility;
 }
 

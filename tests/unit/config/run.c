@@ -329,6 +329,23 @@ END_TEST
              "exact: [{name: sums, file: s}]}\n"                                                                      \
              "  - gate: {name: g, candidate: p, evaluation: e, " gate "}\n"
 
+START_TEST(a_watch_has_limits_that_say_something)
+{
+#define WATCHED(watch) REWARDED "  - policy: {name: p, reward_model: r, prompts: q, iterations: 1, watch: {" watch "}}\n"
+    struct rlhf_run run;
+    struct rlhf_error err = {0};
+    const struct rlhf_run_limit *limit;
+
+    expect_ok(parse(&run, WATCHED("limits: [{metric: kl, at_most: 6}]"), &err), err);
+    limit = rlhf_run_stage(&run, 3)->policy->watch.limits.items;
+    ck_assert(limit->at_most == 6 && limit->at_least < -1e14 && limit->fall == 0);
+    ck_assert_int_eq(rlhf_run_stage(&run, 3)->policy->watch.over, 5);
+    rlhf_run_free(&run);
+    refused(WATCHED("limits: [{metric: kl}]"), "watch.limits", "kl has no limit");
+    refused(WATCHED("over: 100"), "over", "64");
+}
+END_TEST
+
 START_TEST(a_gate_stands_for_the_policy_that_it_promotes)
 {
     struct rlhf_run run;
@@ -383,5 +400,6 @@ int main(void)
         numbers_of_an_algorithm_are_refused_where_they_make_no_sense,
         a_direct_stage_makes_a_policy_of_comparisons,
         what_a_best_of_stage_chose_is_learnt_from_by_name, a_gate_stands_for_the_policy_that_it_promotes,
+        a_watch_has_limits_that_say_something,
         an_empty_list_of_stages_is_refused);
 }

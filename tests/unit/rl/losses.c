@@ -216,6 +216,17 @@ START_TEST(agreement_counts_equal_scores_half_and_keeps_ties_apart)
 }
 END_TEST
 
+START_TEST(a_correlation_is_pearsons_and_0_of_what_does_not_vary)
+{
+    static const float x[] = {1, 2, 3, 4, 5}, y[] = {2, 1, 4, 3, 5}, down[] = {5, 4, 3, 2, 1}, flat[] = {7, 7, 7, 7, 7};
+
+    ck_assert_double_eq_tol(rlhf_correlation(x, y, 5), 0.8, 1e-12);
+    ck_assert_double_eq_tol(rlhf_correlation(x, down, 5), -1, 1e-12);
+    ck_assert_double_eq(rlhf_correlation(x, flat, 5), 0);
+    ck_assert_double_eq(rlhf_correlation(x, y, 0), 0);
+}
+END_TEST
+
 START_TEST(wilsons_interval_is_the_published_one)
 {
     /* Newcombe 1998, table I: 81 of 263, 15 of 148, 0 of 20 at 95 %. */
@@ -263,6 +274,7 @@ int main(void)
         smoothing_margin_and_centring_keep_the_k_way_loss_and_its_derivative_in_step,
         a_reward_that_is_not_a_number_makes_the_loss_none,
         the_pair_loss_keeps_its_linear_tail_and_its_derivatives,
-        agreement_counts_equal_scores_half_and_keeps_ties_apart, wilsons_interval_is_the_published_one,
+        agreement_counts_equal_scores_half_and_keeps_ties_apart, a_correlation_is_pearsons_and_0_of_what_does_not_vary,
+        wilsons_interval_is_the_published_one,
         explained_variance_is_one_for_a_perfect_critic_and_zero_for_the_mean, nan_and_infinity_are_seen);
 }
