@@ -558,3 +558,8 @@ int rlhf_check_drain(const struct rlhf_message *m, struct rlhf_error *err)
 {
     return check_sentence(((const Rlhf__V1__Drain *)m->body)->reason, "reason", err);
 }
+
+int rlhf_check_resume(const struct rlhf_message *m, struct rlhf_error *err)
+{
+    return check_sentence(((const Rlhf__V1__Resume *)m->body)->reason, "reason", err);
+}

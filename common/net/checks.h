@@ -44,6 +44,7 @@ int rlhf_check_comparisons(const struct rlhf_message *m, struct rlhf_error *err)
 /* control */
 int rlhf_check_status(const struct rlhf_message *m, struct rlhf_error *err);
 int rlhf_check_drain(const struct rlhf_message *m, struct rlhf_error *err);
+int rlhf_check_resume(const struct rlhf_message *m, struct rlhf_error *err);
 
 /* A digest field that a check has passed. */
 struct rlhf_digest rlhf_digest_of_field(const ProtobufCBinaryData *field);

@@ -76,6 +76,8 @@ struct learner {
     int64_t started_us;
     void (*drain)(void *ctx);
     void *drain_ctx;
+    void (*resume)(void *ctx);
+    void *resume_ctx;
     struct learner_counters counters;
 };
 

@@ -78,6 +78,18 @@ static int on_drain(void *machine, struct rlhf_peer *peer, const struct rlhf_mes
     return 0;
 }
 
+static int on_resume(void *machine, struct rlhf_peer *peer, const struct rlhf_message *m, struct rlhf_error *err)
+{
+    struct learner *l = machine;
+
+    rlhf_log(RLHF_LEVEL_INFO, "resume reason=\"%s\"", ((const Rlhf__V1__Resume *)m->body)->reason);
+    if (learner_send_status(l, peer, m, err) < 0)
+        return -1;
+    if (l->resume)
+        l->resume(l->resume_ctx);
+    return 0;
+}
+
 /* What a service could not do for us. The label-collector's refusal of a task would be refused again. */
 static int on_error(void *machine, struct rlhf_peer *peer, const struct rlhf_message *m, struct rlhf_error *err)
 {
@@ -120,5 +132,7 @@ const struct rlhf_handler learner_handlers[] = {
       on_status },
     { RLHF__V1__MESSAGE_TYPE__DRAIN, &rlhf__v1__drain__descriptor, CONTROL, 1u << 12, 0, 0, rlhf_check_drain,
       on_drain },
+    { RLHF__V1__MESSAGE_TYPE__RESUME, &rlhf__v1__resume__descriptor, CONTROL, 1u << 12, 0, 0, rlhf_check_resume,
+      on_resume },
     { 0 },
 };

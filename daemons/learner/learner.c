@@ -243,6 +243,12 @@ void learner_on_drain(struct learner *l, void (*drain)(void *ctx), void *ctx)
     l->drain_ctx = ctx;
 }
 
+void learner_on_resume(struct learner *l, void (*resume)(void *ctx), void *ctx)
+{
+    l->resume = resume;
+    l->resume_ctx = ctx;
+}
+
 struct learner_counters learner_get_counters(const struct learner *l)
 {
     return l->counters;

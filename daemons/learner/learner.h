@@ -46,6 +46,8 @@ void learner_set_progress(struct learner *l, size_t stage, uint64_t step, uint64
 void learner_set_state(struct learner *l, const char *state, const char *error); /* state: static text */
 /* Called when a control peer asks for Drain. */
 void learner_on_drain(struct learner *l, void (*drain)(void *ctx), void *ctx);
+/* And for Resume. */
+void learner_on_resume(struct learner *l, void (*resume)(void *ctx), void *ctx);
 
 struct learner_counters {
     uint64_t granted, done, late, expired, returned, aside, refused;

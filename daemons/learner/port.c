@@ -20,7 +20,7 @@ struct learner_bridge {
 
     pthread_mutex_t lock; /* guards all below */
     pthread_cond_t changed;
-    bool stopping;
+    bool stopping, resumed;
     const struct learner_action *action; /* asked for, not begun */
     bool answered;
     struct learner_answer answer;
@@ -84,6 +84,15 @@ static void drain(void *ctx)
 
     learner_set_state(b->learner, "draining", NULL);
     stop(b);
+}
+
+static void resume(void *ctx)
+{
+    struct learner_bridge *b = ctx;
+
+    pthread_mutex_lock(&b->lock);
+    b->resumed = true;
+    pthread_mutex_unlock(&b->lock);
 }
 
 static void show_progress(void *ctx)
@@ -195,6 +204,18 @@ static bool stopping(struct learner_port *p)
     return yes;
 }
 
+static bool resumed(struct learner_port *p)
+{
+    struct learner_bridge *b = bridge(p);
+    bool yes;
+
+    pthread_mutex_lock(&b->lock);
+    yes = b->resumed;
+    b->resumed = false;
+    pthread_mutex_unlock(&b->lock);
+    return yes;
+}
+
 /* Where published weights lie for workers of this host, as an absolute path: theirs is another directory. A new life
  * serves weights of its own, so what a killed one left there is of no use. */
 static int clear_weights_dir(const struct rlhf_run *run, char dir[PATH_MAX], struct rlhf_error *err)
@@ -232,7 +253,7 @@ struct learner_bridge *learner_bridge_new(struct rlhf_daemon *d, struct learner 
         rlhf_fail(err, RLHF_FULL, "no memory for the trainer's port");
         return NULL;
     }
-    b->port = (struct learner_port){ .ask = ask, .progress = progress, .stopping = stopping };
+    b->port = (struct learner_port){ .ask = ask, .progress = progress, .stopping = stopping, .resumed = resumed };
     b->daemon = d;
     b->learner = l;
     b->run = run;
@@ -241,6 +262,7 @@ struct learner_bridge *learner_bridge_new(struct rlhf_daemon *d, struct learner 
     rlhf_daemon_on_drain(d, drain, b);
     rlhf_daemon_on_stop(d, stop, b);
     learner_on_drain(l, drain, b);
+    learner_on_resume(l, resume, b);
     return b;
 }
 

@@ -17,6 +17,7 @@ struct ctl_command {
 
 int ctl_up(int argc, char **argv, struct rlhf_error *err);
 int ctl_status(int argc, char **argv, struct rlhf_error *err);
+int ctl_resume(int argc, char **argv, struct rlhf_error *err);
 int ctl_events(int argc, char **argv, struct rlhf_error *err);
 int ctl_generate(int argc, char **argv, struct rlhf_error *err);
 int ctl_label(int argc, char **argv, struct rlhf_error *err);

@@ -18,7 +18,8 @@ struct ctl_link {
     struct rlhf_machine machine;
     Rlhf__V1__Status *status; /* owned copy */
     struct rlhf_peer *daemon; /* greeted, or NULL */
-    uint64_t request;
+    uint64_t request, resume; /* resume: the request that was it; 0: none */
+    bool wants_resume, resumed;
     int64_t ask_at;
 };
 
@@ -31,6 +32,8 @@ static int on_status(void *machine, struct rlhf_peer *peer, const struct rlhf_me
     Rlhf__V1__Status *copy;
 
     (void)peer;
+    if (l->resume && m->request == l->resume)
+        l->resumed = true;
     if (!packed)
         return rlhf_fail(err, RLHF_FULL, "out of memory for a status");
     protobuf_c_message_pack(m->body, packed);
@@ -122,6 +125,13 @@ void ctl_link_turn(struct ctl_link *l)
     for (size_t i = 0; i < rlhf_sockets_count(l->sockets); i++)
         rlhf_sockets_receive(l->sockets, i, MOST, receive, l->node);
     rlhf_node_tick(l->node);
+    if (l->daemon && l->wants_resume && !l->resume) {
+        Rlhf__V1__Resume resume = RLHF__V1__RESUME__INIT;
+        struct rlhf_message m = {.type = RLHF__V1__MESSAGE_TYPE__RESUME, .request = ++l->request, .body = &resume.base};
+        resume.reason = (char *)"asked for by rlhfctl";
+        if (rlhf_node_send(l->node, l->daemon, &m, NULL) == 0)
+            l->resume = m.request;
+    }
     if (l->daemon && now >= l->ask_at) {
         struct rlhf_message m = {
             .type = RLHF__V1__MESSAGE_TYPE__STATUS_REQUEST, .request = ++l->request, .body = &body.base};
@@ -133,6 +143,16 @@ void ctl_link_turn(struct ctl_link *l)
 const Rlhf__V1__Status *ctl_link_status(const struct ctl_link *l)
 {
     return l->status;
+}
+
+void ctl_link_resume(struct ctl_link *l)
+{
+    l->wants_resume = true;
+}
+
+bool ctl_link_resumed(const struct ctl_link *l)
+{
+    return l->resumed;
 }
 
 void ctl_links_wait(struct ctl_link *const *links, size_t count, int timeout_ms)

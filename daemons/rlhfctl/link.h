@@ -15,6 +15,10 @@ struct ctl_link *ctl_link_new(const char *endpoint, Rlhf__V1__Role service, stru
 void ctl_link_turn(struct ctl_link *l);
 /* The latest status, valid until the next turn; NULL: none yet, or none since the daemon was lost. */
 const Rlhf__V1__Status *ctl_link_status(const struct ctl_link *l);
+/* Sends Resume as soon as the daemon is greeted, once. */
+void ctl_link_resume(struct ctl_link *l);
+/* True when that was sent and a later status came. */
+bool ctl_link_resumed(const struct ctl_link *l);
 /* Sleeps until something comes for one of the links, a signal, or the time is over; then takes a turn on
  * each. */
 void ctl_links_wait(struct ctl_link *const *links, size_t count, int timeout_ms);

@@ -9,6 +9,7 @@
 static const struct ctl_command commands[] = {
     {"up", "FILE", "starts all daemons of a run on this host, shows them, stops them", ctl_up},
     {"status", "FILE | ENDPOINT...", "asks running daemons what they do", ctl_status},
+    {"resume", "FILE", "goes on with a stage that its watch paused", ctl_resume},
     {"events", "FILE", "prints a TensorBoard event file as JSON", ctl_events},
     {"generate", "--model DIR [PROMPT]", "completes a prompt with a model on disk", ctl_generate},
     {"sample", "probs", "the probabilities that given logits lead to", ctl_sample},

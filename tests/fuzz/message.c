@@ -39,6 +39,7 @@ static const struct {
     { &rlhf__v1__comparisons__descriptor, rlhf_check_comparisons },
     { &rlhf__v1__status__descriptor, rlhf_check_status },
     { &rlhf__v1__drain__descriptor, rlhf_check_drain },
+    { &rlhf__v1__resume__descriptor, rlhf_check_resume },
     { &rlhf__v1__header__descriptor, NULL },
 };
 

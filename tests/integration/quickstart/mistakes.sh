@@ -18,7 +18,7 @@ refuses() {
 }
 helps() { "$@" --help >said 2>&1 || fail "$* --help"; grep -q "Usage" said || fail "$* --help says $(cat said)"; }
 
-for command in "" up status generate label "label import" "label check" "label export" tokenizer "tokenizer train" "tokenizer encode" \
+for command in "" up status resume generate label "label import" "label check" "label export" tokenizer "tokenizer train" "tokenizer encode" \
     "tokenizer decode" "tokenizer chat" model "model inspect" "model convert"; do
     helps "$ctl" $command
 done
@@ -30,10 +30,13 @@ helps "$RLHF_SOURCE/deploy/quickstart.sh"
 refuses "did you mean 'status'" "$ctl" statsu
 refuses "a command is missing" "$ctl"
 refuses "which run file" "$ctl" up
+refuses "which run file" "$ctl" resume
 refuses "nowhere.yaml" "$ctl" up nowhere.yaml
 printf 'run: {name: x}\nzebra: 1\nstages: []\n' >typo.yaml
 refuses "typo.yaml:2: zebra: unknown key" "$ctl" up typo.yaml
 refuses "did not answer" "$ctl" status --timeout 0.2 ipc://"$dir"/nobody.sock
+printf 'run: {name: x, dir: nobody}\ntokenizer: {load: x}\nstages: [{pretrain: {name: p, data: [x], steps: 1}}]\n' >nobody.yaml
+refuses "is the run up?" "$ctl" resume nobody.yaml
 refuses "nowhere" "$ctl" model inspect nowhere
 refuses "nowhere" "$ctl" generate --model nowhere x
 refuses "--temperature: 'hot' is not a number" "$ctl" generate --model x --temperature hot y

@@ -17,6 +17,7 @@ sed -e 's/steps: 1953/steps: 30/; s/epochs: [23]/epochs: 1/; s/iterations: [34]0
     -e 's/validation.jsonl}/validation.jsonl, count: 20}/; s/evaluation.jsonl}/evaluation.jsonl, count: 40}/' \
     -e 's/\(heldout[a-z_]*\|sums\|copies\|recall\).jsonl}/\1.jsonl, count: 30}/' \
     "$RLHF_SOURCE/deploy/quickstart/quickstart.yaml" >"$dir/small.yaml"
+sed -i '0,/stop_at_kl: 6/s//stop_at_kl: 6\n      watch: {over: 1, limits: [{metric: entropy, at_least: 100}]}/' "$dir/small.yaml" # pauses ppo-1 at once
 grep -q 'count: 24' "$dir/small.yaml" && grep -q 'count: 16' "$dir/small.yaml" && grep -q 'count: 40' "$dir/small.yaml" ||
     fail "quickstart.yaml has changed; adapt this test"
 
@@ -48,6 +49,9 @@ kill_one etc/rollout-worker-1.yaml
 kill_one run.yaml # the learner
 await test -d "$run/checkpoints/reward-1" || fail "no reward model after the learner was killed"
 kill_one etc/reward-scorer-1.yaml || true
+paused() { "$ctl" status "$run/run.yaml" | grep -q "paused: entropy"; }
+await paused || fail "the watch does not pause ppo-1"
+await "$ctl" resume "$run/run.yaml" || fail "rlhfctl resume"
 kill_one etc/rollout-worker-2.yaml || true
 wait "$up" || { up=; fail "the run did not complete"; }
 up=

@@ -487,6 +487,7 @@ START_TEST(control_messages_are_checked)
     Rlhf__V1__StageStatus stage = RLHF__V1__STAGE_STATUS__INIT, *stages[] = { &stage };
     Rlhf__V1__Status status = RLHF__V1__STATUS__INIT;
     Rlhf__V1__Drain drain = RLHF__V1__DRAIN__INIT;
+    Rlhf__V1__Resume resume = RLHF__V1__RESUME__INIT;
 
     BEGIN(rlhf_check_status, status);
     status.n_stages = 1;
@@ -499,6 +500,10 @@ START_TEST(control_messages_are_checked)
     BEGIN(rlhf_check_drain, drain);
     accepted();
     REFUSES(drain.reason, text_of(400));
+
+    BEGIN(rlhf_check_resume, resume);
+    accepted();
+    REFUSES(resume.reason, text_of(400));
 }
 END_TEST
 
