@@ -1,6 +1,5 @@
 #include "base/text.h"
 
-#include <stdint.h>
 #include <string.h>
 
 bool rlhf_utf8_valid(const char *text, size_t size)
@@ -41,6 +40,32 @@ bool rlhf_utf8_valid(const char *text, size_t size)
         i += length;
     }
     return true;
+}
+
+size_t rlhf_char_size(const char *text)
+{
+    uint8_t c = (uint8_t)*text;
+
+    return c < 0x80 ? 1 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : 4;
+}
+
+uint32_t rlhf_char(const char *text, size_t *size)
+{
+    uint32_t c = (uint8_t)*text;
+
+    *size = rlhf_char_size(text);
+    if (*size == 1)
+        return c;
+    c &= 0x7fu >> *size;
+    for (size_t i = 1; i < *size; i++)
+        c = c << 6 | ((uint8_t)text[i] & 0x3f);
+    return c;
+}
+
+bool rlhf_is_space(uint32_t c)
+{
+    return (c >= 0x09 && c <= 0x0d) || (c >= 0x1c && c <= 0x20) || c == 0x85 || c == 0xa0 || c == 0x1680 ||
+           (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 || c == 0x202f || c == 0x205f || c == 0x3000;
 }
 
 bool rlhf_starts_with(const char *text, const char *prefix)

@@ -166,7 +166,7 @@ static bool item_at(struct ct_value v, int64_t index, struct ct_value *out)
         if (index < 0 || index >= count)
             return false;
         v.text.data += ct_char_offset(v.text, (size_t)index);
-        *out = ct_string((struct ct_text){ v.text.data, ct_char_size(v.text.data) });
+        *out = ct_string((struct ct_text){ v.text.data, rlhf_char_size(v.text.data) });
         return true;
     }
     if (v.type != CT_LIST && v.type != CT_TUPLE)

@@ -38,9 +38,9 @@ static int title(struct ct_run *r, const struct ct_call *c, struct ct_value *out
         struct ct_value word;
 
         for (at = start; at < text.size; at += n) {
-            uint32_t ch = ct_char(text.data + at, &n);
+            uint32_t ch = rlhf_char(text.data + at, &n);
 
-            if (ct_is_space(ch) || (ch < 0x80 && ch && strchr("-({[<", (int)ch)))
+            if (rlhf_is_space(ch) || (ch < 0x80 && ch && strchr("-({[<", (int)ch)))
                 break;
         }
         result = ct_change_case(r, (struct ct_text){ text.data + start, at - start }, CT_CAPITALIZE, &word);

@@ -48,7 +48,7 @@ static size_t space_size(const struct lexer *l, size_t at)
 {
     size_t from = at, n;
 
-    while (at < l->size && ct_is_space(ct_char(l->text + at, &n)))
+    while (at < l->size && rlhf_is_space(rlhf_char(l->text + at, &n)))
         at += n;
     return at - from;
 }
@@ -172,7 +172,7 @@ static int lex_operator(struct lexer *l, char *open, size_t *opened)
             l->at += strlen(operators[i]);
             return 0;
         }
-    return ct_source_fail(l->source, l->at, l->err, "unexpected character '%.*s'", (int)ct_char_size(l->text + l->at),
+    return ct_source_fail(l->source, l->at, l->err, "unexpected character '%.*s'", (int)rlhf_char_size(l->text + l->at),
                           l->text + l->at);
 }
 

@@ -173,7 +173,7 @@ static int replace(struct ct_run *r, const struct ct_call *c, struct ct_value *o
         if (!at || ct_charge(r, 1) < 0)
             break;
         /* An empty pattern stands before every character and at the end. */
-        step = old.size ? (size_t)(at - text.data) : text.size ? ct_char_size(text.data) : 0;
+        step = old.size ? (size_t)(at - text.data) : text.size ? rlhf_char_size(text.data) : 0;
         if (old.size)
             result = ct_append(r, &all, text.data, step) < 0 ? -1 : ct_append(r, &all, new.data, new.size);
         else
@@ -244,14 +244,14 @@ static int split_words(struct ct_run *r, struct ct_text text, int64_t limit, boo
 
                 while (((uint8_t)text.data[before] & 0xc0) == 0x80)
                     before--;
-                if (ct_is_space(ct_char(text.data + before, &n)))
+                if (rlhf_is_space(rlhf_char(text.data + before, &n)))
                     break;
                 start = before;
             }
             word = (struct ct_text){ text.data + start, text.size - start };
             text.size = start;
         } else {
-            while (at < text.size && !ct_is_space(ct_char(text.data + at, &n)))
+            while (at < text.size && !rlhf_is_space(rlhf_char(text.data + at, &n)))
                 at += n;
             word.size = at;
             text = (struct ct_text){ text.data + at, text.size - at };
@@ -312,7 +312,7 @@ static int split_lines(struct ct_run *r, const struct ct_call *c, struct ct_valu
         return -1;
     *out = t.list;
     for (size_t at = 0; at < text.size;) {
-        uint32_t ch = ct_char(text.data + at, &n);
+        uint32_t ch = rlhf_char(text.data + at, &n);
         size_t end = at;
 
         at += n;
@@ -372,7 +372,7 @@ enum { ALPHA = 1, DECIMAL = 2, DIGIT = 4, NUMERIC = 8, SPACE = 16 };
 static int classes_of(uint32_t c)
 {
     utf8proc_category_t category = utf8proc_category((utf8proc_int32_t)c);
-    int classes = ct_is_space(c) ? SPACE : 0;
+    int classes = rlhf_is_space(c) ? SPACE : 0;
 
     if (category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_LO)
         classes |= ALPHA;
@@ -392,7 +392,7 @@ static int is_all(struct ct_run *r, const struct ct_call *c, struct ct_value *ou
     bool all = text.size > 0;
 
     for (size_t at = 0, n; all && at < text.size; at += n)
-        all = classes_of(ct_char(text.data + at, &n)) & c->tag;
+        all = classes_of(rlhf_char(text.data + at, &n)) & c->tag;
     *out = ct_bool(all);
     return ct_charge(r, text.size / 16);
 }
@@ -403,7 +403,7 @@ static int is_cased(struct ct_run *r, const struct ct_call *c, struct ct_value *
     bool any = false, all = true;
 
     for (size_t at = 0, n; all && at < text.size; at += n) {
-        utf8proc_category_t category = utf8proc_category((utf8proc_int32_t)ct_char(text.data + at, &n));
+        utf8proc_category_t category = utf8proc_category((utf8proc_int32_t)rlhf_char(text.data + at, &n));
         bool upper = category == UTF8PROC_CATEGORY_LU, lower = category == UTF8PROC_CATEGORY_LL;
 
         any |= c->tag ? upper : lower;

@@ -10,6 +10,7 @@
 
 #include <stdint.h>
 
+#include "base/text.h"
 #include "chat/template.h"
 
 enum {
@@ -184,9 +185,6 @@ int ct_length(struct ct_run *r, struct ct_value v, size_t *length);
 
 /* ---- text as Python has it (python.c) -------------------------------------------------------------- */
 
-bool ct_is_space(uint32_t codepoint); /* str.isspace() */
-size_t ct_char_size(const char *text); /* of the character that begins here */
-uint32_t ct_char(const char *text, size_t *size);
 size_t ct_count_chars(struct ct_text t);
 /* The byte where character number index begins; index may be the count. */
 size_t ct_char_offset(struct ct_text t, size_t index);

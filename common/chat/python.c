@@ -9,32 +9,6 @@
 
 /* ---- characters ------------------------------------------------------------------------------------ */
 
-bool ct_is_space(uint32_t c)
-{
-    return (c >= 0x09 && c <= 0x0d) || (c >= 0x1c && c <= 0x20) || c == 0x85 || c == 0xa0 || c == 0x1680 ||
-           (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 || c == 0x202f || c == 0x205f || c == 0x3000;
-}
-
-size_t ct_char_size(const char *text)
-{
-    uint8_t c = (uint8_t)*text;
-
-    return c < 0x80 ? 1 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : 4;
-}
-
-uint32_t ct_char(const char *text, size_t *size)
-{
-    uint32_t c = (uint8_t)*text;
-
-    *size = ct_char_size(text);
-    if (*size == 1)
-        return c;
-    c &= 0x7fu >> *size;
-    for (size_t i = 1; i < *size; i++)
-        c = c << 6 | ((uint8_t)text[i] & 0x3f);
-    return c;
-}
-
 size_t ct_count_chars(struct ct_text t)
 {
     size_t count = 0;
@@ -49,22 +23,22 @@ size_t ct_char_offset(struct ct_text t, size_t index)
     size_t at = 0;
 
     while (index-- > 0 && at < t.size)
-        at += ct_char_size(t.data + at);
+        at += rlhf_char_size(t.data + at);
     return at;
 }
 
 static bool is_stripped(const char *text, const struct ct_text *chars)
 {
     size_t n;
-    uint32_t c = ct_char(text, &n);
+    uint32_t c = rlhf_char(text, &n);
 
-    return chars ? n && memmem(chars->data, chars->size, text, n) != NULL : ct_is_space(c);
+    return chars ? n && memmem(chars->data, chars->size, text, n) != NULL : rlhf_is_space(c);
 }
 
 struct ct_text ct_strip(struct ct_text t, const struct ct_text *chars, bool left, bool right)
 {
     while (left && t.size && is_stripped(t.data, chars)) {
-        size_t n = ct_char_size(t.data);
+        size_t n = rlhf_char_size(t.data);
 
         t.data += n;
         t.size -= n;
@@ -132,7 +106,7 @@ static bool is_final_sigma(struct ct_text t, size_t at)
         do
             before--;
         while (((uint8_t)t.data[before] & 0xc0) == 0x80);
-        uint32_t c = ct_char(t.data + before, &n);
+        uint32_t c = rlhf_char(t.data + before, &n);
         if (is_cased(c))
             break;
         if (!is_ignorable(c))
@@ -143,7 +117,7 @@ static bool is_final_sigma(struct ct_text t, size_t at)
     if (at == 0)
         return false;
     for (; after < t.size; after += n) {
-        uint32_t c = ct_char(t.data + after, &n);
+        uint32_t c = rlhf_char(t.data + after, &n);
         if (is_cased(c))
             return false;
         if (!is_ignorable(c))
@@ -174,7 +148,7 @@ int ct_change_case(struct ct_run *r, struct ct_text t, enum ct_case how, struct 
     int result = ct_charge(r, t.size / 8);
 
     for (size_t at = 0, n; result == 0 && at < t.size; at += n) {
-        uint32_t c = ct_char(t.data + at, &n);
+        uint32_t c = rlhf_char(t.data + at, &n);
         bool upper = how == CT_UPPER || (how == CT_CAPITALIZE && at == 0) || (how == CT_TITLE && !in_word) ||
                      (how == CT_SWAP && is_lower(c));
 
@@ -261,7 +235,7 @@ static int append_quoted(struct ct_run *r, struct ct_text t, struct rlhf_bytes *
     int result = ct_append(r, out, &quote, 1);
 
     for (size_t at = 0, n; result == 0 && at < t.size; at += n) {
-        uint32_t c = ct_char(t.data + at, &n);
+        uint32_t c = rlhf_char(t.data + at, &n);
         static const char special[] = "\\\n\r\t", letter[] = "\\nrt";
         const char *known = c && c < 0x80 ? strchr(special, (int)c) : NULL;
 
@@ -378,7 +352,7 @@ static int append_json_text(struct ct_run *r, struct ct_text t, bool ascii, stru
 
     for (size_t at = 0, n; result == 0 && at < t.size; at += n) {
         static const char special[] = "\"\\\n\r\t\f\b", letter[] = "\"\\nrtfb";
-        uint32_t c = ct_char(t.data + at, &n);
+        uint32_t c = rlhf_char(t.data + at, &n);
         const char *known = c && c < 0x80 ? strchr(special, (int)c) : NULL;
         char text[16];
 

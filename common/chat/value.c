@@ -337,7 +337,7 @@ static int chars_of(struct ct_run *r, struct ct_text t, struct ct_value *out)
     if (ct_list_new(r, CT_LIST, count, out) < 0)
         return -1;
     for (size_t i = 0; i < count; i++) {
-        size_t n = ct_char_size(t.data);
+        size_t n = rlhf_char_size(t.data);
 
         out->list->item[i] = ct_string((struct ct_text){ t.data, n });
         t.data += n;

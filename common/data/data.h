@@ -1,6 +1,6 @@
 /* data.h - what runs are fed with, read from files and turned into tokens.
  *
- * Files are JSON lines (one object a line, UTF-8) or plain text; a name ending in .gz is not read here. A
+ * Files are JSON lines (one object a line, UTF-8) or plain text, as they are or compressed with gzip. A
  * line that is not what it should be is an error that names file, line and key. Text becomes tokens in one
  * place: [begin] prompt completion [end]. */
 #ifndef RLHF_DATA_DATA_H
@@ -22,7 +22,7 @@ struct rlhf_sequences {
 int rlhf_sequences_append(struct rlhf_sequences *s, const int32_t *ids, size_t count, struct rlhf_error *err);
 void rlhf_sequences_free(struct rlhf_sequences *s);
 
-/* Pretraining text: JSON lines {"text"} (or a transcript in "chosen") or, for *.txt, documents separated by blank lines. Each becomes
+/* Pretraining text: JSON lines {"text"} (or a transcript in "chosen") or, for *.txt (*.txt.gz), documents separated by blank lines. Each becomes
  * [begin] text [end]. */
 int rlhf_read_documents(const char *path, const struct rlhf_tokenizer *t, struct rlhf_sequences *out,
                         struct rlhf_error *err);

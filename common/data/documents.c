@@ -9,9 +9,7 @@ typedef int each_text(void *ctx, const char *text, size_t size, const char *wher
 
 static bool is_plain(const char *path)
 {
-    size_t size = strlen(path);
-
-    return size > 4 && strcmp(path + size - 4, ".txt") == 0;
+    return rlhf_ends_with(path, ".txt") || rlhf_ends_with(path, ".txt.gz");
 }
 
 /* Paragraphs of a plain text: what blank lines divide. */
@@ -22,7 +20,7 @@ static int each_paragraph(const char *path, each_text *each, void *ctx, struct r
     size_t size;
     int rc = rlhf_lines_open(&l, path, err);
 
-    if (rc == 0 && !rlhf_utf8_valid((const char *)l.map.data, l.map.size))
+    if (rc == 0 && !rlhf_utf8_valid(l.file.data, l.file.size))
         rc = rlhf_fail(err, RLHF_REJECT, "%s: not UTF-8 text", path);
     while (rc == 0) {
         int more = rlhf_lines_next(&l, &line, &size, err);

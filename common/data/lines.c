@@ -5,12 +5,8 @@
 
 int rlhf_lines_open(struct rlhf_lines *l, const char *path, struct rlhf_error *err)
 {
-    size_t size = strlen(path);
-
     *l = (struct rlhf_lines){ .path = path };
-    if (size > 3 && strcmp(path + size - 3, ".gz") == 0)
-        return rlhf_fail(err, RLHF_REJECT, "%s is compressed; unpack it first: gunzip -k %s", path, path);
-    return rlhf_map_file(&l->map, path, err);
+    return rlhf_data_file_open(&l->file, path, err);
 }
 
 static bool is_blank(const char *line, size_t size)
@@ -22,10 +18,10 @@ static bool is_blank(const char *line, size_t size)
 
 int rlhf_lines_next(struct rlhf_lines *l, const char **line, size_t *size, struct rlhf_error *err)
 {
-    while (l->at < l->map.size) {
-        const char *start = (const char *)l->map.data + l->at;
-        const char *end = memchr(start, '\n', l->map.size - l->at);
-        size_t length = end ? (size_t)(end - start) : l->map.size - l->at;
+    while (l->at < l->file.size) {
+        const char *start = l->file.data + l->at;
+        const char *end = memchr(start, '\n', l->file.size - l->at);
+        size_t length = end ? (size_t)(end - start) : l->file.size - l->at;
 
         l->at += length + (end != NULL);
         l->number++;
@@ -46,7 +42,7 @@ int rlhf_lines_next(struct rlhf_lines *l, const char **line, size_t *size, struc
 
 void rlhf_lines_close(struct rlhf_lines *l)
 {
-    rlhf_unmap(&l->map);
+    rlhf_data_file_close(&l->file);
     l->at = 0;
 }
 

@@ -1,22 +1,22 @@
-/* lines.h - a file of JSON lines, one object at a time; private to common/data. */
+/* lines.h - a file of JSON lines, one object at a time; for rooms that read data files. */
 #ifndef RLHF_DATA_LINES_H
 #define RLHF_DATA_LINES_H
 
 #include <jansson.h>
 
-#include "base/io.h"
+#include "data/file.h"
 
 enum { RLHF_LINE_MAX = 16 << 20 };
 
 struct rlhf_lines {
     const char *path;
-    struct rlhf_mapping map;
+    struct rlhf_data_file file;
     size_t at;
     size_t number; /* of the line read last, from 1 */
     char where[320]; /* "path:number" */
 };
 
-/* Borrows path. A name that ends in .gz is refused: unpack it first. */
+/* Borrows path. */
 int rlhf_lines_open(struct rlhf_lines *l, const char *path, struct rlhf_error *err);
 /* The next line that is not empty, without its end: 1; 0 at the end of the file; -1 when it is too long. */
 int rlhf_lines_next(struct rlhf_lines *l, const char **line, size_t *size, struct rlhf_error *err);

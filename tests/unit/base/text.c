@@ -65,6 +65,31 @@ START_TEST(all_scalar_values_and_no_others_are_valid)
 }
 END_TEST
 
+START_TEST(characters_are_read_one_by_one)
+{
+    const char *text = "a\u00e9\u20ac\U0001f600";
+    const uint32_t expected[] = { 'a', 0xe9, 0x20ac, 0x1f600 };
+
+    for (size_t i = 0, n; i < 4; i++, text += n) {
+        ck_assert_uint_eq(rlhf_char(text, &n), expected[i]);
+        ck_assert_uint_eq(n, i + 1);
+        ck_assert_uint_eq(rlhf_char_size(text), n);
+    }
+}
+END_TEST
+
+/* sum(chr(c).isspace() for c in range(0x110000)) in Python 3.11 */
+START_TEST(white_space_is_pythons)
+{
+    size_t count = 0;
+
+    for (uint32_t c = 0; c < 0x110000; c++)
+        count += rlhf_is_space(c);
+    ck_assert_uint_eq(count, 29);
+    ck_assert(rlhf_is_space(0x1c) && rlhf_is_space(0xa0) && !rlhf_is_space(0x200b));
+}
+END_TEST
+
 START_TEST(prefixes_and_suffixes_are_seen)
 {
     ck_assert(rlhf_starts_with("tcp://x", "tcp://"));
@@ -121,7 +146,8 @@ END_TEST
 int main(void)
 {
     return RUN_SUITE("base/text", well_formed_utf8_passes, ill_formed_utf8_is_refused,
-                     all_scalar_values_and_no_others_are_valid, prefixes_and_suffixes_are_seen,
+                     all_scalar_values_and_no_others_are_valid, characters_are_read_one_by_one, white_space_is_pythons,
+                     prefixes_and_suffixes_are_seen,
                      edit_distance_counts_slips, a_slip_finds_the_word_that_was_meant,
                      errors_keep_their_code_under_prefixes_and_never_overflow);
 }

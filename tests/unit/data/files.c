@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "data/data.h"
+#include "data/file.h"
 #include "support/process.h"
 #include "support/suite.h"
 
@@ -224,9 +225,59 @@ START_TEST(bad_lines_are_named_by_file_line_and_key)
 }
 END_TEST
 
-START_TEST(packed_files_are_refused_with_the_way_to_unpack_them)
+/* As gzip(1) packs it. */
+static const char *packed(const char *path)
 {
-    refused(with("d.jsonl.gz", "\x1f\x8b"), "gunzip");
+    static char name[512], command[1200];
+
+    snprintf(name, sizeof name, "%s.gz", path);
+    snprintf(command, sizeof command, "gzip -c '%s' > '%s'", path, name);
+    ck_assert_int_eq(system(command), 0);
+    return name;
+}
+
+START_TEST(packed_files_read_like_what_they_hold)
+{
+    struct rlhf_bytes text = { 0 };
+    struct rlhf_error err = { 0 };
+    size_t *sizes = NULL, count = 0;
+
+    expect_ok(rlhf_read_texts(packed(with("a.txt", "one\n\ntwo\n")), &text, &sizes, &count, &err), err);
+    expect_ok(rlhf_read_texts(packed(with("a.jsonl", "{\"text\": \"three\"}\n")), &text, &sizes, &count, &err), err);
+    ck_assert_uint_eq(count, 3);
+    ck_assert_str_eq(text.data, "onetwothree");
+    free(sizes);
+    rlhf_bytes_free(&text);
+}
+END_TEST
+
+/* Two packed files one behind the other are one, cut anywhere they are none. */
+START_TEST(packed_files_are_read_whole_or_not_at_all)
+{
+    static char two[512], cut[1700];
+    struct rlhf_bytes bytes = { 0 };
+    struct rlhf_data_file f;
+    struct rlhf_error err = { 0 };
+
+    snprintf(two, sizeof two, "%s", packed(with("first", "first, ")));
+    const char *both = with("both", "");
+    snprintf(cut, sizeof cut, "cat '%s' '%s' > '%s'", two, packed(with("second", "second")), both);
+    ck_assert_int_eq(system(cut), 0);
+    expect_ok(rlhf_data_file_open(&f, both, &err), err);
+    ck_assert_uint_eq(f.size, 13);
+    ck_assert_str_eq(f.data, "first, second");
+    rlhf_data_file_close(&f);
+    expect_ok(rlhf_read_file(&rlhf_system_io, two, 1 << 20, &bytes, &err), err);
+    for (size_t size = 3; size < bytes.size; size++) {
+        const char *path = with("cut.gz", "");
+
+        expect_ok(rlhf_write_new(&rlhf_system_io, path, bytes.data, size, &err), err);
+        ck_assert_int_eq(rlhf_data_file_open(&f, path, &err), -1);
+        expect_code(err, RLHF_REJECT);
+        expect_contains(err.text, "cut.gz");
+    }
+    rlhf_bytes_free(&bytes);
+    refused(with("d.jsonl.gz", "\x1f\x8b\x01"), "gzip");
 }
 END_TEST
 
@@ -280,7 +331,8 @@ int main(void)
                      texts_are_the_same_documents_without_tokens, windows_hold_every_token_once_in_order,
                      demonstrations_know_where_the_prompt_ends, prompts_have_no_completion_and_no_end,
                      a_prompt_has_the_same_ids_whatever_is_answered, what_is_too_long_is_left_out_and_counted,
-                     bad_lines_are_named_by_file_line_and_key, packed_files_are_refused_with_the_way_to_unpack_them,
+                     bad_lines_are_named_by_file_line_and_key, packed_files_read_like_what_they_hold,
+                     packed_files_are_read_whole_or_not_at_all,
                      huge_lines_are_refused, a_file_of_blanks_holds_nothing,
                      a_failed_read_leaves_the_documents_as_they_were);
 }
