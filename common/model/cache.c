@@ -136,7 +136,8 @@ struct rows {
     uint32_t *position;
     struct rlhf_attention_item *items;
     struct rlhf_activations a;
-    float *last, *hidden, *mean, *rstd; /* of each item's last row */
+    size_t heads;                       /* rows that the head is applied to */
+    float *last, *hidden, *mean, *rstd; /* of those */
     float *room;                        /* for an adapter */
 };
 
@@ -150,10 +151,10 @@ static int rows_get(struct rows *r, const struct rlhf_cache *k, const struct rlh
     if (!(r->tokens = rlhf_arena_get(k->arena, r->count, sizeof *r->tokens))
         || !(r->position = rlhf_arena_get(k->arena, r->count, sizeof *r->position))
         || !(r->items = rlhf_arena_get(k->arena, count, sizeof *r->items))
-        || !(r->last = rlhf_arena_get(k->arena, count, stream))
-        || !(r->hidden = rlhf_arena_get(k->arena, count, stream))
-        || !(r->mean = rlhf_arena_get(k->arena, count, sizeof *r->mean))
-        || !(r->rstd = rlhf_arena_get(k->arena, count, sizeof *r->rstd))
+        || !(r->last = rlhf_arena_get(k->arena, r->heads, stream))
+        || !(r->hidden = rlhf_arena_get(k->arena, r->heads, stream))
+        || !(r->mean = rlhf_arena_get(k->arena, r->heads, sizeof *r->mean))
+        || !(r->rstd = rlhf_arena_get(k->arena, r->heads, sizeof *r->rstd))
         || (k->adapter && !(r->room = rlhf_arena_get(k->arena, r->count, 2 * k->adapter->widest * sizeof *r->room)))
         || rlhf_activations_get(&r->a, &k->config, r->count, false, k->arena) < 0)
         return rlhf_fail(err, RLHF_FULL, "no memory for the activations of %zu tokens", r->count);
@@ -188,27 +189,77 @@ static int run_layers(const struct rlhf_cache *k, const struct rlhf_model *m, co
     return 0;
 }
 
+/* All but the head. */
+static int run_body(struct rlhf_cache *k, const struct rlhf_model *m, const struct rlhf_extend *items, size_t count,
+                    struct rows *r, struct rlhf_error *err)
+{
+    RLHF_ASSERT(k->config.head == RLHF_HEAD_LM && m->config.head == RLHF_HEAD_LM
+                && m->config.channels == k->config.channels && m->config.layers == k->config.layers
+                && m->config.vocabulary == k->config.vocabulary);
+    if (check_items(k, items, count, &r->count, err) < 0 || rlhf_model_ready(m, k->pool, err) < 0
+        || rows_get(r, k, items, count, err) < 0 || run_layers(k, m, items, count, r, err) < 0)
+        return -1;
+    for (size_t i = 0; i < count; i++)
+        k->length[items[i].slot] += items[i].count;
+    return 0;
+}
+
 int rlhf_cache_extend(struct rlhf_cache *k, const struct rlhf_model *m, const struct rlhf_extend *items,
                       size_t count, float *logits, struct rlhf_error *err)
 {
     const size_t c = k->config.channels;
-    struct rows r = { 0 };
+    struct rows r = { .heads = count };
 
-    RLHF_ASSERT(k->config.head == RLHF_HEAD_LM && m->config.head == RLHF_HEAD_LM && m->config.channels == c
-                && m->config.layers == k->config.layers && m->config.vocabulary == k->config.vocabulary);
     if (count == 0)
         return 0;
-    if (check_items(k, items, count, &r.count, err) < 0 || rlhf_model_ready(m, k->pool, err) < 0
-        || rows_get(&r, k, items, count, err) < 0 || run_layers(k, m, items, count, &r, err) < 0)
+    if (run_body(k, m, items, count, &r, err) < 0)
         return -1;
     for (size_t i = 0, end = 0; i < count; i++) {
         end += items[i].count;
-        k->length[items[i].slot] += items[i].count;
         memcpy(r.last + i * c, r.a.x + (end - 1) * c, c * sizeof *r.last);
     }
     rlhf_norm_forward(m, &m->norm, r.last, count, r.hidden, r.mean, r.rstd, k->pool);
     rlhf_product_forward(m, &m->head, r.hidden, count, logits, k->pool);
     if (k->config.logit_cap > 0)
         rlhf_soft_cap(logits, count * k->config.vocabulary, k->config.logit_cap, k->pool);
+    return 0;
+}
+
+int rlhf_cache_logprobs(struct rlhf_cache *k, const struct rlhf_model *m, const struct rlhf_extend *items,
+                        size_t count, const int32_t *target, float *logprob, struct rlhf_error *err)
+{
+    const size_t c = k->config.channels;
+    struct rows r = { 0 };
+    int32_t *targets;
+    float *logprobs, *lse;
+    size_t tokens = 0, n = 0;
+
+    for (size_t i = 0; i < count; i++)
+        tokens += items[i].count;
+    for (size_t i = 0; i < tokens; i++) {
+        if (target[i] >= (int64_t)k->config.vocabulary)
+            return rlhf_fail(err, RLHF_REJECT, "target %zu: id %d is not in the vocabulary of %u", i, target[i],
+                             k->config.vocabulary);
+        r.heads += target[i] >= 0;
+    }
+    if (count == 0)
+        return 0;
+    if (run_body(k, m, items, count, &r, err) < 0)
+        return -1;
+    if (!(targets = rlhf_arena_get(k->arena, r.heads, sizeof *targets))
+        || !(logprobs = rlhf_arena_get(k->arena, r.heads, sizeof *logprobs))
+        || !(lse = rlhf_arena_get(k->arena, r.heads, sizeof *lse)))
+        return rlhf_fail(err, RLHF_FULL, "no memory for the log-probs of %zu tokens", r.heads);
+    for (size_t i = 0; i < tokens; i++)
+        if (target[i] >= 0) {
+            memcpy(r.last + n * c, r.a.x + i * c, c * sizeof *r.last);
+            targets[n++] = target[i];
+        }
+    if (n > 0) {
+        rlhf_norm_forward(m, &m->norm, r.last, n, r.hidden, r.mean, r.rstd, k->pool);
+        rlhf_vocab_logprobs(&m->head.packed, r.hidden, targets, n, k->config.logit_cap, 1, logprobs, NULL, lse, k->pool);
+    }
+    for (size_t i = 0, j = 0; i < tokens; i++)
+        logprob[i] = target[i] >= 0 ? logprobs[j++] : 0;
     return 0;
 }

@@ -157,6 +157,11 @@ struct rlhf_extend {
 };
 int rlhf_cache_extend(struct rlhf_cache *k, const struct rlhf_model *m, const struct rlhf_extend *items,
                       size_t count, float *logits, struct rlhf_error *err);
+/* The same, but instead of logits log-probs: for each of the T tokens given, in the order of the items, whose target is not negative,
+ * log softmax(logits after it)[target]; elsewhere 0. Bit for bit what rlhf_pass_logprobs() gives for the whole sequences, so
+ * contexts that sequences share are computed once. target and logprob are [T]. */
+int rlhf_cache_logprobs(struct rlhf_cache *k, const struct rlhf_model *m, const struct rlhf_extend *items,
+                        size_t count, const int32_t *target, float *logprob, struct rlhf_error *err);
 void rlhf_cache_free(struct rlhf_cache *k); /* NULL is fine */
 
 #endif

@@ -355,6 +355,53 @@ START_TEST(a_fork_may_take_part_of_a_slot_and_leaves_it_alone)
 }
 END_TEST
 
+/* The first `shared` tokens of two sequences are the same ones, computed once; the others follow in both slots at once. */
+START_TEST(continuations_of_one_context_have_the_bits_of_whole_sequences)
+{
+    for (int which = 0; which < 2 * VARIANTS; which++) {
+        struct rlhf_model *m = middling_model(which / 2, (enum rlhf_products)(which % 2));
+        struct ragged r = ragged((size_t[]){ 33, 21, 0 }, rlhf_model_get_config(m)->vocabulary, 5);
+        struct rlhf_error err = { 0 };
+        struct rlhf_cache *k = rlhf_cache_new(rlhf_model_get_config(m), 3, 40, NULL, &err);
+        enum { SHARED = 17 };
+        int32_t tokens[33 + 21], target[33 + 21];
+        float whole[33 + 21], parts[33 + 21], none[SHARED];
+
+        expect_some(k, err);
+        memcpy(r.tokens + 33, r.tokens, SHARED * sizeof *r.tokens);
+        for (size_t i = 0; i < 33 + 21; i++)
+            if (i % 33 < SHARED - 1)
+                r.target[i] = -1;
+        logprobs_of(m, &r, 1, 1, whole, NULL);
+        for (size_t i = 0; i < SHARED; i++)
+            target[i] = -1;
+        const struct rlhf_extend context = { 0, r.tokens, SHARED - 1 };
+        expect_ok(rlhf_cache_logprobs(k, m, &context, 1, target, none, &err), err);
+        for (size_t s = 0, at = 0; s < 2; s++) {
+            size_t from = r.start[s] + SHARED - 1, count = r.start[s + 1] - from;
+
+            rlhf_cache_fork(k, 0, s + 1, SHARED - 1);
+            memcpy(tokens + at, r.tokens + from, count * sizeof *tokens);
+            memcpy(target + at, r.target + from, count * sizeof *target);
+            at += count;
+        }
+        const struct rlhf_extend items[] = { { 2, tokens + 33 - SHARED + 1, 21 - SHARED + 1 }, { 1, tokens, 33 - SHARED + 1 } };
+        int32_t turned[33 + 21];
+        memcpy(turned, target + 33 - SHARED + 1, (21 - SHARED + 1) * sizeof *turned);
+        memcpy(turned + 21 - SHARED + 1, target, (33 - SHARED + 1) * sizeof *turned);
+        expect_ok(rlhf_cache_logprobs(k, m, items, 2, turned, parts, &err), err);
+        ck_assert(memcmp(parts, whole + 33 + SHARED - 1, (21 - SHARED + 1) * sizeof *parts) == 0);
+        ck_assert(memcmp(parts + 21 - SHARED + 1, whole + SHARED - 1, (33 - SHARED + 1) * sizeof *parts) == 0);
+        turned[0] = (int32_t)rlhf_model_get_config(m)->vocabulary;
+        ck_assert_int_eq(rlhf_cache_logprobs(k, m, items, 1, turned, parts, &err), -1);
+        expect_contains(err.text, "target 0");
+        rlhf_cache_free(k);
+        free_ragged(&r);
+        rlhf_model_free(m);
+    }
+}
+END_TEST
+
 START_TEST(wrong_tokens_and_lengths_are_refused_and_change_nothing)
 {
     struct rlhf_model *m = middling_model(GPT2, RLHF_PRODUCTS_F32);
@@ -406,5 +453,6 @@ int main(void)
                      generation_has_the_bits_of_scoring_in_any_order_and_batch,
                      a_sampled_tokens_logprob_is_that_of_scoring_to_the_bit,
                      a_fork_may_take_part_of_a_slot_and_leaves_it_alone,
+                     continuations_of_one_context_have_the_bits_of_whole_sequences,
                      wrong_tokens_and_lengths_are_refused_and_change_nothing);
 }
