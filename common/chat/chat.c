@@ -81,7 +81,8 @@ static int read_json(const struct rlhf_chat *c, const char *file, json_t **out, 
     int found = read_file(c, file, &text, err);
 
     *out = NULL;
-    if (found > 0 && !(*out = json_loadb(text.data, text.size, JSON_ALLOW_NUL, &bad)))
+    /* Integers may be of any size ("model_max_length"), and none is looked at. */
+    if (found > 0 && !(*out = json_loadb(text.data, text.size, JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, &bad)))
         found = rlhf_fail(err, RLHF_REJECT, "%s/%s:%d: not JSON: %s", c->dir, file, bad.line, bad.text);
     rlhf_bytes_free(&text);
     return found < 0 ? -1 : 0;

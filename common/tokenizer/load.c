@@ -98,10 +98,10 @@ int tk_json_metaspace(const json_t *json, char replacement[5], enum tk_prefix *p
     return rlhf_fail(err, RLHF_REJECT, "%s: \"prepend_scheme\" is not always, first or never", where);
 }
 
-static json_t *parse(const char *text, size_t size, const char *where, const char *file, struct rlhf_error *err)
+static json_t *parse(const char *text, size_t size, size_t flags, const char *where, const char *file, struct rlhf_error *err)
 {
     json_error_t bad;
-    json_t *json = json_loadb(text, size, JSON_ALLOW_NUL, &bad);
+    json_t *json = json_loadb(text, size, JSON_ALLOW_NUL | flags, &bad);
 
     if (json && !json_is_object(json)) {
         json_decref(json);
@@ -451,7 +451,8 @@ static int32_t special_id(const struct rlhf_tokenizer *t, const json_t *config, 
 static int load_config(struct rlhf_tokenizer *t, const char *text, size_t size, const char *where,
                        struct rlhf_error *err)
 {
-    json_t *config = parse(text, size, where, "tokenizer_config.json", err);
+    /* "No limit" is often a model_max_length of 10^30. */
+    json_t *config = parse(text, size, JSON_DECODE_INT_AS_REAL, where, "tokenizer_config.json", err);
 
     if (!config)
         return -1;
@@ -476,7 +477,7 @@ struct rlhf_tokenizer *rlhf_tokenizer_parse(const char *json, size_t size, const
     t->begin = t->end = t->pad = -1;
     if (rlhf_bytes_append(&t->json, json, size, err) == 0 &&
         rlhf_bytes_append(&t->config, config ? config : "", config_size, err) == 0 &&
-        (root = parse(json, size, where, "tokenizer.json", err))) {
+        (root = parse(json, size, 0, where, "tokenizer.json", err))) {
         result = load_json(t, root, err);
         if (result < 0)
             rlhf_fail_prefix(err, "%s", where);

@@ -41,7 +41,8 @@ static void gives(const char *request, const char *expected)
 START_TEST(the_file_comes_before_the_setting)
 {
     dir = a_directory();
-    put("tokenizer_config.json", "{\"bos_token\":{\"content\":\"<b>\"},\"eos_token\":null,\"chat_template\":\"old\"}");
+    put("tokenizer_config.json", "{\"bos_token\":{\"content\":\"<b>\"},\"eos_token\":null,\"chat_template\":\"old\","
+                                 "\"model_max_length\":1000000000000000019884624838656}");
     gives("{\"messages\":[{\"role\":\"user\"}]}", "old");
     put("chat_template.jinja", "{{ bos_token }}{{ eos_token is defined }}{{ tools }}{{ add_generation_prompt }}{{ mine }}");
     gives("{\"messages\":[{\"role\":\"user\"}],\"mine\":7}", "<b>FalseNoneFalse7");

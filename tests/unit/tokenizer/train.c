@@ -100,6 +100,24 @@ START_TEST(a_saved_tokenizer_loads_to_the_same_ids)
 }
 END_TEST
 
+/* As transformers writes it where a tokenizer knows no limit. */
+START_TEST(a_limit_beyond_all_numbers_is_no_mistake)
+{
+    static const char config[] = "{\"bos_token\": \"<|end|>\", \"model_max_length\": 1000000000000000019884624838656}";
+    const char *dir = a_directory();
+    struct rlhf_tokenizer *t = train(280, 0), *again;
+    struct rlhf_error err = { 0 };
+
+    expect_ok(rlhf_tokenizer_save(t, dir, &err), err);
+    expect_ok(rlhf_write_new(&rlhf_system_io, in_directory(dir, "tokenizer_config.json"), config, sizeof config - 1, &err), err);
+    again = rlhf_tokenizer_load(dir, &err);
+    expect_some(again, err);
+    ck_assert_int_eq(rlhf_tokenizer_begin(again), 1);
+    rlhf_tokenizer_free(again);
+    rlhf_tokenizer_free(t);
+}
+END_TEST
+
 START_TEST(the_vocabulary_is_what_was_asked_or_what_the_text_gives)
 {
     struct rlhf_tokenizer *small = train(280, 0), *large = train(4096, 0);
@@ -252,6 +270,7 @@ END_TEST
 int main(void)
 {
     return RUN_SUITE("tokenizer/train", training_twice_gives_the_same_file, a_saved_tokenizer_loads_to_the_same_ids,
+                     a_limit_beyond_all_numbers_is_no_mistake,
                      the_vocabulary_is_what_was_asked_or_what_the_text_gives,
                      the_most_frequent_pair_is_merged_first_and_ties_go_to_the_smaller_ids,
                      digits_stand_alone_when_asked, any_bytes_come_back, special_text_becomes_its_id_only_when_asked,
