@@ -20,6 +20,7 @@ int ctl_status(int argc, char **argv, struct rlhf_error *err);
 int ctl_resume(int argc, char **argv, struct rlhf_error *err);
 int ctl_events(int argc, char **argv, struct rlhf_error *err);
 int ctl_generate(int argc, char **argv, struct rlhf_error *err);
+int ctl_eval(int argc, char **argv, struct rlhf_error *err);
 int ctl_label(int argc, char **argv, struct rlhf_error *err);
 int ctl_tokenizer(int argc, char **argv, struct rlhf_error *err);
 int ctl_trace(int argc, char **argv, struct rlhf_error *err);

@@ -12,6 +12,7 @@ static const struct ctl_command commands[] = {
     {"resume", "FILE", "goes on with a stage that its watch paused", ctl_resume},
     {"events", "FILE", "prints a TensorBoard event file as JSON", ctl_events},
     {"generate", "--model DIR [PROMPT]", "completes a prompt with a model on disk", ctl_generate},
+    {"eval", "--model DIR --suite ...", "how well a model does on published sets of questions", ctl_eval},
     {"sample", "probs", "the probabilities that given logits lead to", ctl_sample},
     {"label", "import | check | export", "brings comparisons in and out of the label-collector", ctl_label},
     {"trace", "label", "follows what a run was made of", ctl_trace},
