@@ -18,6 +18,7 @@ static const char *const direct_losses[] = {"sigmoid",   "sigmoid_norm", "hinge"
                                            "sppo_hard", "apo_zero",     "apo_down", "discopop", "kto",      "orpo",   NULL};
 static const char *const divergences[] = {"reverse_kl", "forward_kl", "js", "alpha", NULL};
 static const char *const styles[] = {"gpt2", "llama", NULL};
+static const char *const products[] = {"fp32", "bf16", NULL};
 static const char *const directions[] = {"unsaid", "higher", "lower", NULL};
 static const char *const watch_reactions[] = {"pause", "stop", NULL};
 static const char *const reactions[] = {"stop", "go_on", NULL};
@@ -541,6 +542,10 @@ static const struct rlhf_config_key run_run_keys[] = {
      .help = "The run's name."},
     STR("dir", PART(run), dir, NULL, "The run directory; default: runs/NAME."),
     INT("seed", PART(run), seed, "1", 0, 9e15, "Of all randomness."),
+    CHOICE("products", PART(run), products, "fp32", products,
+           "How models multiply, in training, sampling and scoring alike: in fp32, or bf16: both operands rounded to "
+           "bfloat16, sums in fp32; weights, gradients and optimiser stay fp32. Faster by far where the processor has "
+           "matrix tiles (AMX)."),
     {0}};
 static const struct rlhf_config_schema run_run_schema = {"run", run_run_keys, sizeof(PART(run))};
 
@@ -827,6 +832,11 @@ bool rlhf_run_algorithm_compares(int algorithm)
 bool rlhf_run_algorithm_kl_in_loss(int algorithm)
 {
     return algorithm > RLHF_RUN_PPO && algorithm < RLHF_RUN_RLOO;
+}
+
+const char *rlhf_run_products(const struct rlhf_run *run)
+{
+    return products[run->run.products];
 }
 
 const char *rlhf_run_model_style(const struct rlhf_run *run)

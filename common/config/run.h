@@ -399,6 +399,7 @@ struct rlhf_run {
         char *name;
         char *dir; /* default runs/NAME */
         int64_t seed;
+        int products; /* see rlhf_run_products() */
     } run;
     struct {
         char *load; /* a directory with tokenizer.json */
@@ -468,6 +469,7 @@ const char *rlhf_run_direct_loss(const struct rlhf_stage_direct *s);    /* "sigm
 bool rlhf_run_algorithm_has_critic(int algorithm);
 bool rlhf_run_algorithm_compares(int algorithm);   /* the completions of a prompt with each other */
 bool rlhf_run_algorithm_kl_in_loss(int algorithm); /* else it is taken off the rewards */
+const char *rlhf_run_products(const struct rlhf_run *run); /* "fp32", "bf16": rlhf_products_named() */
 const char *rlhf_run_model_style(const struct rlhf_run *run); /* "gpt2" or "llama" */
 
 #endif

@@ -324,6 +324,7 @@ enum kind {
     LAYER_TYPES, /* a list of full_attention and sliding_attention                    */
     LABELS,      /* id2label or label2id: one entry when the head is a scalar         */
     BIAS,        /* rlhf_reward_bias                                                  */
+    PRODUCTS,    /* rlhf_products: fp32 or bf16                                       */
     /* the rest must state what this program does anyway */
     IS_FALSE,
     IS_ONE,
@@ -395,6 +396,7 @@ static const struct setting settings[] = {
     { "id2label", ALL, LABELS, 0, READ_ONLY },
     { "label2id", ALL, LABELS, 0, READ_ONLY },
     { "rlhf_reward_bias", ALL, BIAS, 0, READ_ONLY },
+    { "rlhf_products", ALL, PRODUCTS, 0, READ_ONLY },
     { "dtype", ALL, IS_DTYPE, 0, 0 },
     { "torch_dtype", ALL, IS_DTYPE, 0, 0 },
 
@@ -674,6 +676,10 @@ static int read_value(struct reading *r, const struct setting *s, const json_t *
         if (read_number(s->key, value, &number, err) < 0)
             return -1;
         r->bias = (float)number;
+        return 0;
+    case PRODUCTS:
+        if (!json_is_string(value) || !rlhf_products_named(json_string_value(value), &c->products))
+            return unsupported(s->key, value, "fp32 or bf16", err);
         return 0;
     case LABELS:
         return read_labels(c, s->key, value, &r->one_label, err);
@@ -1148,6 +1154,9 @@ int rlhf_model_config_write(const struct rlhf_model_config *c, float bias, struc
     if (scalar && rlhf_bytes_printf(json, err, "  \"id2label\": {\n    \"0\": \"LABEL_0\"\n  },\n"
                                     "  \"label2id\": {\n    \"LABEL_0\": 0\n  },\n"
                                     "  \"rlhf_reward_bias\": %s,\n", float_text(bias, text)) < 0)
+        return -1;
+    if (c->products != RLHF_PRODUCTS_F32
+        && rlhf_bytes_printf(json, err, "  \"rlhf_products\": \"%s\",\n", rlhf_products_name(c->products)) < 0)
         return -1;
     /* Dropout is off here; transformers would assume some. */
     if (c->family == RLHF_GPT2 && rlhf_bytes_printf(json, err, "  \"attn_pdrop\": 0.0,\n  \"embd_pdrop\": 0.0,\n"

@@ -56,6 +56,7 @@ struct rlhf_model_config {
     float attention_cap, logit_cap; /* x becomes cap * tanh(x / cap) of scores and logits; 0: no cap */
     uint32_t window;     /* a token attends to the last `window` tokens, itself one of them; 0: to all */
     uint8_t windowed[RLHF_MODEL_LAYERS / 8]; /* in these layers: one bit each */
+    enum rlhf_products products; /* how passes multiply: kept in config.json as "rlhf_products" where it is not fp32 */
     int32_t begin_id, end_id, pad_id; /* -1 = none */
     uint32_t more_ends;  /* further ids that end a text, as in eos_token_id: [2, 7] */
     int32_t more_end_ids[RLHF_MODEL_ENDS];

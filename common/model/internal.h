@@ -55,7 +55,6 @@ struct rlhf_model {
     float *block;      /* [count]; when frozen, address space of which only the vectors are there */
     struct rlhf_frozen *frozen; /* the weights stay where they are stored; NULL: they are in the block */
     float bias;        /* of a scalar head */
-    enum rlhf_products products; /* how passes multiply */
     size_t embedding, positions; /* offsets; positions RLHF_NOWHERE when rotary */
     struct rlhf_layer *layers;   /* [L] */
     struct rlhf_norm_place norm;

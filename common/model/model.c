@@ -131,7 +131,6 @@ struct rlhf_model *rlhf_model_clone(const struct rlhf_model *m, enum rlhf_head h
     if (rlhf_model_allocate(copy, err) == 0) {
         copy_body(copy, m, same);
         copy->bias = same ? m->bias : 0;
-        copy->products = m->products;
         if (!same && head == RLHF_HEAD_SCALAR)
             initialise_scalar_head(copy, seed);
         rlhf_model_touch(copy, NULL);
@@ -154,15 +153,10 @@ void rlhf_model_touch(struct rlhf_model *m, struct rlhf_pool *pool)
 
 void rlhf_model_set_products(struct rlhf_model *m, enum rlhf_products products)
 {
-    if (m->products == products)
+    if (m->config.products == products)
         return;
-    m->products = products;
+    m->config.products = products;
     rlhf_model_touch(m, NULL); /* packed anew */
-}
-
-enum rlhf_products rlhf_model_products(const struct rlhf_model *m)
-{
-    return m->products;
 }
 
 const struct rlhf_model_config *rlhf_model_get_config(const struct rlhf_model *m)

@@ -1,7 +1,7 @@
 /* model.h - a decoder-only transformer: its parameters, its files, its passes.
  *
  * One block is configured into the styles of GPT-2, Llama, Mistral, Qwen 2 and 3, GPT-NeoX and Gemma 2 (config.h).
- * Everything is fp32, but for products where rlhf_model_set_products() says so. Sequences are packed, never
+ * Everything is fp32, but products that the configuration says are of bfloat16. Sequences are packed, never
  * padded. The forward pass of training, of scoring and of generation is one implementation whose rows do
  * not depend on what else is in the batch, so their log-probs agree to the bit. */
 #ifndef RLHF_MODEL_MODEL_H
@@ -15,7 +15,6 @@
 #include "base/memory.h"
 #include "base/pool.h"
 #include "model/config.h"
-#include "tensor/ops.h"
 
 struct rlhf_model;
 
@@ -61,11 +60,10 @@ int rlhf_model_write(const struct rlhf_model *m, struct rlhf_bytes *config, stru
 struct rlhf_model *rlhf_model_clone(const struct rlhf_model *m, enum rlhf_head head, uint64_t seed,
                                     struct rlhf_error *err);
 
-/* How passes over m multiply, forwards and backwards: as fp32 unless this was called, or with both operands rounded to bfloat16
- * (tensor/ops.h). Parameters and gradients stay fp32, and so do attention, adapters and a scalar head. Log-probs are those
- * of another policy, so whoever samples and whoever trains must agree; a clone does as its original. */
+/* How passes over m multiply, forwards and backwards: as its configuration says, fp32 or with both operands rounded to
+ * bfloat16 (tensor/ops.h). Parameters and gradients stay fp32, and so do attention, adapters and a scalar head. Log-probs are
+ * those of another policy, so whoever samples and whoever trains must agree: config.json says it, wherever weights go. */
 void rlhf_model_set_products(struct rlhf_model *m, enum rlhf_products products);
-enum rlhf_products rlhf_model_products(const struct rlhf_model *m);
 
 const struct rlhf_model_config *rlhf_model_get_config(const struct rlhf_model *m);
 

@@ -139,7 +139,7 @@ enum { PIECES = 4 }; /* q, k and v at most */
 /* A head of one column is a sliver of the work, and rewards are compared by what little they differ. */
 static enum rlhf_products products_of(const struct rlhf_model *m, const struct rlhf_product *p)
 {
-    return p == &m->head && m->config.head == RLHF_HEAD_SCALAR ? RLHF_PRODUCTS_F32 : m->products;
+    return p == &m->head && m->config.head == RLHF_HEAD_SCALAR ? RLHF_PRODUCTS_F32 : m->config.products;
 }
 
 static int pack_stored(const struct rlhf_model *m, const struct rlhf_product *p, bool back, struct rlhf_packed *to,

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/check.h"
 #include "learner/train_parts.h"
 
 static struct rlhf_model *first_model(struct learner_work *w, struct rlhf_error *err)
@@ -58,6 +59,15 @@ static struct rlhf_model *read_model(struct learner_work *w, const char *stage, 
     return m;
 }
 
+/* Whatever the directory that a model came from says: one run multiplies in one way. */
+static void set_products(const struct learner_work *w, struct rlhf_model *m)
+{
+    enum rlhf_products products = RLHF_PRODUCTS_F32;
+
+    RLHF_ASSERT(rlhf_products_named(rlhf_run_products(w->t->run), &products));
+    rlhf_model_set_products(m, products);
+}
+
 struct rlhf_model *learner_load_model(struct learner_work *w, const char *stage, enum rlhf_head head,
                                       struct rlhf_error *err)
 {
@@ -78,6 +88,7 @@ struct rlhf_model *learner_load_model(struct learner_work *w, const char *stage,
         rlhf_model_free(m);
         return NULL;
     }
+    set_products(w, m);
     if (rlhf_model_get_config(m)->head == head)
         return m;
     other = rlhf_model_clone(m, head, (uint64_t)w->t->run->run.seed + w->key, err);

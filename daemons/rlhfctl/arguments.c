@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/text.h"
+#include "model/model.h"
 #include "rlhfctl/ctl.h"
 #include "telemetry/log.h"
 
@@ -69,6 +70,18 @@ double ctl_number(struct argp_state *state, const char *option, const char *text
     if (errno || end == text || *end || !(value >= min && value <= max))
         argp_error(state, "%s: '%s' is not a number from %g to %g", option, text, min, max);
     return value;
+}
+
+int ctl_set_products(struct rlhf_model *m, const char *name, struct rlhf_error *err)
+{
+    enum rlhf_products products;
+
+    if (!name)
+        return 0;
+    if (!rlhf_products_named(name, &products))
+        return rlhf_fail(err, RLHF_REJECT, "--products: '%s' is neither fp32 nor bf16", name);
+    rlhf_model_set_products(m, products);
+    return 0;
 }
 
 void ctl_log_level(const char *level)

@@ -40,6 +40,10 @@ int ctl_dispatch(const char *what, const char *about, const struct ctl_command *
 int64_t ctl_integer(struct argp_state *state, const char *option, const char *text, int64_t min, int64_t max);
 double ctl_number(struct argp_state *state, const char *option, const char *text, double min, double max);
 
+/* --products: how m multiplies, whatever its config.json says; name may be NULL. */
+struct rlhf_model;
+int ctl_set_products(struct rlhf_model *m, const char *name, struct rlhf_error *err);
+
 /* The least level of log lines of this process, unless RLHF_LOG says otherwise; its children are not told.
  * Before the first line. */
 void ctl_log_level(const char *level);

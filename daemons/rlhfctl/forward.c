@@ -15,7 +15,7 @@
 enum { THREADS = 64, OUTPUTS = 4, IGNORED = -100 };
 
 struct options {
-    const char *model, *input, *output, *adapter;
+    const char *model, *input, *output, *adapter, *products;
     bool grad, reward;
     unsigned threads;
 };
@@ -343,6 +343,9 @@ static error_t parse(int key, char *text, struct argp_state *state)
     case 'r':
         o->reward = true;
         break;
+    case 'p':
+        o->products = text;
+        break;
     case 't':
         o->threads = (unsigned)ctl_integer(state, "--threads", text, 1, THREADS);
         break;
@@ -371,6 +374,7 @@ int ctl_model_forward(int argc, char **argv, struct rlhf_error *err)
         {"reward", 'r', 0, 0, "of a reward model: rewards [B]; with --grad the loss is the mean of -log sigmoid(reward of "
                               "row i - reward of row i + B/2)", 0},
         {"adapter", 'a', "DIR", 0, "with the LoRA adapter in DIR; gradients are its parameters'", 0},
+        {"products", 'p', "fp32|bf16", 0, "how to multiply (as the model's config.json says, or fp32)", 0},
         {"threads", 't', "N", 0, "compute threads (all processors)", 0},
         {0}};
     static const struct argp parser = {
@@ -383,7 +387,7 @@ int ctl_model_forward(int argc, char **argv, struct rlhf_error *err)
     if (rlhf_tensor_start(err) == 0 && (f.pool = rlhf_pool_new(o.threads, err))
         && (f.model = o.grad && !o.adapter ? rlhf_model_load_parallel(o.model, f.pool, err)
                                           : rlhf_model_open(o.model, RLHF_PANELS_STORED, err))
-        && (!o.adapter || (f.adapter = rlhf_adapter_load(f.model, o.adapter, err)))) {
+        && ctl_set_products(f.model, o.products, err) == 0 && (!o.adapter || (f.adapter = rlhf_adapter_load(f.model, o.adapter, err)))) {
         f.c = *rlhf_model_get_config(f.model);
         if (read_input(&f, err) == 0 && make_pass(&f, err) == 0)
             rc = run(&f, err);

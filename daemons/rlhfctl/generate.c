@@ -27,7 +27,7 @@ struct given {
 struct command {
     struct generate g;
     struct given given;
-    const char *prompt;
+    const char *prompt, *products;
     unsigned samples, threads;
     bool escapes; /* \n in the prompt */
 
@@ -240,7 +240,8 @@ static int load(struct command *k, struct rlhf_error *err)
 
     if (rlhf_tensor_start(err) < 0 || !(k->g.pool = rlhf_pool_new(k->threads, err)) ||
         rlhf_generation_load(&k->g.settings, k->g.dir, err) < 0 ||
-        !(k->g.model = rlhf_model_open(k->g.dir, RLHF_PANELS_STORED, err)))
+        !(k->g.model = rlhf_model_open(k->g.dir, RLHF_PANELS_STORED, err)) ||
+        ctl_set_products(k->g.model, k->products, err) < 0)
         return -1;
     c = rlhf_model_get_config(k->g.model);
     if (c->head != RLHF_HEAD_LM)
@@ -259,7 +260,7 @@ static int load(struct command *k, struct rlhf_error *err)
 
 /* ---- options ---------------------------------------------------------------------------------------- */
 
-enum { GREEDY = 256, INPUT, OUTPUT, MIN_P, TYPICAL_P, REPETITION, NGRAM, MIN_NEW, IGNORE_EOS, STOP };
+enum { GREEDY = 256, INPUT, OUTPUT, MIN_P, TYPICAL_P, REPETITION, NGRAM, MIN_NEW, IGNORE_EOS, STOP, PRODUCTS };
 
 static void parse_stop(struct given *o, const char *text, struct argp_state *state)
 {
@@ -325,6 +326,9 @@ static error_t parse(int key, char *text, struct argp_state *state)
     case 'a':
         k->g.adapter_dir = text;
         break;
+    case PRODUCTS:
+        k->products = text;
+        break;
     case INPUT:
         k->g.input = text;
         break;
@@ -369,6 +373,7 @@ int ctl_generate(int argc, char **argv, struct rlhf_error *err)
     static const struct argp_option options[] = {
         {"model", 'm', "DIR", 0, "a checkpoint: config.json, model.safetensors, tokenizer.json", 0},
         {"adapter", 'a', "DIR", 0, "with the LoRA adapter in DIR", 0},
+        {"products", PRODUCTS, "fp32|bf16", 0, "how to multiply (as the model's config.json says, or fp32)", 0},
         {"max-new-tokens", 'n', "N", 0, "stop after N tokens (text: default 64)", 0},
         {"max-tokens", 0, 0, OPTION_ALIAS, 0, 0},
         {"greedy", GREEDY, 0, 0, "always the likeliest token", 0},

@@ -70,8 +70,9 @@ static inline double tiny_utility(const char *prompt, const char *completion)
     return strcmp(completion, " yes.") == 0 ? 2 : strcmp(completion, " no.") == 0 ? 1 : 0;
 }
 
-#define TINY_HEAD                                                                                            \
-    "run: {name: tiny, dir: %s, seed: 5}\n"                                                                  \
+#define TINY_HEAD TINY_HEAD_WITH("")
+#define TINY_HEAD_WITH(more)                                                                                 \
+    "run: {name: tiny, dir: %s, seed: 5" more "}\n"                                                          \
     "tokenizer: {train: {files: [%s/documents.txt], vocab_size: 290}}\n"                                     \
     "model: {style: gpt2, layers: 1, heads: 2, channels: 16, context: 48}\n"                                 \
     "learner: {threads: 1, checkpoint_seconds: 1, verify_tokens: 20}\n"                                      \

@@ -172,6 +172,30 @@ START_TEST(weights_that_no_job_will_name_again_are_dropped)
 }
 END_TEST
 
+/* The answerer knows of products what the published config.json says: were it fp32, the log-probs that every iteration
+ * compares bit for bit would stop the run. */
+START_TEST(a_run_in_bfloat16_learns_the_same_and_samples_the_bits_it_trains_on)
+{
+    const char *exact = dir;
+    double loss[2], reward[2];
+    struct rlhf_error err = {0};
+    json_t *config;
+
+    loss[0] = tiny_metric(exact, "sft", "loss", 50, 60, NULL);
+    fresh();
+    expect_ok(tiny_go(TINY_HEAD_WITH(", products: bf16") TINY_PRETRAIN TINY_SFT TINY_COLLECT TINY_REWARD TINY_POLICY,
+                      dir, world, &rlhf_system_io, &port, 1000, &err), err);
+    config = read_json(dir, "checkpoints/ppo/config.json");
+    ck_assert_str_eq(json_string_value(json_object_get(config, "rlhf_products")), "bf16");
+    json_decref(config);
+    loss[1] = tiny_metric(dir, "sft", "loss", 50, 60, NULL);
+    ck_assert_msg(loss[1] != loss[0] && fabs(loss[1] - loss[0]) < 0.1 * loss[0], "the loss is %g, in fp32 %g", loss[1], loss[0]);
+    reward[0] = tiny_metric(dir, "ppo", "reward", 0, 2, NULL);
+    reward[1] = tiny_metric(dir, "ppo", "reward", 8, 10, NULL);
+    ck_assert_msg(reward[1] > reward[0] + 0.1, "the reward went from %g to %g", reward[0], reward[1]);
+}
+END_TEST
+
 /* ---- what must stop a run ---------------------------------------------------------------------------- */
 
 static void change_a_bit(struct local_port *p, const struct learner_action *a, struct learner_answer *answer)
@@ -527,6 +551,7 @@ int main(void)
         ppo_raises_the_reward_and_moves_away_from_its_reference,
         an_evaluation_measures_every_policy_with_the_same_draws,
         finished_stages_are_hugging_face_directories_with_their_provenance,
+        a_run_in_bfloat16_learns_the_same_and_samples_the_bits_it_trains_on,
         weights_that_no_job_will_name_again_are_dropped, a_log_prob_that_differs_by_a_bit_stops_the_run,
         a_reward_that_is_not_finite_costs_its_step_and_no_weights,
         a_missing_reward_leaves_its_completion_out_and_costs_no_step,

@@ -19,6 +19,7 @@ static void expect_same(const struct rlhf_model_config *a, const struct rlhf_mod
     ck_assert_int_eq(a->activation_name, b->activation_name);
     ck_assert_int_eq(a->gated, b->gated);
     ck_assert_int_eq(a->head, b->head);
+    ck_assert_int_eq(a->products, b->products);
     ck_assert_uint_eq(a->layers, b->layers);
     ck_assert_uint_eq(a->heads, b->heads);
     ck_assert_uint_eq(a->kv_heads, b->kv_heads);
@@ -58,6 +59,7 @@ START_TEST(a_config_that_was_printed_reads_back_the_same)
         struct rlhf_bytes json = { 0 };
 
         c.head = i & 2 ? RLHF_HEAD_SCALAR : RLHF_HEAD_LM;
+        c.products = i & 8 ? RLHF_PRODUCTS_BF16 : RLHF_PRODUCTS_F32;
         c.tied = (i & 4) != 0;
         c.norm_epsilon = i & 8 ? 1e-6F : 0.00012345678F;
         if (i & 1) {
