@@ -144,3 +144,12 @@ bool bench_wanted(const struct bench_arguments *a, const char *name)
 {
     return !a->only || !*a->only || strcmp(a->only, name) == 0;
 }
+
+bool bench_wanted_products(const struct bench_arguments *a, const char *name, enum rlhf_products products, const char **dtype)
+{
+    char full[64];
+
+    *dtype = products == RLHF_PRODUCTS_BF16 ? "bf16" : "f32";
+    snprintf(full, sizeof full, "%s%s", name, products == RLHF_PRODUCTS_BF16 ? "-bf16" : "");
+    return bench_wanted(a, full);
+}

@@ -39,5 +39,7 @@ struct bench_arguments {
 };
 struct bench_arguments bench_start(int argc, char **argv);
 bool bench_wanted(const struct bench_arguments *a, const char *name);
+/* The case with these products is wanted: NAME, or NAME-bf16. dtype is what its line says. */
+bool bench_wanted_products(const struct bench_arguments *a, const char *name, enum rlhf_products products, const char **dtype);
 
 #endif

@@ -4,7 +4,7 @@
  *
  * Prompts of 64 tokens, 128 new ones, as many sequences at once as the line's batch says: the sampler draws at temperature 1.
  * generate: new tokens a second, from the first new one to the last. prefill: prompt tokens a second, every prompt
- * another. prefill-group: the same where 8 samples share each prompt, which is then read once. */
+ * another. Cases whose names end in -bf16 multiply numbers rounded to bfloat16. prefill-group: the same where 8 samples share each prompt, which is then read once. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -101,13 +101,15 @@ static void draw(struct generation *g, uint32_t position)
     }
 }
 
-static void bench_generation(const struct bench_arguments *a, const char *model, size_t batch, unsigned threads)
+static void bench_generation(const struct bench_arguments *a, const char *model, size_t batch, enum rlhf_products products,
+                             const char *dtype, unsigned threads)
 {
-    const struct rlhf_model_config c = bench_shape(model);
+    struct rlhf_model_config c = bench_shape(model);
     double decode[ROUNDS], fill[ROUNDS], fill_group[ROUNDS], until, flops, rate = bench_sgemm_rate(threads) * 1e9;
     struct generation g;
     size_t rounds = 0;
 
+    c.products = products;
     start(&g, &c, batch, threads);
     prefill(&g, 1); /* packs the weights */
     for (until = bench_now() + a->seconds; rounds < ROUNDS && (rounds < 2 || bench_now() < until); rounds++) {
@@ -131,11 +133,12 @@ static void bench_generation(const struct bench_arguments *a, const char *model,
     double filled = (double)(batch * PROMPT) / bench_median(fill, rounds);
 
     flops = bench_flops_a_token(&c);
-    bench_print(&(struct bench_line){ .name = "generate", .model = model, .batch = batch, .threads = threads, .value = value,
+    bench_print(&(struct bench_line){ .name = "generate", .model = model, .dtype = dtype, .batch = batch, .threads = threads, .value = value,
                                       .gemm_fraction = rate > 0 ? value * flops / rate : 0 });
-    bench_print(&(struct bench_line){ .name = "prefill", .model = model, .batch = batch, .threads = threads, .value = filled });
+    bench_print(&(struct bench_line){ .name = "prefill", .model = model, .dtype = dtype, .batch = batch, .threads = threads,
+                                      .value = filled });
     if (batch % GROUP == 0)
-        bench_print(&(struct bench_line){ .name = "prefill-group", .model = model, .batch = batch, .threads = threads,
+        bench_print(&(struct bench_line){ .name = "prefill-group", .model = model, .dtype = dtype, .batch = batch, .threads = threads,
                                           .value = (double)(batch * PROMPT) / bench_median(fill_group, rounds) });
     end(&g);
 }
@@ -152,9 +155,13 @@ int main(int argc, char **argv)
         { "generate-quickstart-32", "quickstart", 32 },
     };
 
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
-        for (unsigned threads = a.least; threads <= a.most; threads++)
-            if (bench_wanted(&a, cases[i].name))
-                bench_generation(&a, cases[i].model, cases[i].batch, threads);
+    for (size_t i = 0; i < 2 * sizeof cases / sizeof cases[0]; i++)
+        for (unsigned threads = a.least; threads <= a.most; threads++) {
+            enum rlhf_products products = (enum rlhf_products)(i % 2);
+            const char *dtype;
+
+            if (bench_wanted_products(&a, cases[i / 2].name, products, &dtype))
+                bench_generation(&a, cases[i / 2].model, cases[i / 2].batch, products, dtype, threads);
+        }
     return 0;
 }

@@ -3,7 +3,7 @@
  *     bench-train [seconds a case, 1 by default] [case] [threads]
  *
  * A training step is forward, log-probs, backward, the norm of the gradient, AdamW, and the weights packed anew: all
- * that a step of the learner does with tensors. A figure is tokens over the median time of a step. */
+ * that a step of the learner does with tensors. Cases whose names end in -bf16 multiply numbers rounded to bfloat16. A figure is tokens over the median time of a step. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,11 +48,19 @@ static void train_step(struct training *s)
     rlhf_model_touch(s->m, s->pool);
 }
 
-/* Lengths vary between shortest and longest; the same for both when they are equal. */
-static void bench_training(const struct bench_arguments *a, const char *name, const char *model, size_t sequences,
-                           uint32_t shortest, uint32_t longest, unsigned threads)
+/* A case: lengths vary between shortest and longest; the same for both when they are equal. */
+struct training_case {
+    const char *name, *model;
+    size_t sequences;
+    uint32_t shortest, longest;
+};
+
+static void bench_training(const struct bench_arguments *a, const struct training_case *k, enum rlhf_products products,
+                           const char *dtype, unsigned threads)
 {
-    const struct rlhf_model_config c = bench_shape(model);
+    const size_t sequences = k->sequences;
+    const uint32_t shortest = k->shortest, longest = k->longest;
+    struct rlhf_model_config c = bench_shape(k->model);
     struct rlhf_error err = { 0 };
     struct training s = { .adamw = { .lr = 1e-4F, .beta1 = 0.9F, .beta2 = 0.95F, .epsilon = 1e-8F } };
     int32_t *tokens = calloc(sequences * longest, sizeof *tokens), *target = calloc(sequences * longest, sizeof *target);
@@ -61,6 +69,7 @@ static void bench_training(const struct bench_arguments *a, const char *name, co
     struct rlhf_random random;
     size_t steps = 0;
 
+    c.products = products;
     rlhf_random_init(&random, 1, RLHF_PURPOSE_FAULT, 0, 0);
     for (size_t i = 0; i < sequences; i++) {
         start[i + 1] = start[i] + shortest + rlhf_random_below(&random, longest - shortest + 1);
@@ -91,7 +100,7 @@ static void bench_training(const struct bench_arguments *a, const char *name, co
         times[steps] = bench_now() - begin;
     }
     double value = (double)s.t / bench_median(times, steps), rate = bench_sgemm_rate(threads) * 1e9;
-    bench_print(&(struct bench_line){ .name = name, .model = model, .batch = sequences, .threads = threads, .value = value,
+    bench_print(&(struct bench_line){ .name = k->name, .model = k->model, .dtype = dtype, .batch = sequences, .threads = threads, .value = value,
                                       .gemm_fraction = rate > 0 ? 3 * bench_flops_a_token(&c) * value / rate : 0 });
     rlhf_pass_free(s.pass);
     rlhf_pool_free(s.pool);
@@ -109,20 +118,19 @@ static void bench_training(const struct bench_arguments *a, const char *name, co
 int main(int argc, char **argv)
 {
     const struct bench_arguments a = bench_start(argc, argv);
-    static const struct {
-        const char *name, *model;
-        size_t sequences;
-        uint32_t shortest, longest;
-    } cases[] = {
+    static const struct training_case cases[] = {
         { "train-windows", "quickstart", 16, 64, 64 }, { "train-ragged", "quickstart", 32, 14, 36 },
         { "train-tiny", "tiny", 16, 128, 128 },        { "train-l100", "l100", 4, 256, 256 },
         { "train-gpt2", "gpt2", 4, 64, 64 },
     };
 
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
-        for (unsigned threads = a.least; threads <= a.most; threads++)
-            if (bench_wanted(&a, cases[i].name))
-                bench_training(&a, cases[i].name, cases[i].model, cases[i].sequences, cases[i].shortest,
-                               cases[i].longest, threads);
+    for (size_t i = 0; i < 2 * sizeof cases / sizeof cases[0]; i++)
+        for (unsigned threads = a.least; threads <= a.most; threads++) {
+            enum rlhf_products products = (enum rlhf_products)(i % 2);
+            const char *dtype;
+
+            if (bench_wanted_products(&a, cases[i / 2].name, products, &dtype))
+                bench_training(&a, &cases[i / 2], products, dtype, threads);
+        }
     return 0;
 }
