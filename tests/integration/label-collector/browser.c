@@ -2,105 +2,38 @@
  * WebDriver.
  *
  * Screenshots are kept in $RLHF_BUILD/artefacts. */
-#include <fcntl.h>
 #include <jansson.h>
 #include <signal.h>
-#include <sodium.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "support/browser.h"
 #include "support/http.h"
 #include "support/process.h"
 #include "support/suite.h"
 
 enum { POLL_MS = 20, GIVE_UP_MS = 30000 };
 
-static char dir[300], address[128], driver[64], session[128];
-static pid_t collector, chromedriver;
+static char dir[300], address[128];
+static pid_t collector;
 
-/* ---- WebDriver --------------------------------------------------------------------------------- */
-
-static pid_t start_chromedriver(const char *log)
-{
-    pid_t pid = fork();
-
-    if (pid != 0) {
-        ck_assert_int_gt(pid, 0);
-        return pid;
-    }
-    int fd = open(log, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    dup2(fd, STDOUT_FILENO);
-    dup2(fd, STDERR_FILENO);
-    prctl(PR_SET_PDEATHSIG, SIGTERM);
-    execlp("chromedriver", "chromedriver", "--port=0", (char *)NULL);
-    _exit(127);
-}
-
-/* One command; its value, owned by the caller. body NULL: GET (or DELETE for ""). */
-static json_t *command(const char *path, json_t *body, const char *method)
-{
-    char target[512];
-    char *text = body ? json_dumps(body, 0) : NULL;
-
-    snprintf(target, sizeof(target), "%s%s", session, path);
-    struct http_answer a = http_request(driver, method, target, "", text ? "application/json" : NULL,
-                                        text ? text : "", text ? strlen(text) : 0);
-    json_t *answer = a.body ? json_loads(a.body, 0, NULL) : NULL;
-    json_t *value = json_incref(json_object_get(answer, "value"));
-    ck_assert_msg(a.status == 200, "%s %s: %d %s", method, target, a.status, a.body ? a.body : "(no answer)");
-    json_decref(answer);
-    json_decref(body);
-    free(text);
-    http_answer_free(&a);
-    return value;
-}
-
-/* Runs a script in the page; its value, owned by the caller. */
-static json_t *script(const char *text)
-{
-    return command("/execute/sync", json_pack("{s:s, s:[]}", "script", text, "args"), "POST");
-}
-
-static bool holds(const char *condition)
-{
-    char text[1024];
-    snprintf(text, sizeof(text), "return !!(%s)", condition);
-    json_t *value = script(text);
-    bool yes = json_is_true(value);
-
-    json_decref(value);
-    return yes;
-}
-
-static void wait_until(const char *condition)
-{
-    for (int waited = 0; waited < GIVE_UP_MS; waited += POLL_MS) {
-        if (holds(condition))
-            return;
-        nanosleep(&(struct timespec){ .tv_nsec = POLL_MS * 1000000L }, NULL);
-    }
-    json_t *page = script("return document.body.innerText");
-    ck_abort_msg("never true: %s\nthe page: %s", condition, json_string_value(page));
-}
+/* ---- the page ------------------------------------------------------------------------------------ */
 
 static void open_page(const char *query)
 {
     char url[256];
 
     snprintf(url, sizeof(url), "%s/%s", address, query);
-    json_decref(command("/url", json_pack("{s:s}", "url", url), "POST"));
+    browser_open(url);
 }
 
 /* A key as WebDriver names it: a character, or \uE0xx for special ones. */
 static void press(const char *key)
 {
     json_decref(
-        command("/actions",
+        browser_command("/actions",
                 json_pack("{s:[{s:s, s:s, s:[{s:s, s:s}, {s:s, s:s}]}]}", "actions", "type", "key", "id",
                           "keys", "actions", "type", "keyDown", "value", key, "type", "keyUp", "value", key),
                 "POST"));
@@ -109,7 +42,7 @@ static void press(const char *key)
 static char *find(const char *selector)
 {
     json_t *value =
-        command("/element", json_pack("{s:s, s:s}", "using", "css selector", "value", selector), "POST");
+        browser_command("/element", json_pack("{s:s, s:s}", "using", "css selector", "value", selector), "POST");
     char *id = strdup(json_string_value(json_object_iter_value(json_object_iter(value))));
 
     json_decref(value);
@@ -121,7 +54,7 @@ static void click(const char *selector)
     char *id = find(selector), path[256];
 
     snprintf(path, sizeof(path), "/element/%s/click", id);
-    json_decref(command(path, json_object(), "POST"));
+    json_decref(browser_command(path, json_object(), "POST"));
     free(id);
 }
 
@@ -130,47 +63,16 @@ static void type(const char *selector, const char *text)
     char *id = find(selector), path[256];
 
     snprintf(path, sizeof(path), "/element/%s/value", id);
-    json_decref(command(path, json_pack("{s:s}", "text", text), "POST"));
+    json_decref(browser_command(path, json_pack("{s:s}", "text", text), "POST"));
     free(id);
-}
-
-static void resize(int width, int height)
-{
-    json_decref(
-        command("/goog/cdp/execute",
-                json_pack("{s:s, s:{s:i, s:i, s:i, s:b}}", "cmd", "Emulation.setDeviceMetricsOverride",
-                          "params", "width", width, "height", height, "deviceScaleFactor", 1, "mobile", 0),
-                "POST"));
-}
-
-static void scheme(const char *name)
-{
-    json_decref(command("/goog/cdp/execute",
-                        json_pack("{s:s, s:{s:[{s:s, s:s}]}}", "cmd", "Emulation.setEmulatedMedia", "params",
-                                  "features", "name", "prefers-color-scheme", "value", name),
-                        "POST"));
 }
 
 static void screenshot(const char *name)
 {
-    char folder[512], path[600];
-    json_t *value = command("/screenshot", NULL, "GET");
-    const char *text = json_string_value(value);
-    unsigned char *png = malloc(strlen(text));
-    size_t size;
+    char file[100];
 
-    ck_assert_int_eq(sodium_base642bin(png, strlen(text), text, strlen(text), NULL, &size, NULL,
-                                       sodium_base64_VARIANT_ORIGINAL),
-                     0);
-    snprintf(folder, sizeof(folder), "%s/artefacts", getenv("RLHF_BUILD"));
-    mkdir(folder, 0777);
-    snprintf(path, sizeof(path), "%s/page-%s.png", folder, name);
-    FILE *f = fopen(path, "w");
-    ck_assert_ptr_nonnull(f);
-    fwrite(png, 1, size, f);
-    fclose(f);
-    free(png);
-    json_decref(value);
+    snprintf(file, sizeof(file), "page-%s", name);
+    browser_screenshot(file);
 }
 
 /* ---- the collector ----------------------------------------------------------------------------- */
@@ -188,40 +90,14 @@ static void start_collector(const char *http)
 
 static void setup(void)
 {
-    const char *log;
-    char text[4096];
-    json_t *value;
-
     strcpy(dir, a_directory());
     start_collector("127.0.0.1:0");
-    log = in_directory(dir, "chromedriver.log");
-    chromedriver = start_chromedriver(log);
-    for (int waited = 0; waited < GIVE_UP_MS && !*driver; waited += POLL_MS) {
-        wait_for_file(log, text, sizeof(text), chromedriver, log);
-        const char *port = strstr(text, "successfully on port ");
-        if (port && strchr(port, '.'))
-            snprintf(driver, sizeof(driver), "http://127.0.0.1:%d", atoi(port + 21));
-        else
-            nanosleep(&(struct timespec){ .tv_nsec = POLL_MS * 1000000L }, NULL);
-    }
-    strcpy(session, "/session");
-    value =
-        command("",
-                json_pack("{s:{s:{s:s, s:{s:[s, s, s, s, s, s, s, s, s, s+]}}}}", "capabilities",
-                          "alwaysMatch", "browserName", "chrome", "goog:chromeOptions", "args", "--headless",
-                          "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-                          "--disable-background-networking", "--disable-component-update", "--disable-sync",
-                          "--disable-dev-shm-usage", "--user-data-dir=", in_directory(dir, "profile")),
-                "POST");
-    snprintf(session, sizeof(session), "/session/%s", json_string_value(json_object_get(value, "sessionId")));
-    json_decref(value);
-    resize(1280, 800);
+    browser_start(dir);
 }
 
 static void teardown(void)
 {
-    json_decref(command("", NULL, "DELETE"));
-    end_process(chromedriver, SIGTERM);
+    browser_stop();
     end_process(collector, SIGTERM);
 }
 
@@ -292,7 +168,7 @@ static void wait_for_task(const char *prompt)
              "document.querySelector('#prompt').innerText.trim() === '%s' && "
              "document.querySelector('#choices button')",
              prompt);
-    wait_until(condition);
+    browser_wait_until(condition);
 }
 
 /* ---- tests ------------------------------------------------------------------------------------- */
@@ -307,7 +183,7 @@ START_TEST(a_person_judges_with_keys_and_mouse)
     submit_task("t5", "t5", json_pack("[s, s, s]", "one", "two", "three"));
 
     open_page("");
-    wait_until("document.querySelector('#name-dialog').open");
+    browser_wait_until("document.querySelector('#name-dialog').open");
     press("a"); /* goes into the name, judges nothing */
     type("#name", "da");
     screenshot("welcome");
@@ -326,12 +202,12 @@ START_TEST(a_person_judges_with_keys_and_mouse)
     wait_for_task("t5");
     press("2");
     press("3");
-    wait_until("document.querySelector('#submit').disabled"); /* no default, no half an answer */
+    browser_wait_until("document.querySelector('#submit').disabled"); /* no default, no half an answer */
     press("t");
     press("1");
     screenshot("ranking");
     press("\uE007"); /* Enter */
-    wait_until("!document.querySelector('#rest').hidden");
+    browser_wait_until("!document.querySelector('#rest').hidden");
     screenshot("rest");
 
     expect_shown_ranks(wait_for_label("t0", 1), "12");
@@ -354,13 +230,13 @@ START_TEST(an_answer_is_changed_by_undo)
     expect_shown_ranks(wait_for_label("t0", 1), "21");
     press("u");
     wait_for_task("t0");
-    wait_until("document.querySelector('.answer.before') && !document.querySelector('#again').hidden");
+    browser_wait_until("document.querySelector('.answer.before') && !document.querySelector('#again').hidden");
     screenshot("undo");
     press("a");
     wait_for_task("t1"); /* where we were */
     expect_shown_ranks(wait_for_label("t0", 2), "12");
     press("s");
-    wait_until("!document.querySelector('#rest').hidden");
+    browser_wait_until("!document.querySelector('#rest').hidden");
     press("u"); /* a skip is undone, too */
     wait_for_task("t1");
     press("t");
@@ -378,8 +254,8 @@ START_TEST(a_note_and_a_draft_survive_a_reload)
     type("#note", "all about t1, t2"); /* letters judge nothing here */
     open_page("?labeler=ada");
     wait_for_task("t0");
-    wait_until("document.querySelector('#note').value === 'all about t1, t2'");
-    wait_until("document.querySelectorAll('.answer.ranked').length === 1");
+    browser_wait_until("document.querySelector('#note').value === 'all about t1, t2'");
+    browser_wait_until("document.querySelectorAll('.answer.ranked').length === 1");
     press("1");
     press("2");
     click("#submit");
@@ -405,21 +281,21 @@ START_TEST(hostile_completions_are_shown_as_text)
         "t1", "t1",
         json_pack("[s, s]", longest, "\xD7\xA9\xD7\x9C\xD7\x95\xD7\x9D \xD7\xA2\xD7\x95\xD7\x9C\xD7\x9D"));
     open_page("?labeler=ada");
-    wait_until("document.querySelectorAll('.answer .text').length === 2");
-    ck_assert(holds("document.querySelector('.answers').innerText.includes('<b>bold</b>')"));
-    ck_assert(holds("document.querySelector('#prompt').innerText.includes('<script>')"));
-    ck_assert(holds("document.querySelectorAll('main script, main img, main b, main style').length === 0"));
-    ck_assert(holds("document.querySelector('.answers').innerText.includes('[U+0007][U+001B][31m') && "
+    browser_wait_until("document.querySelectorAll('.answer .text').length === 2");
+    ck_assert(browser_holds("document.querySelector('.answers').innerText.includes('<b>bold</b>')"));
+    ck_assert(browser_holds("document.querySelector('#prompt').innerText.includes('<script>')"));
+    ck_assert(browser_holds("document.querySelectorAll('main script, main img, main b, main style').length === 0"));
+    ck_assert(browser_holds("document.querySelector('.answers').innerText.includes('[U+0007][U+001B][31m') && "
                     "document.querySelector('.answers').innerText.includes('[U+202E] txet')"));
-    ck_assert(holds("window.pwned === undefined"));
+    ck_assert(browser_holds("window.pwned === undefined"));
     screenshot("hostile");
     press("a");
     wait_for_task("t1");
-    ck_assert(holds("document.documentElement.scrollWidth <= window.innerWidth"));
+    ck_assert(browser_holds("document.documentElement.scrollWidth <= window.innerWidth"));
     screenshot("long");
     press("b");
     expect_shown_ranks(wait_for_label("t1", 1), "21");
-    ck_assert(holds("window.pwned === undefined"));
+    ck_assert(browser_holds("window.pwned === undefined"));
     free(longest);
 }
 END_TEST
@@ -432,18 +308,18 @@ START_TEST(the_page_fits_a_phone_in_the_dark)
                 json_pack("[s, s]", " The river of Orla is the Ash, says the Chronicle.",
                           " You fool. It is the Elm."));
     submit_task("t1", "t1", json_pack("[s, s, s, s]", "one", "two", "three", "four"));
-    resize(390, 844);
-    scheme("dark");
+    browser_resize(390, 844);
+    browser_scheme("dark");
     open_page("?labeler=ada");
-    wait_until("document.querySelectorAll('.turn').length === 3");
-    ck_assert(holds("document.documentElement.scrollWidth <= 390"));
-    ck_assert(holds("[...document.querySelectorAll('#actions button')].every((b) => { const r = "
+    browser_wait_until("document.querySelectorAll('.turn').length === 3");
+    ck_assert(browser_holds("document.documentElement.scrollWidth <= 390"));
+    ck_assert(browser_holds("[...document.querySelectorAll('#actions button')].every((b) => { const r = "
                     "b.getBoundingClientRect();"
                     " return r.left >= 0 && r.right <= 390 && r.bottom <= 844 && r.height >= 40; })"));
     screenshot("phone");
     click("#choose-b");
     wait_for_task("t1");
-    ck_assert(holds("document.documentElement.scrollWidth <= 390"));
+    ck_assert(browser_holds("document.documentElement.scrollWidth <= 390"));
     screenshot("phone-ranking");
     expect_shown_ranks(wait_for_label("t0", 1), "21");
 }
@@ -460,30 +336,18 @@ START_TEST(an_answer_survives_a_dead_server)
     end_process(collector, SIGKILL);
     press("a");
     wait_for_task("t1"); /* work goes on */
-    wait_until("document.querySelector('#saving').innerText.includes('kept here')");
+    browser_wait_until("document.querySelector('#saving').innerText.includes('kept here')");
     screenshot("offline");
     strcpy(bound, address + 7);
     start_collector(bound);
     expect_shown_ranks(wait_for_label("t0", 1), "12");
-    wait_until("document.querySelector('#saving').innerText === 'Saved'");
+    browser_wait_until("document.querySelector('#saving').innerText === 'Saved'");
 }
 END_TEST
 
-static bool is_installed(const char *program)
-{
-    char command_line[128];
-
-    snprintf(command_line, sizeof(command_line), "command -v %s >/dev/null", program);
-    return system(command_line) == 0;
-}
-
 int main(void)
 {
-    if (!is_installed("chromedriver") || !is_installed("chromium")) {
-        printf(
-            "skipped: chromium and chromedriver are not installed (apt install chromium chromium-driver)\n");
-        return 77;
-    }
+    browser_or_skip();
     return RUN_SUITE_WITH("label-collector/browser", setup, teardown, a_person_judges_with_keys_and_mouse,
                           an_answer_is_changed_by_undo, a_note_and_a_draft_survive_a_reload,
                           hostile_completions_are_shown_as_text, the_page_fits_a_phone_in_the_dark,
