@@ -1,4 +1,4 @@
-#include "rlhfctl/rundir.h"
+#include "report/rundir.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -9,7 +9,7 @@
 
 enum { PATH = 1024 };
 
-void ctl_rundir_problem(struct ctl_rundir *d, const char *fmt, ...)
+void rundir_problem(struct rundir *d, const char *fmt, ...)
 {
     char text[600];
     va_list ap;
@@ -20,7 +20,7 @@ void ctl_rundir_problem(struct ctl_rundir *d, const char *fmt, ...)
     json_array_append_new(d->problems, json_string(text) ?: json_string("a problem whose text is not UTF-8"));
 }
 
-void ctl_rundir_warn(const struct ctl_rundir *d)
+void rundir_warn(const struct rundir *d)
 {
     json_t *text;
     size_t i;
@@ -28,7 +28,7 @@ void ctl_rundir_warn(const struct ctl_rundir *d)
     json_array_foreach(d->problems, i, text) fprintf(stderr, "rlhfctl: %s: %s\n", d->path, json_string_value(text));
 }
 
-static bool below(const struct ctl_rundir *d, char *path, const char *fmt, va_list ap)
+static bool below(const struct rundir *d, char *path, const char *fmt, va_list ap)
 {
     int n = snprintf(path, PATH, "%s/", d->path), m;
 
@@ -39,12 +39,12 @@ static bool below(const struct ctl_rundir *d, char *path, const char *fmt, va_li
 }
 
 /* The name below the run's directory, for people. */
-static const char *name_of(const struct ctl_rundir *d, const char *path)
+static const char *name_of(const struct rundir *d, const char *path)
 {
     return path + strlen(d->path) + 1;
 }
 
-json_t *ctl_rundir_json(struct ctl_rundir *d, const char *fmt, ...)
+json_t *rundir_json(struct rundir *d, const char *fmt, ...)
 {
     struct rlhf_mapping file;
     struct rlhf_error err = {0};
@@ -60,16 +60,16 @@ json_t *ctl_rundir_json(struct ctl_rundir *d, const char *fmt, ...)
     if (!fits || !rlhf_exists(&rlhf_system_io, path))
         return NULL;
     if (rlhf_map_file(&file, path, &err) < 0) {
-        ctl_rundir_problem(d, "%s", err.text);
+        rundir_problem(d, "%s", err.text);
         return NULL;
     }
     if (!(o = json_loadb((const char *)file.data, file.size, 0, &why)))
-        ctl_rundir_problem(d, "%s:%d: not JSON (%s); left out", name_of(d, path), why.line, why.text);
+        rundir_problem(d, "%s:%d: not JSON (%s); left out", name_of(d, path), why.line, why.text);
     rlhf_unmap(&file);
     return o;
 }
 
-static void read_lines(struct ctl_rundir *d, const char *path, const struct rlhf_mapping *file,
+static void read_lines(struct rundir *d, const char *path, const struct rlhf_mapping *file,
                        bool (*each)(void *ctx, json_t *line), void *ctx)
 {
     const char *at = (const char *)file->data, *behind = at + file->size, *end;
@@ -88,11 +88,11 @@ static void read_lines(struct ctl_rundir *d, const char *path, const struct rlhf
         json_decref(o);
     }
     if (bad)
-        ctl_rundir_problem(d, "%s:%zu: not a JSON object%s; left out", name_of(d, path), first,
+        rundir_problem(d, "%s:%zu: not a JSON object%s; left out", name_of(d, path), first,
                            bad > 1 ? ", nor are others behind it" : "");
 }
 
-bool ctl_rundir_lines(struct ctl_rundir *d, bool (*each)(void *ctx, json_t *line), void *ctx, const char *fmt, ...)
+bool rundir_lines(struct rundir *d, bool (*each)(void *ctx, json_t *line), void *ctx, const char *fmt, ...)
 {
     struct rlhf_mapping file;
     struct rlhf_error err = {0};
@@ -106,7 +106,7 @@ bool ctl_rundir_lines(struct ctl_rundir *d, bool (*each)(void *ctx, json_t *line
     if (!fits || !rlhf_exists(&rlhf_system_io, path))
         return false;
     if (rlhf_map_file(&file, path, &err) < 0) {
-        ctl_rundir_problem(d, "%s", err.text);
+        rundir_problem(d, "%s", err.text);
         return false;
     }
     read_lines(d, path, &file, each, ctx);
@@ -114,18 +114,18 @@ bool ctl_rundir_lines(struct ctl_rundir *d, bool (*each)(void *ctx, json_t *line
     return true;
 }
 
-const json_t *ctl_rundir_done(const struct ctl_rundir *d, const char *stage)
+const json_t *rundir_done(const struct rundir *d, const char *stage)
 {
     return json_object_get(d->done, stage);
 }
 
-int ctl_rundir_open(struct ctl_rundir *d, const char *path, struct rlhf_error *err)
+int rundir_open(struct rundir *d, const char *path, struct rlhf_error *err)
 {
     char file[PATH];
     json_t *stages, *entry;
     size_t i;
 
-    *d = (struct ctl_rundir){.path = path};
+    *d = (struct rundir){.path = path};
     if (rlhf_path(file, sizeof file, path, "settings.yaml", err) < 0)
         return -1;
     if (!rlhf_exists(&rlhf_system_io, file))
@@ -135,7 +135,7 @@ int ctl_rundir_open(struct ctl_rundir *d, const char *path, struct rlhf_error *e
         return -1;
     d->done = json_object();
     d->problems = json_array();
-    stages = ctl_rundir_json(d, "stages.json");
+    stages = rundir_json(d, "stages.json");
     json_array_foreach(stages, i, entry)
     {
         const char *name = json_string_value(json_object_get(entry, "name"));
@@ -146,10 +146,10 @@ int ctl_rundir_open(struct ctl_rundir *d, const char *path, struct rlhf_error *e
     return 0;
 }
 
-void ctl_rundir_close(struct ctl_rundir *d)
+void rundir_close(struct rundir *d)
 {
     rlhf_run_free(&d->run);
     json_decref(d->done);
     json_decref(d->problems);
-    *d = (struct ctl_rundir){0};
+    *d = (struct rundir){0};
 }

@@ -23,6 +23,7 @@ int ctl_generate(int argc, char **argv, struct rlhf_error *err);
 int ctl_eval(int argc, char **argv, struct rlhf_error *err);
 int ctl_label(int argc, char **argv, struct rlhf_error *err);
 int ctl_tokenizer(int argc, char **argv, struct rlhf_error *err);
+int ctl_report(int argc, char **argv, struct rlhf_error *err);
 int ctl_trace(int argc, char **argv, struct rlhf_error *err);
 int ctl_model(int argc, char **argv, struct rlhf_error *err);
 int ctl_model_inspect(int argc, char **argv, struct rlhf_error *err); /* of ctl_model() */

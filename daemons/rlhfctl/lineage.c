@@ -81,7 +81,7 @@ static int follow(struct ctl_lineage *l, struct rlhf_error *err)
     return 0;
 }
 
-int ctl_lineage_find(struct ctl_lineage *l, struct ctl_rundir *run, bool (*wanted)(const json_t *label, const char *what),
+int ctl_lineage_find(struct ctl_lineage *l, struct rundir *run, bool (*wanted)(const json_t *label, const char *what),
                      const char *what, struct rlhf_error *err)
 {
     size_t count = rlhf_run_stages(&run->run);
@@ -97,12 +97,12 @@ int ctl_lineage_find(struct ctl_lineage *l, struct ctl_rundir *run, bool (*wante
         const char *stage = rlhf_stage_name(rlhf_run_stage(&run->run, i));
         if (rlhf_stage_kind(rlhf_run_stage(&run->run, i)) == RLHF_STAGE_COLLECT) {
             s.round = stage;
-            ctl_rundir_lines(run, on_pulled, &s, "comparisons/%s.jsonl", stage);
+            rundir_lines(run, on_pulled, &s, "comparisons/%s.jsonl", stage);
             s.round = NULL;
         }
         s.stage = i;
-        if (ctl_rundir_done(run, stage))
-            ctl_rundir_lines(run, on_use, &s, "checkpoints/%s/labels.jsonl", stage);
+        if (rundir_done(run, stage))
+            rundir_lines(run, on_use, &s, "checkpoints/%s/labels.jsonl", stage);
     }
     return follow(l, err);
 }
@@ -137,7 +137,7 @@ json_t *ctl_lineage_affected(const struct ctl_lineage *l)
         if (l->trained[i] || l->made[i])
             json_array_append_new(list, json_pack("{s:s, s:s, s:b, s:b, s:o}", "stage", rlhf_stage_name(s), "kind",
                                                   rlhf_stage_kind_name(rlhf_stage_kind(s)), "done",
-                                                  ctl_rundir_done(l->run, rlhf_stage_name(s)) != NULL, "trained",
+                                                  rundir_done(l->run, rlhf_stage_name(s)) != NULL, "trained",
                                                   (int)l->trained[i], "through", through(l, i, reads)));
     }
     free(reads);

@@ -2,16 +2,16 @@
 #ifndef RLHFCTL_LINEAGE_H
 #define RLHFCTL_LINEAGE_H
 
-#include "rlhfctl/rundir.h"
+#include "report/rundir.h"
 
 struct ctl_lineage {
-    struct ctl_rundir *run;
+    struct rundir *run;
     json_t *labels; /* {key: {"id", "labeler", ..., "uses": [{"stage", "updates" or "held_out"}]}} */
     bool *trained;  /* [stages] on one of them                                                    */
     bool *made;     /* [stages] of one of those, by any number of steps                             */
 };
 /* Finds the labels that wanted() wants, in the checkpoints' labels.jsonl and in the rounds that were pulled. */
-int ctl_lineage_find(struct ctl_lineage *l, struct ctl_rundir *run, bool (*wanted)(const json_t *label, const char *what),
+int ctl_lineage_find(struct ctl_lineage *l, struct rundir *run, bool (*wanted)(const json_t *label, const char *what),
                      const char *what, struct rlhf_error *err);
 void ctl_lineage_free(struct ctl_lineage *l);
 

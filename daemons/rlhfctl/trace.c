@@ -19,7 +19,7 @@ static bool is_it(const json_t *label, const char *id)
 
 /* ---- as text ----------------------------------------------------------------------------------------- */
 
-static void print_use(const struct ctl_rundir *run, const json_t *use)
+static void print_use(const struct rundir *run, const json_t *use)
 {
     const char *stage = json_string_value(json_object_get(use, "stage"));
     json_t *updates = json_object_get(use, "updates"), *update;
@@ -30,14 +30,14 @@ static void print_use(const struct ctl_rundir *run, const json_t *use)
         return;
     }
     printf("  %-16s trained on in %zu of %lld updates:", stage, count,
-           (long long)json_integer_value(json_object_get(ctl_rundir_done(run, stage), "steps")));
+           (long long)json_integer_value(json_object_get(rundir_done(run, stage), "steps")));
     json_array_foreach(updates, i, update)
         printf("%s step %lld (epoch %lld)", i ? "," : "", (long long)json_integer_value(json_array_get(update, 0)),
                (long long)json_integer_value(json_array_get(update, 1)));
     putchar('\n');
 }
 
-static void print_label(const struct ctl_rundir *run, const json_t *label)
+static void print_label(const struct rundir *run, const json_t *label)
 {
     json_t *uses = json_object_get(label, "uses"), *use;
     const char *labeler = json_string_value(json_object_get(label, "labeler"));
@@ -102,7 +102,7 @@ static int print_json(const struct ctl_lineage *l, json_t *affected, struct rlhf
     return rc == 0 ? 0 : rlhf_fail(err, RLHF_FULL, "cannot print where the label went");
 }
 
-static int trace(const struct options *o, struct ctl_rundir *run, struct rlhf_error *err)
+static int trace(const struct options *o, struct rundir *run, struct rlhf_error *err)
 {
     struct ctl_lineage l;
     json_t *affected;
@@ -116,7 +116,7 @@ static int trace(const struct options *o, struct ctl_rundir *run, struct rlhf_er
         if (o->json) {
             rc = print_json(&l, affected, err);
         } else {
-            ctl_rundir_warn(run);
+            rundir_warn(run);
             print_text(&l, affected);
         }
         json_decref(affected);
@@ -161,14 +161,14 @@ static int label(int argc, char **argv, struct rlhf_error *err)
         options, parse, "ID", "Names the updates that a label was in, and the checkpoints that were made of them.",
         NULL,    NULL,  NULL};
     struct options o = {.run = "."};
-    struct ctl_rundir run;
+    struct rundir run;
     int rc;
 
     argp_parse(&parser, argc, argv, 0, NULL, &o);
-    if (ctl_rundir_open(&run, o.run, err) < 0)
+    if (rundir_open(&run, o.run, err) < 0)
         return -1;
     rc = trace(&o, &run, err);
-    ctl_rundir_close(&run);
+    rundir_close(&run);
     return rc;
 }
 

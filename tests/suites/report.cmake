@@ -6,4 +6,7 @@ rlhf_test(parity/events/live LONG COMMAND python3 ${CMAKE_CURRENT_SOURCE_DIR}/pa
           $<TARGET_FILE:learner> $<TARGET_FILE:rlhfctl>)
 
 # What a checkpoint was made of, and what rlhfctl makes of a run's directory.
-rlhf_suites(integration report USES local_port LIBS PkgConfig::jansson)
+rlhf_suites(integration report USES local_port browser LIBS PkgConfig::jansson)
+set_tests_properties(${prefix}integration/report/page PROPERTIES LABELS "integration;browser")
+add_library(rlhf_report ALIAS report-objects)
+rlhf_suites(unit report USES report)
