@@ -6,3 +6,4 @@ endif()
 rlhf_test(integration/quickstart/mistakes COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/integration/quickstart/mistakes.sh)
 # Minutes under sanitizers; faults/cluster/kill runs the same daemons there.
 rlhf_test(integration/quickstart/small LONG TIMEOUT 900 COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/integration/quickstart/small.sh)
+rlhf_test(integration/quickstart/gate LONG TIMEOUT 900 COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/integration/quickstart/gate.sh)
