@@ -1,0 +1,82 @@
+/* store_parts.h - what the files of the store share: its statements, its columns of JSON. Private to
+ * store*.c. */
+#ifndef LABEL_COLLECTOR_STORE_PARTS_H
+#define LABEL_COLLECTOR_STORE_PARTS_H
+
+#include "database.h"
+#include "store.h"
+
+/* The texts are in store.c. */
+enum statement {
+    FIND_ITEM,
+    ADD_ITEM,
+    FIND_TASK,
+    ADD_TASK,
+    COUNT_TASK,
+    FIND_LABEL,
+    FIND_REVISION,
+    NEXT_SEQUENCE,
+    ADD_LABEL,
+    MOVE_LABEL,
+    ADD_REVISION,
+    LABEL_TASK,
+    COUNT_LABEL,
+    COUNT_LABELER,
+    HAS_JUDGED,
+    FIND_SKIP,
+    ADD_SKIP,
+    DROP_SKIP,
+    EXPIRE,
+    RESERVE,
+    RESERVED,
+    RELEASE,
+    NEXT_IN_ROUND,
+    NEXT_ANY,
+    LIST_IN_ROUND,
+    LIST_ANY,
+    LATEST_IN_ROUND,
+    LATEST_ANY,
+    COUNT_ROUND,
+    COUNT_ALL,
+    COUNT_STORE,
+    ROUNDS,
+    LABELERS,
+    MINE,
+    STATEMENTS
+};
+
+struct collector_store {
+    struct collector_database *db;
+    const struct rlhf_clock *clock;
+    uint32_t labels_per_task;
+    int64_t reservation_us;
+    uint64_t order_seed;
+};
+
+/* A statement without rows: how many it changed, or -1. */
+#define RUN(s, err, ...) collector_rows_run(QUERY(s, err, __VA_ARGS__), err)
+/* And one with them. */
+#define QUERY(s, err, statement, ...) collector_database_query((s)->db, statement, err, __VA_ARGS__)
+
+/* The one number that a statement gives. */
+int collector_one_number(struct collector_store *s, struct collector_rows *st, int64_t *number,
+                         struct rlhf_error *err);
+
+/* Random, but the same for a labeler who comes back to the task. */
+void collector_presentation_order(const struct collector_store *s, const char *task, const char *labeler,
+                                  size_t count, uint8_t *order);
+/* Time for reservations: one that all who share the database know, else one that does not jump. */
+int64_t collector_reservation_clock(const struct collector_store *s);
+
+/* ---- columns that hold JSON: completions, ranks, orders ------------------------------------------ */
+
+char *collector_print_strings(const struct collector_content *c); /* NULL: out of memory */
+/* Fills completion[] and count, borrowed from the document returned. NULL when the column is not what was
+ * stored. */
+json_t *collector_parse_strings(struct collector_content *c, const char *text);
+
+enum { NUMBERS_TEXT = COLLECTOR_MAX_COMPLETIONS * 4 + 3 };
+void collector_print_numbers(char out[NUMBERS_TEXT], const uint32_t *numbers, size_t count);
+size_t collector_parse_numbers(const char *text, uint32_t *numbers); /* how many */
+
+#endif

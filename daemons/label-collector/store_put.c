@@ -1,0 +1,349 @@
+/* store_put.c - what goes in: tasks, labels with their revisions, skips. */
+#include "store_parts.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int put_item(struct collector_store *s, const struct collector_content *c,
+                    const struct rlhf_digest *digest, int64_t *item, struct rlhf_error *err)
+{
+    struct collector_rows *st = QUERY(s, err, FIND_ITEM, "b", digest);
+    int rc = collector_rows_next(st, err);
+
+    if (rc > 0) {
+        *item = collector_rows_integer(st, 0);
+        collector_rows_done(st);
+    }
+    if (rc != 0)
+        return rc > 0 ? 0 : -1;
+    char *completions = collector_print_strings(c);
+    if (!completions)
+        return rlhf_fail(err, RLHF_FULL, "out of memory");
+    st = QUERY(s, err, ADD_ITEM, "btti", digest, c->prompt, completions, (int64_t)c->count);
+    rc = collector_one_number(s, st, item, err);
+    free(completions);
+    return rc;
+}
+
+/* A task as stored. */
+struct known_task {
+    int64_t task, item, labels, completions;
+    struct rlhf_digest digest;
+    char round[COLLECTOR_MAX_NAME + 1];
+};
+
+/* 1 found, 0 not, -1 *err. */
+static int find_task(struct collector_store *s, const char *id, struct known_task *t, struct rlhf_error *err)
+{
+    struct collector_rows *st = QUERY(s, err, FIND_TASK, "t", id);
+    int rc = collector_rows_next(st, err);
+
+    if (rc <= 0)
+        return rc;
+    t->task = collector_rows_integer(st, 0);
+    t->item = collector_rows_integer(st, 1);
+    snprintf(t->round, sizeof(t->round), "%s", collector_rows_text(st, 2));
+    t->labels = collector_rows_integer(st, 3);
+    bool whole = collector_rows_digest(st, 4, &t->digest);
+    t->completions = collector_rows_integer(st, 5);
+    collector_rows_done(st);
+    return whole ? 1 : collector_database_damaged(s->db, err);
+}
+
+static int refuse(struct collector_receipt *r, enum collector_outcome outcome)
+{
+    r->outcome = outcome;
+    return -1;
+}
+
+/* Work inside of begin and commit. */
+static int in_transaction(struct collector_store *s, struct collector_receipt *r, struct rlhf_error *err)
+{
+    *r = (struct collector_receipt){.outcome = COLLECTOR_FAILED};
+    return collector_database_within(s->db, err);
+}
+
+int collector_store_put_task(struct collector_store *s, const struct collector_task *t,
+                             struct collector_receipt *receipt, struct rlhf_error *err)
+{
+    struct known_task known;
+    struct rlhf_digest digest;
+    int64_t item;
+
+    if (in_transaction(s, receipt, err) < 0 || collector_content_digest(&t->content, &digest, err) < 0)
+        return -1;
+    int found = find_task(s, t->id, &known, err);
+    if (found < 0)
+        return -1;
+    if (found) {
+        if (!rlhf_digest_equal(&digest, &known.digest) || strcmp(t->round, known.round) != 0) {
+            rlhf_fail(err, RLHF_REJECT, "task %s is stored already with another %s: give new tasks new ids",
+                      t->id, strcmp(t->round, known.round) ? "round" : "prompt or other completions");
+            return refuse(receipt, COLLECTOR_CONFLICT);
+        }
+        receipt->outcome = COLLECTOR_KNOWN;
+        return 0;
+    }
+    if (put_item(s, &t->content, &digest, &item, err) < 0 ||
+        RUN(s, err, ADD_TASK, "titi", t->id, item, t->round, s->clock->wall_us(s->clock)) < 0 ||
+        RUN(s, err, COUNT_TASK, "t", t->round) < 0)
+        return -1;
+    receipt->outcome = COLLECTOR_STORED;
+    return 0;
+}
+
+/* A label as stored: its latest revision. */
+struct known_label {
+    int64_t label, revision, sequence;
+    struct rlhf_digest digest;
+};
+
+static bool same_text(const char *a, const char *b)
+{
+    return strcmp(a ? a : "", b ? b : "") == 0;
+}
+
+/* 1 found, 0 not, -1 *err: also when the id belongs to another task, round or labeler. */
+static int find_label(struct collector_store *s, const struct collector_label *l, const char *round,
+                      struct known_label *k, struct collector_receipt *receipt, struct rlhf_error *err)
+{
+    struct collector_rows *st = QUERY(s, err, FIND_LABEL, "tt", l->source, l->id);
+    int rc = collector_rows_next(st, err);
+
+    if (rc <= 0)
+        return rc;
+    const char *other = !same_text(l->task, collector_rows_text(st, 1))      ? "task"
+                        : !same_text(round, collector_rows_text(st, 2))      ? "round"
+                        : !same_text(l->labeler, collector_rows_text(st, 3)) ? "labeler"
+                                                                             : NULL;
+    k->label = collector_rows_integer(st, 0);
+    k->revision = collector_rows_integer(st, 4);
+    k->sequence = collector_rows_integer(st, 6);
+    bool whole = collector_rows_digest(st, 5, &k->digest);
+    collector_rows_done(st);
+    if (!whole)
+        return collector_database_damaged(s->db, err);
+    if (!other)
+        return 1;
+    rlhf_fail(err, RLHF_REJECT, "label id %s of source %s belongs to another %s: give new labels new ids",
+              l->id, l->source, other);
+    return refuse(receipt, COLLECTOR_CONFLICT);
+}
+
+/* The label's task; created when it is not known and the label brings the content (an export's line). */
+static int resolve_task(struct collector_store *s, const struct collector_label *l, struct known_task *t,
+                        struct collector_receipt *receipt, struct rlhf_error *err)
+{
+    struct rlhf_digest digest;
+    int found = find_task(s, l->task, t, err);
+
+    if (found == 0 && l->content.count) {
+        struct collector_task task = {.id = l->task, .round = l->round, .content = l->content};
+        if (collector_name_check("round", l->round, true, err) < 0)
+            return refuse(receipt, COLLECTOR_INVALID);
+        if (collector_store_put_task(s, &task, receipt, err) < 0)
+            return -1;
+        receipt->outcome = COLLECTOR_FAILED;
+        found = find_task(s, l->task, t, err);
+    }
+    if (found < 0)
+        return -1;
+    if (found == 0) {
+        rlhf_fail(err, RLHF_REJECT, "there is no task %s", l->task);
+        return refuse(receipt, COLLECTOR_MISSING);
+    }
+    if ((int64_t)l->rank_count != t->completions) {
+        rlhf_fail(err, RLHF_REJECT, "ranks: %zu given, task %s has %d completions", l->rank_count, l->task,
+                  (int)t->completions);
+        return refuse(receipt, COLLECTOR_INVALID);
+    }
+    if (l->content.count) {
+        if (collector_content_digest(&l->content, &digest, err) < 0)
+            return -1;
+        if (!rlhf_digest_equal(&digest, &t->digest)) {
+            rlhf_fail(err, RLHF_REJECT, "task %s has another prompt or other completions than this label",
+                      l->task);
+            return refuse(receipt, COLLECTOR_CONFLICT);
+        }
+    }
+    return 0;
+}
+
+/* The order shown: what the label says, else what was handed out to this labeler. NULL: not known. */
+static const char *presented_text(struct collector_store *s, const struct collector_label *l,
+                                  const struct known_task *t, char text[NUMBERS_TEXT])
+{
+    uint8_t order[COLLECTOR_MAX_COMPLETIONS];
+    uint32_t numbers[COLLECTOR_MAX_COMPLETIONS];
+    struct rlhf_error ignored;
+
+    if (l->has_presented) {
+        memcpy(order, l->presented, sizeof(order));
+    } else {
+        struct collector_rows *st = l->task ? QUERY(s, &ignored, RESERVED, "it", t->task, l->labeler) : NULL;
+        if (collector_rows_next(st, &ignored) <= 0)
+            return NULL;
+        collector_rows_done(st);
+        collector_presentation_order(s, l->task, l->labeler, l->rank_count, order);
+    }
+    for (size_t i = 0; i < l->rank_count; ++i)
+        numbers[i] = order[i];
+    collector_print_numbers(text, numbers, l->rank_count);
+    return text;
+}
+
+static int add_revision(struct collector_store *s, const struct collector_label *l,
+                        const struct known_task *t, const char *round, const struct rlhf_digest *digest,
+                        int64_t item, int64_t label, const struct collector_receipt *r,
+                        struct rlhf_error *err)
+{
+    char ranks[NUMBERS_TEXT], presented[NUMBERS_TEXT];
+
+    collector_print_numbers(ranks, l->rank, l->rank_count);
+    return RUN(s, err, ADD_REVISION, "iiibitttdotti", (int64_t)r->sequence, label, (int64_t)r->revision,
+               digest, item, round, ranks, presented_text(s, l, t, presented), l->seconds,
+               l->has_strength ? (int64_t)l->strength : INT64_MIN, l->flags, l->note,
+               s->clock->wall_us(s->clock)) < 0
+               ? -1
+               : 0;
+}
+
+/* Which revision l is: sets the receipt to what it will be. 1 = to be stored, 0 = known, -1 refused. */
+static int revise(struct collector_store *s, const struct collector_label *l, const struct known_label *k,
+                  const struct rlhf_digest *digest, struct collector_receipt *r, struct rlhf_error *err)
+{
+    bool same = rlhf_digest_equal(digest, &k->digest);
+
+    r->sequence = (uint64_t)k->sequence;
+    r->revision = (uint32_t)k->revision;
+    if (l->revision && l->revision < k->revision) { /* a late retry of an earlier answer? */
+        struct collector_rows *st = QUERY(s, err, FIND_REVISION, "ii", k->label, (int64_t)l->revision);
+        struct rlhf_digest old;
+        int rc = collector_rows_next(st, err);
+        if (rc < 0)
+            return -1;
+        same = rc > 0 && collector_rows_digest(st, 0, &old) && rlhf_digest_equal(&old, digest);
+        if (rc > 0)
+            collector_rows_done(st);
+    }
+    if (same) {
+        r->outcome = COLLECTOR_KNOWN;
+        return 0;
+    }
+    if (l->revision && l->revision != k->revision + 1) {
+        rlhf_fail(err, RLHF_REJECT, "label %s: revision %d was sent, %d is next", l->id, (int)l->revision,
+                  (int)k->revision + 1);
+        return refuse(r, COLLECTOR_CONFLICT);
+    }
+    return 1;
+}
+
+/* A label that is new (not only a new revision) counts for its round, its task, its labeler. */
+static int count_label(struct collector_store *s, const struct collector_label *l, const struct known_task *t,
+                       const char *round, struct rlhf_error *err)
+{
+    int64_t closes = l->task && t->labels + 1 == (int64_t)s->labels_per_task;
+
+    int64_t now = s->clock->wall_us(s->clock), skips;
+
+    if (RUN(s, err, COUNT_LABEL, "ti", round, closes) < 0 ||
+        RUN(s, err, COUNT_LABELER, "ttiidi", l->labeler, round, (int64_t)1, (int64_t)0,
+            l->seconds > 0 ? l->seconds : 0.0, now) < 0)
+        return -1;
+    if (!l->task)
+        return 0;
+    if (RUN(s, err, LABEL_TASK, "i", t->task) < 0 ||
+        (skips = RUN(s, err, DROP_SKIP, "it", t->task, l->labeler)) < 0)
+        return -1;
+    if (skips == 0)
+        return 0;
+    /* the skip is taken back */
+    return RUN(s, err, COUNT_LABELER, "ttiidi", l->labeler, round, (int64_t)0, (int64_t)-1, 0.0, now) < 0 ? -1
+                                                                                                          : 0;
+}
+
+int collector_store_put_label(struct collector_store *s, const struct collector_label *l,
+                              struct collector_receipt *receipt, struct rlhf_error *err)
+{
+    struct known_task task = {0};
+    struct known_label label = {0};
+    struct rlhf_digest digest;
+    struct collector_rows *st;
+    int64_t sequence;
+
+    if (in_transaction(s, receipt, err) < 0 || (l->task && resolve_task(s, l, &task, receipt, err) < 0))
+        return -1;
+    if (!l->task && collector_content_digest(&l->content, &task.digest, err) < 0)
+        return -1;
+    const char *round = l->task ? task.round : l->round;
+    if (collector_label_digest(l, &task.digest, &digest, err) < 0)
+        return -1;
+    int found = find_label(s, l, round, &label, receipt, err);
+    if (found < 0)
+        return -1;
+    if (!found && l->revision > 1) {
+        rlhf_fail(err, RLHF_REJECT, "label %s: revision %d was sent, 1 is next", l->id, (int)l->revision);
+        return refuse(receipt, COLLECTOR_CONFLICT);
+    }
+    if (found && (found = revise(s, l, &label, &digest, receipt, err)) <= 0)
+        return found;
+
+    if (!l->task && put_item(s, &l->content, &task.digest, &task.item, err) < 0)
+        return -1;
+    if (collector_one_number(s, QUERY(s, err, NEXT_SEQUENCE, ""), &sequence, err) < 0)
+        return -1;
+    receipt->sequence = (uint64_t)sequence;
+    receipt->revision = (uint32_t)label.revision + 1;
+    if (found) {
+        if (RUN(s, err, MOVE_LABEL, "ii", label.label, (int64_t)receipt->sequence) < 0)
+            return -1;
+    } else {
+        st = QUERY(s, err, ADD_LABEL, "ttotti", l->source, l->id, l->task ? task.task : INT64_MIN, round,
+                   l->labeler, (int64_t)receipt->sequence);
+        if (collector_one_number(s, st, &label.label, err) < 0 || count_label(s, l, &task, round, err) < 0)
+            return -1;
+    }
+    if (add_revision(s, l, &task, round, &digest, task.item, label.label, receipt, err) < 0 ||
+        (l->task && RUN(s, err, RELEASE, "it", task.task, l->labeler) < 0))
+        return -1;
+    receipt->outcome = found ? COLLECTOR_REVISED : COLLECTOR_STORED;
+    return 0;
+}
+
+int collector_store_put_skip(struct collector_store *s, const char *task, const char *labeler,
+                             const char *reason, struct collector_receipt *receipt, struct rlhf_error *err)
+{
+    struct known_task t;
+    int64_t now = s->clock->wall_us(s->clock);
+    struct collector_rows *st;
+    int rc;
+
+    if (in_transaction(s, receipt, err) < 0 || (rc = find_task(s, task, &t, err)) < 0)
+        return -1;
+    if (rc == 0) {
+        rlhf_fail(err, RLHF_REJECT, "there is no task %s", task);
+        return refuse(receipt, COLLECTOR_MISSING);
+    }
+    if ((rc = collector_rows_next((st = QUERY(s, err, HAS_JUDGED, "it", t.task, labeler)), err)) < 0)
+        return -1;
+    if (rc > 0) {
+        collector_rows_done(st);
+        rlhf_fail(err, RLHF_REJECT, "%s has judged task %s already: send the label again to change it",
+                  labeler, task);
+        return refuse(receipt, COLLECTOR_CONFLICT);
+    }
+    if ((rc = collector_rows_next((st = QUERY(s, err, FIND_SKIP, "it", t.task, labeler)), err)) < 0)
+        return -1;
+    if (rc > 0) {
+        collector_rows_done(st);
+        receipt->outcome = COLLECTOR_KNOWN;
+        return 0;
+    }
+    if (RUN(s, err, ADD_SKIP, "itti", t.task, labeler, reason, now) < 0 ||
+        RUN(s, err, COUNT_LABELER, "ttiidi", labeler, t.round, (int64_t)0, (int64_t)1, 0.0, now) < 0 ||
+        RUN(s, err, RELEASE, "it", t.task, labeler) < 0)
+        return -1;
+    receipt->outcome = COLLECTOR_STORED;
+    return 0;
+}

@@ -1,0 +1,189 @@
+/* store_read.c - what comes out: offers, revisions behind a cursor, counts. */
+#include "store_parts.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The tasks that each had room for, in taken[]: how many, or -1. */
+static ptrdiff_t offer(struct collector_store *s, const char *labeler, const char *round, size_t count,
+                       bool (*each)(void *ctx, const struct collector_offer *o), void *ctx, int64_t *taken,
+                       struct rlhf_error *err)
+{
+    struct collector_rows *st = QUERY(s, err, *round ? NEXT_IN_ROUND : NEXT_ANY, "titi", round,
+                                      (int64_t)s->labels_per_task, labeler, (int64_t)count);
+    ptrdiff_t n = 0;
+    int rc;
+
+    while ((rc = collector_rows_next(st, err)) > 0) {
+        struct collector_offer o = {
+            .task = {.id = collector_rows_text(st, 1),
+                     .round = collector_rows_text(st, 2),
+                     .content = {.prompt = collector_rows_text(st, 3)}},
+        };
+        json_t *strings = collector_parse_strings(&o.task.content, collector_rows_text(st, 4));
+        if (!strings) {
+            collector_rows_done(st);
+            return collector_database_damaged(s->db, err);
+        }
+        collector_presentation_order(s, o.task.id, labeler, o.task.content.count, o.presented);
+        bool room = each(ctx, &o);
+        json_decref(strings);
+        if (!room) {
+            collector_rows_done(st);
+            return n;
+        }
+        taken[n++] = collector_rows_integer(st, 0);
+    }
+    return rc < 0 ? -1 : n;
+}
+
+int collector_store_next(struct collector_store *s, const char *labeler, const char *round, size_t count,
+                         bool (*each)(void *ctx, const struct collector_offer *o), void *ctx,
+                         struct rlhf_error *err)
+{
+    bool shared = collector_database_shared(s->db); /* then two collectors may look at once */
+    int64_t now = collector_reservation_clock(s);
+    int64_t *taken = calloc(count ? count : 1, sizeof(*taken));
+    ptrdiff_t n = -1;
+
+    if (!taken)
+        return rlhf_fail(err, RLHF_FULL, "out of memory");
+    if ((!shared || collector_database_begin(s->db, err) == 0) && RUN(s, err, EXPIRE, "i", now) >= 0)
+        n = offer(s, labeler, round, count, each, ctx, taken, err);
+    bool good = n >= 0;
+    while (good && n-- > 0)
+        good = RUN(s, err, RESERVE, "iti", taken[n], labeler, now + s->reservation_us) >= 0;
+    if (shared && good)
+        good = collector_database_commit(s->db, err) == 0;
+    else if (shared)
+        collector_database_rollback(s->db);
+    free(taken);
+    return good ? 0 : -1;
+}
+
+static json_t *read_row(struct collector_row *row, struct collector_rows *st)
+{
+    uint32_t numbers[COLLECTOR_MAX_COMPLETIONS];
+    struct collector_label *l = &row->label;
+
+    *row = (struct collector_row){
+        .sequence = (uint64_t)collector_rows_integer(st, 0),
+        .revision = (uint32_t)collector_rows_integer(st, 1),
+        .stored_us = collector_rows_integer(st, 2),
+        .label = {.id = collector_rows_text(st, 3),
+                  .source = collector_rows_text(st, 4),
+                  .labeler = collector_rows_text(st, 5),
+                  .task = collector_rows_text(st, 6),
+                  .round = collector_rows_text(st, 7),
+                  .content = {.prompt = collector_rows_text(st, 8)},
+                  .seconds = collector_rows_null(st, 12) ? -1 : collector_rows_real(st, 12),
+                  .has_strength = !collector_rows_null(st, 13),
+                  .strength = (int)collector_rows_integer(st, 13),
+                  .flags = (char *)(uintptr_t)collector_rows_text(st, 14),
+                  .note = collector_rows_text(st, 15)},
+    };
+    json_t *strings = collector_parse_strings(&l->content, collector_rows_text(st, 9));
+    l->rank_count = collector_parse_numbers(collector_rows_text(st, 10), l->rank);
+    l->has_presented = collector_parse_numbers(collector_rows_text(st, 11), numbers) == l->content.count;
+    for (size_t i = 0; l->has_presented && i < l->content.count; ++i)
+        l->presented[i] = (uint8_t)numbers[i];
+    if (l->rank_count == l->content.count)
+        return strings;
+    json_decref(strings);
+    return NULL;
+}
+
+int collector_store_list(struct collector_store *s, const struct collector_range *range,
+                         bool (*each)(void *ctx, const struct collector_row *row), void *ctx,
+                         struct rlhf_error *err)
+{
+    enum statement which = range->latest ? (*range->round ? LATEST_IN_ROUND : LATEST_ANY)
+                                         : (*range->round ? LIST_IN_ROUND : LIST_ANY);
+    int64_t cursor = range->cursor > INT64_MAX ? INT64_MAX : (int64_t)range->cursor;
+    int64_t last = range->last > INT64_MAX ? INT64_MAX : (int64_t)range->last;
+    int64_t limit = range->limit > INT64_MAX ? INT64_MAX : (int64_t)range->limit;
+    struct collector_rows *st = QUERY(s, err, which, "tiii", range->round, cursor, last, limit);
+    int rc;
+
+    while ((rc = collector_rows_next(st, err)) > 0) {
+        struct collector_row row;
+        json_t *strings = read_row(&row, st);
+        bool more = strings && each(ctx, &row);
+        json_decref(strings);
+        if (more)
+            continue;
+        collector_rows_done(st);
+        return strings ? 0 : collector_database_damaged(s->db, err);
+    }
+    return rc;
+}
+
+int collector_store_counts(struct collector_store *s, const char *round, struct collector_counts *c,
+                           struct rlhf_error *err)
+{
+    struct collector_rows *st =
+        *round ? QUERY(s, err, COUNT_ROUND, "t", round) : QUERY(s, err, COUNT_ALL, "");
+    int rc = collector_rows_next(st, err);
+
+    *c = (struct collector_counts){0};
+    if (rc > 0) {
+        c->tasks = (uint64_t)collector_rows_integer(st, 0);
+        c->open = (uint64_t)collector_rows_integer(st, 1);
+        c->labels = (uint64_t)collector_rows_integer(st, 2);
+        collector_rows_done(st);
+    }
+    if (rc < 0 || collector_rows_next((st = QUERY(s, err, COUNT_STORE, "")), err) < 0)
+        return -1;
+    c->sequence = c->revisions = (uint64_t)collector_rows_integer(st, 0);
+    c->skips = (uint64_t)collector_rows_integer(st, 1);
+    collector_rows_done(st);
+    return 0;
+}
+
+int collector_store_rounds(struct collector_store *s,
+                           void (*each)(void *ctx, const char *round, const struct collector_counts *c),
+                           void *ctx, struct rlhf_error *err)
+{
+    struct collector_rows *st = QUERY(s, err, ROUNDS, "");
+    int rc;
+
+    while ((rc = collector_rows_next(st, err)) > 0) {
+        struct collector_counts c = {.tasks = (uint64_t)collector_rows_integer(st, 1),
+                                     .open = (uint64_t)collector_rows_integer(st, 2),
+                                     .labels = (uint64_t)collector_rows_integer(st, 3)};
+        each(ctx, collector_rows_text(st, 0), &c);
+    }
+    return rc;
+}
+
+int collector_store_labelers(struct collector_store *s, const char *round, size_t limit,
+                             void (*each)(void *ctx, const struct collector_labeler *l), void *ctx,
+                             struct rlhf_error *err)
+{
+    struct collector_rows *st = QUERY(s, err, LABELERS, "ti", round, (int64_t)limit);
+    int rc;
+
+    while ((rc = collector_rows_next(st, err)) > 0) {
+        struct collector_labeler l = {.name = collector_rows_text(st, 0),
+                                      .labels = (uint64_t)collector_rows_integer(st, 1),
+                                      .skips = (uint64_t)collector_rows_integer(st, 2),
+                                      .seconds = collector_rows_real(st, 3),
+                                      .last_us = collector_rows_integer(st, 4)};
+        each(ctx, &l);
+    }
+    return rc;
+}
+
+int collector_store_mine(struct collector_store *s, const char *labeler, const char *round, uint64_t *labels,
+                         struct rlhf_error *err)
+{
+    struct collector_rows *st = QUERY(s, err, MINE, "tt", labeler, round);
+    int rc = collector_rows_next(st, err);
+
+    if (rc <= 0)
+        return -1;
+    *labels = (uint64_t)collector_rows_integer(st, 0);
+    collector_rows_done(st);
+    return 0;
+}
