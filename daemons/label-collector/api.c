@@ -1,4 +1,4 @@
-#include "api.h"
+#include "api_parts.h"
 
 #include <stdarg.h>
 #include <stdlib.h>
@@ -35,7 +35,7 @@ static int append(const char *data, size_t size, void *ctx)
 }
 
 /* Takes json; NULL means that memory ran out while it was made. */
-static void respond(struct collector_response *r, unsigned status, json_t *json)
+void collector_respond(struct collector_response *r, unsigned status, json_t *json)
 {
     static const char sorry[] =
         "{\"error\":{\"code\":\"memory\",\"message\":\"out of memory: send the same again later\"}}\n";
@@ -73,7 +73,7 @@ void collector_respond_error(struct collector_response *r, unsigned status, cons
     va_start(args, fmt);
     vsnprintf(message, sizeof(message), fmt, args);
     va_end(args);
-    respond(r, status, error_json(code, message));
+    collector_respond(r, status, error_json(code, message));
 }
 
 /* How a refusal or failure is told. */
@@ -99,12 +99,12 @@ static struct verdict verdict_of(enum collector_outcome outcome, const struct rl
                                            : (struct verdict){ 422, "invalid" };
 }
 
-static void respond_verdict(struct collector_response *r, enum collector_outcome outcome,
+void collector_respond_verdict(struct collector_response *r, enum collector_outcome outcome,
                             const struct rlhf_error *err)
 {
     struct verdict v = verdict_of(outcome, err);
 
-    respond(r, v.status, error_json(v.code, err->text));
+    collector_respond(r, v.status, error_json(v.code, err->text));
     if (v.status >= 500)
         r->failure = *err;
 }
@@ -117,7 +117,7 @@ static const char *outcome_name(enum collector_outcome outcome)
 /* ---- requests ---------------------------------------------------------------------------------- */
 
 /* A name from the query; "" where absent. NULL and the answer (400) when it is none. */
-static const char *query_name(const struct collector_request *q, const char *key,
+const char *collector_query_name(const struct collector_request *q, const char *key,
                               struct collector_response *r)
 {
     struct rlhf_error err;
@@ -129,7 +129,7 @@ static const char *query_name(const struct collector_request *q, const char *key
     return NULL;
 }
 
-static int query_number(const struct collector_request *q, const char *key, uint64_t def, uint64_t max,
+int collector_query_number(const struct collector_request *q, const char *key, uint64_t def, uint64_t max,
                         uint64_t *value, struct collector_response *r)
 {
     const char *text = q->query(q->query_ctx, key);
@@ -149,7 +149,7 @@ static int query_number(const struct collector_request *q, const char *key, uint
 }
 
 /* The body as JSON: *list becomes a new array of the object or objects sent. */
-static int read_elements(const struct collector_request *q, json_t **list, bool *single,
+int collector_read_elements(const struct collector_request *q, json_t **list, bool *single,
                          struct collector_response *r)
 {
     json_error_t where;
@@ -199,13 +199,13 @@ static void respond_complaints(struct collector_response *r, struct complaints *
 {
     if (single || c->first.code != RLHF_REJECT) {
         json_decref(c->list);
-        respond_verdict(r, c->outcome, &c->first);
+        collector_respond_verdict(r, c->outcome, &c->first);
         return;
     }
     struct verdict v = verdict_of(c->outcome, &c->first);
     json_t *json = error_json(v.code, c->first.text);
     json_object_set_new(json, "errors", c->list);
-    respond(r, v.status, json);
+    collector_respond(r, v.status, json);
 }
 
 /* ---- tasks ------------------------------------------------------------------------------------- */
@@ -218,14 +218,16 @@ static void post_tasks(struct collector *c, const struct collector_request *q, s
     bool single;
     size_t i;
 
-    if (read_elements(q, &list, &single, r) < 0)
+    if (collector_read_elements(q, &list, &single, r) < 0)
         return;
     json_array_foreach (list, i, element) {
         struct collector_receipt receipt = { .outcome = COLLECTOR_INVALID };
-        struct collector_task task;
+        struct collector_task task = { 0 };
         struct rlhf_error err;
-        if (collector_task_parse(&task, element, &err) == 0 && collector_task_check(&task, &err) == 0
-            && collector_store_put_task(c->store, &task, &receipt, &err) == 0) {
+        bool stored = collector_task_parse(&task, element, &err) == 0 && collector_task_check(&task, &err) == 0
+                      && collector_store_put_task(c->store, &task, &receipt, &err) == 0;
+        collector_task_free(&task);
+        if (stored) {
             ++count[receipt.outcome == COLLECTOR_KNOWN];
             continue;
         }
@@ -236,7 +238,7 @@ static void post_tasks(struct collector *c, const struct collector_request *q, s
     if (complaints.count)
         respond_complaints(r, &complaints, single);
     else
-        respond(r, 200,
+        collector_respond(r, 200,
                 json_pack("{s:I, s:I}", "stored", (json_int_t)count[0], "known", (json_int_t)count[1]));
     json_decref(list);
 }
@@ -265,8 +267,8 @@ static bool add_offer(void *ctx, const struct collector_offer *o)
         return false;
     }
     return json_array_append_new(offers->list,
-                                 json_pack("{s:s, s:s, s:s, s:o, s:o, s:I}", "id", o->task.id, "round",
-                                           o->task.round, "prompt", content->prompt, "completions",
+                                 json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:I}", "id", o->task.id, "round",
+                                           o->task.round, "kind", collector_kind_name(o->task.kind), "prompt", content->prompt, "completions",
                                            completions, "presented", presented, "reserved_seconds",
                                            (json_int_t)offers->reservation_seconds))
            == 0;
@@ -278,10 +280,10 @@ static void get_next(struct collector *c, const struct collector_request *q, str
     struct collector_counts counts;
     struct rlhf_error err;
     uint64_t count, mine;
-    const char *labeler = query_name(q, "labeler", r);
-    const char *round = labeler ? query_name(q, "round", r) : NULL;
+    const char *labeler = collector_query_name(q, "labeler", r);
+    const char *round = labeler ? collector_query_name(q, "round", r) : NULL;
 
-    if (!round || query_number(q, "count", 1, MAX_OFFERS, &count, r) < 0)
+    if (!round || collector_query_number(q, "count", 1, MAX_OFFERS, &count, r) < 0)
         return;
     if (!*labeler) {
         collector_respond_error(r, 400, "bad_request", "query parameter labeler is missing: who asks?");
@@ -292,17 +294,17 @@ static void get_next(struct collector *c, const struct collector_request *q, str
         || collector_store_counts(c->store, round, &counts, &err) < 0
         || collector_store_mine(c->store, labeler, round, &mine, &err) < 0) {
         json_decref(offers.list);
-        respond_verdict(r, COLLECTOR_FAILED, &err);
+        collector_respond_verdict(r, COLLECTOR_FAILED, &err);
         return;
     }
-    respond(r, 200,
+    collector_respond(r, 200,
             json_pack("{s:o, s:{s:I, s:I, s:I, s:I}}", "tasks", offers.list, "progress", "tasks",
                       (json_int_t)counts.tasks, "open", (json_int_t)counts.open, "labels",
                       (json_int_t)counts.labels, "mine", (json_int_t)mine));
 }
 
 /* The {id} of a path that matched "before{id}after". */
-static char *path_id(const char *path, const char *before, const char *after)
+char *collector_path_id(const char *path, const char *before, const char *after)
 {
     return strndup(path + strlen(before), strlen(path) - strlen(before) - strlen(after));
 }
@@ -314,9 +316,9 @@ static void post_skip(struct collector *c, const struct collector_request *q, st
     json_t *list, *element;
     bool single;
 
-    if (read_elements(q, &list, &single, r) < 0)
+    if (collector_read_elements(q, &list, &single, r) < 0)
         return;
-    char *task = path_id(q->path, "/api/v1/tasks/", "/skip");
+    char *task = collector_path_id(q->path, "/api/v1/tasks/", "/skip");
     element = json_array_get(list, 0);
     const char *labeler = json_string_value(json_object_get(element, "labeler"));
     const char *reason = json_string_value(json_object_get(element, "reason"));
@@ -329,9 +331,9 @@ static void post_skip(struct collector *c, const struct collector_request *q, st
              && collector_name_check("reason", reason ? reason : "", true, &err) == 0)
         collector_store_put_skip(c->store, task, labeler, reason ? reason : "", &receipt, &err);
     if (err.code == RLHF_OK)
-        respond(r, 200, json_pack("{s:s}", "status", outcome_name(receipt.outcome)));
+        collector_respond(r, 200, json_pack("{s:s}", "status", outcome_name(receipt.outcome)));
     else
-        respond_verdict(r, receipt.outcome, &err);
+        collector_respond_verdict(r, receipt.outcome, &err);
     free(task);
     json_decref(list);
 }
@@ -398,7 +400,7 @@ static void put_labels(struct collector *c, const struct collector_request *q, s
     struct rlhf_error err;
     size_t i;
 
-    if (read_elements(q, &list, &s->single, r) < 0)
+    if (collector_read_elements(q, &list, &s->single, r) < 0)
         return;
     s->idempotency_key = q->idempotency_key;
     results = json_array();
@@ -418,9 +420,9 @@ static void put_labels(struct collector *c, const struct collector_request *q, s
     } else if (s->task) {
         json_t *only = json_incref(json_array_get(results, 0));
         json_decref(results);
-        respond(r, 200, only);
+        collector_respond(r, 200, only);
     } else {
-        respond(r, 200,
+        collector_respond(r, 200,
                 json_pack("{s:I, s:I, s:I, s:I, s:o}", "stored", (json_int_t)count[COLLECTOR_STORED], "known",
                           (json_int_t)count[COLLECTOR_KNOWN], "revised", (json_int_t)count[COLLECTOR_REVISED],
                           "cursor", (json_int_t)cursor, "results", results));
@@ -442,12 +444,12 @@ static void post_rankings(struct collector *c, const struct collector_request *q
 
 static void post_label(struct collector *c, const struct collector_request *q, struct collector_response *r)
 {
-    char *task = path_id(q->path, "/api/v1/tasks/", "/label");
+    char *task = collector_path_id(q->path, "/api/v1/tasks/", "/label");
 
     if (task)
         put_labels(c, q, &(struct submission){ .task = task }, r);
     else
-        respond(r, 503, NULL);
+        collector_respond(r, 503, NULL);
     free(task);
 }
 
@@ -484,16 +486,16 @@ static void get_comparisons(struct collector *c, const struct collector_request 
     struct rlhf_error err;
     uint64_t limit;
 
-    range.round = query_name(q, "round", r);
-    if (!range.round || query_number(q, "cursor", 0, INT64_MAX, &range.cursor, r) < 0
-        || query_number(q, "limit", 100, MAX_ROWS, &limit, r) < 0)
+    range.round = collector_query_name(q, "round", r);
+    if (!range.round || collector_query_number(q, "cursor", 0, INT64_MAX, &range.cursor, r) < 0
+        || collector_query_number(q, "limit", 100, MAX_ROWS, &limit, r) < 0)
         return;
     listing.list = json_array();
     listing.cursor = range.cursor;
     range.limit = limit;
     if (collector_store_list(c->store, &range, add_row, &listing, &err) < 0) {
         json_decref(listing.list);
-        respond_verdict(r, COLLECTOR_FAILED, &err);
+        collector_respond_verdict(r, COLLECTOR_FAILED, &err);
         return;
     }
     bool more = listing.more || (limit && json_array_size(listing.list) == limit);
@@ -503,7 +505,7 @@ static void get_comparisons(struct collector *c, const struct collector_request 
         json_decref(json);
         json = NULL;
     }
-    respond(r, 200, json);
+    collector_respond(r, 200, json);
 }
 
 /* ---- files ------------------------------------------------------------------------------------- */
@@ -522,14 +524,14 @@ static void post_import(struct collector *c, const struct collector_request *q, 
     struct collector_import i = { .refused = refuse_line, .ctx = &complaints };
     struct rlhf_error err;
 
-    if (!(i.round = query_name(q, "round", r)) || !(i.labeler = query_name(q, "labeler", r))
-        || !(i.source = query_name(q, "source", r)))
+    if (!(i.round = collector_query_name(q, "round", r)) || !(i.labeler = collector_query_name(q, "labeler", r))
+        || !(i.source = collector_query_name(q, "source", r)))
         return;
     i.labeler = *i.labeler ? i.labeler : "import";
     i.source = *i.source ? i.source : "import";
     if (collector_import(c->store, q->body ? q->body : "", q->body_size, &i, &err) < 0) {
         json_decref(complaints.list);
-        respond_verdict(r, COLLECTOR_FAILED, &err);
+        collector_respond_verdict(r, COLLECTOR_FAILED, &err);
         return;
     }
     json_t *json = json_pack("{s:I, s:I, s:I, s:I, s:I, s:o}", "lines", (json_int_t)i.lines, "stored",
@@ -542,7 +544,7 @@ static void post_import(struct collector *c, const struct collector_request *q, 
             error_json("invalid", i.rejected ? complaints.first.text : "there is no line to import");
         json_object_update_missing_new(json, error);
     }
-    respond(r, none ? 422 : 200, json);
+    collector_respond(r, none ? 422 : 200, json);
 }
 
 static void get_export(struct collector *c, const struct collector_request *q, struct collector_response *r)
@@ -551,7 +553,7 @@ static void get_export(struct collector *c, const struct collector_request *q, s
         [COLLECTOR_KWAY] = "kway", [COLLECTOR_PAIRS] = "pairs", [COLLECTOR_HH] = "hh"
     };
     const char *format = q->query(q->query_ctx, "format");
-    const char *round = query_name(q, "round", r);
+    const char *round = collector_query_name(q, "round", r);
     struct rlhf_error err;
     size_t i = 0;
 
@@ -565,7 +567,7 @@ static void get_export(struct collector *c, const struct collector_request *q, s
     }
     struct collector_export *e = collector_export_new(c->store, round, (enum collector_format)i, &err);
     if (!e) {
-        respond_verdict(r, COLLECTOR_FAILED, &err);
+        collector_respond_verdict(r, COLLECTOR_FAILED, &err);
         return;
     }
     r->status = 200;
@@ -594,7 +596,7 @@ static void add_labeler(void *ctx, const struct collector_labeler *l)
 
 static void get_stats(struct collector *c, const struct collector_request *q, struct collector_response *r)
 {
-    const char *round = query_name(q, "round", r);
+    const char *round = collector_query_name(q, "round", r);
     json_t *rounds, *labelers;
     struct collector_counts n;
     struct rlhf_error err;
@@ -608,10 +610,10 @@ static void get_stats(struct collector *c, const struct collector_request *q, st
         || collector_store_labelers(c->store, round, MAX_LABELERS, add_labeler, labelers, &err) < 0) {
         json_decref(rounds);
         json_decref(labelers);
-        respond_verdict(r, COLLECTOR_FAILED, &err);
+        collector_respond_verdict(r, COLLECTOR_FAILED, &err);
         return;
     }
-    respond(r, 200,
+    collector_respond(r, 200,
             json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o}", "tasks", (json_int_t)n.tasks, "open",
                       (json_int_t)n.open, "labels", (json_int_t)n.labels, "revisions",
                       (json_int_t)n.revisions, "skips", (json_int_t)n.skips, "cursor", (json_int_t)n.sequence,
@@ -622,7 +624,7 @@ static void get_health(struct collector *c, const struct collector_request *q, s
 {
     (void)q;
     if (c->trouble.code == RLHF_OK)
-        respond(r, 200, json_pack("{s:s}", "status", "ok"));
+        collector_respond(r, 200, json_pack("{s:s}", "status", "ok"));
     else
         collector_respond_error(r, 503, verdict_of(COLLECTOR_FAILED, &c->trouble).code, "%s",
                                 c->trouble.text);
@@ -653,6 +655,11 @@ static const struct collector_route routes[] = {
     { "GET", "/api/v1/tasks/next", 0, false, false, get_next },
     { "POST", "/api/v1/tasks/{id}/label", BODY_SMALL, true, false, post_label },
     { "POST", "/api/v1/tasks/{id}/skip", BODY_SMALL, true, false, post_skip },
+    { "POST", "/api/v1/tasks/{id}/undo", BODY_SMALL, true, false, collector_post_undo },
+    { "GET", "/api/v1/standing", 0, false, false, collector_get_standing },
+    { "POST", "/api/v1/standing", BODY_SMALL, true, false, collector_post_standing },
+    { "POST", "/api/v1/quarantine", BODY_SMALL, true, false, collector_post_quarantine },
+    { "GET", "/api/v1/agreement", 0, false, false, collector_get_agreement },
     { "POST", "/api/v1/comparisons", BODY_LARGE, true, false, post_comparisons },
     { "GET", "/api/v1/comparisons", 0, false, false, get_comparisons },
     { "POST", "/api/v1/rankings", BODY_LARGE, true, false, post_rankings },
@@ -768,6 +775,6 @@ void collector_api_write(struct collector *c, struct collector_exchange **exchan
         return;
     }
     for (size_t i = 0; i < count; ++i)
-        respond_verdict(&exchanges[i]->response, COLLECTOR_FAILED, &err);
+        collector_respond_verdict(&exchanges[i]->response, COLLECTOR_FAILED, &err);
     collector_wrote(c, &err);
 }

@@ -19,7 +19,9 @@ struct collector *collector_new(const struct rlhf_env *env, const struct collect
     c->store = collector_store_open(
         &(struct collector_store_config){ .database = config->database,
                                           .labels_per_task = (uint32_t)config->labels_per_task,
-                                          .reservation_us = config->reservation_seconds * 1000000 },
+                                          .reservation_us = config->reservation_seconds * 1000000,
+                                          .gold_share = config->gold_share,
+                                          .auto_quarantine = config->auto_quarantine },
         env->clock, err);
     if (c->store)
         return c;

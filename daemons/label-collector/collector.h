@@ -15,6 +15,8 @@ struct collector_config {
     bool insecure;
     struct rlhf_config_strings hosts;
     int64_t labels_per_task, reservation_seconds, max_connections, request_seconds;
+    double gold_share;
+    bool auto_quarantine;
 };
 extern const struct rlhf_config_schema collector_config_schema;
 

@@ -105,8 +105,9 @@ static struct collector_value value_of(char type, va_list *args)
         v.kind = type == 'o' && v.integer == INT64_MIN ? COLLECTOR_NULL : COLLECTOR_INTEGER;
         break;
     case 'd':
+    case 'f':
         v.real = va_arg(*args, double);
-        v.kind = v.real < 0 ? COLLECTOR_NULL : COLLECTOR_REAL;
+        v.kind = type == 'd' && v.real < 0 ? COLLECTOR_NULL : COLLECTOR_REAL;
         break;
     case 'b':
         v.digest = va_arg(*args, const struct rlhf_digest *);

@@ -59,7 +59,8 @@ int collector_database_ask(struct collector_database *d, const char *sql, int64_
                            struct rlhf_error *err);
 
 /* Begins a statement. types has one letter a parameter: t text or NULL, i int64_t, o int64_t (INT64_MIN =
- * NULL), d double (negative = NULL), b const struct rlhf_digest *. Text is borrowed until the rows are done.
+ * NULL), d double (negative =
+ * NULL), f double, b const struct rlhf_digest *. Text is borrowed until the rows are done.
  * NULL and *err on failure. */
 struct collector_rows *collector_database_query(struct collector_database *d, size_t statement,
                                                 struct rlhf_error *err, const char *types, ...);

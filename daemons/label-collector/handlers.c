@@ -73,6 +73,8 @@ static int on_tasks(void *machine, struct rlhf_peer *peer, const struct rlhf_mes
 struct answer {
     Rlhf__V1__Comparison *items, **list;
     size_t count, capacity, bytes;
+    uint64_t seen; /* sequence of the last row looked at */
+    size_t rows;
     bool cut;    /* by its size */
     bool failed; /* by lack of memory */
 };
@@ -90,9 +92,14 @@ static bool add_comparison(void *ctx, const struct collector_row *row)
     const struct collector_label *l = &row->label;
     size_t bytes = strlen(l->content.prompt);
 
+    a->seen = row->sequence;
+    a->rows++;
+    if (l->rank_count < 2) /* ratings and demonstrations are no comparisons */
+        return true;
     for (size_t k = 0; k < l->content.count; ++k)
         bytes += strlen(l->content.completion[k]);
     if (a->count > 0 && a->bytes + bytes > MAX_PULL_BYTES) {
+        a->seen = a->items[a->count - 1].sequence;
         a->cut = true;
         return false;
     }
@@ -108,6 +115,8 @@ static bool add_comparison(void *ctx, const struct collector_row *row)
     to->source = copy(a, l->source);
     to->labeler = copy(a, l->labeler);
     to->round = copy(a, l->round);
+    to->excluded = copy(a, row->excluded);
+    to->distrust = (float)(1 - row->weight);
     to->completions = calloc(l->content.count, sizeof(*to->completions));
     to->ranks = calloc(l->content.count, sizeof(*to->ranks));
     a->failed = a->failed || !to->completions || !to->ranks;
@@ -132,6 +141,7 @@ static void answer_free(struct answer *a)
         free(r->source);
         free(r->labeler);
         free(r->round);
+        free(r->excluded);
     }
     free(a->items);
     free(a->list);
@@ -155,8 +165,8 @@ static int on_pull(void *machine, struct rlhf_peer *peer, const struct rlhf_mess
         rlhf_fail(err, RLHF_FULL, "out of memory");
     } else if (collector_store_list(c->store, &range, add_comparison, &a, err) == 0
                && collector_store_counts(c->store, body->round, &counts, err) == 0) {
-        bool end = !a.cut && a.count < limit; /* nothing of this round is left behind the cursor */
-        uint64_t seen = a.count ? a.items[a.count - 1].sequence : body->cursor;
+        bool end = !a.cut && a.rows < limit; /* nothing of this round is left behind the cursor */
+        uint64_t seen = a.rows ? a.seen : body->cursor;
         out.comparisons = a.list;
         out.n_comparisons = a.count;
         out.cursor = end && counts.sequence > seen ? counts.sequence : seen;

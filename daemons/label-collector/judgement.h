@@ -16,11 +16,25 @@
 
 enum {
     COLLECTOR_MAX_COMPLETIONS = 16,
+    COLLECTOR_MAX_WANTED = 1000,     /* judgements of one task */
     COLLECTOR_MAX_NAME = 120,        /* bytes of task ids, rounds, labelers, sources */
     COLLECTOR_MAX_LABEL_ID = 250,    /* bytes; labeler@task fits, and the wire takes 256 */
     COLLECTOR_MAX_TEXT = 256 * 1024, /* bytes of a prompt or a completion */
-    COLLECTOR_MAX_NOTE = 4096,       /* bytes of a note, and of the flags as JSON */
+    COLLECTOR_MAX_NOTE = 4096,       /* bytes of a note, and of the flags or ratings as JSON */
 };
+
+/* What a task asks for. */
+enum collector_kind {
+    COLLECTOR_RANKING,       /* ranks of K >= 2 completions, ties allowed; a pair is K = 2 */
+    COLLECTOR_LIKERT,        /* ratings, 1 (bad) to 7 a completion */
+    COLLECTOR_TOXICITY,      /* ratings, 0 (none) to 2 a completion */
+    COLLECTOR_FLAGS,         /* flags, a list of them a completion, which may be empty */
+    COLLECTOR_DEMONSTRATION, /* answer: what a person would have written; K = 0 */
+    COLLECTOR_KINDS,
+};
+const char *collector_kind_name(enum collector_kind kind); /* "ranking", "likert", ... */
+/* "comparison" is a ranking, too. -1 *err names the kinds there are. */
+int collector_kind_parse(enum collector_kind *kind, const char *name, struct rlhf_error *err);
 
 /* A prompt and its K completions. */
 struct collector_content {
@@ -32,8 +46,14 @@ struct collector_content {
 struct collector_task {
     const char *id;
     const char *round; /* "" = none */
+    enum collector_kind kind;
     struct collector_content content;
+    uint32_t wanted; /* judgements by different people; 0 = as configured */
+    char *gold; /* the known answer as JSON, {"ranks": [1, 2]} or {"ratings": [1, 7]}, owned; NULL = none */
+    char *policies; /* JSON list: which policy (and version) wrote each completion, owned; NULL = not known */
 };
+
+void collector_task_free(struct collector_task *t); /* leaves it zeroed */
 
 struct collector_label {
     const char *id;     /* the submitter's, unique within source */
@@ -43,8 +63,10 @@ struct collector_label {
     const char *round; /* of a free-standing one; a task's label has the task's */
     struct collector_content content;
     uint32_t rank[COLLECTOR_MAX_COMPLETIONS]; /* 1 = best, equal = tie; competition form: 1 1 3 */
-    size_t rank_count;
-    uint32_t revision; /* that the submitter takes this for; 0 = whatever is next */
+    size_t rank_count;                        /* 0: the task asks for something else */
+    char *ratings;                            /* a JSON list of integers as text, owned; NULL = none */
+    const char *answer;                       /* NULL = none */
+    uint32_t revision;                        /* that the submitter takes this for; 0 = whatever is next */
     uint8_t presented[COLLECTOR_MAX_COMPLETIONS]; /* [i] = completion shown at position i */
     bool has_presented;
     double seconds; /* spent; negative = not known */
@@ -59,6 +81,12 @@ void collector_label_free(struct collector_label *l); /* leaves it zeroed */
  * competition form. */
 int collector_task_check(const struct collector_task *t, struct rlhf_error *err);
 int collector_label_check(struct collector_label *l, struct rlhf_error *err);
+/* Whether a label answers what a task of this kind, with K completions, asks. */
+int collector_label_fits(const struct collector_label *l, enum collector_kind kind, size_t k,
+                         struct rlhf_error *err);
+/* 1 when a label says what the gold answer says: pairs that gold orders are ordered so, ratings are one off
+ * at most. 0 otherwise. */
+bool collector_gold_right(const char *gold, const struct collector_label *l);
 /* One name (id, round, labeler): length, UTF-8, no control characters. */
 int collector_name_check(const char *field, const char *text, bool may_be_empty, struct rlhf_error *err);
 

@@ -169,6 +169,83 @@ static const struct collector_migration collector_migrations[] = {
         .postgresql = "ALTER TABLE items ADD COLUMN k bigint NOT NULL DEFAULT 0;"
                       "UPDATE items SET k = json_array_length(completions::json);",
     },
+    /* 3: kinds of tasks, labels that do not count (any more), gold items, and how far people are believed */
+    {
+        .sqlite =
+            "ALTER TABLE tasks ADD COLUMN kind TEXT NOT NULL DEFAULT 'ranking';"
+            "ALTER TABLE tasks ADD COLUMN wanted INTEGER;"                    /* judgements; NULL: labels_per_task */
+            "ALTER TABLE tasks ADD COLUMN missing INTEGER NOT NULL DEFAULT 0;" /* of them; 0 for gold items */
+            "ALTER TABLE tasks ADD COLUMN gold TEXT;"     /* JSON: the answer that is known, {\"ranks\": [1,2]} */
+            "ALTER TABLE tasks ADD COLUMN policies TEXT;" /* JSON: who wrote each completion */
+            "DROP INDEX tasks_by_round; DROP INDEX tasks_by_labels;"
+            "CREATE INDEX tasks_open_by_round ON tasks (round, labels, task) WHERE missing > 0;"
+            "CREATE INDEX tasks_open ON tasks (labels, task) WHERE missing > 0;"
+            "CREATE INDEX tasks_gold ON tasks (task) WHERE gold IS NOT NULL;"
+            "ALTER TABLE revisions ADD COLUMN ratings TEXT;" /* JSON: one a completion */
+            "ALTER TABLE revisions ADD COLUMN answer TEXT;"  /* what a person wrote */
+            "ALTER TABLE revisions ADD COLUMN gold INTEGER;" /* 1 as the gold item has it, 0 otherwise */
+            "ALTER TABLE revisions ADD COLUMN excluded TEXT;" /* why it does not count; NULL: it does */
+            "ALTER TABLE labels ADD COLUMN excluded TEXT;"    /* of the revision that stands */
+            "CREATE INDEX labels_by_labeler ON labels (labeler);"
+            "CREATE INDEX labels_by_source ON labels (source);"
+            "CREATE TABLE standing ("
+            " scope TEXT NOT NULL," /* labeler, source */
+            " name TEXT NOT NULL,"
+            " labels INTEGER NOT NULL DEFAULT 0,"
+            " quota INTEGER," /* labels that count at most; NULL: no limit */
+            " gold_seen INTEGER NOT NULL DEFAULT 0,"
+            " gold_right INTEGER NOT NULL DEFAULT 0,"
+            " gold_ratio REAL NOT NULL DEFAULT 0," /* of the running test (agreement/labelers.h) */
+            " weight REAL NOT NULL DEFAULT 1,"
+            " quarantine TEXT," /* why; NULL: none */
+            " PRIMARY KEY (scope, name)"
+            ") STRICT, WITHOUT ROWID;"
+            "CREATE TABLE audit ("
+            " number INTEGER PRIMARY KEY,"
+            " at_us INTEGER NOT NULL,"
+            " who TEXT NOT NULL,"
+            " what TEXT NOT NULL,"
+            " of_whom TEXT NOT NULL,"
+            " why TEXT NOT NULL"
+            ") STRICT;",
+        .postgresql =
+            "ALTER TABLE tasks ADD COLUMN kind text NOT NULL DEFAULT 'ranking';"
+            "ALTER TABLE tasks ADD COLUMN wanted bigint;"
+            "ALTER TABLE tasks ADD COLUMN missing bigint NOT NULL DEFAULT 0;"
+            "ALTER TABLE tasks ADD COLUMN gold text;"
+            "ALTER TABLE tasks ADD COLUMN policies text;"
+            "DROP INDEX tasks_by_round; DROP INDEX tasks_by_labels;"
+            "CREATE INDEX tasks_open_by_round ON tasks (round, labels, task) WHERE missing > 0;"
+            "CREATE INDEX tasks_open ON tasks (labels, task) WHERE missing > 0;"
+            "CREATE INDEX tasks_gold ON tasks (task) WHERE gold IS NOT NULL;"
+            "ALTER TABLE revisions ADD COLUMN ratings text;"
+            "ALTER TABLE revisions ADD COLUMN answer text;"
+            "ALTER TABLE revisions ADD COLUMN gold bigint;"
+            "ALTER TABLE revisions ADD COLUMN excluded text;"
+            "ALTER TABLE labels ADD COLUMN excluded text;"
+            "CREATE INDEX labels_by_labeler ON labels (labeler);"
+            "CREATE INDEX labels_by_source ON labels (source);"
+            "CREATE TABLE standing ("
+            " scope text NOT NULL,"
+            " name text NOT NULL,"
+            " labels bigint NOT NULL DEFAULT 0,"
+            " quota bigint,"
+            " gold_seen bigint NOT NULL DEFAULT 0,"
+            " gold_right bigint NOT NULL DEFAULT 0,"
+            " gold_ratio double precision NOT NULL DEFAULT 0,"
+            " weight double precision NOT NULL DEFAULT 1,"
+            " quarantine text,"
+            " PRIMARY KEY (scope, name)"
+            ");"
+            "CREATE TABLE audit ("
+            " number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,"
+            " at_us bigint NOT NULL,"
+            " who text NOT NULL,"
+            " what text NOT NULL,"
+            " of_whom text NOT NULL,"
+            " why text NOT NULL"
+            ");",
+    },
 };
 
 enum { COLLECTOR_SCHEMA = sizeof(collector_migrations) / sizeof(collector_migrations[0]) };

@@ -6,48 +6,64 @@
 
 #include "base/random.h"
 
+#define OFFERED                                                                                              \
+    "SELECT t.task, t.id, t.round, i.prompt, i.completions, t.kind FROM tasks t JOIN items i ON i.item = "   \
+    "t.item"
+#define NOT_JUDGED                                                                                           \
+    " AND NOT EXISTS (SELECT 1 FROM labels l WHERE l.task = t.task AND l.labeler = ?2"                       \
+    " AND coalesce(l.excluded, '') <> 'undone')"                                                             \
+    " AND NOT EXISTS (SELECT 1 FROM skips k WHERE k.task = t.task AND k.labeler = ?2)"
 #define NEXT_TASKS(where)                                                                                    \
-    "SELECT t.task, t.id, t.round, i.prompt, i.completions FROM tasks t JOIN items i ON i.item = t.item"     \
-    " WHERE " where " AND t.labels < ?2"                                                                     \
-    " AND t.labels + (SELECT count(*) FROM reservations r WHERE r.task = t.task AND r.labeler <> ?3) < ?2"   \
-    " AND NOT EXISTS (SELECT 1 FROM labels l WHERE l.task = t.task AND l.labeler = ?3)"                      \
-    " AND NOT EXISTS (SELECT 1 FROM skips k WHERE k.task = t.task AND k.labeler = ?3)"                       \
-    " ORDER BY t.labels, t.task LIMIT ?4"
+    OFFERED " WHERE " where " AND t.missing > 0"                                                             \
+            " AND (SELECT count(*) FROM reservations r WHERE r.task = t.task AND r.labeler <> ?2) < "        \
+            "t.missing" NOT_JUDGED " ORDER BY t.labels, t.task LIMIT ?3"
+/* Gold items are for everybody; those that nobody of this name has seen, as they came. */
+#define GOLD_TASKS(where)                                                                                    \
+    OFFERED " WHERE " where " AND t.gold IS NOT NULL" NOT_JUDGED " ORDER BY t.task LIMIT ?3"
 #define LIST_ROWS(where)                                                                                     \
     "SELECT r.sequence, r.revision, r.stored_us, l.id, l.source, l.labeler, t.id, r.round, i.prompt,"        \
-    " i.completions, r.ranks, r.presented, r.seconds, r.strength, r.flags, r.note"                           \
+    " i.completions, r.ranks, r.presented, r.seconds, r.strength, r.flags, r.note, r.ratings, r.answer,"     \
+    " r.excluded, r.gold, t.kind, t.policies, coalesce(s.weight, 1)"                                         \
     " FROM revisions r JOIN labels l ON l.label = r.label JOIN items i ON i.item = r.item"                   \
-    " LEFT JOIN tasks t ON t.task = l.task WHERE r.sequence > ?2 AND r.sequence <= ?3" where                 \
-    " ORDER BY r.sequence LIMIT ?4"
+    " LEFT JOIN tasks t ON t.task = l.task"                                                                  \
+    " LEFT JOIN standing s ON s.scope = 'labeler' AND s.name = l.labeler"                                    \
+    " WHERE r.sequence > ?2 AND r.sequence <= ?3" where " ORDER BY r.sequence LIMIT ?4"
+/* One label, all of a labeler's, or all of a source's; what is NULL chooses none. */
+#define CHOSEN                                                                                               \
+    "(SELECT label FROM labels WHERE label = ?1 UNION SELECT label FROM labels WHERE labeler = ?2"           \
+    " UNION SELECT label FROM labels WHERE source = ?3)"
 
 static const char *const sql[STATEMENTS] = {
     [FIND_ITEM] = "SELECT item FROM items WHERE digest = ?1",
     [ADD_ITEM] = "INSERT INTO items (digest, prompt, completions, k) VALUES (?1, ?2, ?3, ?4) RETURNING item",
-    [FIND_TASK] = "SELECT t.task, t.item, t.round, t.labels, i.digest, i.k"
+    [FIND_TASK] = "SELECT t.task, t.item, t.round, t.missing, i.digest, i.k, t.kind, t.gold"
                   " FROM tasks t JOIN items i ON i.item = t.item WHERE t.id = ?1",
-    [ADD_TASK] = "INSERT INTO tasks (id, item, round, created_us) VALUES (?1, ?2, ?3, ?4)",
-    [COUNT_TASK] = "INSERT INTO rounds (round, tasks, open) VALUES (?1, 1, 1)"
-                   " ON CONFLICT (round) DO UPDATE SET tasks = rounds.tasks + 1, open = rounds.open + 1",
-    [FIND_LABEL] = "SELECT l.label, t.id, l.round, l.labeler, r.revision, r.digest, r.sequence"
+    [ADD_TASK] = "INSERT INTO tasks (id, item, round, created_us, kind, wanted, missing, gold, policies)"
+                 " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+    [COUNT_TASK] = "INSERT INTO rounds (round, tasks, open) VALUES (?1, 1, ?2)"
+                   " ON CONFLICT (round) DO UPDATE SET tasks = rounds.tasks + 1, open = rounds.open + ?2",
+    [FIND_LABEL] = "SELECT l.label, t.id, l.round, l.labeler, r.revision, r.digest, r.sequence, l.excluded"
                    " FROM labels l JOIN revisions r ON r.sequence = l.sequence"
                    " LEFT JOIN tasks t ON t.task = l.task WHERE l.source = ?1 AND l.id = ?2",
     [FIND_REVISION] = "SELECT digest FROM revisions WHERE label = ?1 AND revision = ?2",
     [NEXT_SEQUENCE] = "SELECT coalesce(max(sequence), 0) + 1 FROM revisions",
-    [ADD_LABEL] = "INSERT INTO labels (source, id, task, round, labeler, sequence)"
-                  " VALUES (?1, ?2, ?3, ?4, ?5, ?6) RETURNING label",
-    [MOVE_LABEL] = "UPDATE labels SET sequence = ?2 WHERE label = ?1",
+    [ADD_LABEL] = "INSERT INTO labels (source, id, task, round, labeler, sequence, excluded)"
+                  " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) RETURNING label",
+    [MOVE_LABEL] = "UPDATE labels SET sequence = ?2, excluded = ?3 WHERE label = ?1",
     [ADD_REVISION] =
         "INSERT INTO revisions (sequence, label, revision, digest, item, round, ranks, presented,"
-        " seconds, strength, flags, note, stored_us)"
-        " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
-    [LABEL_TASK] = "UPDATE tasks SET labels = labels + 1 WHERE task = ?1",
+        " seconds, strength, flags, note, stored_us, ratings, answer, gold, excluded)"
+        " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
+    [LABEL_TASK] = "UPDATE tasks SET labels = labels + 1,"
+                   " missing = CASE WHEN missing > 0 THEN missing - 1 ELSE 0 END WHERE task = ?1",
     [COUNT_LABEL] = "INSERT INTO rounds (round, labels) VALUES (?1, 1)"
                     " ON CONFLICT (round) DO UPDATE SET labels = rounds.labels + 1, open = rounds.open - ?2",
     [COUNT_LABELER] = "INSERT INTO labelers (labeler, round, labels, skips, seconds, last_us)"
                       " VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (labeler, round) DO UPDATE SET"
                       " labels = labelers.labels + ?3, skips = labelers.skips + ?4,"
                       " seconds = labelers.seconds + ?5, last_us = ?6",
-    [HAS_JUDGED] = "SELECT 1 FROM labels WHERE task = ?1 AND labeler = ?2",
+    [HAS_JUDGED] = "SELECT 1 FROM labels WHERE task = ?1 AND labeler = ?2"
+                   " AND coalesce(excluded, '') <> 'undone'",
     [FIND_SKIP] = "SELECT 1 FROM skips WHERE task = ?1 AND labeler = ?2",
     [ADD_SKIP] = "INSERT INTO skips (task, labeler, reason, stored_us) VALUES (?1, ?2, ?3, ?4)",
     [DROP_SKIP] = "DELETE FROM skips WHERE task = ?1 AND labeler = ?2",
@@ -58,6 +74,8 @@ static const char *const sql[STATEMENTS] = {
     [RELEASE] = "DELETE FROM reservations WHERE task = ?1 AND labeler = ?2",
     [NEXT_IN_ROUND] = NEXT_TASKS("t.round = ?1"),
     [NEXT_ANY] = NEXT_TASKS("?1 = ''"),
+    [GOLD_IN_ROUND] = GOLD_TASKS("t.round = ?1"),
+    [GOLD_ANY] = GOLD_TASKS("?1 = ''"),
     [LIST_IN_ROUND] = LIST_ROWS(" AND r.round = ?1"),
     [LIST_ANY] = LIST_ROWS(" AND ?1 = ''"),
     [LATEST_IN_ROUND] = LIST_ROWS(" AND r.round = ?1 AND l.sequence = r.sequence"),
@@ -73,21 +91,80 @@ static const char *const sql[STATEMENTS] = {
                  " WHERE ?1 = '' OR round = ?1 GROUP BY labeler ORDER BY n DESC, labeler LIMIT ?2",
     [MINE] = "SELECT CAST(coalesce(sum(labels), 0) AS bigint) FROM labelers WHERE labeler = ?1 AND (?2 = '' "
              "OR round = ?2)",
+    [STANDING] =
+        "SELECT scope, quarantine, quota, labels FROM standing WHERE (scope = 'labeler' AND name = ?1)"
+        " OR (scope = 'source' AND name = ?2)",
+    [COUNT_STANDING] = "INSERT INTO standing (scope, name, labels) VALUES (?1, ?2, 1)"
+                       " ON CONFLICT (scope, name) DO UPDATE SET labels = standing.labels + 1",
+    [SET_STANDING] =
+        "INSERT INTO standing (scope, name, quarantine, quota, weight) VALUES (?1, ?2, ?3, ?4, ?5)"
+        " ON CONFLICT (scope, name) DO UPDATE SET quarantine = excluded.quarantine,"
+        " quota = excluded.quota, weight = excluded.weight",
+    [GOLD_STANDING] =
+        "UPDATE standing SET gold_seen = gold_seen + 1, gold_right = gold_right + ?3, gold_ratio = ?4"
+        " WHERE scope = ?1 AND name = ?2",
+    [ADD_AUDIT] = "INSERT INTO audit (at_us, who, what, of_whom, why) VALUES (?1, ?2, ?3, ?4, ?5)",
+    /* Each chosen label that counts (or no longer does) gets one more revision that says the same and changes
+       that. */
+    [EXCLUDE_REVISIONS] =
+        "INSERT INTO revisions (sequence, label, revision, digest, item, round, ranks, presented, seconds,"
+        " strength, flags, note, stored_us, ratings, answer, gold, excluded)"
+        " SELECT ?5 + row_number() OVER (ORDER BY r.sequence), r.label, r.revision + 1, r.digest, r.item, "
+        "r.round,"
+        " r.ranks, r.presented, r.seconds, r.strength, r.flags, r.note, ?6, r.ratings, r.answer, r.gold,"
+        " CASE WHEN ?7 = '' THEN NULL ELSE ?7 END"
+        " FROM labels l JOIN revisions r ON r.sequence = l.sequence"
+        " WHERE l.label IN " CHOSEN " AND coalesce(l.excluded, '') = ?4",
+    [UNCOUNT_ROUNDS] =
+        "UPDATE rounds SET labels = labels + ?5 * (SELECT count(*) FROM labels l WHERE l.label IN " CHOSEN
+        " AND l.round = rounds.round AND coalesce(l.excluded, '') = ?4)"
+        " WHERE round IN (SELECT round FROM labels WHERE label IN " CHOSEN ")",
+    [EXCLUDE_LABELS] = "UPDATE labels SET excluded = CASE WHEN ?5 = '' THEN NULL ELSE ?5 END, sequence ="
+                       " (SELECT max(r.sequence) FROM revisions r WHERE r.label = labels.label)"
+                       " WHERE label IN " CHOSEN " AND coalesce(excluded, '') = ?4",
+    [RECOUNT_TASKS] =
+        "UPDATE tasks SET labels = n.n, missing = CASE WHEN tasks.gold IS NOT NULL OR n.n >= "
+        "coalesce(tasks.wanted, ?4)"
+        " THEN 0 ELSE coalesce(tasks.wanted, ?4) - n.n END"
+        " FROM (SELECT l.task AS task, count(*) FILTER (WHERE l.excluded IS NULL) AS n FROM labels l"
+        " WHERE l.task IN (SELECT c.task FROM labels c WHERE c.label IN " CHOSEN ") GROUP BY l.task) AS n"
+        " WHERE n.task = tasks.task",
+    [RECOUNT_OPEN] = "UPDATE rounds SET open = (SELECT count(*) FROM tasks t WHERE t.round = rounds.round "
+                     "AND t.missing > 0)"
+                     " WHERE round IN (SELECT round FROM labels WHERE label IN " CHOSEN ")",
+    [FIND_LABEL_NUMBER] = "SELECT label FROM labels WHERE source = ?1 AND id = ?2",
+    [PEOPLE] = "SELECT scope, name, labels, quota, gold_seen, gold_right, gold_ratio, weight, quarantine "
+               "FROM standing"
+               " WHERE scope = ?1 AND (?2 = '' OR name = ?2) ORDER BY labels DESC, name LIMIT ?3",
 };
 
 /* ---- opening ----------------------------------------------------------------------------------- */
 
-/* How many tasks are open depends on labels_per_task, which may have changed since. */
-static int recount_open(struct collector_store *s, struct rlhf_error *err)
+/* How many judgements tasks wait for that do not say it themselves may have been configured anew. */
+static int recount_missing(struct collector_store *s, struct rlhf_error *err)
 {
-    char text[512];
+    int64_t before;
+    char text[768];
 
+    if (collector_database_ask(s->db, "SELECT value FROM meta WHERE key = 'labels_per_task'", &before, err) <
+        0)
+        return -1;
+    if (before == s->labels_per_task)
+        return 0;
     snprintf(text, sizeof(text),
-             "WITH now (round, n) AS (SELECT round, count(*) FROM tasks WHERE labels < %u GROUP BY round)"
-             " UPDATE rounds SET open = coalesce((SELECT n FROM now WHERE now.round = rounds.round), 0)"
-             " WHERE open <> coalesce((SELECT n FROM now WHERE now.round = rounds.round), 0)",
-             s->labels_per_task);
-    return collector_database_exec(s->db, text, err);
+             "UPDATE tasks SET missing = CASE WHEN labels < %u THEN %u - labels ELSE 0 END"
+             " WHERE wanted IS NULL AND gold IS NULL;"
+             "UPDATE rounds SET open = (SELECT count(*) FROM tasks t WHERE t.round = rounds.round AND "
+             "t.missing > 0);"
+             "INSERT INTO meta VALUES ('labels_per_task', '%u')"
+             " ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+             s->labels_per_task, s->labels_per_task, s->labels_per_task);
+    if (collector_database_begin(s->db, err) < 0)
+        return -1;
+    if (collector_database_exec(s->db, text, err) == 0)
+        return collector_database_commit(s->db, err);
+    collector_database_rollback(s->db);
+    return -1;
 }
 
 struct collector_store *collector_store_open(const struct collector_store_config *c,
@@ -103,11 +180,13 @@ struct collector_store *collector_store_open(const struct collector_store_config
     s->clock = clock;
     s->labels_per_task = c->labels_per_task ? c->labels_per_task : 1;
     s->reservation_us = c->reservation_us;
+    s->gold_share = c->gold_share;
+    s->auto_quarantine = c->auto_quarantine;
     s->db = collector_database_open(
         &(struct collector_database_config){
             .where = c->database, .vfs = c->vfs, .sql = sql, .statements = STATEMENTS},
         err);
-    if (!s->db || recount_open(s, err) < 0 ||
+    if (!s->db || recount_missing(s, err) < 0 ||
         collector_database_ask(s->db, "SELECT value FROM meta WHERE key = 'order_seed'", &seed, err) < 0) {
         collector_store_close(s);
         return NULL;
@@ -210,13 +289,12 @@ json_t *collector_parse_strings(struct collector_content *c, const char *text)
     json_t *list = text ? json_loads(text, 0, NULL) : NULL;
 
     c->count = json_array_size(list);
-    if (c->count < 2 || c->count > COLLECTOR_MAX_COMPLETIONS)
-        c->count = 0;
-    for (size_t i = 0; i < c->count; ++i)
-        if (!(c->completion[i] = json_string_value(json_array_get(list, i))))
-            c->count = 0;
-    if (c->count)
+    bool good = json_is_array(list) && c->count <= COLLECTOR_MAX_COMPLETIONS;
+    for (size_t i = 0; good && i < c->count; ++i)
+        good = (c->completion[i] = json_string_value(json_array_get(list, i))) != NULL;
+    if (good)
         return list;
+    c->count = 0;
     json_decref(list);
     return NULL;
 }

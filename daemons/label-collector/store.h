@@ -11,7 +11,8 @@
  *    transaction has to be rolled back and tried again later. RLHF_AGAIN: someone else holds the file.
  *    RLHF_CORRUPT, RLHF_FATAL: stop.
  *
- * Reservations live as long as the process (SQLite) or the server: losing them costs two people judging one task, no more. */
+ * Reservations live as long as the process (SQLite) or the server: losing them costs two people judging one
+ * task, no more. */
 #ifndef LABEL_COLLECTOR_STORE_H
 #define LABEL_COLLECTOR_STORE_H
 
@@ -25,6 +26,8 @@ struct collector_store_config {
     const char *vfs;          /* SQLite VFS; NULL = the default. Tests: a disk that fails */
     uint32_t labels_per_task; /* judgements that a task waits for, >= 1 */
     int64_t reservation_us;
+    double gold_share;    /* of the tasks handed out, where gold items are there; 0 = none */
+    bool auto_quarantine; /* of who fails the test of gold answers */
 };
 
 /* Opens, creating or migrating the file. Borrows clock. The error names the file and what to do: not a
@@ -66,7 +69,40 @@ int collector_store_put_label(struct collector_store *s, const struct collector_
 int collector_store_put_skip(struct collector_store *s, const char *task, const char *labeler,
                              const char *reason, struct collector_receipt *receipt, struct rlhf_error *err);
 
+/* ---- what counts ------------------------------------------------------------------------------ */
+
+/* Labels: one (source and id), or all of a labeler or of a source. */
+struct collector_choice {
+    const char *source, *id, *labeler; /* NULL = not given */
+};
+/* Labels that count, or do not for the reason `from`, get a revision that does not for the reason `to` ("" =
+ * it counts). Reasons: "undone" (by the labeler, who may judge again), "deleted" (by the vendor),
+ * "quarantine", "forgotten". changed: how many. */
+int collector_store_exclude(struct collector_store *s, const struct collector_choice *which, const char *from,
+                            const char *to, uint64_t *changed, struct rlhf_error *err);
+/* Quarantines a labeler ("labeler") or vendor ("source"): what they judged does not count, nor what they
+ * still send. why NULL ends it, and their labels count again. who: on whose word. */
+int collector_store_quarantine(struct collector_store *s, const char *scope, const char *name,
+                               const char *why, const char *who, uint64_t *changed, struct rlhf_error *err);
+/* How a labeler or vendor stands. */
+struct collector_standing {
+    const char *scope, *name; /* borrowed for the call */
+    uint64_t labels;          /* in all */
+    int64_t quota;            /* labels that count at most; negative = no limit */
+    uint64_t gold_seen, gold_right;
+    double gold_ratio, weight;
+    const char *quarantine; /* why; NULL = none */
+};
+/* Sets quota and weight. */
+int collector_store_set_standing(struct collector_store *s, const struct collector_standing *to,
+                                 const char *who, struct rlhf_error *err);
+
 /* ---- reading: committed state only, never between begin and commit ----------------------------- */
+
+/* The limit labelers or vendors with most labels; name "" = any. */
+int collector_store_standing(struct collector_store *s, const char *scope, const char *name, size_t limit,
+                             void (*each)(void *ctx, const struct collector_standing *st), void *ctx,
+                             struct rlhf_error *err);
 
 /* A task handed out. Borrowed for the call. */
 struct collector_offer {
@@ -85,6 +121,11 @@ struct collector_row {
     uint32_t revision;
     int64_t stored_us;            /* wall clock */
     struct collector_label label; /* task NULL when free-standing */
+    enum collector_kind kind;
+    const char *excluded; /* why it does not count; NULL = it does */
+    int gold;             /* 1 as the gold item has it, 0 otherwise, -1 not a gold item */
+    const char *policies; /* JSON; NULL = not known */
+    double weight;        /* of its labeler, now */
 };
 /* Revisions behind cursor in the order of sequence, up to and with last (UINT64_MAX: all), until each returns
  * false. latest: only those that stand. */

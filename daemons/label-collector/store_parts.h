@@ -42,6 +42,20 @@ enum statement {
     ROUNDS,
     LABELERS,
     MINE,
+    STANDING,
+    COUNT_STANDING,
+    SET_STANDING,
+    GOLD_STANDING,
+    ADD_AUDIT,
+    EXCLUDE_REVISIONS,
+    EXCLUDE_LABELS,
+    RECOUNT_TASKS,
+    UNCOUNT_ROUNDS,
+    RECOUNT_OPEN,
+    FIND_LABEL_NUMBER,
+    GOLD_IN_ROUND,
+    GOLD_ANY,
+    PEOPLE,
     STATEMENTS
 };
 
@@ -50,6 +64,8 @@ struct collector_store {
     const struct rlhf_clock *clock;
     uint32_t labels_per_task;
     int64_t reservation_us;
+    double gold_share;
+    bool auto_quarantine;
     uint64_t order_seed;
 };
 
@@ -58,6 +74,9 @@ struct collector_store {
 /* And one with them. */
 #define QUERY(s, err, statement, ...) collector_database_query((s)->db, statement, err, __VA_ARGS__)
 
+/* store_standing.c: a new answer to a gold item. */
+int collector_store_gold(struct collector_store *s, const struct collector_label *l, bool right,
+                         struct rlhf_error *err);
 /* The one number that a statement gives. */
 int collector_one_number(struct collector_store *s, struct collector_rows *st, int64_t *number,
                          struct rlhf_error *err);

@@ -28,8 +28,10 @@ static int put_item(struct collector_store *s, const struct collector_content *c
 
 /* A task as stored. */
 struct known_task {
-    int64_t task, item, labels, completions;
+    int64_t task, item, missing, completions;
     struct rlhf_digest digest;
+    enum collector_kind kind;
+    char gold[COLLECTOR_MAX_NOTE + 1]; /* "" = not a gold item */
     char round[COLLECTOR_MAX_NAME + 1];
 };
 
@@ -44,9 +46,11 @@ static int find_task(struct collector_store *s, const char *id, struct known_tas
     t->task = collector_rows_integer(st, 0);
     t->item = collector_rows_integer(st, 1);
     snprintf(t->round, sizeof(t->round), "%s", collector_rows_text(st, 2));
-    t->labels = collector_rows_integer(st, 3);
-    bool whole = collector_rows_digest(st, 4, &t->digest);
+    t->missing = collector_rows_integer(st, 3);
     t->completions = collector_rows_integer(st, 5);
+    bool whole = collector_rows_digest(st, 4, &t->digest) &&
+                 collector_kind_parse(&t->kind, collector_rows_text(st, 6), NULL) == 0;
+    snprintf(t->gold, sizeof(t->gold), "%s", collector_rows_null(st, 7) ? "" : collector_rows_text(st, 7));
     collector_rows_done(st);
     return whole ? 1 : collector_database_damaged(s->db, err);
 }
@@ -69,7 +73,7 @@ int collector_store_put_task(struct collector_store *s, const struct collector_t
 {
     struct known_task known;
     struct rlhf_digest digest;
-    int64_t item;
+    int64_t item, missing;
 
     if (in_transaction(s, receipt, err) < 0 || collector_content_digest(&t->content, &digest, err) < 0)
         return -1;
@@ -77,17 +81,25 @@ int collector_store_put_task(struct collector_store *s, const struct collector_t
     if (found < 0)
         return -1;
     if (found) {
-        if (!rlhf_digest_equal(&digest, &known.digest) || strcmp(t->round, known.round) != 0) {
+        const char *other = strcmp(t->round, known.round) != 0 ? "round"
+                            : t->kind != known.kind            ? "kind"
+                            : strcmp(t->gold ? t->gold : "", known.gold) != 0 ? "gold answer"
+                            : !rlhf_digest_equal(&digest, &known.digest) ? "prompt or other completions"
+                                                                         : NULL;
+        if (other) {
             rlhf_fail(err, RLHF_REJECT, "task %s is stored already with another %s: give new tasks new ids",
-                      t->id, strcmp(t->round, known.round) ? "round" : "prompt or other completions");
+                      t->id, other);
             return refuse(receipt, COLLECTOR_CONFLICT);
         }
         receipt->outcome = COLLECTOR_KNOWN;
         return 0;
     }
+    missing = t->gold ? 0 : t->wanted ? t->wanted : s->labels_per_task;
     if (put_item(s, &t->content, &digest, &item, err) < 0 ||
-        RUN(s, err, ADD_TASK, "titi", t->id, item, t->round, s->clock->wall_us(s->clock)) < 0 ||
-        RUN(s, err, COUNT_TASK, "t", t->round) < 0)
+        RUN(s, err, ADD_TASK, "tititoitt", t->id, item, t->round, s->clock->wall_us(s->clock),
+            collector_kind_name(t->kind), t->wanted ? (int64_t)t->wanted : INT64_MIN, missing, t->gold,
+            t->policies) < 0 ||
+        RUN(s, err, COUNT_TASK, "ti", t->round, (int64_t)(missing > 0)) < 0)
         return -1;
     receipt->outcome = COLLECTOR_STORED;
     return 0;
@@ -97,6 +109,7 @@ int collector_store_put_task(struct collector_store *s, const struct collector_t
 struct known_label {
     int64_t label, revision, sequence;
     struct rlhf_digest digest;
+    char excluded[32]; /* "" = it counts */
 };
 
 static bool same_text(const char *a, const char *b)
@@ -121,6 +134,8 @@ static int find_label(struct collector_store *s, const struct collector_label *l
     k->revision = collector_rows_integer(st, 4);
     k->sequence = collector_rows_integer(st, 6);
     bool whole = collector_rows_digest(st, 5, &k->digest);
+    snprintf(k->excluded, sizeof(k->excluded), "%s",
+             collector_rows_null(st, 7) ? "" : collector_rows_text(st, 7));
     collector_rows_done(st);
     if (!whole)
         return collector_database_damaged(s->db, err);
@@ -153,9 +168,8 @@ static int resolve_task(struct collector_store *s, const struct collector_label 
         rlhf_fail(err, RLHF_REJECT, "there is no task %s", l->task);
         return refuse(receipt, COLLECTOR_MISSING);
     }
-    if ((int64_t)l->rank_count != t->completions) {
-        rlhf_fail(err, RLHF_REJECT, "ranks: %zu given, task %s has %d completions", l->rank_count, l->task,
-                  (int)t->completions);
+    if (collector_label_fits(l, t->kind, (size_t)t->completions, err) < 0) {
+        rlhf_fail_prefix(err, "task %s", l->task);
         return refuse(receipt, COLLECTOR_INVALID);
     }
     if (l->content.count) {
@@ -176,6 +190,7 @@ static const char *presented_text(struct collector_store *s, const struct collec
 {
     uint8_t order[COLLECTOR_MAX_COMPLETIONS];
     uint32_t numbers[COLLECTOR_MAX_COMPLETIONS];
+    size_t count = l->task ? (size_t)t->completions : l->rank_count;
     struct rlhf_error ignored;
 
     if (l->has_presented) {
@@ -185,26 +200,35 @@ static const char *presented_text(struct collector_store *s, const struct collec
         if (collector_rows_next(st, &ignored) <= 0)
             return NULL;
         collector_rows_done(st);
-        collector_presentation_order(s, l->task, l->labeler, l->rank_count, order);
+        collector_presentation_order(s, l->task, l->labeler, count, order);
     }
-    for (size_t i = 0; i < l->rank_count; ++i)
+    for (size_t i = 0; i < count; ++i)
         numbers[i] = order[i];
-    collector_print_numbers(text, numbers, l->rank_count);
+    collector_print_numbers(text, numbers, count);
     return text;
 }
 
-static int add_revision(struct collector_store *s, const struct collector_label *l,
-                        const struct known_task *t, const char *round, const struct rlhf_digest *digest,
-                        int64_t item, int64_t label, const struct collector_receipt *r,
-                        struct rlhf_error *err)
+/* A label on its way into the database. */
+struct putting {
+    const struct collector_label *label;
+    const struct known_task *task; /* all zero for a free-standing one, but item */
+    const char *round;
+    struct rlhf_digest digest;
+    const char *excluded; /* why it does not count; NULL = it does */
+    int64_t gold;         /* INT64_MIN: not a gold item's */
+};
+
+static int add_revision(struct collector_store *s, const struct putting *p, int64_t label,
+                        const struct collector_receipt *r, struct rlhf_error *err)
 {
+    const struct collector_label *l = p->label;
     char ranks[NUMBERS_TEXT], presented[NUMBERS_TEXT];
 
     collector_print_numbers(ranks, l->rank, l->rank_count);
-    return RUN(s, err, ADD_REVISION, "iiibitttdotti", (int64_t)r->sequence, label, (int64_t)r->revision,
-               digest, item, round, ranks, presented_text(s, l, t, presented), l->seconds,
-               l->has_strength ? (int64_t)l->strength : INT64_MIN, l->flags, l->note,
-               s->clock->wall_us(s->clock)) < 0
+    return RUN(s, err, ADD_REVISION, "iiibitttdottittot", (int64_t)r->sequence, label, (int64_t)r->revision,
+               &p->digest, p->task->item, p->round, ranks, presented_text(s, l, p->task, presented),
+               l->seconds, l->has_strength ? (int64_t)l->strength : INT64_MIN, l->flags, l->note,
+               s->clock->wall_us(s->clock), l->ratings, l->answer, p->gold, p->excluded) < 0
                ? -1
                : 0;
 }
@@ -227,7 +251,7 @@ static int revise(struct collector_store *s, const struct collector_label *l, co
         if (rc > 0)
             collector_rows_done(st);
     }
-    if (same) {
+    if (same && strcmp(k->excluded, "undone") != 0) { /* taken back, the same may be said again */
         r->outcome = COLLECTOR_KNOWN;
         return 0;
     }
@@ -239,28 +263,72 @@ static int revise(struct collector_store *s, const struct collector_label *l, co
     return 1;
 }
 
-/* A label that is new (not only a new revision) counts for its round, its task, its labeler. */
-static int count_label(struct collector_store *s, const struct collector_label *l, const struct known_task *t,
-                       const char *round, struct rlhf_error *err)
+/* A label that counts, and did not before, counts for its round and its task. */
+static int count_label(struct collector_store *s, const struct putting *p, struct rlhf_error *err)
 {
-    int64_t closes = l->task && t->labels + 1 == (int64_t)s->labels_per_task;
-
-    int64_t now = s->clock->wall_us(s->clock), skips;
-
-    if (RUN(s, err, COUNT_LABEL, "ti", round, closes) < 0 ||
-        RUN(s, err, COUNT_LABELER, "ttiidi", l->labeler, round, (int64_t)1, (int64_t)0,
-            l->seconds > 0 ? l->seconds : 0.0, now) < 0)
+    if (RUN(s, err, COUNT_LABEL, "ti", p->round, (int64_t)(p->label->task && p->task->missing == 1)) < 0)
         return -1;
-    if (!l->task)
-        return 0;
-    if (RUN(s, err, LABEL_TASK, "i", t->task) < 0 ||
-        (skips = RUN(s, err, DROP_SKIP, "it", t->task, l->labeler)) < 0)
+    return !p->label->task || RUN(s, err, LABEL_TASK, "i", p->task->task) >= 0 ? 0 : -1;
+}
+
+/* A label that is new (not only a new revision) counts for its labeler, and takes the labeler's skip back. */
+static int count_labeler(struct collector_store *s, const struct putting *p, struct rlhf_error *err)
+{
+    const struct collector_label *l = p->label;
+    int64_t now = s->clock->wall_us(s->clock), skips = 0;
+
+    if (l->task && (skips = RUN(s, err, DROP_SKIP, "it", p->task->task, l->labeler)) < 0)
         return -1;
-    if (skips == 0)
-        return 0;
-    /* the skip is taken back */
-    return RUN(s, err, COUNT_LABELER, "ttiidi", l->labeler, round, (int64_t)0, (int64_t)-1, 0.0, now) < 0 ? -1
-                                                                                                          : 0;
+    return RUN(s, err, COUNT_LABELER, "ttiidi", l->labeler, p->round, (int64_t)1, -skips,
+               l->seconds > 0 ? l->seconds : 0.0, now) < 0 ||
+                   RUN(s, err, COUNT_STANDING, "tt", "labeler", l->labeler) < 0 ||
+                   RUN(s, err, COUNT_STANDING, "tt", "source", l->source) < 0
+               ? -1
+               : 0;
+}
+
+/* Whether the label counts, as its labeler and its source stand. */
+static int judge_standing(struct collector_store *s, struct putting *p, struct rlhf_error *err)
+{
+    struct collector_rows *st = QUERY(s, err, STANDING, "tt", p->label->labeler, p->label->source);
+    int rc;
+
+    while ((rc = collector_rows_next(st, err)) > 0) {
+        if (!collector_rows_null(st, 2) && collector_rows_integer(st, 3) >= collector_rows_integer(st, 2) &&
+            !p->excluded)
+            p->excluded = "quota";
+        if (!collector_rows_null(st, 1))
+            p->excluded = "quarantine";
+    }
+    if (p->task->gold[0]) { /* what is known needs no learning */
+        p->gold = collector_gold_right(p->task->gold, p->label);
+        p->excluded = "gold";
+    }
+    return rc;
+}
+
+/* Label or revision: moves what is known of it to the revision in *receipt. */
+static int store_label(struct collector_store *s, const struct putting *p, struct known_label *known,
+                       bool found, const struct collector_receipt *receipt, struct rlhf_error *err)
+{
+    const struct collector_label *l = p->label;
+    bool counted = found && !known->excluded[0];
+
+    if (found) {
+        if (RUN(s, err, MOVE_LABEL, "iit", known->label, (int64_t)receipt->sequence, p->excluded) < 0)
+            return -1;
+    } else {
+        struct collector_rows *st =
+            QUERY(s, err, ADD_LABEL, "ttottit", l->source, l->id, l->task ? p->task->task : INT64_MIN,
+                  p->round, l->labeler, (int64_t)receipt->sequence, p->excluded);
+        if (collector_one_number(s, st, &known->label, err) < 0 || count_labeler(s, p, err) < 0)
+            return -1;
+    }
+    if (!p->excluded && !counted && count_label(s, p, err) < 0)
+        return -1;
+    if (add_revision(s, p, known->label, receipt, err) < 0)
+        return -1;
+    return l->task && RUN(s, err, RELEASE, "it", p->task->task, l->labeler) < 0 ? -1 : 0;
 }
 
 int collector_store_put_label(struct collector_store *s, const struct collector_label *l,
@@ -268,44 +336,34 @@ int collector_store_put_label(struct collector_store *s, const struct collector_
 {
     struct known_task task = {0};
     struct known_label label = {0};
-    struct rlhf_digest digest;
-    struct collector_rows *st;
+    struct putting p = {.label = l, .task = &task, .gold = INT64_MIN};
     int64_t sequence;
 
     if (in_transaction(s, receipt, err) < 0 || (l->task && resolve_task(s, l, &task, receipt, err) < 0))
         return -1;
     if (!l->task && collector_content_digest(&l->content, &task.digest, err) < 0)
         return -1;
-    const char *round = l->task ? task.round : l->round;
-    if (collector_label_digest(l, &task.digest, &digest, err) < 0)
+    p.round = l->task ? task.round : l->round;
+    if (collector_label_digest(l, &task.digest, &p.digest, err) < 0)
         return -1;
-    int found = find_label(s, l, round, &label, receipt, err);
+    int found = find_label(s, l, p.round, &label, receipt, err);
     if (found < 0)
         return -1;
     if (!found && l->revision > 1) {
         rlhf_fail(err, RLHF_REJECT, "label %s: revision %d was sent, 1 is next", l->id, (int)l->revision);
         return refuse(receipt, COLLECTOR_CONFLICT);
     }
-    if (found && (found = revise(s, l, &label, &digest, receipt, err)) <= 0)
+    if (found && (found = revise(s, l, &label, &p.digest, receipt, err)) <= 0)
         return found;
 
-    if (!l->task && put_item(s, &l->content, &task.digest, &task.item, err) < 0)
-        return -1;
-    if (collector_one_number(s, QUERY(s, err, NEXT_SEQUENCE, ""), &sequence, err) < 0)
+    if ((!l->task && put_item(s, &l->content, &task.digest, &task.item, err) < 0) ||
+        judge_standing(s, &p, err) < 0 ||
+        collector_one_number(s, QUERY(s, err, NEXT_SEQUENCE, ""), &sequence, err) < 0)
         return -1;
     receipt->sequence = (uint64_t)sequence;
     receipt->revision = (uint32_t)label.revision + 1;
-    if (found) {
-        if (RUN(s, err, MOVE_LABEL, "ii", label.label, (int64_t)receipt->sequence) < 0)
-            return -1;
-    } else {
-        st = QUERY(s, err, ADD_LABEL, "ttotti", l->source, l->id, l->task ? task.task : INT64_MIN, round,
-                   l->labeler, (int64_t)receipt->sequence);
-        if (collector_one_number(s, st, &label.label, err) < 0 || count_label(s, l, &task, round, err) < 0)
-            return -1;
-    }
-    if (add_revision(s, l, &task, round, &digest, task.item, label.label, receipt, err) < 0 ||
-        (l->task && RUN(s, err, RELEASE, "it", task.task, l->labeler) < 0))
+    if (store_label(s, &p, &label, found, receipt, err) < 0 ||
+        (p.gold >= 0 && !found && collector_store_gold(s, l, p.gold, err) < 0))
         return -1;
     receipt->outcome = found ? COLLECTOR_REVISED : COLLECTOR_STORED;
     return 0;

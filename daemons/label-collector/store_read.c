@@ -5,37 +5,79 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The tasks that each had room for, in taken[]: how many, or -1. */
-static ptrdiff_t offer(struct collector_store *s, const char *labeler, const char *round, size_t count,
-                       bool (*each)(void *ctx, const struct collector_offer *o), void *ctx, int64_t *taken,
-                       struct rlhf_error *err)
-{
-    struct collector_rows *st = QUERY(s, err, *round ? NEXT_IN_ROUND : NEXT_ANY, "titi", round,
-                                      (int64_t)s->labels_per_task, labeler, (int64_t)count);
-    ptrdiff_t n = 0;
-    int rc;
+#include "base/random.h"
 
-    while ((rc = collector_rows_next(st, err)) > 0) {
-        struct collector_offer o = {
-            .task = {.id = collector_rows_text(st, 1),
-                     .round = collector_rows_text(st, 2),
-                     .content = {.prompt = collector_rows_text(st, 3)}},
-        };
-        json_t *strings = collector_parse_strings(&o.task.content, collector_rows_text(st, 4));
-        if (!strings) {
-            collector_rows_done(st);
-            return collector_database_damaged(s->db, err);
-        }
-        collector_presentation_order(s, o.task.id, labeler, o.task.content.count, o.presented);
-        bool room = each(ctx, &o);
+/* Who asks, and what has been given so far. */
+struct offering {
+    const char *labeler;
+    bool (*each)(void *ctx, const struct collector_offer *o);
+    void *ctx;
+    int64_t *taken;
+    size_t count;
+};
+
+/* Whether a gold item is due after so many judgements: drawn, but the same whenever it is asked again. */
+static bool gold_due(const struct collector_store *s, const char *labeler, uint64_t judged)
+{
+    struct rlhf_digest digest = rlhf_digest_of(labeler, strlen(labeler));
+    uint32_t word;
+
+    memcpy(&word, digest.bytes, sizeof(word));
+    return rlhf_draw(s->order_seed, RLHF_PURPOSE_COLLECT, word, (uint32_t)(judged >> 32), (uint32_t)judged) <
+           (float)s->gold_share;
+}
+
+/* Hands out the row: 1, or 0 when there was no room for it, or -1. */
+static int offer_row(struct collector_store *s, struct collector_rows *st, struct offering *to,
+                     struct rlhf_error *err)
+{
+    struct collector_offer o = {
+        .task = {.id = collector_rows_text(st, 1),
+                 .round = collector_rows_text(st, 2),
+                 .content = {.prompt = collector_rows_text(st, 3)}},
+    };
+    json_t *strings = collector_parse_strings(&o.task.content, collector_rows_text(st, 4));
+
+    if (!strings || collector_kind_parse(&o.task.kind, collector_rows_text(st, 5), NULL) < 0) {
         json_decref(strings);
-        if (!room) {
-            collector_rows_done(st);
-            return n;
-        }
-        taken[n++] = collector_rows_integer(st, 0);
+        return collector_database_damaged(s->db, err);
     }
-    return rc < 0 ? -1 : n;
+    collector_presentation_order(s, o.task.id, to->labeler, o.task.content.count, o.presented);
+    bool room = to->each(to->ctx, &o);
+    json_decref(strings);
+    if (room)
+        to->taken[to->count++] = collector_rows_integer(st, 0);
+    return room;
+}
+
+/* Up to count tasks, gold items among them where they are due. */
+static int offer(struct collector_store *s, const char *round, size_t count, struct offering *to,
+                 struct rlhf_error *err)
+{
+    enum { TASKS, GOLD };
+    struct collector_rows *st[2] = {
+        QUERY(s, err, *round ? NEXT_IN_ROUND : NEXT_ANY, "tti", round, to->labeler, (int64_t)count), NULL};
+    bool more[2] = {true, s->gold_share > 0};
+    uint64_t judged = 0;
+    int rc = 0;
+
+    if (more[GOLD]) {
+        st[GOLD] =
+            QUERY(s, err, *round ? GOLD_IN_ROUND : GOLD_ANY, "tti", round, to->labeler, (int64_t)count);
+        if (!st[GOLD] || collector_store_mine(s, to->labeler, "", &judged, err) < 0)
+            rc = -1;
+    }
+    while (rc >= 0 && more[TASKS] && to->count < count) {
+        int from = more[GOLD] && gold_due(s, to->labeler, judged + to->count) ? GOLD : TASKS;
+        rc = collector_rows_next(st[from], err);
+        more[from] = rc > 0;
+        if (rc > 0 && (rc = offer_row(s, st[from], to, err)) == 0)
+            break;
+    }
+    for (int i = 0; i < 2; ++i)
+        if (st[i] && more[i])
+            collector_rows_done(st[i]);
+    return rc < 0 ? -1 : 0;
 }
 
 int collector_store_next(struct collector_store *s, const char *labeler, const char *round, size_t count,
@@ -44,21 +86,20 @@ int collector_store_next(struct collector_store *s, const char *labeler, const c
 {
     bool shared = collector_database_shared(s->db); /* then two collectors may look at once */
     int64_t now = collector_reservation_clock(s);
-    int64_t *taken = calloc(count ? count : 1, sizeof(*taken));
-    ptrdiff_t n = -1;
+    struct offering to = {
+        .labeler = labeler, .each = each, .ctx = ctx, .taken = calloc(count + 1, sizeof(*to.taken))};
 
-    if (!taken)
+    if (!to.taken)
         return rlhf_fail(err, RLHF_FULL, "out of memory");
-    if ((!shared || collector_database_begin(s->db, err) == 0) && RUN(s, err, EXPIRE, "i", now) >= 0)
-        n = offer(s, labeler, round, count, each, ctx, taken, err);
-    bool good = n >= 0;
-    while (good && n-- > 0)
-        good = RUN(s, err, RESERVE, "iti", taken[n], labeler, now + s->reservation_us) >= 0;
+    bool good = (!shared || collector_database_begin(s->db, err) == 0) &&
+                RUN(s, err, EXPIRE, "i", now) >= 0 && offer(s, round, count, &to, err) == 0;
+    while (good && to.count-- > 0)
+        good = RUN(s, err, RESERVE, "iti", to.taken[to.count], labeler, now + s->reservation_us) >= 0;
     if (shared && good)
         good = collector_database_commit(s->db, err) == 0;
     else if (shared)
         collector_database_rollback(s->db);
-    free(taken);
+    free(to.taken);
     return good ? 0 : -1;
 }
 
@@ -81,14 +122,22 @@ static json_t *read_row(struct collector_row *row, struct collector_rows *st)
                   .has_strength = !collector_rows_null(st, 13),
                   .strength = (int)collector_rows_integer(st, 13),
                   .flags = (char *)(uintptr_t)collector_rows_text(st, 14),
-                  .note = collector_rows_text(st, 15)},
+                  .note = collector_rows_text(st, 15),
+                  .ratings = (char *)(uintptr_t)collector_rows_text(st, 16),
+                  .answer = collector_rows_text(st, 17)},
+        .excluded = collector_rows_text(st, 18),
+        .gold = collector_rows_null(st, 19) ? -1 : (int)collector_rows_integer(st, 19),
+        .policies = collector_rows_text(st, 21),
+        .weight = collector_rows_real(st, 22),
     };
     json_t *strings = collector_parse_strings(&l->content, collector_rows_text(st, 9));
     l->rank_count = collector_parse_numbers(collector_rows_text(st, 10), l->rank);
     l->has_presented = collector_parse_numbers(collector_rows_text(st, 11), numbers) == l->content.count;
     for (size_t i = 0; l->has_presented && i < l->content.count; ++i)
         l->presented[i] = (uint8_t)numbers[i];
-    if (l->rank_count == l->content.count)
+    const char *kind = collector_rows_text(st, 20); /* none: free-standing, and then a ranking */
+    if (strings && (!kind || collector_kind_parse(&row->kind, kind, NULL) == 0) &&
+        (l->rank_count == 0 || l->rank_count == l->content.count))
         return strings;
     json_decref(strings);
     return NULL;

@@ -153,11 +153,14 @@ static json_t *facts_json(const struct collector_row *row)
         json_array_append_new(presented, json_integer(l->presented[k]));
     collector_time_text(row->stored_us, time);
     return json_pack(
-        "{s:s, s:s, s:s?, s:s, s:s, s:I, s:o, s:o, s:o, s:o, s:s?, s:s}", "id", l->id, "source", l->source,
+        "{s:s, s:s, s:s?, s:s, s:s, s:I, s:o, s:o, s:o, s:o, s:s?, s:s, s:s, s:o, s:s?, s:s?, s:o}", "id", l->id, "source", l->source,
         "task", l->task, "round", l->round, "labeler", l->labeler, "revision", (json_int_t)row->revision,
         "presented", presented, "seconds", l->seconds < 0 ? json_null() : json_real(l->seconds), "strength",
         l->has_strength ? json_integer(l->strength) : json_null(), "flags",
-        l->flags ? json_loads(l->flags, 0, NULL) : json_null(), "note", l->note, "stored_at", time);
+        l->flags ? json_loads(l->flags, 0, NULL) : json_null(), "note", l->note, "stored_at", time, "kind",
+        collector_kind_name(row->kind), "ratings", l->ratings ? json_loads(l->ratings, 0, NULL) : json_null(), "answer",
+        l->answer, "excluded", row->excluded, "policies",
+        row->policies ? json_loads(row->policies, 0, NULL) : json_null());
 }
 
 /* first and then the facts, in one object; takes first. */
@@ -254,8 +257,10 @@ static int write_pairs(struct collector_export *e, const struct collector_label 
 static bool export_row(void *ctx, const struct collector_row *row)
 {
     struct collector_export *e = ctx;
-    int rc = e->format == COLLECTOR_KWAY ? write_json(e, kway_json(row)) : write_pairs(e, &row->label);
+    int rc = 0;
 
+    if (!row->excluded) /* what does not count is nobody's training data */
+        rc = e->format == COLLECTOR_KWAY ? write_json(e, kway_json(row)) : write_pairs(e, &row->label);
     e->cursor = row->sequence;
     return rc == 0 && e->text.size < EXPORT_BYTES;
 }

@@ -125,6 +125,64 @@ START_TEST(a_judgement_goes_from_task_to_list)
 }
 END_TEST
 
+START_TEST(answers_are_taken_back_and_people_set_aside_and_readmitted)
+{
+    post("/api/v1/tasks", pair_task, 200);
+    post("/api/v1/tasks/r%2F1/label", "{\"labeler\":\"ada\",\"ranks\":[2,1]}", 200);
+    ck_assert_int_eq(number("/api/v1/stats", "open"), 0);
+    post("/api/v1/tasks/r%2F1/undo", "{\"labeler\":\"bob\"}", 404);
+    post("/api/v1/tasks/r%2F1/undo", "{\"labeler\":\"ada\"}", 200);
+    post("/api/v1/tasks/r%2F1/undo", "{\"labeler\":\"ada\"}", 404);
+    ck_assert_int_eq(number("/api/v1/stats", "open"), 1);
+    post("/api/v1/tasks/r%2F1/label", "{\"labeler\":\"ada\",\"ranks\":[1,2]}", 200);
+    post("/api/v1/quarantine", "{\"scope\":\"labeler\",\"name\":\"ada\",\"why\":\"flips\"}", 422); /* who says so? */
+    post("/api/v1/quarantine", "{\"scope\":\"planet\",\"name\":\"ada\",\"who\":\"o\",\"why\":\"flips\"}", 422);
+    post("/api/v1/quarantine", "{\"scope\":\"labeler\",\"name\":\"ada\",\"who\":\"o\",\"why\":\"flips\"}", 200);
+    struct http_answer a = http_get(address, "/api/v1/standing?scope=labeler&name=ada");
+    expect_contains(a.body, "\"quarantine\":\"flips\"");
+    http_answer_free(&a);
+    a = http_get(address, "/api/v1/export");
+    ck_assert_uint_eq(a.body_size, 0);
+    http_answer_free(&a);
+    post("/api/v1/quarantine", "{\"scope\":\"labeler\",\"name\":\"ada\",\"who\":\"o\",\"why\":null}", 200);
+    a = http_get(address, "/api/v1/export");
+    expect_contains(a.body, "\"ranks\":[1,2]");
+    http_answer_free(&a);
+    post("/api/v1/standing", "{\"scope\":\"source\",\"name\":\"api\",\"who\":\"o\",\"quota\":-1}", 422);
+    post("/api/v1/standing", "{\"scope\":\"source\",\"name\":\"api\",\"who\":\"o\",\"quota\":1,\"weight\":0.5}", 200);
+    get("/api/v1/standing?scope=planet", 400);
+    a = http_get(address, "/api/v1/agreement?round=r");
+    expect_contains(a.body, "\"alpha\":{\"value\":null");
+    http_answer_free(&a);
+}
+END_TEST
+
+START_TEST(every_kind_of_task_goes_from_offer_to_list)
+{
+    post("/api/v1/tasks",
+         "[{\"id\":\"a\",\"kind\":\"likert\",\"prompt\":\"p\",\"completions\":[\"x\"],\"wanted\":2,"
+         "\"policies\":[{\"policy\":\"sft\",\"version\":3}]},"
+         "{\"id\":\"b\",\"kind\":\"demonstration\",\"prompt\":\"write\"}]",
+         200);
+    post("/api/v1/tasks", "{\"id\":\"c\",\"kind\":\"dance\",\"prompt\":\"p\",\"completions\":[\"x\",\"y\"]}", 422);
+    post("/api/v1/tasks", "{\"id\":\"c\",\"prompt\":\"p\",\"completions\":[\"x\",\"y\"],\"gold\":{\"ranks\":[1]}}", 422);
+    struct http_answer a = http_get(address, "/api/v1/tasks/next?labeler=ada&count=9");
+    expect_contains(a.body, "\"kind\":\"likert\"");
+    expect_contains(a.body, "\"kind\":\"demonstration\"");
+    http_answer_free(&a);
+    post("/api/v1/tasks/a/label", "{\"labeler\":\"ada\",\"ratings\":[8]}", 422);
+    post("/api/v1/tasks/a/label", "{\"labeler\":\"ada\",\"ratings\":[7]}", 200);
+    post("/api/v1/tasks/b/label", "{\"labeler\":\"ada\",\"answer\":\" \"}", 422);
+    post("/api/v1/tasks/b/label", "{\"labeler\":\"ada\",\"answer\":\"so\"}", 200);
+    ck_assert_int_eq(number("/api/v1/stats", "open"), 1); /* somebody else may still rate */
+    a = http_get(address, "/api/v1/comparisons");
+    expect_contains(a.body, "\"ratings\":[7]");
+    expect_contains(a.body, "\"answer\":\"so\"");
+    expect_contains(a.body, "\"version\":3");
+    http_answer_free(&a);
+}
+END_TEST
+
 START_TEST(every_route_refuses_what_is_not_its_own)
 {
     static const char *const gets[] = { "/",
@@ -655,6 +713,7 @@ int main(void)
 {
     return RUN_SUITE_WITH(
         "label-collector/http", setup, teardown, a_judgement_goes_from_task_to_list,
+        answers_are_taken_back_and_people_set_aside_and_readmitted, every_kind_of_task_goes_from_offer_to_list,
         every_route_refuses_what_is_not_its_own, values_are_checked_field_by_field,
         an_array_is_stored_as_a_whole_or_not_at_all, other_sites_are_refused, a_foreign_host_name_is_refused,
         the_page_may_not_be_framed_or_extended, bodies_over_the_limit_get_413, deep_and_wide_json_is_harmless,

@@ -543,6 +543,257 @@ START_TEST(a_damaged_file_is_refused_with_the_way_to_rescue_it)
 }
 END_TEST
 
+/* ---- what counts ------------------------------------------------------------------------------- */
+
+static char excluded[64]; /* of the last row seen */
+
+static bool see_excluded(void *ctx, const struct collector_row *row)
+{
+    (void)ctx;
+    snprintf(excluded, sizeof(excluded), "%s", row->excluded ? row->excluded : "counts");
+    return see_row(ctx, row);
+}
+
+/* Why the newest revision does not count, or "counts". */
+static const char *newest(struct collector_store *s)
+{
+    struct collector_range range = {.round = "", .last = UINT64_MAX, .limit = 100};
+
+    *seen = '\0';
+    last_sequence = 0;
+    expect_ok(collector_store_list(s, &range, see_excluded, NULL, &err), err);
+    return excluded;
+}
+
+static uint64_t exclude(struct collector_store *s, const struct collector_choice *which, const char *from,
+                        const char *to)
+{
+    uint64_t changed;
+
+    expect_ok(collector_store_begin(s, &err), err);
+    expect_ok(collector_store_exclude(s, which, from, to, &changed, &err), err);
+    expect_ok(collector_store_commit(s, &err), err);
+    return changed;
+}
+
+static uint64_t quarantine(struct collector_store *s, const char *scope, const char *name, const char *why)
+{
+    uint64_t changed;
+
+    expect_ok(collector_store_begin(s, &err), err);
+    expect_ok(collector_store_quarantine(s, scope, name, why, "owner", &changed, &err), err);
+    expect_ok(collector_store_commit(s, &err), err);
+    return changed;
+}
+
+START_TEST(a_label_taken_back_opens_its_task_and_may_be_given_again)
+{
+    struct collector_store *s = a_store();
+    struct collector_label l = a_label("l0", "t0", "ada");
+    struct collector_choice which = {.source = "api", .id = "l0"};
+
+    put_task(s, "t0", "r");
+    ck_assert_int_eq(put(s, &l), COLLECTOR_STORED);
+    ck_assert_uint_eq(counts(s, "r").open, 0);
+    ck_assert_str_eq(next(s, "bob", "", 1), "");
+    ck_assert_uint_eq(exclude(s, &which, "", "undone"), 1);
+    ck_assert_str_eq(newest(s), "undone");
+    ck_assert_uint_eq(counts(s, "r").open, 1);
+    ck_assert_uint_eq(counts(s, "r").labels, 0);
+    ck_assert_str_eq(next(s, "ada", "", 1), "t0");
+    ck_assert_uint_eq(exclude(s, &which, "", "undone"), 0);
+    ck_assert_int_eq(put(s, &l), COLLECTOR_REVISED); /* the same answer again */
+    ck_assert_str_eq(newest(s), "counts");
+    ck_assert_uint_eq(counts(s, "r").open, 0);
+    ck_assert_uint_eq(counts(s, "r").labels, 1);
+    ck_assert_str_eq(list(s, "", 0, 9, false), "l0.1:12 l0.2:12 l0.3:12");
+    collector_store_close(s);
+}
+END_TEST
+
+START_TEST(quarantine_takes_everything_out_and_the_end_of_it_brings_it_back)
+{
+    struct collector_store *s = a_store();
+
+    for (int i = 0; i < 4; ++i) {
+        char id[16], label[16];
+        sprintf(id, "t%d", i);
+        sprintf(label, "l%d", i);
+        put_task(s, id, "r");
+        struct collector_label l = a_label(label, id, i < 3 ? "bob" : "ada");
+        ck_assert_int_eq(put(s, &l), COLLECTOR_STORED);
+    }
+    ck_assert_uint_eq(quarantine(s, "labeler", "bob", "flips"), 3);
+    ck_assert_uint_eq(counts(s, "r").labels, 1);
+    ck_assert_uint_eq(counts(s, "r").open, 3);
+    ck_assert_uint_eq(quarantine(s, "labeler", "bob", "flips"), 0);
+    put_task(s, "t4", "r");
+    struct collector_label late = a_label("l4", "t4", "bob");
+    ck_assert_int_eq(put(s, &late), COLLECTOR_STORED); /* kept, and does not count */
+    ck_assert_str_eq(newest(s), "quarantine");
+    ck_assert_uint_eq(counts(s, "r").open, 4);
+    ck_assert_uint_eq(quarantine(s, "labeler", "bob", NULL), 4);
+    ck_assert_str_eq(newest(s), "counts");
+    ck_assert_uint_eq(counts(s, "r").labels, 5);
+    ck_assert_uint_eq(counts(s, "r").open, 0);
+    ck_assert_uint_eq(quarantine(s, "source", "api", "bought"), 5);
+    ck_assert_uint_eq(counts(s, "r").labels, 0);
+    collector_store_close(s);
+}
+END_TEST
+
+static struct collector_standing standing;
+
+static void see_standing(void *ctx, const struct collector_standing *st)
+{
+    (void)ctx;
+    standing = *st;
+    standing.quarantine = st->quarantine ? "quarantined" : NULL;
+}
+
+START_TEST(who_answers_gold_items_wrongly_is_quarantined)
+{
+    struct collector_store *s = collector_store_open(
+        &(struct collector_store_config){.database = on_server ? a_postgresql_database() : ":memory:",
+                                         .labels_per_task = 1,
+                                         .auto_quarantine = true},
+        &rlhf_system_clock, &err);
+    int answers = 0;
+
+    expect_some(s, err);
+    standing.quarantine = NULL;
+    for (int i = 0; i < 50 && !standing.quarantine; ++i) {
+        char id[16];
+        struct collector_task t = a_task(id, "r");
+        struct collector_receipt r;
+        sprintf(id, "g%d", i);
+        t.gold = "{\"ranks\":[2,1]}";
+        expect_ok(collector_store_begin(s, &err), err);
+        expect_ok(collector_store_put_task(s, &t, &r, &err), err);
+        expect_ok(collector_store_commit(s, &err), err);
+        struct collector_label wrong = a_label(id, id, "bob"), right = a_label("", id, "ada");
+        ck_assert_int_eq(put(s, &wrong), COLLECTOR_STORED);
+        ck_assert_str_eq(newest(s), "gold"); /* what is known needs no learning */
+        right.id = "a";
+        right.source = "page";
+        right.rank[0] = 2;
+        right.rank[1] = 1;
+        char name[16];
+        sprintf(name, "a%d", i);
+        right.id = name;
+        ck_assert_int_eq(put(s, &right), COLLECTOR_STORED);
+        expect_ok(collector_store_standing(s, "labeler", "bob", 1, see_standing, NULL, &err), err);
+        answers++;
+    }
+    ck_assert_ptr_nonnull(standing.quarantine);
+    ck_assert_int_lt(answers, 20);
+    ck_assert_uint_eq(standing.gold_right, 0);
+    expect_ok(collector_store_standing(s, "labeler", "ada", 1, see_standing, NULL, &err), err);
+    ck_assert_ptr_null(standing.quarantine);
+    ck_assert_uint_eq(standing.gold_right, (uint64_t)answers);
+    ck_assert_uint_eq(counts(s, "r").open, 0); /* gold items wait for nobody */
+    collector_store_close(s);
+}
+END_TEST
+
+START_TEST(gold_items_come_among_the_others_and_only_once)
+{
+    fake_clock_init(&fake);
+    struct collector_store *s = collector_store_open(
+        &(struct collector_store_config){.database = on_server ? a_postgresql_database() : ":memory:",
+                                         .labels_per_task = 1,
+                                         .reservation_us = 60 * 1000000,
+                                         .gold_share = 0.5},
+        &fake.clock, &err);
+    int gold = 0;
+
+    expect_some(s, err);
+    for (int i = 0; i < 40; ++i) {
+        char id[16];
+        struct collector_task t = a_task(id, "r");
+        struct collector_receipt r;
+        sprintf(id, "%s%d", i % 4 ? "t" : "g", i);
+        t.gold = i % 4 ? NULL : "{\"ranks\":[1,2]}";
+        expect_ok(collector_store_begin(s, &err), err);
+        expect_ok(collector_store_put_task(s, &t, &r, &err), err);
+        expect_ok(collector_store_commit(s, &err), err);
+    }
+    for (int i = 0; i < 30; ++i) {
+        char task[32], again[32];
+        snprintf(task, sizeof(task), "%s", next(s, "ada", "r", 1));
+        snprintf(again, sizeof(again), "%s", next(s, "ada", "r", 1));
+        ck_assert_str_eq(task, again); /* a reload shows the same */
+        gold += *task == 'g';
+        struct collector_label l = a_label(task, task, "ada");
+        ck_assert_int_eq(put(s, &l), COLLECTOR_STORED); /* never one that was judged before */
+    }
+    ck_assert_int_ge(gold, 5);
+    ck_assert_int_le(gold, 10);
+    collector_store_close(s);
+}
+END_TEST
+
+START_TEST(labels_beyond_the_quota_are_kept_and_do_not_count)
+{
+    struct collector_store *s = a_store();
+    struct collector_standing to = {.scope = "source", .name = "api", .quota = 2, .weight = 1};
+
+    expect_ok(collector_store_begin(s, &err), err);
+    expect_ok(collector_store_set_standing(s, &to, "owner", &err), err);
+    expect_ok(collector_store_commit(s, &err), err);
+    for (int i = 0; i < 3; ++i) {
+        char id[16];
+        sprintf(id, "t%d", i);
+        put_task(s, id, "r");
+        struct collector_label l = a_label(id, id, "ada");
+        ck_assert_int_eq(put(s, &l), COLLECTOR_STORED);
+        ck_assert_str_eq(newest(s), i < 2 ? "counts" : "quota");
+    }
+    ck_assert_uint_eq(counts(s, "r").labels, 2);
+    ck_assert_uint_eq(counts(s, "r").open, 1);
+    collector_store_close(s);
+}
+END_TEST
+
+START_TEST(every_kind_of_task_takes_its_answer_and_no_other)
+{
+    static const struct {
+        enum collector_kind kind;
+        const char *ratings, *flags, *answer;
+    } kinds[] = {{COLLECTOR_LIKERT, "[7,1]", NULL, NULL},
+                 {COLLECTOR_TOXICITY, "[0,2]", NULL, NULL},
+                 {COLLECTOR_FLAGS, NULL, "[[],[\"hallucination\"]]", NULL},
+                 {COLLECTOR_DEMONSTRATION, NULL, NULL, "like this"}};
+    struct collector_store *s = a_store();
+
+    for (size_t i = 0; i < 4; ++i) {
+        char id[16];
+        struct collector_task t = a_task(id, "r");
+        struct collector_receipt r;
+        sprintf(id, "t%zu", i);
+        t.kind = kinds[i].kind;
+        if (t.kind == COLLECTOR_DEMONSTRATION)
+            t.content.count = 0;
+        expect_ok(collector_task_check(&t, &err), err);
+        expect_ok(collector_store_begin(s, &err), err);
+        expect_ok(collector_store_put_task(s, &t, &r, &err), err);
+        expect_ok(collector_store_commit(s, &err), err);
+        struct collector_label l = a_label(id, id, "ada");
+        ck_assert_int_eq(put(s, &l), COLLECTOR_INVALID); /* ranks */
+        l.rank_count = 0;
+        ck_assert_int_eq(put(s, &l), COLLECTOR_INVALID); /* nothing */
+        l.ratings = (char *)(uintptr_t)kinds[i].ratings;
+        l.flags = (char *)(uintptr_t)kinds[i].flags;
+        l.answer = kinds[i].answer;
+        expect_ok(collector_label_check(&l, &err), err);
+        ck_assert_int_eq(put(s, &l), COLLECTOR_STORED);
+        ck_assert_int_eq(put(s, &l), COLLECTOR_KNOWN);
+    }
+    ck_assert_uint_eq(counts(s, "r").open, 0);
+    collector_store_close(s);
+}
+END_TEST
+
 /* ---- PostgreSQL only --------------------------------------------------------------------------- */
 
 START_TEST(two_collectors_share_one_database)
@@ -680,7 +931,11 @@ END_TEST
         two_people_do_not_get_the_same_task_at_once, a_task_is_given_to_as_many_people_as_it_wants_labels,   \
         an_offer_that_is_not_taken_is_not_reserved, a_skipped_task_goes_to_someone_else,                     \
         the_order_shown_is_random_but_fixed_and_stored, a_request_is_undone_alone,                           \
-        open_tasks_follow_the_labels_wanted, a_label_that_brings_its_content_makes_its_task
+        open_tasks_follow_the_labels_wanted, a_label_that_brings_its_content_makes_its_task,                 \
+        a_label_taken_back_opens_its_task_and_may_be_given_again,                                            \
+        quarantine_takes_everything_out_and_the_end_of_it_brings_it_back,                                    \
+        who_answers_gold_items_wrongly_is_quarantined, gold_items_come_among_the_others_and_only_once,       \
+        labels_beyond_the_quota_are_kept_and_do_not_count, every_kind_of_task_takes_its_answer_and_no_other
 
 int main(void)
 {

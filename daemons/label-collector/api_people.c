@@ -1,0 +1,196 @@
+/* api_people.c - what people take back, how they stand, and how far they agree. */
+#include "api_parts.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "quality.h"
+
+enum { MOST_PEOPLE = 1000 };
+
+/* The one object that the body must be; the caller's. NULL: the answer says why not. */
+static json_t *read_object(const struct collector_request *q, struct collector_response *r)
+{
+    json_t *list, *object;
+    bool single;
+
+    if (collector_read_elements(q, &list, &single, r) < 0)
+        return NULL;
+    object = single ? json_incref(json_array_get(list, 0)) : NULL;
+    json_decref(list);
+    if (json_is_object(object))
+        return object;
+    json_decref(object);
+    collector_respond_error(r, 422, "invalid", "the body must be one object");
+    return NULL;
+}
+
+/* The name under key, borrowed. NULL: the answer (422) says why not. */
+static const char *object_name(const json_t *object, const char *key, struct collector_response *r)
+{
+    struct rlhf_error err;
+    const char *text = json_string_value(json_object_get(object, key));
+
+    if (collector_name_check(key, text, false, &err) == 0)
+        return text;
+    collector_respond_error(r, 422, "invalid", "%s", err.text);
+    return NULL;
+}
+
+/* A label of the page or the API has the id labeler@task unless its sender named it. */
+void collector_post_undo(struct collector *c, const struct collector_request *q, struct collector_response *r)
+{
+    json_t *object = read_object(q, r);
+    const char *labeler = object ? object_name(object, "labeler", r) : NULL;
+    const char *source = json_string_value(json_object_get(object, "source"));
+    const char *given = json_string_value(json_object_get(object, "id"));
+    char *task = collector_path_id(q->path, "/api/v1/tasks/", "/undo"), id[2 * COLLECTOR_MAX_NAME + 2];
+    struct rlhf_error err = {.code = RLHF_OK};
+    uint64_t changed;
+
+    if (labeler && !task) {
+        collector_respond(r, 503, NULL);
+    } else if (labeler) {
+        snprintf(id, sizeof(id), "%s@%s", labeler, task);
+        struct collector_choice which = {
+            .source = source ? source : "api", .id = given ? given : id, .labeler = labeler};
+        if (collector_store_exclude(c->store, &which, "", "undone", &changed, &err) < 0)
+            collector_respond_verdict(r, COLLECTOR_FAILED, &err);
+        else if (changed == 0)
+            collector_respond_error(r, 404, "not_found", "no label %s of %s is standing", which.id, labeler);
+        else
+            collector_respond(r, 200, json_pack("{s:s, s:s}", "id", which.id, "status", "undone"));
+    }
+    free(task);
+    json_decref(object);
+}
+
+/* ---- standing ---------------------------------------------------------------------------------- */
+
+static void add_standing(void *ctx, const struct collector_standing *s)
+{
+    struct rlhf_interval i = collector_gold_interval(s);
+
+    json_array_append_new(ctx, json_pack("{s:s, s:I, s:o, s:I, s:I, s:o, s:o, s:f, s:s?}", "name", s->name,
+                                         "labels", (json_int_t)s->labels, "quota",
+                                         s->quota < 0 ? json_null() : json_integer(s->quota), "gold_seen",
+                                         (json_int_t)s->gold_seen, "gold_right", (json_int_t)s->gold_right,
+                                         "gold_low", json_real(i.low), "gold_high", json_real(i.high),
+                                         "weight", s->weight, "quarantine", s->quarantine));
+}
+
+/* "labeler" or "source". NULL: the answer (422 or 400) says why not. */
+static const char *scope_of(const char *text, unsigned status, struct collector_response *r)
+{
+    if (text && (strcmp(text, "labeler") == 0 || strcmp(text, "source") == 0))
+        return text;
+    collector_respond_error(r, status, "invalid", "scope must be labeler or source");
+    return NULL;
+}
+
+void collector_get_standing(struct collector *c, const struct collector_request *q,
+                            struct collector_response *r)
+{
+    const char *asked = q->query(q->query_ctx, "scope");
+    const char *scope = scope_of(asked ? asked : "labeler", 400, r),
+               *name = scope ? collector_query_name(q, "name", r) : NULL;
+    struct rlhf_error err;
+
+    if (!name)
+        return;
+    json_t *list = json_array();
+    if (collector_store_standing(c->store, scope, name, MOST_PEOPLE, add_standing, list, &err) == 0) {
+        collector_respond(r, 200, json_pack("{s:s, s:o}", "scope", scope, "standing", list));
+        return;
+    }
+    json_decref(list);
+    collector_respond_verdict(r, COLLECTOR_FAILED, &err);
+}
+
+void collector_post_standing(struct collector *c, const struct collector_request *q,
+                             struct collector_response *r)
+{
+    json_t *object = read_object(q, r), *quota = json_object_get(object, "quota"),
+           *weight = json_object_get(object, "weight");
+    const char *scope = object ? scope_of(json_string_value(json_object_get(object, "scope")), 422, r) : NULL;
+    const char *name = scope ? object_name(object, "name", r) : NULL,
+               *who = name ? object_name(object, "who", r) : NULL;
+    struct collector_standing to = {.scope = scope, .name = name, .quota = -1, .weight = 1};
+    struct rlhf_error err;
+
+    if (json_is_integer(quota))
+        to.quota = json_integer_value(quota);
+    if (json_is_number(weight))
+        to.weight = json_number_value(weight);
+    if (who && ((quota && !json_is_null(quota) && (!json_is_integer(quota) || to.quota < 0)) ||
+                !(to.weight >= 0 && to.weight <= 1)))
+        collector_respond_error(r, 422, "invalid", "quota must be a whole number or null, weight 0 to 1");
+    else if (who && collector_store_set_standing(c->store, &to, who, &err) == 0)
+        collector_respond(r, 200, json_pack("{s:s}", "status", "stored"));
+    else if (who)
+        collector_respond_verdict(r, COLLECTOR_FAILED, &err);
+    json_decref(object);
+}
+
+void collector_post_quarantine(struct collector *c, const struct collector_request *q,
+                               struct collector_response *r)
+{
+    json_t *object = read_object(q, r);
+    const char *scope = object ? scope_of(json_string_value(json_object_get(object, "scope")), 422, r) : NULL;
+    const char *name = scope ? object_name(object, "name", r) : NULL,
+               *who = name ? object_name(object, "who", r) : NULL;
+    bool end = json_is_null(json_object_get(object, "why"));
+    const char *why = who && !end ? object_name(object, "why", r) : NULL;
+    uint64_t changed;
+    struct rlhf_error err;
+
+    if (who && (why || end)) {
+        if (collector_store_quarantine(c->store, scope, name, why, who, &changed, &err) == 0)
+            collector_respond(r, 200,
+                              json_pack("{s:s, s:I}", "status", end ? "readmitted" : "quarantined", "labels",
+                                        (json_int_t)changed));
+        else
+            collector_respond_verdict(r, COLLECTOR_FAILED, &err);
+    }
+    json_decref(object);
+}
+
+/* ---- agreement --------------------------------------------------------------------------------- */
+
+static json_t *number(double value)
+{
+    return isnan(value) ? json_null() : json_real(value);
+}
+
+static json_t *estimate_json(const struct rlhf_estimate *e)
+{
+    return json_pack("{s:o, s:o, s:o}", "value", number(e->value), "low", number(e->low), "high",
+                     number(e->high));
+}
+
+void collector_get_agreement(struct collector *c, const struct collector_request *q,
+                             struct collector_response *r)
+{
+    const char *round = collector_query_name(q, "round", r);
+    struct collector_agreement a;
+    struct rlhf_error err;
+
+    if (!round)
+        return;
+    if (collector_measure_agreement(c->store, round, &a, &err) < 0) {
+        collector_respond_verdict(r, COLLECTOR_FAILED, &err);
+        return;
+    }
+    json_t *people = json_array();
+    for (size_t i = 0; i < a.people; ++i)
+        json_array_append_new(people, json_pack("{s:s, s:I, s:o, s:f}", "labeler", a.person[i].name, "shared",
+                                                (json_int_t)a.person[i].shared, "accuracy",
+                                                number(a.person[i].accuracy), "weight", a.person[i].weight));
+    collector_respond(r, 200,
+                      json_pack("{s:I, s:I, s:o, s:o, s:o, s:o, s:o}", "pairs", (json_int_t)a.pairs,
+                                "answers", (json_int_t)a.answers, "raw", estimate_json(&a.raw), "alpha",
+                                estimate_json(&a.alpha), "fleiss", estimate_json(&a.fleiss),
+                                "first_shown_chosen", estimate_json(&a.first_shown), "labelers", people));
+    collector_agreement_free(&a);
+}
