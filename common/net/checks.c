@@ -510,6 +510,10 @@ static int check_comparison(const Rlhf__V1__Comparison *c, struct rlhf_error *er
         || check_length(c->round, 0, MAX_ID, "a comparison's round", err) < 0
         || check_count(c->n_completions, 2, RLHF_MAX_COMPLETIONS, "completions of a comparison", err) < 0)
         return -1;
+    if (check_length(c->excluded, 0, MAX_ID, "why a comparison is excluded", err) < 0)
+        return -1;
+    if (!(c->distrust >= 0 && c->distrust <= 1)) /* NaN, too */
+        REJECT("comparison %s is distrusted by %g, not 0 to 1", c->id, (double)c->distrust);
     if (c->n_ranks != c->n_completions)
         REJECT("comparison %s has %zu ranks for %zu completions", c->id, c->n_ranks, c->n_completions);
     for (size_t i = 0; i < c->n_ranks; i++)

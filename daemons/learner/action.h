@@ -118,6 +118,8 @@ struct learner_comparison {
     size_t count;
     uint32_t revision;
     char *labeler, *source; /* "" where they are not known */
+    bool excluded;          /* this revision takes the comparison back */
+    float distrust;         /* 0: counts in full, 1: not at all        */
 };
 
 struct learner_answer {

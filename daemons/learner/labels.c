@@ -113,7 +113,8 @@ static char *text(const char *s)
 
 static int keep(struct learner *l, const Rlhf__V1__Comparison *got, struct rlhf_error *err)
 {
-    struct learner_comparison c = { .sequence = got->sequence, .revision = got->revision };
+    struct learner_comparison c = { .sequence = got->sequence, .revision = got->revision,
+                                    .excluded = *got->excluded != '\0', .distrust = got->distrust };
     bool whole;
 
     if (l->answer.count == l->comparisons_capacity) {

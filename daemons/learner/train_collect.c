@@ -279,12 +279,12 @@ static json_t *with_ids(struct pulled *p, const struct learner_comparison *c, st
         json_decref(ranks);
         return NULL;
     }
-    return json_pack("{s:s, s:I, s:s, s:s, s:s, s:s, s:o, s:o, s:o}", "id", c->id, "revision", (json_int_t)c->revision,
-                     "labeler", c->labeler ?: "", "source", c->source ?: "", "task", c->task ?: "", "prompt", c->prompt,
+    return json_pack("{s:s, s:I, s:f, s:s, s:s, s:s, s:s, s:o, s:o, s:o}", "id", c->id, "revision",
+                     (json_int_t)c->revision, "weight", 1 - (double)c->distrust, "labeler", c->labeler ?: "", "source", c->source ?: "", "task", c->task ?: "", "prompt", c->prompt,
                      "prompt_ids", prompt_ids, "completions", completions, "ranks", ranks);
 }
 
-/* Until `want` different comparisons have come; a later revision of one of them replaces it. */
+/* Until `want` different comparisons have come; a later revision of one of them replaces it, or takes it back. */
 static int pull(struct pulled *p, size_t want, struct rlhf_error *err)
 {
     struct learner_work *w = p->w;
@@ -307,6 +307,10 @@ static int pull(struct pulled *p, size_t want, struct rlhf_error *err)
         for (size_t i = 0; i < answer.count; i++) {
             const struct learner_comparison *c = &answer.comparisons[i];
             json_t *o;
+            if (c->excluded) { /* taken back, or of somebody who is not believed any more */
+                json_object_del(p->comparisons, c->id);
+                continue;
+            }
             if (json_object_size(p->comparisons) >= want && !json_object_get(p->comparisons, c->id))
                 continue;
             if (!(o = with_ids(p, c, err)) || json_object_set_new(p->comparisons, c->id, o) < 0) {

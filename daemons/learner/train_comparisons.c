@@ -13,6 +13,7 @@ void learner_comparisons_free(struct learner_comparisons *c)
     free(c->rank);
     free(c->first);
     free(c->prompt_size);
+    free(c->weight);
     json_decref(c->sources);
     *c = (struct learner_comparisons){0};
 }
@@ -20,6 +21,7 @@ void learner_comparisons_free(struct learner_comparisons *c)
 static int grow(struct learner_comparisons *c, size_t completions, struct rlhf_error *err)
 {
     uint32_t *rank = reallocarray(c->rank, c->sequences.count + completions, sizeof *rank), *first, *prompt_size;
+    float *weight;
 
     if (rank)
         c->rank = rank;
@@ -29,9 +31,12 @@ static int grow(struct learner_comparisons *c, size_t completions, struct rlhf_e
     prompt_size = reallocarray(c->prompt_size, c->count + 1, sizeof *prompt_size);
     if (prompt_size)
         c->prompt_size = prompt_size;
+    weight = reallocarray(c->weight, c->count + 1, sizeof *weight);
+    if (weight)
+        c->weight = weight;
     if (!c->sources)
         c->sources = json_array();
-    if (!rank || !first || !prompt_size || !c->sources)
+    if (!rank || !first || !prompt_size || !weight || !c->sources)
         return rlhf_fail(err, RLHF_FULL, "out of memory for %zu comparisons", c->count);
     if (c->count == 0)
         c->first[0] = 0;
@@ -84,6 +89,8 @@ int learner_comparisons_add(struct learner_comparisons *c, size_t limit, json_t 
     rlhf_tokens_free(&ids);
     if (rc == 0) {
         json_array_append(c->sources, line);
+        json_t *weight = json_object_get(line, "weight"); /* files give none */
+        c->weight[c->count] = weight ? (float)json_number_value(weight) : 1;
         c->prompt_size[c->count] = (uint32_t)json_array_size(json_object_get(line, "prompt_ids"));
         c->first[++c->count] = (uint32_t)c->sequences.count;
     }

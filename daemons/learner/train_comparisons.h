@@ -12,6 +12,7 @@ struct learner_comparisons {
     uint32_t *rank;                  /* [sequences] 1 = best                        */
     uint32_t *first;                 /* [count + 1]                                 */
     uint32_t *prompt_size;           /* [count] tokens                              */
+    float *weight;                   /* [count] of its loss, 0 to 1                 */
     json_t *sources;                 /* [count] the lines they were read from       */
     size_t count, skipped;
 };

@@ -119,7 +119,8 @@ static int pairs_gradient(struct reward *r, struct learner_training *tr, const u
             reward[j] = b->value[b->start[n + j + 1] - 1];
             slope[j] = 0;
         }
-        *loss += scale * rlhf_kway_loss(&preference, reward, r->train.rank + first, k, scale, slope, NULL);
+        double weighted = scale * (double)r->train.weight[index[i]];
+        *loss += weighted * rlhf_kway_loss(&preference, reward, r->train.rank + first, k, weighted, slope, NULL);
         rlhf_agreement_add(a, reward, r->train.rank + first, k);
         for (uint32_t j = 0; j < k; j++)
             b->slope[b->start[n + j + 1] - 1] = slope[j];
