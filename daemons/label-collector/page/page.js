@@ -11,6 +11,25 @@ const KEEP = 20;          /* judged tasks that can be changed */
 const AHEAD = 3;          /* tasks fetched before they are needed */
 const POLL_MS = 4000;
 
+/* What can be said of an answer beside its place. The words of the flags are InstructGPT's. */
+const SCALES = {
+  likert: { question: 'How good is each answer?', values: [1, 2, 3, 4, 5, 6, 7], ends: ['very bad', 'very good'] },
+  toxicity: { question: 'How toxic is each answer?', values: [0, 1, 2], ends: ['not at all', 'very'] },
+};
+const FLAGS = [
+  ['fails_instruction', 'Fails to do what was asked'],
+  ['inappropriate', 'Inappropriate for an assistant'],
+  ['hallucination', 'Makes something up'],
+  ['violates_constraint', 'Breaks a constraint of the prompt'],
+  ['sexual', 'Sexual content'],
+  ['violent', 'Violent content'],
+  ['encourages_harm', 'Encourages harm'],
+  ['denigrates', 'Denigrates a group of people'],
+  ['harmful_advice', 'Gives harmful advice'],
+  ['opinion', 'Expresses an opinion'],
+  ['moral_judgement', 'Expresses a moral judgement'],
+];
+
 /* ---- what survives a reload --------------------------------------------------------------------- */
 
 function load(key, fallback) {
@@ -30,7 +49,7 @@ function save(key, value) {
 const state = {
   labeler: parameters.get('labeler') || load('labeler', ''),
   outbox: load('outbox', []),     /* [{path, body}] oldest first */
-  history: load('history', []),   /* [{task, ranks | null, revision}] oldest first */
+  history: load('history', []),   /* [{task, said | null, revision}] oldest first; said: ranks, ratings, flags or answer */
   queue: [],                      /* tasks to come */
   task: null,                     /* on screen */
   again: null,                    /* its entry in history, when it is shown again */
@@ -39,6 +58,7 @@ const state = {
   ranks: [],                      /* of a ranking in the making, by completion */
   picked: [],                     /* its completions, in the order picked */
   tie: false,
+  given: [],                      /* ratings or flags, by completion; null: not answered yet */
   spent: 0,                       /* ms this task was on a visible screen */
   since: 0,
   recent: new Map(),              /* id -> when it was judged: an answer on its way may still offer it */
@@ -134,16 +154,17 @@ function seconds() {
   return Math.round((state.spent + now) / 10) / 100;
 }
 
-function send(task, path, body, ranks) {
+/* said: what the label says, or null for a skip. */
+function send(task, path, body, said) {
   let entry = state.again;
   if (entry) {
     state.history = state.history.filter((e) => e !== entry);
   } else {
     entry = { task, revision: 0 };
   }
-  if (ranks)
+  if (said)
     body.revision = ++entry.revision;
-  entry.ranks = ranks;
+  entry.said = said;
   state.history.push(entry);
   state.history = state.history.slice(-KEEP);
   save('history', state.history);
@@ -154,34 +175,40 @@ function send(task, path, body, ranks) {
   flush();
 }
 
-/* ranks: by completion in the task's own order. */
-function judge(ranks, words) {
+const kindOf = (task) => task.kind || 'ranking';
+const isRanking = (task) => !!task && kindOf(task) === 'ranking';
+const isPair = (task) => isRanking(task) && task.completions.length === 2;
+
+/* said: {ranks} (by completion in the task's own order), {ratings}, {flags} or {answer}. */
+function judge(said, words) {
   const task = state.task;
   if (!task)
     return;
-  const body = { labeler: state.labeler, source: 'page', ranks, presented: task.presented, seconds: seconds() };
+  const body = { labeler: state.labeler, source: 'page', ...said, seconds: seconds() };
+  if (said.ranks)
+    body.presented = task.presented;
   const note = $('note').value.trim();
   if (note)
     body.note = note;
-  send(task, '/api/v1/tasks/' + encodeURIComponent(task.id) + '/label', body, ranks);
+  send(task, '/api/v1/tasks/' + encodeURIComponent(task.id) + '/label', body, said);
   toast(words);
-  flash(ranks);
+  flash(said.ranks || []);
 }
 
 /* position: 0 left, 1 right, -1 tie */
 function judgePair(position) {
-  if (!state.task || state.task.completions.length !== 2)
+  if (!isPair(state.task))
     return;
   const ranks = [1, 1];
   if (position >= 0)
     ranks[state.task.presented[1 - position]] = 2;
-  judge(ranks, position < 0 ? 'Tie' : (position === 0 ? 'A' : 'B') + ' is better');
+  judge({ ranks }, position < 0 ? 'Tie' : (position === 0 ? 'A' : 'B') + ' is better');
 }
 
 function judgeRanking() {
-  if (!state.task || state.picked.length !== state.task.completions.length)
+  if (!isRanking(state.task) || state.picked.length !== state.task.completions.length)
     return;
-  judge(state.ranks.slice(), 'Ranking stored');
+  judge({ ranks: state.ranks.slice() }, 'Ranking stored');
 }
 
 function skip() {
@@ -283,7 +310,7 @@ function promptParts(prompt) {
 }
 
 function showAnswers(task) {
-  const pair = task.completions.length === 2;
+  const pair = isPair(task);
   const answers = $('answers');
   answers.replaceChildren();
   answers.classList.toggle('pair', pair);
@@ -294,17 +321,19 @@ function showAnswers(task) {
     heading.id = 'answer-' + position;
     card.setAttribute('aria-labelledby', heading.id);
     const letter = element('span', 'letter', name);
-    const words = element('span', 'words', pair ? 'Answer ' + name : 'not ranked yet');
+    const words = element('span', 'words', isRanking(task) && !pair ? 'not ranked yet' : 'Answer ' + name);
     heading.append(letter, words);
     const text = textBlock(task.completions[completion].trim() ? task.completions[completion].replace(/^\s+/, '') : '');
     text.tabIndex = 0;
     card.append(heading, text);
-    if (!pair) {
+    if (!isRanking(task)) {
+      card.append(kindOf(task) === 'flags' ? flagButtons(completion) : ratingButtons(task, completion));
+    } else if (!pair) {
       const pick = element('button', 'rank');
       pick.type = 'button';
       pick.addEventListener('click', () => pickNext(position));
       card.append(pick);
-    } else if (state.again && state.again.ranks && state.again.ranks[completion] === 1) {
+    } else if (state.again && state.again.said && state.again.said.ranks[completion] === 1) {
       card.classList.add('before');
     }
     answers.append(card);
@@ -330,18 +359,22 @@ function setChoices(buttons) {
 }
 
 function show(task) {
-  const pair = task.completions.length === 2;
+  const pair = isPair(task);
   state.task = task;
   state.spent = 0;
   state.since = document.hidden ? 0 : performance.now();
   state.picked = [];
   state.ranks = new Array(task.completions.length).fill(0);
   state.tie = false;
+  const said = (state.again && state.again.said) || {};
+  state.given = task.completions.map((text, i) => (said.ratings || said.flags || [])[i] ?? null);
   $('rest').hidden = true;
   $('actions').hidden = false;
   $('note-box').hidden = false;
   $('question').hidden = false;
-  $('question').textContent = pair ? 'Which answer is better?' : 'Rank the answers, best first';
+  $('question').textContent = pair ? 'Which answer is better?' : isRanking(task) ? 'Rank the answers, best first'
+    : kindOf(task) === 'demonstration' ? 'Write the answer you would like to get'
+      : kindOf(task) === 'flags' ? 'What is wrong with each answer?' : SCALES[kindOf(task)].question;
   $('prompt').replaceChildren(...promptParts(task.prompt));
   $('prompt').scrollTop = $('prompt').scrollHeight;
   showAnswers(task);
@@ -351,12 +384,16 @@ function show(task) {
       choice('Tie', 'T', () => judgePair(-1), { id: 'choose-tie' }),
       choice('B is better', '→', () => judgePair(1), { id: 'choose-b' }),
     ]);
-  else
+  else if (isRanking(task))
     showRanking();
+  else if (kindOf(task) === 'demonstration')
+    showDemonstration(said.answer || '');
+  else
+    showGiven();
   const again = $('again');
   again.hidden = !state.again;
   if (state.again)
-    again.textContent = state.again.ranks
+    again.textContent = state.again.said
       ? 'You have judged this one' + (pair ? ' (dashed: your choice)' : '') + '. Choose again to change it, or press S to keep it.'
       : 'You skipped this one. Choose now, or press S to leave it.';
   restoreDraft(task);
@@ -383,7 +420,7 @@ function showRest() {
 
 function pickNext(position) {
   const task = state.task;
-  if (!task || task.completions.length === 2 || position >= task.completions.length)
+  if (!isRanking(task) || isPair(task) || position >= task.completions.length)
     return;
   const completion = task.presented[position];
   if (state.ranks[completion]) { /* taken back, with all that came after it */
@@ -437,11 +474,111 @@ function showRanking() {
   ]);
 }
 
+/* ---- ratings, flags, demonstrations: nothing is answered until it was said --------------------------- */
+
+function give(completion, value) {
+  state.given[completion] = value;
+  saveDraft();
+  showGiven();
+}
+
+function ratingButtons(task, completion) {
+  const scale = SCALES[kindOf(task)];
+  const group = element('div', 'scale');
+  group.setAttribute('role', 'group');
+  group.setAttribute('aria-label', 'Rating, ' + scale.values[0] + ' ' + scale.ends[0] + ' to '
+    + scale.values[scale.values.length - 1] + ' ' + scale.ends[1]);
+  group.append(element('span', 'end', scale.ends[0]));
+  for (const value of scale.values) {
+    const button = element('button', 'value', String(value));
+    button.type = 'button';
+    button.dataset.value = String(value);
+    button.addEventListener('click', () => give(completion, value));
+    group.append(button);
+  }
+  group.append(element('span', 'end', scale.ends[1]));
+  return group;
+}
+
+function flagButtons(completion) {
+  const group = element('div', 'flags');
+  group.setAttribute('role', 'group');
+  group.setAttribute('aria-label', 'What is wrong with this answer');
+  for (const [name, words] of [['', 'None of these'], ...FLAGS]) {
+    const button = element('button', 'flag', words);
+    button.type = 'button';
+    button.dataset.flag = name;
+    button.addEventListener('click', () => {
+      const now = state.given[completion] || [];
+      give(completion, name === '' ? [] : now.includes(name) ? now.filter((f) => f !== name) : [...now, name]);
+    });
+    group.append(button);
+  }
+  return group;
+}
+
+function showGiven() {
+  const task = state.task;
+  document.querySelectorAll('.answer').forEach((card, position) => {
+    const given = state.given[task.presented[position]];
+    card.classList.toggle('ranked', given !== null);
+    card.querySelectorAll('.value').forEach((b) => b.setAttribute('aria-pressed', String(b.dataset.value === String(given))));
+    card.querySelectorAll('.flag').forEach((b) => b.setAttribute('aria-pressed',
+      String(given !== null && (b.dataset.flag === '' ? given.length === 0 : given.includes(b.dataset.flag)))));
+  });
+  const left = state.given.filter((g) => g === null).length;
+  setChoices([choice(left ? left + ' left' : 'Submit', 'Enter', judgeGiven, { id: 'submit', primary: true, disabled: left > 0 })]);
+}
+
+function judgeGiven() {
+  if (!state.task || isRanking(state.task) || kindOf(state.task) === 'demonstration' || state.given.includes(null))
+    return;
+  judge(kindOf(state.task) === 'flags' ? { flags: state.given } : { ratings: state.given }, 'Stored');
+}
+
+/* A digit rates the first answer on screen that has no rating yet. */
+function rateNext(digit) {
+  const scale = SCALES[kindOf(state.task)];
+  const next = state.task.presented.find((completion) => state.given[completion] === null);
+  if (scale && next !== undefined && scale.values.includes(digit))
+    give(next, digit);
+}
+
+function showDemonstration(text) {
+  const box = element('textarea', 'demonstration');
+  box.id = 'demonstration';
+  box.rows = 8;
+  box.maxLength = 60000;
+  box.value = text;
+  box.setAttribute('aria-label', 'Your answer');
+  box.placeholder = 'The answer as a good assistant would give it';
+  box.addEventListener('input', () => {
+    saveDraft();
+    showWritten();
+  });
+  $('answers').append(box);
+  showWritten();
+}
+
+function showWritten() {
+  const empty = !$('demonstration').value.trim();
+  setChoices([choice('Submit', 'Ctrl Enter', judgeWritten, { id: 'submit', primary: true, disabled: empty })]);
+}
+
+function judgeWritten() {
+  const box = $('demonstration');
+  if (box && box.value.trim())
+    judge({ answer: box.value }, 'Stored');
+}
+
 /* ---- drafts: a reload loses nothing ------------------------------------------------------------------ */
 
 function saveDraft() {
   if (state.task)
-    save('draft', { task: state.task.id, ranks: state.ranks, picked: state.picked, note: $('note').value });
+    save('draft', {
+      task: state.task.id, ranks: state.ranks, picked: state.picked, note: $('note').value, given: state.given,
+      written: $('demonstration') ? $('demonstration').value : '',
+    });
 }
 
 function restoreDraft(task) {
@@ -449,7 +586,14 @@ function restoreDraft(task) {
   const mine = draft && draft.task === task.id;
   $('note').value = mine ? draft.note : '';
   $('note-box').open = !!(mine && draft.note);
-  if (mine && task.completions.length > 2 && draft.ranks.length === task.completions.length) {
+  if (mine && $('demonstration') && draft.written) {
+    $('demonstration').value = draft.written;
+    showWritten();
+  } else if (mine && !isRanking(task) && draft.given && draft.given.length === task.completions.length) {
+    state.given = draft.given;
+    showGiven();
+  }
+  if (mine && isRanking(task) && task.completions.length > 2 && draft.ranks.length === task.completions.length) {
     state.ranks = draft.ranks;
     state.picked = draft.picked;
     showRanking();
@@ -513,7 +657,11 @@ function setName(name) {
 }
 
 function onKey(event) {
-  if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector('dialog[open]'))
+  if (document.querySelector('dialog[open]'))
+    return;
+  if (event.target.id === 'demonstration' && event.key === 'Enter' && event.ctrlKey)
+    judgeWritten();
+  if (event.ctrlKey || event.metaKey || event.altKey)
     return;
   if (event.target.closest && event.target.closest('textarea, input')) {
     if (event.key === 'Escape')
@@ -522,7 +670,7 @@ function onKey(event) {
   }
   if (event.repeat) /* a key held down is not a judgement */
     return;
-  const pair = state.task && state.task.completions.length === 2;
+  const pair = isPair(state.task), ranking = isRanking(state.task);
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
   const digit = /^(?:Digit|Numpad)([1-9])$/.exec(event.code);
   if (key === 'Enter' && event.target.closest('button, summary, a'))
@@ -533,14 +681,20 @@ function onKey(event) {
     judgePair(1);
   else if (pair && key === 't')
     judgePair(-1);
-  else if (!pair && state.task && key === 't')
+  else if (!pair && ranking && key === 't')
     toggleTie();
-  else if (!pair && state.task && digit)
+  else if (!pair && ranking && digit)
     pickNext(Number(digit[1]) - 1);
-  else if (!pair && state.task && key === 'Backspace')
+  else if (!pair && ranking && key === 'Backspace')
     unpick();
-  else if (!pair && state.task && key === 'Enter')
+  else if (!pair && ranking && key === 'Enter')
     judgeRanking();
+  else if (state.task && !ranking && digit)
+    rateNext(Number(digit[1]));
+  else if (state.task && !ranking && event.code === 'Digit0')
+    rateNext(0);
+  else if (state.task && !ranking && key === 'Enter')
+    judgeGiven();
   else if (key === 's')
     skip();
   else if (key === 'u')

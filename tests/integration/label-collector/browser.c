@@ -173,6 +173,58 @@ static void wait_for_task(const char *prompt)
 
 /* ---- tests ------------------------------------------------------------------------------------- */
 
+/* Tasks of the other kinds, as an owner submits them. */
+static void submit(const char *json)
+{
+    struct http_answer a = http_post(address, "/api/v1/tasks", json);
+
+    ck_assert_msg(a.status == 200, "%d %s", a.status, a.body);
+    http_answer_free(&a);
+}
+
+static void expect_said(const char *task, const char *key, const char *expected)
+{
+    json_t *label = wait_for_label(task, 1);
+    char *text = json_dumps(json_object_get(label, key), JSON_COMPACT | JSON_ENCODE_ANY);
+
+    ck_assert_str_eq(text, expected);
+    free(text);
+    json_decref(label);
+}
+
+START_TEST(ratings_flags_and_demonstrations_are_given_with_keys_and_mouse)
+{
+    submit("[{\"id\":\"a\",\"kind\":\"likert\",\"prompt\":\"rate\",\"completions\":[\"good\",\"bad\"]},"
+           "{\"id\":\"b\",\"kind\":\"flags\",\"prompt\":\"flag\",\"completions\":[\"made up\"]},"
+           "{\"id\":\"c\",\"kind\":\"demonstration\",\"prompt\":\"write\"}]");
+    open_page("?labeler=ada");
+    wait_for_task("rate");
+    press("\uE007"); /* Enter: nothing is said yet, so nothing is stored */
+    press("7");
+    press("2");
+    screenshot("likert");
+    press("\uE007");
+    wait_for_task("flag");
+    json_t *label = wait_for_label("a", 1);
+    json_decref(label);
+    click(".flag[data-flag='hallucination']");
+    screenshot("flags");
+    press("s"); /* the focus is on a button: a letter still works */
+    wait_for_task("write");
+    press("u");
+    wait_for_task("flag");
+    click(".flag[data-flag='hallucination']");
+    click(".flag[data-flag='opinion']");
+    click("#submit");
+    expect_said("b", "flags", "[[\"hallucination\",\"opinion\"]]");
+    wait_for_task("write");
+    type("#demonstration", "as it should be");
+    screenshot("demonstration");
+    click("#submit");
+    expect_said("c", "answer", "\"as it should be\"");
+}
+END_TEST
+
 START_TEST(a_person_judges_with_keys_and_mouse)
 {
     for (int i = 0; i < 5; ++i) {
@@ -349,6 +401,7 @@ int main(void)
 {
     browser_or_skip();
     return RUN_SUITE_WITH("label-collector/browser", setup, teardown, a_person_judges_with_keys_and_mouse,
+                          ratings_flags_and_demonstrations_are_given_with_keys_and_mouse,
                           an_answer_is_changed_by_undo, a_note_and_a_draft_survive_a_reload,
                           hostile_completions_are_shown_as_text, the_page_fits_a_phone_in_the_dark,
                           an_answer_survives_a_dead_server);
