@@ -91,7 +91,7 @@ struct learner_action {
     size_t want;                           /* comparisons in all behind cursor; 0: what there is now */
     size_t have;                           /* comparisons pulled before, for progress only */
     int64_t patience_us;                   /* fewer than want are the answer when none came for so long while no task of
-                                              the round was open; 0: never */
+                                              the round was open; with want 0, when nobody answered for so long; 0: never */
 };
 
 struct learner_rollout {

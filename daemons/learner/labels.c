@@ -16,7 +16,7 @@ int learner_labels_begin(struct learner *l, struct rlhf_error *err)
     l->cursor = l->action->cursor;
     l->answer.cursor = l->cursor;
     l->comparisons_capacity = 0;
-    l->labels_at = rlhf_now(l->env->clock);
+    l->labels_at = l->heard_us = rlhf_now(l->env->clock);
     if (l->action->kind == LEARNER_SUBMIT && l->action->task_count == 0)
         learner_finish(l, NULL);
     else
@@ -175,6 +175,7 @@ int learner_take_comparisons(struct learner *l, struct rlhf_peer *peer, const st
     if (!expected(l, m, LEARNER_PULL))
         return 0;
     l->request = 0;
+    l->heard_us = rlhf_now(l->env->clock);
     for (size_t i = 0; i < body->n_comparisons; i++) {
         if (body->comparisons[i]->sequence <= l->cursor)
             return rlhf_fail(err, RLHF_REJECT, "comparison %llu came again or out of order",

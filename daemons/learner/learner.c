@@ -73,6 +73,14 @@ static bool has_labels(const struct learner *l)
     return l->action && (l->action->kind == LEARNER_SUBMIT || l->action->kind == LEARNER_PULL);
 }
 
+/* When an answer of nobody becomes the answer; INT64_MAX: never. */
+static int64_t gives_up_at(const struct learner *l)
+{
+    return l->action && l->action->kind == LEARNER_PULL && l->action->want == 0 && l->action->patience_us > 0
+               ? l->heard_us + l->action->patience_us
+               : INT64_MAX;
+}
+
 static int64_t next_deadline(void *machine)
 {
     struct learner *l = machine;
@@ -82,7 +90,7 @@ static int64_t next_deadline(void *machine)
         deadline = l->expire_at;
     if (has_labels(l) && l->collector && l->labels_at < deadline)
         deadline = l->labels_at;
-    return deadline;
+    return deadline < gives_up_at(l) ? deadline : gives_up_at(l);
 }
 
 static void on_tick(void *machine, int64_t now)
@@ -98,6 +106,11 @@ static void on_tick(void *machine, int64_t now)
             rlhf_log(RLHF_LEVEL_WARNING, "leases-expired jobs=%zu", expired);
         }
         learner_dispatch(l);
+    }
+    if (now >= gives_up_at(l)) {
+        rlhf_log(RLHF_LEVEL_WARNING, "label-collector-silent round=%s seconds=%lld what was taken back of it is not known",
+                 l->action->round, (long long)(l->action->patience_us / 1000000));
+        learner_finish(l, NULL);
     }
     if (has_labels(l) && now >= l->labels_at) {
         l->request = 0; /* unanswered: ask again */

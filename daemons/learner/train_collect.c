@@ -235,6 +235,7 @@ struct pulled {
     struct learner_work *w;
     json_t *tasks;       /* id -> task, borrowed values */
     json_t *comparisons; /* id -> comparison with token ids */
+    uint64_t cursor;     /* behind the last one */
     size_t retokenised;  /* of tasks, whose text came back changed */
 };
 
@@ -320,7 +321,7 @@ static int pull(struct pulled *p, size_t want, struct rlhf_error *err)
                 return -1;
             }
         }
-        a.cursor = answer.cursor;
+        p->cursor = a.cursor = answer.cursor;
         all_came = answer.count < a.want;
         learner_answer_free(&answer);
         if (all_came && (have = json_object_size(p->comparisons)) < want)
@@ -363,7 +364,9 @@ static int write_comparisons(struct pulled *p, const char *path, struct rlhf_err
     if (rc == 0)
         rc = learner_write_file(p->w, path, &out, err);
     if (rc == 0)
-        rc = learner_journal(p->w, "labels", json_pack("{s:O}", "ids", labels), err);
+        rc = learner_journal(p->w, "labels", json_pack("{s:O, s:I}", "ids", labels, "cursor", (json_int_t)p->cursor), err);
+    if (rc == 0)
+        p->w->record->cursor = p->cursor;
     json_decref(labels);
     free(sorted);
     rlhf_bytes_free(&out);

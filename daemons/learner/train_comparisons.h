@@ -22,11 +22,14 @@ void learner_comparisons_free(struct learner_comparisons *c);
 int learner_comparisons_add(struct learner_comparisons *c, size_t limit, json_t *line, struct rlhf_error *err);
 /* Whether a line prefers anything to anything. */
 bool learner_comparison_has_pair(const json_t *line);
-/* The lines of a round, each with its name as "round", counted in w's provenance. */
+/* The lines of a round but those that were taken back, each with its name as "round", counted in w's provenance. */
 json_t *learner_comparisons_round(struct learner_work *w, const char *round, struct rlhf_error *err);
 /* Adds what a file of comparisons given as text holds, tokenised. */
 int learner_comparisons_read(struct learner_comparisons *to, const struct learner_work *w, size_t limit, const char *path,
                              struct rlhf_error *err);
+
+/* Of lines (taken) of a round, those that were not taken back before the stage began; NULL and *err. (train_excluded.c) */
+json_t *learner_excluded_leave_out(struct learner_work *w, const char *round, json_t *lines, struct rlhf_error *err);
 
 /* ---- for labels.jsonl (train_labels.c) ---- */
 

@@ -179,6 +179,8 @@ int learner_replay(void *ctx, const void *record, size_t size, struct rlhf_error
         r->steps = (uint64_t)json_integer_value(json_object_get(o, "steps"));
         r->tokens = (uint64_t)json_integer_value(json_object_get(o, "tokens"));
         r->seconds = json_number_value(json_object_get(o, "seconds"));
+    } else if (strcmp(event, "labels") == 0) {
+        r->cursor = (uint64_t)json_integer_value(json_object_get(o, "cursor"));
     } else if (strcmp(event, "reference") == 0) {
         const char *digest = json_string_value(json_object_get(o, "digest"));
         r->has_reference = digest && rlhf_digest_parse(&r->reference, digest);

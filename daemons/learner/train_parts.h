@@ -26,6 +26,7 @@ struct learner_record {
     uint64_t metrics;              /* size of metrics.jsonl when the stage started                     */
     uint64_t steps, tokens;
     double seconds;
+    uint64_t cursor;              /* collect: behind the last comparison that was pulled              */
     uint64_t iterations;          /* policy: how many are in `consumed`                               */
     bool has_reference;           /* direct: the reference's log-probs are in state/STAGE.reference */
     struct rlhf_digest reference; /* and these are they                                             */
@@ -174,6 +175,9 @@ struct rlhf_model *learner_load_model(struct learner_work *w, const char *stage,
                                       struct rlhf_error *err);
 /* DIR/checkpoints/STAGE, atomically, with w's provenance. Waits while the disk is full. */
 int learner_save_model(struct learner_work *w, const struct rlhf_model *m, struct rlhf_error *err);
+
+/* Before a stage begins anew: what an earlier try of it left out is asked for again. (train_excluded.c) */
+int learner_excluded_forget(struct learner_work *w, struct rlhf_error *err);
 
 /* ---- the labels behind a checkpoint (train_labels.c) --------------------------------------------------- */
 

@@ -168,6 +168,43 @@ START_TEST(time_without_the_collector_is_not_counted)
 }
 END_TEST
 
+START_TEST(nobody_is_an_answer_to_what_was_taken_back)
+{
+    struct rlhf_error err = { 0 };
+    struct pair p;
+
+    a_waiting_learner(&p, 9, 0);
+    p.answered = false;
+    loopback_kill_service(&p.wire);
+    loopback_run(&p.wire, (int64_t)60 * SECOND);
+    p.action = (struct learner_action){ .kind = LEARNER_PULL, .round = "round-1", .patience_us = (int64_t)20 * SECOND };
+    expect_ok(learner_act(p.learner, &p.action, on_answered, &p, &err), err);
+    loopback_run(&p.wire, (int64_t)19 * SECOND);
+    ck_assert(!p.answered);
+    loopback_run(&p.wire, (int64_t)2 * SECOND);
+    ck_assert(p.answered);
+    ck_assert_uint_eq(p.came, 0);
+    end(&p);
+}
+END_TEST
+
+START_TEST(all_that_there_is_now_is_pulled_without_waiting)
+{
+    struct rlhf_error err = { 0 };
+    struct pair p;
+
+    a_waiting_learner(&p, 9, 3);
+    p.answered = false;
+    p.action = (struct learner_action){ .kind = LEARNER_PULL, .round = "round-1", .cursor = 4,
+                                        .patience_us = (int64_t)20 * SECOND };
+    expect_ok(learner_act(p.learner, &p.action, on_answered, &p, &err), err);
+    loopback_settle(&p.wire);
+    ck_assert(p.answered);
+    ck_assert_uint_eq(p.came, 5);
+    end(&p);
+}
+END_TEST
+
 START_TEST(progress_shows_all_that_came_not_the_last_pulls)
 {
     struct pair p;
@@ -183,5 +220,6 @@ int main(void)
     setenv("RLHF_LOG", "error", 0);
     return RUN_SUITE("learner/labels", what_is_there_is_pulled_at_once, with_a_task_open_it_waits_for_ever,
                      without_an_open_task_it_gives_up_after_its_patience, time_without_the_collector_is_not_counted,
+                     nobody_is_an_answer_to_what_was_taken_back, all_that_there_is_now_is_pulled_without_waiting,
                      progress_shows_all_that_came_not_the_last_pulls);
 }
