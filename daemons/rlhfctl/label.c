@@ -2,7 +2,6 @@
  *
  * Import is safe to repeat: a line without id is named by its content, so what is there already changes
  * nothing. */
-#include <curl/curl.h>
 #include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -16,12 +15,12 @@
 #include "base/io.h"
 #include "data/data.h"
 #include "rlhfctl/ctl.h"
+#include "rlhfctl/labels_http.h"
 #include "telemetry/progress.h"
 
 enum {
     MAX_FILES = 64,
     PIECE = 4 << 20, /* bytes of a request; whole lines */
-    MAX_ANSWER = 64 << 20,
     SHOWN_ERRORS = 20,
     TRIES = 6,
 };
@@ -32,109 +31,6 @@ struct options {
     size_t file_count;
     bool import;
 };
-
-struct http {
-    CURL *curl;
-    struct rlhf_bytes answer;
-    FILE *to; /* instead of answer, for exports that succeed */
-    char base[300];
-};
-
-static size_t receive(char *data, size_t size, size_t count, void *ctx)
-{
-    struct http *h = ctx;
-    long status = 0;
-
-    curl_easy_getinfo(h->curl, CURLINFO_RESPONSE_CODE, &status);
-    if (h->to && status / 100 == 2)
-        return fwrite(data, size, count, h->to);
-    return h->answer.size + size * count <= MAX_ANSWER &&
-                   rlhf_bytes_append(&h->answer, data, size * count, NULL) == 0
-               ? size * count
-               : 0;
-}
-
-static int open_http(struct http *h, const struct options *o, struct rlhf_error *err)
-{
-    struct rlhf_bytes text = {0};
-
-    if (o->address_file) {
-        if (rlhf_read_file(&rlhf_system_io, o->address_file, sizeof h->base - 1, &text, err) < 0)
-            return -1;
-        snprintf(h->base, sizeof h->base, "%.*s", (int)strcspn(text.data, " \r\n"), text.data);
-        rlhf_bytes_free(&text);
-    } else {
-        snprintf(h->base, sizeof h->base, "%s", o->url);
-    }
-    if (h->base[0] && h->base[strlen(h->base) - 1] == '/')
-        h->base[strlen(h->base) - 1] = '\0';
-    return (h->curl = curl_easy_init()) ? 0 : rlhf_fail(err, RLHF_FULL, "out of memory for HTTP");
-}
-
-static void close_http(struct http *h)
-{
-    if (h->curl)
-        curl_easy_cleanup(h->curl);
-    rlhf_bytes_free(&h->answer);
-}
-
-/* Appends "&key=value", escaped. */
-static int add_query(struct http *h, struct rlhf_bytes *url, const char *key, const char *value,
-                     struct rlhf_error *err)
-{
-    char *escaped;
-    int result;
-
-    if (!value)
-        return 0;
-    if (!(escaped = curl_easy_escape(h->curl, value, 0)))
-        return rlhf_fail(err, RLHF_FULL, "out of memory for a query");
-    result = rlhf_bytes_printf(url, err, "%s%s=%s", strchr(url->data, '?') ? "&" : "?", key, escaped);
-    curl_free(escaped);
-    return result;
-}
-
-/* One request. RLHF_AGAIN: worth another try. *status: HTTP's, 0 when nobody answered. */
-static int request(struct http *h, const char *url, const char *body, size_t size, long *status,
-                   struct rlhf_error *err)
-{
-    struct curl_slist *headers = curl_slist_append(NULL, "Content-Type: application/x-ndjson");
-    CURLcode code;
-
-    rlhf_bytes_clear(&h->answer);
-    curl_easy_reset(h->curl);
-    curl_easy_setopt(h->curl, CURLOPT_URL, url);
-    curl_easy_setopt(h->curl, CURLOPT_NOPROXY, "127.0.0.1,localhost");
-    curl_easy_setopt(h->curl, CURLOPT_CONNECTTIMEOUT, 10L);
-    curl_easy_setopt(h->curl, CURLOPT_TIMEOUT, 600L);
-    curl_easy_setopt(h->curl, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(h->curl, CURLOPT_WRITEFUNCTION, receive);
-    curl_easy_setopt(h->curl, CURLOPT_WRITEDATA, h);
-    if (body) {
-        curl_easy_setopt(h->curl, CURLOPT_HTTPHEADER, headers);
-        curl_easy_setopt(h->curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)size);
-        curl_easy_setopt(h->curl, CURLOPT_POSTFIELDS, body);
-    }
-    code = curl_easy_perform(h->curl);
-    curl_slist_free_all(headers);
-    *status = 0;
-    if (code != CURLE_OK)
-        return rlhf_fail(err, RLHF_AGAIN, "%s: %s; is the label-collector running there (--url)?", h->base,
-                         curl_easy_strerror(code));
-    curl_easy_getinfo(h->curl, CURLINFO_RESPONSE_CODE, status);
-    return 0;
-}
-
-static int refused(const struct http *h, long status, struct rlhf_error *err)
-{
-    json_t *root = h->answer.data ? json_loadb(h->answer.data, h->answer.size, 0, NULL) : NULL;
-    const char *message = json_string_value(json_object_get(json_object_get(root, "error"), "message"));
-
-    rlhf_fail(err, status >= 500 ? RLHF_AGAIN : RLHF_REJECT, "%s: HTTP %ld: %s", h->base, status,
-              message ? message : "no reason given");
-    json_decref(root);
-    return -1;
-}
 
 /* ---- import ------------------------------------------------------------------------------------------ */
 
@@ -179,10 +75,10 @@ static int send_piece(struct import *im, const char *url, const char *data, size
     long status = 0;
 
     for (int tries = 0;; tries++) {
-        if (request(&im->http, url, data, size, &status, err) == 0) {
+        if (http_request(&im->http, url, "application/x-ndjson", data, size, &status, err) == 0) {
             if (status / 100 == 2 || status == 422)
                 break;
-            refused(&im->http, status, err);
+            http_refused(&im->http, status, err);
         }
         if (err->code != RLHF_AGAIN || tries + 1 == TRIES)
             return -1;
@@ -194,7 +90,7 @@ static int send_piece(struct import *im, const char *url, const char *data, size
     if (!json_is_object(root) || !json_object_get(root, "lines")) {
         json_decref(root);
         return status == 422
-                   ? refused(&im->http, status, err)
+                   ? http_refused(&im->http, status, err)
                    : rlhf_fail(err, RLHF_REJECT, "%s: the answer is not a label-collector's", im->http.base);
     }
     count_answer(im, root);
@@ -262,10 +158,10 @@ static int run_import(const struct options *o, struct rlhf_error *err)
     uint64_t total = 0, before = 0;
     int result = 0;
 
-    if (check_files(o, &total, err) < 0 || open_http(&im.http, o, err) < 0 ||
+    if (check_files(o, &total, err) < 0 || http_open(&im.http, o->url, o->address_file, err) < 0 ||
         rlhf_bytes_printf(&url, err, "%s/api/v1/import", im.http.base) < 0 ||
-        add_query(&im.http, &url, "round", o->round, err) < 0 ||
-        add_query(&im.http, &url, "labeler", o->labeler, err) < 0)
+        http_add_query(&im.http, &url, "round", o->round, err) < 0 ||
+        http_add_query(&im.http, &url, "labeler", o->labeler, err) < 0)
         result = -1;
     if (result == 0)
         progress = rlhf_progress_new(&rlhf_system_clock, "import", total, "bytes");
@@ -282,7 +178,7 @@ static int run_import(const struct options *o, struct rlhf_error *err)
         if (im.rejected && im.rejected == im.lines)
             result = rlhf_fail(err, RLHF_REJECT, "no line is a comparison");
     }
-    close_http(&im.http);
+    http_close(&im.http);
     rlhf_bytes_free(&url);
     return result;
 }
@@ -384,15 +280,15 @@ static int run_export(const struct options *o, struct rlhf_error *err)
     long status;
     int result = -1;
 
-    if (open_http(&h, o, err) == 0 && rlhf_bytes_printf(&url, err, "%s/api/v1/export", h.base) == 0 &&
-        add_query(&h, &url, "format", o->format, err) == 0 &&
-        add_query(&h, &url, "round", o->round, err) == 0 &&
+    if (http_open(&h, o->url, o->address_file, err) == 0 && rlhf_bytes_printf(&url, err, "%s/api/v1/export", h.base) == 0 &&
+        http_add_query(&h, &url, "format", o->format, err) == 0 &&
+        http_add_query(&h, &url, "round", o->round, err) == 0 &&
         (!o->out || rlhf_bytes_printf(&aside, err, "%s.tmp", o->out) == 0)) {
         h.to = o->out ? fopen(aside.data, "w") : stdout;
         if (!h.to)
             rlhf_fail(err, RLHF_REJECT, "%s: %s", aside.data, strerror(errno));
-        else if (request(&h, url.data, NULL, 0, &status, err) == 0)
-            result = status / 100 == 2 ? 0 : refused(&h, status, err);
+        else if (http_request(&h, url.data, NULL, NULL, 0, &status, err) == 0)
+            result = status / 100 == 2 ? 0 : http_refused(&h, status, err);
         if (h.to && (o->out ? fclose(h.to) : fflush(h.to)) != 0)
             result =
                 rlhf_fail(err, RLHF_FULL, "%s: %s", o->out ? o->out : "standard output", strerror(errno));
@@ -402,7 +298,7 @@ static int run_export(const struct options *o, struct rlhf_error *err)
         if (o->out && result < 0)
             unlink(aside.data);
     }
-    close_http(&h);
+    http_close(&h);
     rlhf_bytes_free(&url);
     rlhf_bytes_free(&aside);
     return result;
@@ -518,6 +414,7 @@ int ctl_label(int argc, char **argv, struct rlhf_error *err)
         {"import", "FILE...", "stores a file's comparisons", import},
         {"check", "FILE...", "counts a file's comparisons, stores nothing", check},
         {"export", "[--out FILE]", "writes all comparisons as JSON lines", export},
+        {"forget", "--labeler NAME", "takes a labeler's comparisons back", ctl_label_forget},
         {0}};
 
     return ctl_dispatch("rlhfctl label", "Brings comparisons into the label-collector and out of it.",

@@ -14,7 +14,7 @@ static const struct ctl_command commands[] = {
     {"generate", "--model DIR [PROMPT]", "completes a prompt with a model on disk", ctl_generate},
     {"eval", "--model DIR --suite ...", "how well a model does on published sets of questions", ctl_eval},
     {"sample", "probs", "the probabilities that given logits lead to", ctl_sample},
-    {"label", "import | check | export", "brings comparisons in and out of the label-collector", ctl_label},
+    {"label", "import | export | ...", "brings comparisons in and out of the label-collector", ctl_label},
     {"trace", "label", "follows what a run was made of", ctl_trace},
     {"report", "DIR [-o FILE]", "what came of a run, as one HTML page", ctl_report},
     {"tokenizer", "train | encode | decode", "learns and applies a tokenizer", ctl_tokenizer},

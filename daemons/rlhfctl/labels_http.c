@@ -1,0 +1,108 @@
+#include "rlhfctl/labels_http.h"
+
+#include <jansson.h>
+#include <string.h>
+
+#include "base/io.h"
+
+enum { MAX_ANSWER = 64 << 20 };
+
+static size_t receive(char *data, size_t size, size_t count, void *ctx)
+{
+    struct http *h = ctx;
+    long status = 0;
+
+    curl_easy_getinfo(h->curl, CURLINFO_RESPONSE_CODE, &status);
+    if (h->to && status / 100 == 2)
+        return fwrite(data, size, count, h->to);
+    return h->answer.size + size * count <= MAX_ANSWER &&
+                   rlhf_bytes_append(&h->answer, data, size * count, NULL) == 0
+               ? size * count
+               : 0;
+}
+
+int http_open(struct http *h, const char *url, const char *address_file, struct rlhf_error *err)
+{
+    struct rlhf_bytes text = {0};
+
+    if (address_file) {
+        if (rlhf_read_file(&rlhf_system_io, address_file, sizeof h->base - 1, &text, err) < 0)
+            return -1;
+        snprintf(h->base, sizeof h->base, "%.*s", (int)strcspn(text.data, " \r\n"), text.data);
+        rlhf_bytes_free(&text);
+    } else {
+        snprintf(h->base, sizeof h->base, "%s", url);
+    }
+    if (h->base[0] && h->base[strlen(h->base) - 1] == '/')
+        h->base[strlen(h->base) - 1] = '\0';
+    return (h->curl = curl_easy_init()) ? 0 : rlhf_fail(err, RLHF_FULL, "out of memory for HTTP");
+}
+
+void http_close(struct http *h)
+{
+    if (h->curl)
+        curl_easy_cleanup(h->curl);
+    rlhf_bytes_free(&h->answer);
+}
+
+int http_add_query(struct http *h, struct rlhf_bytes *url, const char *key, const char *value,
+                     struct rlhf_error *err)
+{
+    char *escaped;
+    int result;
+
+    if (!value)
+        return 0;
+    if (!(escaped = curl_easy_escape(h->curl, value, 0)))
+        return rlhf_fail(err, RLHF_FULL, "out of memory for a query");
+    result = rlhf_bytes_printf(url, err, "%s%s=%s", strchr(url->data, '?') ? "&" : "?", key, escaped);
+    curl_free(escaped);
+    return result;
+}
+
+int http_request(struct http *h, const char *url, const char *type, const char *body, size_t size, long *status,
+                 struct rlhf_error *err)
+{
+    struct curl_slist *headers = NULL;
+    char header[80];
+    CURLcode code;
+
+    if (body) {
+        snprintf(header, sizeof header, "Content-Type: %s", type);
+        headers = curl_slist_append(NULL, header);
+    }
+
+    rlhf_bytes_clear(&h->answer);
+    curl_easy_reset(h->curl);
+    curl_easy_setopt(h->curl, CURLOPT_URL, url);
+    curl_easy_setopt(h->curl, CURLOPT_NOPROXY, "127.0.0.1,localhost");
+    curl_easy_setopt(h->curl, CURLOPT_CONNECTTIMEOUT, 10L);
+    curl_easy_setopt(h->curl, CURLOPT_TIMEOUT, 600L);
+    curl_easy_setopt(h->curl, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(h->curl, CURLOPT_WRITEFUNCTION, receive);
+    curl_easy_setopt(h->curl, CURLOPT_WRITEDATA, h);
+    if (body) {
+        curl_easy_setopt(h->curl, CURLOPT_HTTPHEADER, headers);
+        curl_easy_setopt(h->curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)size);
+        curl_easy_setopt(h->curl, CURLOPT_POSTFIELDS, body);
+    }
+    code = curl_easy_perform(h->curl);
+    curl_slist_free_all(headers);
+    *status = 0;
+    if (code != CURLE_OK)
+        return rlhf_fail(err, RLHF_AGAIN, "%s: %s; is the label-collector running there (--url)?", h->base,
+                         curl_easy_strerror(code));
+    curl_easy_getinfo(h->curl, CURLINFO_RESPONSE_CODE, status);
+    return 0;
+}
+
+int http_refused(const struct http *h, long status, struct rlhf_error *err)
+{
+    json_t *root = h->answer.data ? json_loadb(h->answer.data, h->answer.size, 0, NULL) : NULL;
+    const char *message = json_string_value(json_object_get(json_object_get(root, "error"), "message"));
+
+    rlhf_fail(err, status >= 500 ? RLHF_AGAIN : RLHF_REJECT, "%s: HTTP %ld: %s", h->base, status,
+              message ? message : "no reason given");
+    json_decref(root);
+    return -1;
+}
