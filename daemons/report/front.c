@@ -105,7 +105,9 @@ static bool path_make(struct path *p, const struct report_stage *s)
     }
     find_front(p, order);
     free(order);
-    return true;
+    if (p->front_count == 0)
+        path_free(p);
+    return p->front_count > 0;
 }
 
 /* Where the path stands at its end, against the best of its front. */
@@ -135,13 +137,13 @@ bool report_front(struct report *r)
     struct path paths[MOST] = {{0}};
     struct plot p = {.title = "Reward by KL, mean of five iterations", .x = "KL to the reference, nats a completion",
                      .y = "reward", .wide = true};
-    char notes[MOST * 120 + 40] = "Dashed: the front. ";
+    char notes[MOST * 200 + 40] = "Dashed: the front. ";
     size_t count = 0;
 
     for (size_t i = 0; (i = report_next(r, i, RLHF_STAGE_POLICY)) < rlhf_run_stages(&r->run->run) && count < MOST; i++) {
         const struct report_stage *s = report_metrics_stage(&r->metrics, report_stage_name(r, i));
         size_t used = strlen(notes);
-        if (!s || !path_make(&paths[count], s) || paths[count].front_count == 0)
+        if (!s || !path_make(&paths[count], s))
             continue;
         add(&p, &paths[count], s->name, (unsigned)count);
         p.series[p.count++] = (struct plot_series){.x = paths[count].front_kl, .y = paths[count].front,

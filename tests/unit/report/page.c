@@ -114,6 +114,20 @@ START_TEST(the_front_names_where_more_kl_stopped_paying)
 }
 END_TEST
 
+START_TEST(a_policy_without_a_single_number_has_no_front)
+{
+    char *text;
+
+    a_run();
+    write_file(in_directory(dir, "metrics.jsonl"), "%s",
+               "{\"stage\": \"ppo\", \"step\": 1, \"kl\": 1, \"reward\": null}\n{\"stage\": \"ppo\", \"step\": 2, \"kl\": null, \"reward\": 2}\n"
+               "{\"stage\": \"ppo\", \"step\": 3}\n{\"stage\": \"ppo\", \"step\": 4}\n{\"stage\": \"ppo\", \"step\": 5}\n");
+    text = page();
+    ck_assert_ptr_null(strstr(text, "nan"));
+    free(text);
+}
+END_TEST
+
 START_TEST(figures_are_found_by_their_path_with_their_interval)
 {
     json_t *o = json_loads("{\"kl\": 1.5, \"ended\": true, \"exact\": {\"sums\": 0.25}, \"suites\": {\"truthfulqa\": {\"mc1\": "
@@ -154,5 +168,5 @@ int main(void)
 {
     return RUN_SUITE("report/page", a_directory_without_settings_is_no_run_s, a_run_that_has_only_begun_has_a_page,
                      calibration_is_what_its_definition_says, the_front_names_where_more_kl_stopped_paying,
-                     figures_are_found_by_their_path_with_their_interval, the_tax_is_counted_from_the_reference);
+                     a_policy_without_a_single_number_has_no_front, figures_are_found_by_their_path_with_their_interval, the_tax_is_counted_from_the_reference);
 }
