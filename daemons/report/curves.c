@@ -84,15 +84,16 @@ static void put_curve(struct report *r, const struct report_stage *s, const stru
         free(calmed[i]);
 }
 
-static void put_stage(struct report *r, size_t index, const struct report_stage *s, bool open)
+static void put_stage(struct report *r, const struct report_stage *s)
 {
-    const struct rlhf_stage *stage = rlhf_run_stage(&r->run->run, index);
-    const json_t *done = rundir_done(r->run, s->name);
+    int index = rlhf_run_find(&r->run->run, s->name);
+    const struct rlhf_stage *stage = index < 0 ? NULL : rlhf_run_stage(&r->run->run, (size_t)index);
 
-    markup_put(&r->page, "<details%s><summary><b>", open ? " open" : "");
+    markup_put(&r->page, "<details open><summary><b>");
     markup_text(&r->page, s->name);
     markup_put(&r->page, "</b> <span>%s \u00b7 %zu steps%s</span></summary><div class=\"plots\">",
-               rlhf_stage_kind_name(rlhf_stage_kind(stage)), s->rows, done ? "" : " so far");
+               stage ? rlhf_stage_kind_name(rlhf_stage_kind(stage)) : "not in the run file: a gate's further try", s->rows,
+               !stage || rundir_done(r->run, s->name) ? "" : " so far");
     for (size_t i = 0; i < sizeof curves / sizeof *curves; i++)
         put_curve(r, s, &curves[i]);
     markup_put(&r->page, "</div></details>\n");
@@ -100,13 +101,7 @@ static void put_stage(struct report *r, size_t index, const struct report_stage 
 
 bool report_curves(struct report *r)
 {
-    size_t shown = 0;
-
-    for (size_t i = 0; i < rlhf_run_stages(&r->run->run); i++) {
-        const struct report_stage *s = report_metrics_stage(&r->metrics, report_stage_name(r, i));
-        if (s)
-            put_stage(r, i, s, true);
-        shown += s != NULL;
-    }
-    return shown ? true : report_missing(r, "No stage has made a step yet (metrics.jsonl is empty).");
+    for (size_t i = 0; i < r->metrics.count; i++)
+        put_stage(r, &r->metrics.stages[i]);
+    return r->metrics.count ? true : report_missing(r, "No stage has made a step yet (metrics.jsonl is empty).");
 }

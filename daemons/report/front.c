@@ -140,10 +140,10 @@ bool report_front(struct report *r)
     char notes[MOST * 200 + 40] = "Dashed: the front. ";
     size_t count = 0;
 
-    for (size_t i = 0; (i = report_next(r, i, RLHF_STAGE_POLICY)) < rlhf_run_stages(&r->run->run) && count < MOST; i++) {
-        const struct report_stage *s = report_metrics_stage(&r->metrics, report_stage_name(r, i));
+    for (size_t i = 0; i < r->metrics.count && count < MOST; i++) { /* a gate's further tries are not in the run file */
+        const struct report_stage *s = &r->metrics.stages[i];
         size_t used = strlen(notes);
-        if (!s || !path_make(&paths[count], s))
+        if (!path_make(&paths[count], s))
             continue;
         add(&p, &paths[count], s->name, (unsigned)count);
         p.series[p.count++] = (struct plot_series){.x = paths[count].front_kl, .y = paths[count].front,

@@ -114,6 +114,20 @@ START_TEST(the_front_names_where_more_kl_stopped_paying)
 }
 END_TEST
 
+START_TEST(a_try_that_is_not_in_the_run_file_is_shown)
+{
+    char *text;
+
+    a_run();
+    write_file(in_directory(dir, "metrics.jsonl"), "%s",
+               "{\"stage\": \"ppo.try-2\", \"step\": 1, \"kl\": 1, \"reward\": 1}\n{\"stage\": \"ppo.try-2\", \"step\": 2, \"kl\": 2, \"reward\": 2}\n");
+    text = page();
+    expect_contains(text, "a gate's further try");
+    expect_contains(text, "ppo.try-2: ends at its best");
+    free(text);
+}
+END_TEST
+
 START_TEST(a_policy_without_a_single_number_has_no_front)
 {
     char *text;
@@ -168,5 +182,5 @@ int main(void)
 {
     return RUN_SUITE("report/page", a_directory_without_settings_is_no_run_s, a_run_that_has_only_begun_has_a_page,
                      calibration_is_what_its_definition_says, the_front_names_where_more_kl_stopped_paying,
-                     a_policy_without_a_single_number_has_no_front, figures_are_found_by_their_path_with_their_interval, the_tax_is_counted_from_the_reference);
+                     a_try_that_is_not_in_the_run_file_is_shown, a_policy_without_a_single_number_has_no_front, figures_are_found_by_their_path_with_their_interval, the_tax_is_counted_from_the_reference);
 }
