@@ -200,6 +200,11 @@ static void pack_pieces_part(void *ctx, size_t index)
             if (!rlhf_kernels()->halve(floats + i * stride, steps, to + i * at.panel_size))
                 atomic_store_explicit(&job->bad, true, memory_order_relaxed);
     }
+    for (size_t i = 0; p->halves && i < panels; i++) { /* steps that only tiles read, up to a whole one */
+        size_t size = panel_size(p), used = blocks(p->k, 2) * RLHF_LANES;
+
+        memset(p->panels + (col / RLHF_LANES + i) * size + used, 0, (size - used) * sizeof *p->panels);
+    }
 }
 
 int rlhf_pack_pieces(struct rlhf_packed *p, const struct rlhf_piece *pieces, size_t count, size_t n, size_t k,

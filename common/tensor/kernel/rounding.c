@@ -24,6 +24,15 @@ static void round_plainly(const float *from, size_t count, uint16_t *to)
         to[i] = rounded(from[i]);
 }
 
+static void round_pair_plainly(const float *even, const float *odd, float *to)
+{
+    uint32_t words[16];
+
+    for (size_t i = 0; i < 16; i++)
+        words[i] = rounded(even[i]) | (uint32_t)rounded(odd[i]) << 16;
+    memcpy(to, words, sizeof words);
+}
+
 #if defined(__AVX512BF16__)
 /* VCVTNEPS2BF16 takes subnormal numbers for zeros, the other sets do not: the largest of them round to a number that
  * is normal. They are rare. */
@@ -36,10 +45,29 @@ static void round_steps(const float *from, uint16_t *to)
     else
         _mm512_storeu_si512(to, (__m512i)_mm512_cvtne2ps_pbh(high, low));
 }
+
+/* Two rows of 16 floats as 16 words. */
+static void round_pair(const float *even, const float *odd, float *to)
+{
+    static const uint16_t in_turn[32] = { 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23,
+                                          8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31 };
+    __m512 low = _mm512_loadu_ps(even), high = _mm512_loadu_ps(odd);
+
+    if (_mm512_fpclass_ps_mask(low, 0x20) | _mm512_fpclass_ps_mask(high, 0x20))
+        round_pair_plainly(even, odd, to);
+    else
+        _mm512_storeu_si512(to, _mm512_permutexvar_epi16(_mm512_loadu_si512(in_turn),
+                                                         (__m512i)_mm512_cvtne2ps_pbh(high, low)));
+}
 #else
 static void round_steps(const float *from, uint16_t *to)
 {
     round_plainly(from, TILE_STEPS, to);
+}
+
+static void round_pair(const float *even, const float *odd, float *to)
+{
+    round_pair_plainly(even, odd, to);
 }
 #endif
 
@@ -63,16 +91,6 @@ void ROUNDING(round_rows)(const float *from, size_t stride, size_t rows, size_t 
     for (size_t r = rows; r < 16; r++)
         for (size_t col = 0; col < cols; col += TILE_STEPS)
             memset(to + col * 8 + r * 16, 0, 16 * sizeof *to);
-}
-
-/* Two rows of 16 floats as 16 words. */
-static inline void round_pair(const float *even, const float *odd, float *to)
-{
-    uint32_t words[16];
-
-    for (size_t i = 0; i < 16; i++)
-        words[i] = rounded(even[i]) | (uint32_t)rounded(odd[i]) << 16;
-    memcpy(to, words, sizeof words);
 }
 
 void ROUNDING(round_columns)(const float *from, size_t stride, size_t rows, size_t cols, float *to)

@@ -194,10 +194,11 @@ START_TEST(pieces_of_files_give_the_products_of_one_matrix)
 {
     enum { N = 70, K = 101, M = 20 };
     struct both w = some(N * K, 1), x = some(M * K, 1);
-    float y[2][M * N];
+    float y[2][M * N], larger[N * 128];
 
+    memset(larger, 0xff, sizeof larger); /* NaN: what the memory held before */
     for (int transposed = 0; transposed < 2; transposed++) {
-        struct rlhf_packed one = packed(w.f, N, K, transposed), pieces = { 0 };
+        struct rlhf_packed one = packed(w.f, N, K, transposed), pieces = packed(larger, N, 128, false);
         size_t rows = transposed ? K : N, width = transposed ? N : K;
         struct rlhf_piece two[] = { { w.f, RLHF_NUMBER_F32, 33 }, { w.f + 33 * width, RLHF_NUMBER_F32, rows - 33 } };
         struct rlhf_error err = { 0 };
