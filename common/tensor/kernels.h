@@ -137,7 +137,9 @@ void rlhf_tiles(const struct rlhf_packed *w, const struct rlhf_operands *o, size
 /* product.c: sum[n] adds the columns of x [m, n]. */
 void rlhf_column_sums(const float *x, size_t stride, size_t m, size_t n, float *sum, struct rlhf_pool *pool);
 
-/* rounded.c: columns col .. of y = start + x·w over steps from .. to - 1 of k (from is a multiple of 32, to is or is k), x and
+/* rounded.c: `rows` steps of cols columns as panels, `panel` words apart. */
+void rlhf_round_panels(const float *from, size_t stride, size_t rows, size_t cols, float *to, size_t panel);
+/* Columns col .. of y = start + x·w over steps from .. to - 1 of k (from is a multiple of 32, to is or is k), x and
  * w rounded to bfloat16; x begins at step `from`. On this thread. */
 void rlhf_rounded_product(const struct rlhf_packed *w, const float *x, size_t x_stride, size_t m, size_t col, size_t cols,
                           size_t from, size_t to, const float *start, float *y, size_t y_stride);

@@ -98,14 +98,18 @@ static void round_panel(void *ctx, size_t panel)
     size_t from = panel * RLHF_LANES, width = least(p->n - from, RLHF_LANES), tiles = blocks(p->k, RLHF_TILE_STEPS);
     float *to = p->panels + panel * tiles * RLHF_TILE_WORDS, *rows;
 
-    if (p->transposed) {
-        rlhf_kernels()->round_columns(p->w + from, p->n, p->k, width, to);
-        return;
-    }
     rows = rlhf_scratch(tiles * RLHF_TILE_WORDS);
     rlhf_kernels()->round_rows(p->w + from * p->k, p->k, width, p->k, rows);
     for (size_t i = 0; i < tiles * RLHF_TILE_WORDS; i += RLHF_TILE_WORDS)
         rlhf_kernels()->transpose_panel(rows + i, RLHF_LANES, RLHF_LANES, RLHF_LANES, to + i);
+}
+
+static void round_across(void *ctx, size_t index)
+{
+    const struct packing *p = ctx;
+    size_t from = index * GROUP * RLHF_LANES, size = blocks(p->k, RLHF_TILE_STEPS) * RLHF_TILE_WORDS;
+
+    rlhf_round_panels(p->w + from, p->n, p->k, least(p->n - from, GROUP * RLHF_LANES), p->panels + index * GROUP * size, size);
 }
 
 int rlhf_pack(struct rlhf_packed *p, const float *w, size_t n, size_t k, bool transposed,
@@ -125,7 +129,8 @@ int rlhf_pack_rounded(struct rlhf_packed *p, const float *w, size_t n, size_t k,
         return -1;
     struct packing job = { w, n, k, transposed, p->panels };
     p->products = RLHF_PRODUCTS_BF16;
-    rlhf_pool_for(n * k < LEAST_WEIGHTS ? NULL : pool, blocks(n, RLHF_LANES), round_panel, &job);
+    rlhf_pool_for(n * k < LEAST_WEIGHTS ? NULL : pool, blocks(n, transposed ? GROUP * RLHF_LANES : RLHF_LANES),
+                  transposed ? round_across : round_panel, &job);
     return 0;
 }
 

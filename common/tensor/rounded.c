@@ -9,6 +9,8 @@ enum {
     BLOCK_ROWS = 128,     /* rows of x a task takes: 4 micro-kernels of two tiles                        */
     BLOCK_COLS = 4 * RLHF_LANES, /* columns a task takes are a multiple: a micro-kernel of one tile by four */
     LEAST_WORK = 1 << 22, /* multiplications worth a task of their own: about 6 us with matrix tiles      */
+    READING = 64,         /* multiplications that take as long as reading a weight from memory            */
+    GROUP = 8,            /* tiles of rows or columns that a task rounds                                  */
     LEAST_ROUNDED = 1 << 16, /* numbers worth a second thread: about 10 us                                 */
 };
 
@@ -41,6 +43,15 @@ static size_t blocks(size_t count, size_t block)
 
 /* ---- operands --------------------------------------------------------------------------------------- */
 
+/* A tile of each in turn, so that rows are read some lines at a time. */
+void rlhf_round_panels(const float *from, size_t stride, size_t rows, size_t cols, float *to, size_t panel)
+{
+    for (size_t row = 0; row < rows; row += RLHF_TILE_STEPS, to += RLHF_TILE_WORDS)
+        for (size_t col = 0; col < cols; col += RLHF_LANES)
+            rlhf_kernels()->round_columns(from + row * stride + col, stride, least(rows - row, RLHF_TILE_STEPS),
+                                          least(cols - col, RLHF_LANES), to + col / RLHF_LANES * panel);
+}
+
 /* x as tiles: of 16 of its `lanes` rows each, along k; or, turned, of 16 of its `lanes` columns, along its k rows. */
 struct rounding {
     const float *x;
@@ -52,15 +63,16 @@ struct rounding {
 static void round_part(void *ctx, size_t index)
 {
     const struct rounding *r = ctx;
-    size_t from = index * RLHF_LANES, lanes = least(r->lanes - from, RLHF_LANES);
-    float *to = r->to + index * r->tiles * RLHF_TILE_WORDS, turned[RLHF_TILE_WORDS];
+    size_t from = index * GROUP * RLHF_LANES, lanes = least(r->lanes - from, GROUP * RLHF_LANES);
+    size_t size = r->tiles * RLHF_TILE_WORDS;
+    float *to = r->to + index * GROUP * size, turned[RLHF_TILE_WORDS];
 
-    if (r->kind == ROWS) {
-        rlhf_kernels()->round_rows(r->x + from * r->stride, r->stride, lanes, r->k, to);
-        return;
-    }
-    rlhf_kernels()->round_columns(r->x + from, r->stride, r->k, lanes, to);
-    for (size_t i = 0; r->kind == COLUMNS_AS_ROWS && i < r->tiles; i++, to += RLHF_TILE_WORDS) {
+    for (size_t i = 0; r->kind == ROWS && i < lanes; i += RLHF_LANES)
+        rlhf_kernels()->round_rows(r->x + (from + i) * r->stride, r->stride, least(lanes - i, RLHF_LANES), r->k,
+                                   to + i / RLHF_LANES * size);
+    if (r->kind != ROWS)
+        rlhf_round_panels(r->x + from, r->stride, r->k, lanes, to, size);
+    for (size_t i = 0; r->kind == COLUMNS_AS_ROWS && i < blocks(lanes, RLHF_LANES) * r->tiles; i++, to += RLHF_TILE_WORDS) {
         rlhf_kernels()->transpose_panel(to, RLHF_LANES, RLHF_LANES, RLHF_LANES, turned);
         memcpy(to, turned, sizeof turned);
     }
@@ -69,7 +81,7 @@ static void round_part(void *ctx, size_t index)
 static void round_all(struct rounding r, struct rlhf_pool *pool)
 {
     r.tiles = blocks(r.k, RLHF_TILE_STEPS);
-    rlhf_pool_for(r.lanes * r.k < LEAST_ROUNDED ? NULL : pool, blocks(r.lanes, RLHF_LANES), round_part, &r);
+    rlhf_pool_for(r.lanes * r.k < LEAST_ROUNDED ? NULL : pool, blocks(r.lanes, GROUP * RLHF_LANES), round_part, &r);
 }
 
 /* Words of `lanes` rows or columns of k steps. */
@@ -120,7 +132,7 @@ static void product_part(void *ctx, size_t index)
 
 static void multiply(struct product *p, struct rlhf_pool *pool)
 {
-    size_t work = p->m * p->n * p->k, col_blocks = 1;
+    size_t work = (p->m + READING) * p->n * p->k, col_blocks = 1;
 
     p->row_blocks = blocks(p->m, BLOCK_ROWS);
     p->rows = blocks(blocks(p->m, p->row_blocks), 2 * RLHF_LANES) * 2 * RLHF_LANES;

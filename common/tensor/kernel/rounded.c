@@ -16,7 +16,13 @@
 #define UNROLL _Pragma("GCC unroll 16")
 #endif
 
-enum { STEPS = 32, TILE_WORDS = 256, CHUNK = 16 }; /* blocks of STEPS widened at once */
+enum {
+    STEPS = 32,
+    TILE_WORDS = 256,
+    CHUNK = 16,        /* blocks of STEPS widened at once */
+    FEW_ROWS = 3,      /* wait for memory */
+    NEAR = TILE_WORDS, /* words by which weights are then fetched before they are wanted */
+};
 
 /* What the registers hold, two chains an output: X(rows, panels). */
 #if defined(RLHF_KERNELS_AVX512)
@@ -61,6 +67,8 @@ INLINE void tile(const int rows, const int panels, const float *x, const float *
             even[r][v] = odd[r][v] = v16_set(0);
     for (int k = 0; k < STEPS; k += 2, b += RLHF_LANES) {
         UNROLL for (int v = 0; v < panels; v++) {
+            if (rows <= FEW_ROWS)
+                __builtin_prefetch(b + (size_t)v * panel_size + NEAR);
             v16 low = v16_even(b + (size_t)v * panel_size), high = v16_odd(b + (size_t)v * panel_size);
             UNROLL for (int r = 0; r < rows; r++) {
                 even[r][v] = fma_of_halves(v16_set(x[r * CHUNK * STEPS + k]), low, even[r][v]);
