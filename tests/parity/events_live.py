@@ -48,6 +48,13 @@ def metrics():
                     out.setdefault(f"{o['stage']}/{key}", []).append((o["step"], math.nan if value is None else value))
     return out
 
+def has_made_steps(stage, steps):
+    try:
+        with open("run/metrics.jsonl", "rb") as f:
+            return f.read().count(b'"stage":"%s"' % stage.encode()) >= steps
+    except FileNotFoundError:
+        return False
+
 def accumulated(accumulator):
     return {tag: [(e.step, e.value) for e in accumulator.Scalars(tag)] for tag in accumulator.Tags()["scalars"]}
 
@@ -85,15 +92,15 @@ with tempfile.TemporaryDirectory() as where:
     for life in range(3):
         log = open(f"log{life}", "w")
         learner = subprocess.Popen([LEARNER, "--config", "run.yaml"], stdout=log, stderr=log)
-        grown = 0
         deadline = time.time() + 300
+        if life < 2: # in the middle of the first stage, and of the second
+            while learner.poll() is None and not has_made_steps(("first", "second")[life], 1000):
+                time.sleep(0.002)
+            learner.send_signal(signal.SIGKILL)
+            check(learner.wait() == -signal.SIGKILL, f"life {life} ended before it was killed: " + open(f"log{life}").read()[-600:])
+            watching.Reload()
+            continue
         while learner.poll() is None and time.time() < deadline:
-            if life < 2 and os.path.exists("run/metrics.jsonl"):
-                size = os.path.getsize("run/metrics.jsonl")
-                grown = grown or size
-                states = glob.glob("run/state/*.[0-9]*")
-                if states and size > grown + 40000 * (life + 1):
-                    learner.send_signal(signal.SIGKILL)
             watching.Reload()
             with open(f"log{life}") as f:
                 if "stage-done stage=second" in f.read():
