@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "page.h"
 #include "transfer.h"
+#include "vendors.h"
 
 enum {
     BODY_SMALL = 64 * 1024,
@@ -528,17 +529,28 @@ static void post_import(struct collector *c, const struct collector_request *q, 
         || !(i.source = collector_query_name(q, "source", r)))
         return;
     i.labeler = *i.labeler ? i.labeler : "import";
-    i.source = *i.source ? i.source : "import";
-    if (collector_import(c->store, q->body ? q->body : "", q->body_size, &i, &err) < 0) {
+    const char *format = q->query(q->query_ctx, "format");
+    const struct collector_vendor *vendor = format ? collector_vendor_find(format) : NULL;
+    if (format && !vendor) {
+        collector_respond_error(r, 400, "bad_request",
+                                "query parameter format must be label_studio, labelbox, scale, surge or argilla");
+        return;
+    }
+    i.source = *i.source ? i.source : vendor ? vendor->name : "import";
+    const char *body = q->body ? q->body : "";
+    if ((vendor ? collector_import_vendor(c->store, vendor, body, q->body_size, &i, &err)
+                : collector_import(c->store, body, q->body_size, &i, &err))
+        < 0) {
         json_decref(complaints.list);
         collector_respond_verdict(r, COLLECTOR_FAILED, &err);
         return;
     }
-    json_t *json = json_pack("{s:I, s:I, s:I, s:I, s:I, s:o}", "lines", (json_int_t)i.lines, "stored",
+    json_t *json = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "skipped", (json_int_t)i.skipped, "lines",
+                             (json_int_t)i.lines, "stored",
                              (json_int_t)i.stored, "known", (json_int_t)i.known, "revised",
                              (json_int_t)i.revised, "rejected", (json_int_t)i.rejected, "errors",
                              complaints.list ? complaints.list : json_array());
-    bool none = i.stored + i.known + i.revised == 0;
+    bool none = i.stored + i.known + i.revised + i.skipped == 0;
     if (none && json) {
         json_t *error =
             error_json("invalid", i.rejected ? complaints.first.text : "there is no line to import");
@@ -705,10 +717,10 @@ const struct collector_route *collector_route_find(const char *method, const cha
 bool collector_route_accepts(const struct collector_route *route, const char *content_type,
                              struct collector_response *r)
 {
-    static const char *const types[] = { "application/json", "application/x-ndjson", "application/jsonl" };
+    static const char *const types[] = { "application/json", "application/x-ndjson", "application/jsonl", "text/csv" };
     size_t size = content_type ? strcspn(content_type, "; \t") : 0;
 
-    for (size_t i = 0; i < (route->lines ? 3 : 1); ++i)
+    for (size_t i = 0; i < (route->lines ? 4 : 1); ++i)
         if (size == strlen(types[i]) && strncasecmp(content_type, types[i], size) == 0)
             return true;
     collector_respond_error(r, 415, "media_type", "Content-Type must be %s",

@@ -6,6 +6,7 @@
 
 #include "base/text.h"
 #include "data/data.h"
+#include "vendors.h"
 
 enum {
     MAX_LINE = 16 * 1024 * 1024, /* K texts of 256 KiB, escaped */
@@ -49,6 +50,11 @@ static int read_line(struct collector_label *l, struct rlhf_comparison *comparis
     return 0;
 }
 
+static void count(struct collector_import *i, enum collector_outcome outcome)
+{
+    ++*(outcome == COLLECTOR_STORED ? &i->stored : outcome == COLLECTOR_REVISED ? &i->revised : &i->known);
+}
+
 /* 0 when the line was stored or refused, -1 when the database failed. */
 static int import_line(struct collector_store *s, const char *line, size_t size, struct collector_import *i,
                        struct rlhf_error *err)
@@ -67,9 +73,7 @@ static int import_line(struct collector_store *s, const char *line, size_t size,
     else if (read_line(&l, &comparison, json, line, size, i, name, &why) == 0)
         rc = collector_store_put_label(s, &l, &receipt, &why);
     if (rc == 0) {
-        ++*(receipt.outcome == COLLECTOR_STORED    ? &i->stored
-            : receipt.outcome == COLLECTOR_REVISED ? &i->revised
-                                                   : &i->known);
+        count(i, receipt.outcome);
     } else if (why.code == RLHF_REJECT) {
         ++i->rejected;
         if (i->refused) /* which has the line's number */
@@ -109,6 +113,93 @@ int collector_import(struct collector_store *s, const char *text, size_t size, s
         }
     }
     return 0;
+}
+
+/* ---- vendors' files ------------------------------------------------------------------------------ */
+
+static void refuse(struct collector_import *i, const char *why)
+{
+    ++i->rejected;
+    if (i->refused)
+        i->refused(i->ctx, i->lines, why);
+}
+
+/* Somebody passed a task on. Nobody here may know of it. */
+static int put_skipped(struct collector_store *s, const json_t *said, struct collector_import *i, struct rlhf_error *why)
+{
+    const char *task = json_string_value(json_object_get(said, "task"));
+    struct collector_receipt receipt = { .outcome = COLLECTOR_MISSING };
+
+    ++i->skipped;
+    if (!task || collector_name_check("task", task, false, why) < 0
+        || collector_store_put_skip(s, task, json_string_value(json_object_get(said, "labeler")),
+                                    json_string_value(json_object_get(said, "skip")), &receipt, why) == 0
+        || receipt.outcome == COLLECTOR_MISSING || receipt.outcome == COLLECTOR_CONFLICT)
+        return 0;
+    return -1;
+}
+
+/* One thing that a record says. 0 also when it was refused, -1 *err when the database failed. */
+static int put_said(struct collector_store *s, const json_t *said, struct collector_import *i, struct rlhf_error *err)
+{
+    const char *error = json_string_value(json_object_get(said, "error"));
+    struct collector_label l = { 0 };
+    struct collector_receipt receipt = { .outcome = COLLECTOR_INVALID };
+    struct rlhf_error why = { .code = RLHF_OK };
+    int rc;
+
+    if (error) {
+        refuse(i, error);
+        return 0;
+    }
+    if (json_object_get(said, "skip")) {
+        rc = put_skipped(s, said, i, &why);
+    } else {
+        rc = collector_label_parse(&l, said, false, &why);
+        l.source = i->source;
+        l.round = i->round;
+        if (rc == 0 && (rc = collector_label_check(&l, &why)) == 0
+            && (rc = collector_store_put_label(s, &l, &receipt, &why)) == 0)
+            count(i, receipt.outcome);
+        collector_label_free(&l);
+    }
+    if (rc < 0 && why.code == RLHF_REJECT) {
+        refuse(i, why.text);
+        return 0;
+    }
+    if (rc < 0 && err)
+        *err = why;
+    return rc;
+}
+
+int collector_import_vendor(struct collector_store *s, const struct collector_vendor *v, const char *text, size_t size,
+                            struct collector_import *i, struct rlhf_error *err)
+{
+    json_t *records, *record, *list, *said;
+    struct rlhf_error why = { .code = RLHF_OK };
+    size_t n, k;
+    int rc = 0;
+
+    i->lines = i->stored = i->known = i->revised = i->skipped = i->rejected = 0;
+    if (!(records = collector_vendor_records(v, text, size, &why))) {
+        refuse(i, why.text);
+        return 0;
+    }
+    json_array_foreach (records, n, record) {
+        ++i->lines;
+        list = json_array();
+        if (v->judgements(record, list, &why) < 0)
+            refuse(i, why.text);
+        json_array_foreach (list, k, said) {
+            if (rc == 0)
+                rc = put_said(s, said, i, err);
+        }
+        json_decref(list);
+        if (rc < 0)
+            break;
+    }
+    json_decref(records);
+    return rc;
 }
 
 /* ---- rows as JSON ------------------------------------------------------------------------------ */

@@ -8,7 +8,7 @@
 struct collector_import {
     const char *round, *labeler,
         *source; /* for lines that name none; labeler "import", source "import" by default */
-    size_t lines, stored, known, revised, rejected;
+    size_t lines, stored, known, revised, skipped, rejected;
     /* Told of every line that was refused. */
     void (*refused)(void *ctx, size_t line, const char *why);
     void *ctx;
@@ -17,6 +17,12 @@ struct collector_import {
  * database failed: then the transaction has to be rolled back. */
 int collector_import(struct collector_store *s, const char *text, size_t size, struct collector_import *i,
                      struct rlhf_error *err);
+
+struct collector_vendor;
+/* The same of a vendor's export: lines counts records (their numbers are told to refused), skipped what somebody passed on. A
+ * judgement of a task that is not known needs its prompt and completions in the record. */
+int collector_import_vendor(struct collector_store *s, const struct collector_vendor *v, const char *text, size_t size,
+                            struct collector_import *i, struct rlhf_error *err);
 
 enum collector_format { COLLECTOR_KWAY, COLLECTOR_PAIRS, COLLECTOR_HH };
 

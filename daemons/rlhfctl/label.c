@@ -21,12 +21,13 @@
 enum {
     MAX_FILES = 64,
     PIECE = 4 << 20, /* bytes of a request; whole lines */
+    WHOLE = 32 << 20, /* of a vendor's document: what the label-collector takes at once */
     SHOWN_ERRORS = 20,
     TRIES = 6,
 };
 
 struct options {
-    const char *url, *address_file, *round, *labeler, *format, *out;
+    const char *url, *address_file, *round, *labeler, *format, *vendor, *out;
     const char *files[MAX_FILES];
     size_t file_count;
     bool import;
@@ -98,6 +99,19 @@ static int send_piece(struct import *im, const char *url, const char *data, size
     return 0;
 }
 
+/* A vendor's document is one whole, whose records are not lines. */
+static int import_document(struct import *im, const char *url, struct rlhf_error *err)
+{
+    struct rlhf_bytes text = {0};
+    int result = rlhf_read_file(&rlhf_system_io, im->file, WHOLE, &text, err);
+
+    im->first_line = 1;
+    if (result == 0)
+        result = send_piece(im, url, text.data, text.size, err);
+    rlhf_bytes_free(&text);
+    return result;
+}
+
 static int import_file(struct import *im, const char *url, struct rlhf_progress *progress, uint64_t before,
                        struct rlhf_error *err)
 {
@@ -161,20 +175,21 @@ static int run_import(const struct options *o, struct rlhf_error *err)
     if (check_files(o, &total, err) < 0 || http_open(&im.http, o->url, o->address_file, err) < 0 ||
         rlhf_bytes_printf(&url, err, "%s/api/v1/import", im.http.base) < 0 ||
         http_add_query(&im.http, &url, "round", o->round, err) < 0 ||
-        http_add_query(&im.http, &url, "labeler", o->labeler, err) < 0)
+        http_add_query(&im.http, &url, "labeler", o->labeler, err) < 0 ||
+        http_add_query(&im.http, &url, "format", o->vendor, err) < 0)
         result = -1;
     if (result == 0)
         progress = rlhf_progress_new(&rlhf_system_clock, "import", total, "bytes");
     for (size_t i = 0; result == 0 && i < o->file_count; i++) {
         struct stat st;
         im.file = o->files[i];
-        result = import_file(&im, url.data, progress, before, err);
+        result = o->vendor ? import_document(&im, url.data, err) : import_file(&im, url.data, progress, before, err);
         before += stat(im.file, &st) == 0 ? (uint64_t)st.st_size : 0;
     }
     rlhf_progress_end(progress);
     if (result == 0) {
-        printf("%llu lines: %llu stored, %llu known already, %llu revised, %llu rejected\n", im.lines,
-               im.stored, im.known, im.revised, im.rejected);
+        printf("%llu %s: %llu stored, %llu known already, %llu revised, %llu rejected\n", im.lines,
+               o->vendor ? "records" : "lines", im.stored, im.known, im.revised, im.rejected);
         if (im.rejected && im.rejected == im.lines)
             result = rlhf_fail(err, RLHF_REJECT, "no line is a comparison");
     }
@@ -330,6 +345,9 @@ static error_t parse(int key, char *text, struct argp_state *state)
             argp_error(state, "--format: '%s' is not kway, pairs or hh", text);
         o->format = text;
         break;
+    case 'v':
+        o->vendor = text; /* which there are, the label-collector knows */
+        break;
     case 'o':
         o->out = text;
         break;
@@ -360,7 +378,10 @@ static error_t parse(int key, char *text, struct argp_state *state)
 static int import(int argc, char **argv, struct rlhf_error *err)
 {
     static const struct argp_option options[] = {
-        WHERE, {"labeler", KEY_LABELER, "NAME", 0, "who judged, where a line does not say", 0}, {0}};
+        WHERE,
+        {"labeler", KEY_LABELER, "NAME", 0, "who judged, where a line does not say", 0},
+        {"vendor", 'v', "NAME", 0, "files are exports of label_studio, labelbox, scale, surge or argilla", 0},
+        {0}};
     static const struct argp parser = {
         options,
         parse,

@@ -8,11 +8,10 @@
 #include "fuzz.h"
 #include "label-collector/api.h"
 
-static const char *no_query(void *ctx, const char *key)
+/* ctx: the format of an import, or NULL. */
+static const char *query(void *ctx, const char *key)
 {
-    (void)ctx;
-    (void)key;
-    return NULL;
+    return strcmp(key, "format") == 0 ? ctx : NULL;
 }
 
 static struct collector *a_collector(void)
@@ -37,17 +36,19 @@ static struct collector_counts counts(struct collector *c)
 
 static bool count_row(void *ctx, const struct collector_row *row)
 {
-    RLHF_ASSERT(row->label.content.count >= 2 && row->label.content.count == row->label.rank_count);
+    RLHF_ASSERT(row->label.rank_count == 0 || row->label.content.count == row->label.rank_count);
     for (size_t i = 0; i < row->label.rank_count; ++i)
         RLHF_ASSERT(row->label.rank[i] >= 1 && row->label.rank[i] <= row->label.rank_count);
-    ++*(uint64_t *)ctx;
+    *(uint64_t *)ctx += row->excluded == NULL;
     return true;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const char *const paths[] = { "/api/v1/tasks", "/api/v1/tasks/t/label", "/api/v1/tasks/t/skip",
-                                         "/api/v1/comparisons", "/api/v1/rankings", "/api/v1/import" };
+                                         "/api/v1/comparisons", "/api/v1/rankings", "/api/v1/import",
+                                         "/api/v1/tasks/t/undo", "/api/v1/standing", "/api/v1/quarantine" };
+    static const char *const formats[] = { NULL, "label_studio", "labelbox", "scale", "surge", "argilla" };
     static struct collector *c;
     static unsigned runs;
     uint64_t rows = 0;
@@ -58,12 +59,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         collector_free(c);
         c = a_collector();
     }
-    const char *path = paths[data[0] % 6];
+    const char *path = paths[data[0] % 9];
     struct collector_exchange x = { .request = { .method = "POST",
                                                  .path = path,
                                                  .body = (const char *)data + 1,
                                                  .body_size = size - 1,
-                                                 .query = no_query } };
+                                                 .query = query,
+                                                 .query_ctx = (char *)(uintptr_t)formats[data[0] / 9 % 6] } };
     struct collector_counts before = counts(c);
     x.route = collector_route_find("POST", path, &x.response);
     RLHF_ASSERT(x.route);

@@ -506,6 +506,101 @@ START_TEST(what_is_not_http_is_refused_and_the_next_one_served)
 }
 END_TEST
 
+/* fixtures/vendors/NAME of $RLHF_SHARED; NULL, said aloud, when it is not there. */
+static char *vendor_file(const char *name)
+{
+    const char *shared = getenv("RLHF_SHARED");
+    char path[512];
+    long size;
+
+    snprintf(path, sizeof(path), "%s/fixtures/vendors/%s", shared ? shared : ".", name);
+    FILE *f = fopen(path, "r");
+    if (!f) {
+        printf("skipped: RLHF_SHARED has no fixtures/vendors/%s\n", name);
+        return NULL;
+    }
+    fseek(f, 0, SEEK_END);
+    size = ftell(f);
+    rewind(f);
+    char *text = calloc(1, (size_t)size + 1);
+    ck_assert_uint_eq(fread(text, 1, (size_t)size, f), (size_t)size);
+    fclose(f);
+    return text;
+}
+
+static void import_vendor(const char *format, const char *file, const char *part)
+{
+    char target[128], *text = vendor_file(file);
+
+    snprintf(target, sizeof(target), "/api/v1/import?round=v&format=%s", format);
+    if (text)
+        import(target, text, 200, part);
+    free(text);
+}
+
+/* Twice: the second time nothing is new. */
+static void import_twice(const char *format, const char *file, int judgements)
+{
+    char part[64];
+
+    for (int again = 0; again < 2; ++again) {
+        snprintf(part, sizeof(part), "\"stored\":%d,\"known\":%d", again ? 0 : judgements, again ? judgements : 0);
+        import_vendor(format, file, part);
+    }
+}
+
+/* Facts in API.md: what was passed on or left empty is never a tie, what cannot be understood is named. */
+START_TEST(exports_of_label_studio_import)
+{
+    import_twice("label_studio", "label_studio/export_JSON.json", 1);
+    import_vendor("label_studio", "label_studio/export_JSON.json", "judged as up, not left or right");
+    import_vendor("label_studio", "label_studio/export_JSON.json", "\"skipped\":1");
+    import_vendor("label_studio", "label_studio/export_JSON_MIN.json", "\"stored\":0,\"known\":1");
+    import_vendor("label_studio", "label_studio/export_CSV.csv", "\"stored\":0,\"known\":1");
+}
+END_TEST
+
+START_TEST(tasks_of_scale_import)
+{
+    import_twice("scale", "scale/v2_tasks_page.json", 2);
+    import_twice("scale", "scale/v2_task_ranked_choices.json", 1);
+    struct http_answer a = http_get(address, "/api/v1/comparisons?round=v");
+    expect_contains(a.body, "\"source\":\"scale\"");
+    expect_contains(a.body, "\"ranks\":[2,4,1,3]"); /* resp_2, resp_0, resp_3, resp_1 */
+    expect_contains(a.body, "\"ranks\":[1,1,3]");
+    http_answer_free(&a);
+}
+END_TEST
+
+START_TEST(tasks_of_surge_and_records_of_argilla_import)
+{
+    import_twice("surge", "surge/tasks_page1.json", 3);
+    import_twice("argilla", "argilla/records.json", 2);
+}
+END_TEST
+
+START_TEST(a_labelbox_export_finds_the_tasks_it_names)
+{
+    char *text = vendor_file("labelbox/export_v2.ndjson");
+
+    if (!text)
+        return;
+    import("/api/v1/import?format=labelbox", text, 422, "there is no task pair-0001");
+    post("/api/v1/tasks",
+         "[{\"id\":\"pair-0001\",\"prompt\":\"p\",\"completions\":[\"x\",\"y\"]},"
+         "{\"id\":\"pair-0002\",\"prompt\":\"q\",\"completions\":[\"x\",\"y\"]}]",
+         200);
+    import("/api/v1/import?format=labelbox", text, 200, "\"stored\":2,\"known\":0");
+    import("/api/v1/import?format=labelbox", text, 200, "\"stored\":0,\"known\":2");
+    free(text);
+    struct http_answer a = http_get(address, "/api/v1/comparisons");
+    expect_contains(a.body, "\"labeler\":\"w17@example.org\"");
+    expect_contains(a.body, "B answers the question asked.");
+    http_answer_free(&a);
+    import("/api/v1/import?format=nobody", "[]", 400, "format must be label_studio");
+}
+END_TEST
+
 START_TEST(imports_report_bad_lines_and_store_good_ones)
 {
     static const char lines[] =
@@ -719,7 +814,9 @@ int main(void)
         the_page_may_not_be_framed_or_extended, bodies_over_the_limit_get_413, deep_and_wide_json_is_harmless,
         requests_cut_short_cost_only_their_sender, random_bytes_are_harmless,
         what_is_not_http_is_refused_and_the_next_one_served,
-        imports_report_bad_lines_and_store_good_ones, files_of_the_field_import,
+        imports_report_bad_lines_and_store_good_ones, exports_of_label_studio_import, tasks_of_scale_import,
+        tasks_of_surge_and_records_of_argilla_import,
+        a_labelbox_export_finds_the_tasks_it_names, files_of_the_field_import,
         an_export_imports_back_without_loss, exports_have_three_forms, a_long_export_arrives_whole,
         idle_and_slow_clients_do_not_shut_others_out, what_cannot_be_bound_is_named);
 }

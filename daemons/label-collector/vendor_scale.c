@@ -1,0 +1,152 @@
+/* vendor_scale.c - Scale AI: chat tasks as GET /v2/task(s) gives them.
+ *
+ * From its published library: completions are a turn's assistant messages, named by source_id; ranked_choices
+ * lists them best first, ranked_groups with ties; a pair names selected_model_id. Which end of a Likert scale
+ * is which response is each project's own, so it is kept as strength and decides nothing. */
+#include "judgement.h"
+#include "vendors.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* Prompt and completions of a turn into said; ids gets the completions' source_id. */
+static void read_messages(json_t *said, const json_t *turn, json_t *ids)
+{
+    json_t *message, *completions = json_array();
+    const char *prompt = NULL;
+    size_t i;
+
+    json_array_foreach(json_object_get(turn, "messages"), i, message)
+    {
+        const json_t *text = json_object_get(json_object_get(message, "content"), "text");
+        const char *role = collector_text_of(json_object_get(message, "role"));
+        if (strcmp(role, "user") == 0) {
+            prompt = json_string_value(text);
+        } else if (strcmp(role, "assistant") == 0 && json_is_string(text)) {
+            json_array_append(completions, (json_t *)(uintptr_t)text);
+            json_array_append_new(ids, json_string(collector_text_of(json_object_get(message, "source_id"))));
+        }
+    }
+    if (prompt && json_array_size(completions) > 1) {
+        json_object_set_new(said, "prompt", json_string(prompt));
+        json_object_set(said, "completions", completions);
+    }
+    json_decref(completions);
+}
+
+static bool names(const json_t *place, const char *id)
+{
+    json_t *one;
+    size_t i;
+
+    if (json_is_string(place))
+        return strcmp(json_string_value(place), id) == 0;
+    json_array_foreach((json_t *)(uintptr_t)place, i,
+                       one) if (strcmp(collector_text_of(one), id) == 0) return true;
+    return false;
+}
+
+/* order: ids, or lists of ids that tie, best first. */
+static int read_order(json_t *said, const json_t *order, const json_t *ids)
+{
+    json_t *ranks = json_array(), *place, *id;
+    size_t i, j, found = 0;
+
+    json_array_foreach((json_t *)(uintptr_t)ids, i, id)
+    {
+        size_t rank = 1;
+        json_array_foreach((json_t *)(uintptr_t)order, j, place)
+        {
+            if (names(place, json_string_value(id))) {
+                json_array_append_new(ranks, json_integer((json_int_t)rank));
+                ++found;
+                break;
+            }
+            rank += json_is_array(place) ? json_array_size(place) : 1;
+        }
+    }
+    if (found != json_array_size(ids) || found < 2) {
+        json_decref(ranks);
+        return collector_said_wrongly(said, "the ranking does not name each response once");
+    }
+    json_object_set_new(said, "ranks", ranks);
+    return 0;
+}
+
+static void read_annotations(json_t *said, const json_t *turn, const json_t *ids)
+{
+    json_t *annotation, *order;
+    size_t i;
+
+    json_array_foreach(json_object_get(turn, "annotations"), i, annotation)
+    {
+        const char *key = collector_text_of(json_object_get(annotation, "key"));
+        const char *type = collector_text_of(json_object_get(annotation, "type"));
+        json_t *value = json_object_get(annotation, "value"),
+               *why = json_object_get(annotation, "justification");
+        if (strcmp(type, "ranked_choices") == 0 || strcmp(type, "ranked_groups") == 0) {
+            read_order(said, value, ids);
+        } else if (strcmp(key, "selected_model_id") == 0 && json_array_size(ids) == 2) {
+            order = json_pack("[O]", value);
+            bool first = names(value, json_string_value(json_array_get(ids, 0)));
+            json_array_append(order, json_array_get(ids, first ? 1 : 0));
+            read_order(said, order, ids);
+            json_decref(order);
+        } else if (strcmp(key, "likert_value") == 0 && json_is_integer(value)) {
+            json_object_set(said, "strength", value);
+        } else if (strcmp(key, "justification") == 0 && json_is_string(value)) {
+            json_object_set(said, "note", value);
+        }
+        if (json_is_string(why))
+            json_object_set(said, "note", why);
+    }
+}
+
+static void read_turn(const json_t *task, const json_t *thread, const json_t *turn, size_t number,
+                      json_t *list)
+{
+    const json_t *submission = json_array_get(json_object_get(thread, "submissions"), 0);
+    const json_t *metadata = json_object_get(task, "metadata");
+    const char *who = collector_text_of(json_object_get(submission, "contributor_id"));
+    const char *ours = collector_text_of(json_object_get(metadata, "pair_id"));
+    char id[COLLECTOR_MAX_NAME];
+    json_t *ids = json_array();
+
+    snprintf(id, sizeof(id), number ? "%.80s/%zu" : "%.80s",
+             collector_text_of(json_object_get(task, "task_id")), number);
+    json_t *said = collector_said(list, id, *who ? who : "scale");
+    if (*ours && number == 0)
+        json_object_set_new(said, "task", json_string(ours));
+    read_messages(said, turn, ids);
+    read_annotations(said, turn, ids);
+    if (!json_object_get(said, "ranks") && !json_object_get(said, "error"))
+        json_array_remove(list, json_array_size(list) - 1); /* a turn that nobody was asked to rank */
+    json_decref(ids);
+}
+
+static json_t *records(json_t *document)
+{
+    json_t *tasks = json_object_get(document, "tasks");
+
+    return json_is_array(document) ? json_incref(document)
+           : json_is_array(tasks)  ? json_incref(tasks)
+                                   : json_pack("[O]", document);
+}
+
+static int judgements(const json_t *record, json_t *list, struct rlhf_error *err)
+{
+    json_t *thread, *turn;
+    size_t i, j, number = 0;
+
+    if (!json_object_get(record, "task_id"))
+        return rlhf_fail(err, RLHF_REJECT, "not a task of Scale: task_id is missing");
+    if (strcmp(collector_text_of(json_object_get(record, "status")), "completed") != 0)
+        return 0; /* pending, canceled, error: nobody has judged it */
+    json_array_foreach(json_object_get(record, "threads"), i, thread)
+        json_array_foreach(json_object_get(thread, "turns"), j, turn)
+            read_turn(record, thread, turn, number++, list);
+    return 0;
+}
+
+const struct collector_vendor collector_scale = {
+    .name = "scale", .records = records, .judgements = judgements};

@@ -1,0 +1,54 @@
+/* vendors.h - what labeling vendors write, in the words of our own API.
+ *
+ * A vendor's record (one task with what people said of it) becomes a list of objects:
+ *
+ *     {"id", "labeler", "task", "prompt", "completions", "ranks", ...}   a judgement, as POST
+ * /api/v1/comparisons takes it
+ *     {"id", "labeler", "task", "skip": "reason"}                         somebody passed it on
+ *     {"id", "error": "..."}                                              what was said cannot be understood
+ *
+ * and nothing at all for what nobody has judged, or was sent without a choice: that is never a tie. "task" is
+ * our own id of it, where the vendor was given one; prompt and completions are there where the record has
+ * them. Facts and guesses about each vendor are in API.md. */
+#ifndef LABEL_COLLECTOR_VENDORS_H
+#define LABEL_COLLECTOR_VENDORS_H
+
+#include <jansson.h>
+#include <stddef.h>
+
+#include "base/error.h"
+
+struct collector_vendor {
+    const char *name; /* as in the query and as a label's source */
+    /* The records of a whole document: owned. NULL: not a document of this vendor. */
+    json_t *(*records)(json_t *document);
+    /* Appends what a record says to list. RLHF_REJECT: it is no record of this vendor. */
+    int (*judgements)(const json_t *record, json_t *list, struct rlhf_error *err);
+};
+/* NULL when there is none of that name. */
+const struct collector_vendor *collector_vendor_find(const char *name);
+
+/* The records of a file: a JSON document of the vendor's, JSON lines, or (Label Studio) CSV. Owned. NULL and
+ * *err. */
+json_t *collector_vendor_records(const struct collector_vendor *v, const char *text, size_t size,
+                                 struct rlhf_error *err);
+
+/* ---- for the vendors' files ---------------------------------------------------------------------- */
+
+extern const struct collector_vendor collector_label_studio, collector_labelbox, collector_scale,
+    collector_surge, collector_argilla;
+
+/* The last object of list: a new one with this id. */
+json_t *collector_said(json_t *list, const char *id, const char *labeler);
+/* Turns it into an error. Returns 0: the record is one, what it says is not. */
+int collector_said_wrongly(json_t *said, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* Our id of the task, prompt and completions that fields hold under these names ("answer%d" counts from
+ * `first`). */
+void collector_said_of(json_t *said, const json_t *fields, const char *task_key, const char *prompt_key,
+                       const char *completion_keys, int first);
+/* ranks of k completions from the best one's index; -1: a tie of all. */
+void collector_said_best(json_t *said, size_t k, int best);
+/* Text of a string or a number, "" for anything else; in static storage for the next four calls. */
+const char *collector_text_of(const json_t *value);
+
+#endif
