@@ -1,4 +1,4 @@
-/* transcript.h - dialogues as text in the HH form ("\n\nHuman: ...\n\nAssistant: ..."); private to common/data. */
+/* transcript.h - dialogues as text in the HH form ("\n\nHuman: ...\n\nAssistant: ..."). */
 #ifndef RLHF_DATA_TRANSCRIPT_H
 #define RLHF_DATA_TRANSCRIPT_H
 

@@ -39,7 +39,7 @@ static int add_type(struct rlhf_figures *out, const char *type, bool stereotype,
     char name[RLHF_FIGURE_NAME];
     struct rlhf_figure *f;
 
-    snprintf(name, sizeof name, "pct_stereotype.%s", type);
+    snprintf(name, sizeof name, "pct_stereotype_%s", type);
     f = (struct rlhf_figure *)rlhf_figures_find(out, name);
     if (!f && !(f = rlhf_figures_add(out, name, RLHF_RATE, RLHF_LOWER, err)))
         return -1;

@@ -94,11 +94,11 @@ static int add_examples(struct rlhf_suite *s, struct rlhf_error *err)
         return 0;
     if (wanted > RLHF_EXAMPLES_MAX)
         return rlhf_fail(err, RLHF_REJECT, "gsm8k: at most %d examples can stand before a question, not %zu", RLHF_EXAMPLES_MAX, wanted);
-    if (!s->settings.examples)
+    if (!s->settings.companion)
         return rlhf_fail(err, RLHF_REJECT, "gsm8k: there is no file to take %zu examples from (train.jsonl beside %s); "
                                            "ask without examples, or name it", wanted, s->settings.file);
-    if ((rc = read_shots(s->settings.examples, &t, err)) == 0 && t.count < wanted)
-        rc = rlhf_fail(err, RLHF_REJECT, "%s: holds %zu examples, not the %zu wanted", s->settings.examples, t.count, wanted);
+    if ((rc = read_shots(s->settings.companion, &t, err)) == 0 && t.count < wanted)
+        rc = rlhf_fail(err, RLHF_REJECT, "%s: holds %zu examples, not the %zu wanted", s->settings.companion, t.count, wanted);
     rlhf_examples_init(&draws, SEED);
     for (size_t i = 0; rc == 0 && i < s->count; i++) {
         rlhf_examples_draw(&draws, t.count, wanted, drawn);
@@ -203,21 +203,13 @@ static int mark(const struct rlhf_suite *s, char **text, struct rlhf_figures *ou
 
 static int examine(const struct rlhf_suite *s, struct rlhf_subject *subject, struct rlhf_figures *out, struct rlhf_error *err)
 {
-    const char **prompts = calloc(s->count, sizeof *prompts);
-    char **text = calloc(s->count, sizeof *text);
     const struct rlhf_completing c = {
         .sampling = { .temperature = 0, .top_p = 1, .max_new_tokens = s->settings.max_new_tokens ? s->settings.max_new_tokens : USUAL_TOKENS },
         .stops = stops, .stop_count = sizeof(stops) / sizeof(*stops), .samples = 1 };
-    int rc = prompts && text ? 0 : rlhf_fail(err, RLHF_FULL, "no memory for %zu answers", s->count);
+    char **text = rlhf_suite_complete(s, subject, "", &c, err);
+    int rc = text ? mark(s, text, out, err) : -1;
 
-    for (size_t i = 0; rc == 0 && i < s->count; i++)
-        prompts[i] = s->questions[i].context;
-    if (rc == 0 && (rc = rlhf_subject_complete(subject, prompts, s->count, &c, text, err)) == 0)
-        rc = mark(s, text, out, err);
-    for (size_t i = 0; text && i < s->count; i++)
-        free(text[i]);
-    free(text);
-    free(prompts);
+    rlhf_suite_forget(s, text);
     return rc;
 }
 
@@ -226,7 +218,7 @@ const struct rlhf_suite_kind rlhf_gsm8k = {
     .about = "grade-school mathematics: the number behind \"####\" (strict), the last number (flexible)",
     .folder = "gsm8k",
     .files = (const char *const[]){ "test.jsonl", NULL },
-    .examples = (const char *const[]){ "train.jsonl", NULL },
+    .companions = (const char *const[]){ "train.jsonl", NULL },
     .shots = 5,
     .delimiter = " ",
     .row = read_row,

@@ -16,6 +16,8 @@ struct rlhf_subject {
     struct rlhf_framing framing;
     size_t batch;
     struct rlhf_examination examination;
+    struct rlhf_ends ends;        /* of completions */
+    struct rlhf_sampling penalties; /* and what else generation_config.json says of them */
 };
 
 struct rlhf_subject *rlhf_subject_new(const struct rlhf_model *m, const struct rlhf_adapter *a, const struct rlhf_tokenizer *t,
@@ -40,6 +42,8 @@ struct rlhf_subject *rlhf_subject_new(const struct rlhf_model *m, const struct r
     *s = (struct rlhf_subject){ .model = m, .adapter = a, .tokenizer = t, .pool = pool, .config = *c, .batch = batch };
     if (c->rope.type == RLHF_ROPE_DYNAMIC && c->context > c->rope.original)
         s->config.context = c->rope.original;
+    if ((s->ends.id[0] = rlhf_tokenizer_end(t)) >= 0)
+        s->ends.count = 1;
     if (rlhf_framing_init(&s->framing, t, s->config.context, err) == 0)
         return s;
     rlhf_subject_free(s);
@@ -56,6 +60,24 @@ void rlhf_subject_free(struct rlhf_subject *s)
 const struct rlhf_framing *rlhf_subject_framing(const struct rlhf_subject *s)
 {
     return &s->framing;
+}
+
+int rlhf_subject_settle(struct rlhf_subject *s, const struct rlhf_generation *g, struct rlhf_error *err)
+{
+    struct rlhf_ends ends = s->ends;
+
+    for (uint32_t i = 0; i < g->ends.count; i++) {
+        if (rlhf_ends_has(&ends, g->ends.id[i]))
+            continue;
+        if (ends.count == RLHF_MAX_ENDS)
+            return rlhf_fail(err, RLHF_REJECT, "more than %d end tokens", RLHF_MAX_ENDS);
+        ends.id[ends.count++] = g->ends.id[i];
+    }
+    s->ends = ends;
+    s->penalties = (struct rlhf_sampling){ .repetition_penalty = g->sampling.repetition_penalty,
+                                           .no_repeat_ngram = g->sampling.no_repeat_ngram,
+                                           .min_new_tokens = g->sampling.min_new_tokens };
+    return 0;
 }
 
 void rlhf_subject_watch(struct rlhf_subject *s, const struct rlhf_examination *e)
@@ -610,12 +632,16 @@ int rlhf_subject_complete(struct rlhf_subject *s, const char *const *prompts, si
 {
     struct completing k = { .s = s, .c = c, .text = text };
     struct line *lines = calloc(count * c->samples, sizeof *lines);
-    struct decoding d = { .s = s, .sampling = &c->sampling, .ends = &c->ends, .lines = lines, .count = count * c->samples,
+    struct rlhf_sampling sampling = c->sampling;
+    struct decoding d = { .s = s, .sampling = &sampling, .ends = &s->ends, .lines = lines, .count = count * c->samples,
                           .judge = judge_completion, .finish = finish_completion, .ctx = &k };
     const int32_t end = rlhf_tokenizer_end(s->tokenizer);
     struct rlhf_tokens tokens = { 0 };
     int rc = -1;
 
+    sampling.repetition_penalty = s->penalties.repetition_penalty;
+    sampling.no_repeat_ngram = s->penalties.no_repeat_ngram;
+    sampling.min_new_tokens = s->penalties.min_new_tokens;
     if (!lines && count > 0)
         rlhf_fail(err, RLHF_FULL, "no memory for %zu completions", count * c->samples);
     else if ((end < 0 || rlhf_tokenizer_decode_text(s->tokenizer, &end, 1, 1, &k.end, err) == 0)

@@ -22,6 +22,9 @@ struct rlhf_subject;
 struct rlhf_subject *rlhf_subject_new(const struct rlhf_model *m, const struct rlhf_adapter *a, const struct rlhf_tokenizer *t,
                                       struct rlhf_pool *pool, size_t batch, struct rlhf_error *err);
 const struct rlhf_framing *rlhf_subject_framing(const struct rlhf_subject *s);
+/* What generation_config.json says of every completion, as transformers' generate() takes it: its end tokens, beside the tokenizer's, its
+ * penalties and least length. Copied. */
+int rlhf_subject_settle(struct rlhf_subject *s, const struct rlhf_generation *g, struct rlhf_error *err);
 void rlhf_subject_watch(struct rlhf_subject *s, const struct rlhf_examination *e); /* copied */
 
 /* logprob[i]: natural log of the continuation of request i, the sum over its tokens. greedy[i]: whether each of them is the
@@ -31,7 +34,6 @@ int rlhf_subject_score(struct rlhf_subject *s, const struct rlhf_requests *r, do
 
 struct rlhf_completing {
     struct rlhf_sampling sampling; /* max_new_tokens > 0; temperature 0: greedy */
-    struct rlhf_ends ends;
     const char *const *stops; /* [stop_count] strings, of which the first to come cuts the text */
     size_t stop_count;
     uint64_t seed;         /* a draw is named by it, */

@@ -9,14 +9,15 @@
 
 #include "base/check.h"
 #include "base/text.h"
+#include "data/transcript.h"
 
 static const struct rlhf_suite_kind *const kinds[] = { &rlhf_truthfulqa, &rlhf_crows_pairs, &rlhf_winogender,
                                                        &rlhf_hellaswag,  &rlhf_arithmetic,  &rlhf_gsm8k,
-                                                       &rlhf_perplexity };
+                                                       &rlhf_perplexity, &rlhf_toxicity,    &rlhf_win_rate };
 enum { KINDS = sizeof(kinds) / sizeof(*kinds) };
 
 const char *const rlhf_suite_names[] = { "truthfulqa", "crows_pairs", "winogender", "hellaswag",
-                                         "arithmetic", "gsm8k",       "perplexity", NULL };
+                                         "arithmetic", "gsm8k",       "perplexity", "toxicity",   "win_rate", NULL };
 
 static const struct rlhf_suite_kind *find(const char *name, struct rlhf_error *err)
 {
@@ -44,18 +45,19 @@ size_t rlhf_suite_usual_shots(const char *name)
     return kind ? kind->shots : 0;
 }
 
-int rlhf_suite_find(const char *name, const char *dir, bool examples, char *out, size_t size, struct rlhf_error *err)
+int rlhf_suite_find(const char *name, const char *dir, bool companion, char *out, size_t size, struct rlhf_error *err)
 {
     static const char *const endings[] = { "", ".gz" };
     const struct rlhf_suite_kind *kind = find(name, err);
-    const char *const *files;
+    const char *const *files, *folder;
 
     if (!kind)
         return -1;
-    files = examples ? kind->examples : kind->files;
+    files = companion ? kind->companions : kind->files;
+    folder = companion && kind->companion_folder ? kind->companion_folder : kind->folder;
     for (; files && *files; files++)
         for (size_t i = 0; i < 4; i++) {
-            if ((size_t)snprintf(out, size, "%s/%s%s%s%s", dir, i < 2 ? kind->folder : "", i < 2 ? "/" : "", *files,
+            if ((size_t)snprintf(out, size, "%s/%s%s%s%s", dir, i < 2 ? folder : "", i < 2 ? "/" : "", *files,
                                  endings[i % 2]) >= size)
                 return rlhf_fail(err, RLHF_REJECT, "%s: the path is too long", dir);
             if (access(out, F_OK) == 0)
@@ -193,7 +195,7 @@ struct rlhf_suite *rlhf_suite_read(const struct rlhf_suite_settings *settings, s
     s->settings = *settings;
     s->settings.name = kind->name;
     if ((s->arena = rlhf_arena_new(0, err)) && (s->settings.file = rlhf_suite_text(s, settings->file, err))
-        && (!settings->examples || (s->settings.examples = rlhf_suite_text(s, settings->examples, err)))
+        && (!settings->companion || (s->settings.companion = rlhf_suite_text(s, settings->companion, err)))
         && (!kind->row || rlhf_suite_rows(s, kind->row, err) == 0) && (!kind->whole || kind->whole(s, err) == 0))
         return s;
     rlhf_suite_free(s);
@@ -209,6 +211,12 @@ int rlhf_suite_examine(const struct rlhf_suite *s, struct rlhf_subject *subject,
                        struct rlhf_error *err)
 {
     return s->kind->examine(s, subject, out, err);
+}
+
+int rlhf_suite_compare(const struct rlhf_suite *s, const struct rlhf_figures *a, const struct rlhf_figures *b,
+                       struct rlhf_figures *out, struct rlhf_error *err)
+{
+    return s->kind->compare ? s->kind->compare(a, b, out, err) : 0;
 }
 
 void rlhf_suite_free(struct rlhf_suite *s)
@@ -276,4 +284,58 @@ size_t rlhf_most(const double *values, size_t count)
         if (values[i] > values[most])
             most = i;
     return most;
+}
+
+/* ---- completing --------------------------------------------------------------------------------------- */
+
+int rlhf_suite_prompt(struct rlhf_suite *s, const json_t *row, const char *where, struct rlhf_error *err)
+{
+    const json_t *prompt = json_object_get(row, "prompt");
+    struct rlhf_question q = { .where = where };
+    const char *text;
+    size_t size;
+
+    if (json_is_object(prompt)) {
+        if (rlhf_get_text(prompt, "text", true, where, &text, err) < 0)
+            return -1;
+    } else if (prompt || json_object_get(row, "instruction")) {
+        if (rlhf_get_text(row, prompt ? "prompt" : "instruction", true, where, &text, err) < 0)
+            return -1;
+    } else if (rlhf_get_text(row, "chosen", false, where, &text, err) < 0) {
+        return -1;
+    } else if (!text) {
+        return rlhf_fail(err, RLHF_REJECT, "%s: there is no \"prompt\", \"instruction\" or \"chosen\"", where);
+    } else if ((size = rlhf_transcript_prompt(text, strlen(text))) == 0) {
+        return rlhf_fail(err, RLHF_REJECT, "%s: \"chosen\" has no assistant's turn", where);
+    } else {
+        return (q.context = rlhf_suite_printf(s, err, "%.*s", (int)size, text)) ? rlhf_suite_add(s, &q, err) : -1;
+    }
+    return (q.context = rlhf_suite_text(s, text, err)) ? rlhf_suite_add(s, &q, err) : -1;
+}
+
+void rlhf_suite_forget(const struct rlhf_suite *s, char **text)
+{
+    for (size_t i = 0; text && i < s->count; i++)
+        free(text[i]);
+    free(text);
+}
+
+char **rlhf_suite_complete(const struct rlhf_suite *s, struct rlhf_subject *subject, const char *before,
+                           const struct rlhf_completing *c, struct rlhf_error *err)
+{
+    char **prompts = calloc(s->count, sizeof *prompts), **text = calloc(s->count, sizeof *text);
+    int rc = prompts && text ? 0 : rlhf_fail(err, RLHF_FULL, "no memory for %zu completions", s->count);
+
+    for (size_t i = 0; rc == 0 && i < s->count; i++)
+        if (asprintf(&prompts[i], "%s%s", before, s->questions[i].context) < 0) {
+            prompts[i] = NULL;
+            rc = rlhf_fail(err, RLHF_FULL, "no memory for %zu prompts", s->count);
+        }
+    if (rc == 0)
+        rc = rlhf_subject_complete(subject, (const char *const *)prompts, s->count, c, text, err);
+    rlhf_suite_forget(s, prompts);
+    if (rc == 0)
+        return text;
+    rlhf_suite_forget(s, text);
+    return NULL;
 }

@@ -122,8 +122,8 @@ static int add_figures(struct rlhf_figures *out, struct rlhf_error *err)
         const char *name;
         enum rlhf_figure_kind kind;
         enum rlhf_better better;
-    } figures[] = { { "acc", RLHF_RATE, RLHF_HIGHER },         { "acc.male", RLHF_RATE, RLHF_HIGHER },
-                    { "acc.female", RLHF_RATE, RLHF_HIGHER },  { "acc.neutral", RLHF_RATE, RLHF_HIGHER },
+    } figures[] = { { "acc", RLHF_RATE, RLHF_HIGHER },         { "acc_male", RLHF_RATE, RLHF_HIGHER },
+                    { "acc_female", RLHF_RATE, RLHF_HIGHER },  { "acc_neutral", RLHF_RATE, RLHF_HIGHER },
                     { "gender_gap", RLHF_MEAN, RLHF_NEITHER }, { "gender_same", RLHF_RATE, RLHF_HIGHER } };
 
     for (size_t i = 0; i < sizeof(figures) / sizeof(*figures); i++)

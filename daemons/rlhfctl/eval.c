@@ -17,11 +17,21 @@ enum { MAX_SUITES = 32, MAX_PATH = 4096, USUAL_BATCH = 2048, SHOTS_NOT_GIVEN = -
 struct options {
     const char *suites[MAX_SUITES]; /* NAME or NAME=FILE */
     size_t suite_count;
-    const char *data, *json;
+    const char *data, *json, *lexicon, *reward_model, *toxicity_model;
     size_t limit, batch;
     int64_t shots;
     uint32_t max_new_tokens;
+    double temperature;
+    uint64_t seed;
     unsigned threads;
+};
+
+/* A reward model that a suite asks. */
+struct judging {
+    struct rlhf_tokenizer *tokenizer;
+    struct rlhf_model *model;
+    struct rlhf_reward_model *rewards;
+    struct rlhf_rewarder rewarder;
 };
 
 struct command {
@@ -30,6 +40,8 @@ struct command {
     size_t model_count;
     struct rlhf_suite *suites[MAX_SUITES];
     char *names[MAX_SUITES], *files[MAX_SUITES];
+    struct rlhf_figures compared[MAX_SUITES]; /* what the models say of each other */
+    struct judging reward, toxicity;
     struct rlhf_pool *pool;
 };
 
@@ -56,13 +68,16 @@ static int find_questions(const struct command *k, const char *name, const char 
     return *out ? 0 : rlhf_fail(err, RLHF_REJECT, "%s: there is no file of the suite %s in it; name it: --suite %s=FILE", data, name, name);
 }
 
-/* The examples of a suite that has some are in the folder, or beside the questions. */
-static int find_examples(const struct command *k, const char *name, const char *file, char *out, struct rlhf_error *err)
+/* The file that goes with the questions is in the folder, or beside them. */
+static int find_companion(const struct command *k, const char *name, const char *file, char *out, struct rlhf_error *err)
 {
     char beside[MAX_PATH];
     char *slash;
 
     *out = '\0';
+    if (k->o.lexicon && strcmp(name, "toxicity") == 0)
+        return (size_t)snprintf(out, MAX_PATH, "%s", k->o.lexicon) < MAX_PATH
+                   ? 0 : rlhf_fail(err, RLHF_REJECT, "%s: the path is too long", k->o.lexicon);
     if (k->o.data && is_folder(k->o.data) && rlhf_suite_find(name, k->o.data, true, out, MAX_PATH, err) < 0)
         return -1;
     snprintf(beside, sizeof beside, "%s", file);
@@ -74,8 +89,9 @@ static int find_examples(const struct command *k, const char *name, const char *
 static int read_suite(struct command *k, size_t i, struct rlhf_error *err)
 {
     const char *given = strchr(k->o.suites[i], '=');
-    char file[MAX_PATH], examples[MAX_PATH];
-    struct rlhf_suite_settings s = { .file = file, .limit = k->o.limit, .max_new_tokens = k->o.max_new_tokens };
+    char file[MAX_PATH], companion[MAX_PATH];
+    struct rlhf_suite_settings s = { .file = file, .limit = k->o.limit, .max_new_tokens = k->o.max_new_tokens,
+                                     .temperature = (float)k->o.temperature, .seed = k->o.seed };
 
     k->names[i] = given ? strndup(k->o.suites[i], (size_t)(given - k->o.suites[i])) : strdup(k->o.suites[i]);
     if (!k->names[i])
@@ -84,13 +100,38 @@ static int read_suite(struct command *k, size_t i, struct rlhf_error *err)
         if (strcmp(k->names[i], k->names[j]) == 0)
             return rlhf_fail(err, RLHF_REJECT, "--suite %s is given twice", k->names[i]);
     s.name = k->names[i];
-    if (find_questions(k, s.name, given ? given + 1 : NULL, file, err) < 0 || find_examples(k, s.name, file, examples, err) < 0)
+    if (find_questions(k, s.name, given ? given + 1 : NULL, file, err) < 0 || find_companion(k, s.name, file, companion, err) < 0)
         return -1;
-    s.examples = *examples ? examples : NULL;
+    s.companion = *companion ? companion : NULL;
+    if (strcmp(s.name, "win_rate") == 0)
+        s.rewarder = k->reward.rewards ? &k->reward.rewarder : NULL;
+    else if (strcmp(s.name, "toxicity") == 0)
+        s.rewarder = k->toxicity.rewards ? &k->toxicity.rewarder : NULL;
     s.shots = k->o.shots == SHOTS_NOT_GIVEN ? rlhf_suite_usual_shots(s.name) : (size_t)k->o.shots;
     if (!(k->files[i] = strdup(file)))
         return rlhf_fail(err, RLHF_FULL, "no memory for a suite's file");
     return (k->suites[i] = rlhf_suite_read(&s, err)) ? 0 : -1;
+}
+
+/* ---- judges ------------------------------------------------------------------------------------------- */
+
+static int open_judge(struct judging *j, const char *dir, struct rlhf_pool *pool, size_t batch, struct rlhf_error *err)
+{
+    if (!dir)
+        return 0;
+    if (!(j->tokenizer = rlhf_tokenizer_load(dir, err)) || !(j->model = rlhf_model_open(dir, RLHF_PANELS_STORED, err)))
+        return -1;
+    if (!(j->rewards = rlhf_reward_model_new(j->model, j->tokenizer, pool, batch, err)))
+        return rlhf_fail_prefix(err, "%s", dir);
+    j->rewarder = rlhf_reward_model_rewarder(j->rewards);
+    return 0;
+}
+
+static void close_judge(struct judging *j)
+{
+    rlhf_reward_model_free(j->rewards);
+    rlhf_model_free(j->model);
+    rlhf_tokenizer_free(j->tokenizer);
 }
 
 /* ---- a model ------------------------------------------------------------------------------------------ */
@@ -133,16 +174,17 @@ static int load_and_examine(const struct command *k, struct eval_model *m, struc
     struct rlhf_adapter *adapter = NULL;
     struct rlhf_subject *subject = NULL;
     struct rlhf_model *model = NULL;
+    struct rlhf_generation generation;
     int rc = -1;
 
     if (!(m->figures = calloc(k->o.suite_count, sizeof *m->figures)))
         return rlhf_fail(err, RLHF_FULL, "no memory for the figures of %zu suites", k->o.suite_count);
     if ((tokenizer = rlhf_tokenizer_load(m->dir, err)) && (model = rlhf_model_open(m->dir, RLHF_PANELS_STORED, err))
         && (!m->adapter || (adapter = rlhf_adapter_load(model, m->adapter, err)))) {
-        if ((subject = rlhf_subject_new(model, adapter, tokenizer, k->pool, k->o.batch, err)))
-            rc = examine(k, m, subject, err);
-        else
+        if (!(subject = rlhf_subject_new(model, adapter, tokenizer, k->pool, k->o.batch, err)))
             rlhf_fail_prefix(err, "%s", m->dir);
+        else if (rlhf_generation_load(&generation, m->dir, err) == 0 && rlhf_subject_settle(subject, &generation, err) == 0)
+            rc = examine(k, m, subject, err);
     }
     rlhf_subject_free(subject);
     rlhf_adapter_free(adapter);
@@ -164,7 +206,7 @@ static json_t *json_of_model(const struct command *k, const struct eval_model *m
 
 static json_t *json_of_all(const struct command *k)
 {
-    json_t *o = json_of_model(k, &k->models[0]), *files = json_object(), *differences = json_object();
+    json_t *o = json_of_model(k, &k->models[0]), *files = json_object(), *differences = json_object(), *compared = json_object();
 
     for (size_t i = 0; i < k->o.suite_count; i++) {
         json_object_set_new(files, k->names[i], json_pack("{s:s, s:I}", "file", k->files[i], "questions",
@@ -172,14 +214,18 @@ static json_t *json_of_all(const struct command *k)
         if (k->model_count == 2)
             json_object_set_new(differences, k->names[i],
                                 rlhf_differences_json(&k->models[0].figures[i], &k->models[1].figures[i]));
+        if (k->compared[i].count)
+            json_object_set_new(compared, k->names[i], rlhf_figures_json(&k->compared[i]));
     }
     json_object_set(o, "data", files);
     if (k->model_count == 2) {
         json_object_set_new(o, "against", json_of_model(k, &k->models[1]));
         json_object_set(o, "difference", differences);
+        json_object_set(o, "comparison", compared);
     }
     json_decref(files);
     json_decref(differences);
+    json_decref(compared);
     return o;
 }
 
@@ -202,7 +248,7 @@ static int write_json(const struct command *k, struct rlhf_error *err)
 
 /* ---- the command -------------------------------------------------------------------------------------- */
 
-enum { AGAINST = 256, AGAINST_ADAPTER, SHOTS };
+enum { AGAINST = 256, AGAINST_ADAPTER, SHOTS, LEXICON, REWARD_MODEL, TOXICITY_MODEL, SEED };
 
 static error_t parse(int key, char *text, struct argp_state *state)
 {
@@ -241,6 +287,21 @@ static error_t parse(int key, char *text, struct argp_state *state)
         break;
     case 'n':
         o->max_new_tokens = (uint32_t)ctl_integer(state, "--max-new-tokens", text, 1, 1 << 20);
+        break;
+    case 't':
+        o->temperature = ctl_number(state, "--temperature", text, 0, 100);
+        break;
+    case SEED:
+        o->seed = (uint64_t)ctl_integer(state, "--seed", text, 0, INT64_MAX);
+        break;
+    case LEXICON:
+        o->lexicon = text;
+        break;
+    case REWARD_MODEL:
+        o->reward_model = text;
+        break;
+    case TOXICITY_MODEL:
+        o->toxicity_model = text;
         break;
     case 'b':
         o->batch = (size_t)ctl_integer(state, "--batch", text, 1, 1 << 20);
@@ -286,16 +347,21 @@ static char *help(int key, const char *text, void *input)
 
 static int run(struct command *k, struct rlhf_error *err)
 {
+    if (rlhf_tensor_start(err) < 0 || !(k->pool = rlhf_pool_new(k->o.threads, err))
+        || open_judge(&k->reward, k->o.reward_model, k->pool, k->o.batch, err) < 0
+        || open_judge(&k->toxicity, k->o.toxicity_model, k->pool, k->o.batch, err) < 0)
+        return -1;
     for (size_t i = 0; i < k->o.suite_count; i++)
         if (read_suite(k, i, err) < 0)
             return -1;
-    if (rlhf_tensor_start(err) < 0 || !(k->pool = rlhf_pool_new(k->o.threads, err)))
-        return -1;
     for (size_t i = 0; i < k->model_count; i++)
         if (load_and_examine(k, &k->models[i], err) < 0)
             return -1;
+    for (size_t i = 0; k->model_count == 2 && i < k->o.suite_count; i++)
+        if (rlhf_suite_compare(k->suites[i], &k->models[0].figures[i], &k->models[1].figures[i], &k->compared[i], err) < 0)
+            return -1;
     if (!k->o.json || strcmp(k->o.json, "-") != 0)
-        eval_print_table(k->names, k->o.suite_count, &k->models[0], k->model_count == 2 ? &k->models[1] : NULL);
+        eval_print_table(k->names, k->o.suite_count, &k->models[0], k->model_count == 2 ? &k->models[1] : NULL, k->compared);
     return k->o.json ? write_json(k, err) : 0;
 }
 
@@ -310,14 +376,19 @@ int ctl_eval(int argc, char **argv, struct rlhf_error *err)
         {"data", 'd', "DIR", 0, "a folder in which the suites' files are looked for, or a file", 0},
         {"limit", 'l', "N", 0, "only the first N questions of each suite", 0},
         {"shots", SHOTS, "N", 0, "examples before each question of suites that have some (gsm8k: 5)", 0},
-        {"max-new-tokens", 'n', "N", 0, "of an answer, where one is written (gsm8k: 256)", 0},
+        {"max-new-tokens", 'n', "N", 0, "of an answer, where one is written (gsm8k: 256, win_rate: 128, toxicity: 20)", 0},
+        {"reward-model", REWARD_MODEL, "DIR", 0, "win_rate: the judge", 0},
+        {"temperature", 't', "T", 0, "win_rate: completions are sampled with (default 1; 0: greedily)", 0},
+        {"seed", SEED, "N", 0, "win_rate: of the draws, the same for both models (default 1)", 0},
+        {"lexicon", LEXICON, "FILE", 0, "toxicity: a term a line (default: ldnoobw/en.txt of --data)", 0},
+        {"toxicity-model", TOXICITY_MODEL, "DIR", 0, "toxicity: a reward model that says how toxic a text is", 0},
         {"json", 'J', "FILE", 0, "also write the figures to FILE (-: to standard output, without the table)", 0},
         {"batch", 'b', "TOKENS", 0, "in one pass, about (default 2048); changes no figure", 0},
         {"threads", 'j', "N", 0, "0: one a core (default)", 0},
         {0}};
     static const struct argp parser = {
         options, parse, "", "Says how well a model does on published sets of questions, with 95 % intervals.\v", NULL, help, NULL};
-    struct command k = {.o = {.batch = USUAL_BATCH, .shots = SHOTS_NOT_GIVEN}};
+    struct command k = {.o = {.batch = USUAL_BATCH, .shots = SHOTS_NOT_GIVEN, .temperature = 1, .seed = 1}};
     int rc;
 
     argp_parse(&parser, argc, argv, 0, NULL, &k);
@@ -325,12 +396,15 @@ int ctl_eval(int argc, char **argv, struct rlhf_error *err)
     for (size_t i = 0; i < k.o.suite_count; i++) {
         for (size_t m = 0; m < 2 && k.models[m].figures; m++)
             rlhf_figures_free(&k.models[m].figures[i]);
+        rlhf_figures_free(&k.compared[i]);
         rlhf_suite_free(k.suites[i]);
         free(k.names[i]);
         free(k.files[i]);
     }
     free(k.models[0].figures);
     free(k.models[1].figures);
+    close_judge(&k.reward);
+    close_judge(&k.toxicity);
     rlhf_pool_free(k.pool);
     return rc;
 }

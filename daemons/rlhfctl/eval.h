@@ -9,7 +9,8 @@ struct eval_model {
     struct rlhf_figures *figures; /* [suites] */
 };
 
-/* A line a figure; with against its own and the difference, too. */
-void eval_print_table(char *const *suites, size_t count, const struct eval_model *m, const struct eval_model *against);
+/* A line a figure; with against its own and the difference, too, and what was compared: [count]. */
+void eval_print_table(char *const *suites, size_t count, const struct eval_model *m, const struct eval_model *against,
+                      const struct rlhf_figures *compared);
 
 #endif

@@ -54,7 +54,8 @@ static void print_figure(const char *suite, const struct rlhf_figure *f, const s
     printf(" %10s  %-20s %s\n", value, interval, verdict(f, &d));
 }
 
-void eval_print_table(char *const *suites, size_t count, const struct eval_model *m, const struct eval_model *against)
+void eval_print_table(char *const *suites, size_t count, const struct eval_model *m, const struct eval_model *against,
+                      const struct rlhf_figures *compared)
 {
     printf("%s%s%s", m->dir, m->adapter ? " with " : "", m->adapter ? m->adapter : "");
     if (against)
@@ -64,7 +65,7 @@ void eval_print_table(char *const *suites, size_t count, const struct eval_model
         printf(" %10s %10s  %s\n", "other", "difference", "95 % interval");
     else
         printf("  method\n");
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
         for (size_t j = 0; j < m->figures[i].count; j++) {
             const struct rlhf_figure *f = &m->figures[i].at[j];
             const struct rlhf_figure *other = against ? rlhf_figures_find(&against->figures[i], f->name) : NULL;
@@ -72,4 +73,7 @@ void eval_print_table(char *const *suites, size_t count, const struct eval_model
             if (f->count > 0 && (!against || (other && other->count > 0)))
                 print_figure(j == 0 ? suites[i] : "", f, other);
         }
+        for (size_t j = 0; j < compared[i].count; j++)
+            print_figure("", &compared[i].at[j], NULL);
+    }
 }

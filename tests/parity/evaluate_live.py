@@ -201,7 +201,7 @@ def tasks_of(suite, rows, examples=None, shots=None, tokens=None):
     if suite == "winogender":
         rows = hub_winogender(rows)
         return [(task("winogender/winogender.yaml", {"test": rows}), {"acc,none": "acc"}),
-                (task("winogender/winogender_female.yaml", {"test": rows}), {"acc,none": "acc.female"})]
+                (task("winogender/winogender_female.yaml", {"test": rows}), {"acc,none": "acc_female"})]
     if suite == "hellaswag":
         return [(task("hellaswag/hellaswag.yaml", {"train": rows, "validation": rows}), {"acc,none": "acc", "acc_norm,none": "acc_norm"})]
     if suite == "arithmetic":

@@ -28,7 +28,7 @@ mkdir -p data/TruthfulQA data/winogender
 cp "$model"/mc_task.json data/TruthfulQA
 cp "$model"/all_sentences.tsv data/winogender
 "$ctl" eval --model "$model" --data data --suite truthfulqa --suite winogender --suite crows_pairs="$model"/crows.csv --json figures.json >out
-for word in truthfulqa mc1 mc2 winogender acc.female gender_gap crows_pairs pct_stereotype.gender wilson; do shows "$word"; done
+for word in truthfulqa mc1 mc2 winogender acc_female gender_gap crows_pairs pct_stereotype_gender wilson; do shows "$word"; done
 python3 - <<'END'
 import json
 o = json.load(open("figures.json"))
@@ -58,6 +58,23 @@ shows "0.0000 to 0.0000"
 "$ctl" eval --model "$model" --data data --suite truthfulqa --limit 2 >out
 shows "      2  wilson"
 
+# Completions, judged by a reward model and a lexicon.
+"$ctl" model convert --model "$model" --output judge --head reward >out 2>&1
+printf '{"prompt": "%s"}\n' The My Every >prompts.jsonl
+mkdir -p data/ldnoobw
+printf 'nothing\nof it\n' >data/ldnoobw/en.txt
+"$ctl" eval --model "$model" --against "$other" --data data --suite win_rate=prompts.jsonl --suite toxicity=prompts.jsonl --reward-model judge \
+    --toxicity-model judge --max-new-tokens 8 --json judged.json >out
+for word in win_rate reward lexicon_respectful score_biased; do shows "$word"; done
+python3 - <<'END'
+import json
+o = json.load(open("judged.json"))
+assert o["comparison"]["win_rate"]["win_rate"]["n"] == 3, o["comparison"]
+assert o["suites"]["toxicity"]["lexicon_neutral"]["interval"] == "wilson"
+END
+
+refuses "who judges? It needs a reward model" "$ctl" eval --model "$model" --suite win_rate=prompts.jsonl
+refuses "this is a language model, no reward model" "$ctl" eval --model "$model" --suite win_rate=prompts.jsonl --reward-model "$model"
 refuses "there is no suite 'truthfullqa'; did you mean 'truthfulqa'" "$ctl" eval --model "$model" --suite truthfullqa=x
 refuses "where are its questions" "$ctl" eval --model "$model" --suite truthfulqa
 refuses "there is no file of the suite gsm8k in it" "$ctl" eval --model "$model" --data data --suite gsm8k

@@ -183,6 +183,41 @@ START_TEST(stops_cut_the_text)
 }
 END_TEST
 
+/* The first token of a greedy completion, made an end. It is no special token, and stays. */
+START_TEST(end_tokens_of_the_configuration_end_completions)
+{
+    const struct rlhf_completing c = { .sampling = { .top_p = 1, .max_new_tokens = 12 }, .samples = 1 };
+    struct rlhf_model *m = a_model("llama", 64);
+    struct rlhf_tokenizer *t = a_tokenizer();
+    struct rlhf_error err = { 0 };
+    size_t ended = 0;
+
+    for (char letter[] = "a"; *letter <= 'z'; ++*letter) {
+        struct rlhf_subject *s = rlhf_subject_new(m, NULL, t, NULL, 16, &err);
+        struct rlhf_generation g = rlhf_generation_default;
+        const char *prompt = letter;
+        char **whole = complete(s, &prompt, 1, &c), **cut;
+
+        g.ends.id[0] = BYTES + (uint8_t)whole[0][0];
+        g.ends.count = 1;
+        expect_ok(rlhf_subject_settle(s, &g, &err), err);
+        cut = complete(s, &prompt, 1, &c);
+        if ((uint8_t)whole[0][0] < 0x80 && strlen(whole[0]) > 1) { /* others are shown as another character */
+            ck_assert_uint_eq(strlen(cut[0]), 1);
+            ended++;
+        }
+        free(whole[0]);
+        free(cut[0]);
+        free(whole);
+        free(cut);
+        rlhf_subject_free(s);
+    }
+    ck_assert_uint_gt(ended, 3);
+    rlhf_tokenizer_free(t);
+    rlhf_model_free(m);
+}
+END_TEST
+
 static int give_up(void *ctx, uint64_t done, uint64_t total, struct rlhf_error *err)
 {
     (void)done;
@@ -238,5 +273,6 @@ END_TEST
 int main(void)
 {
     return RUN_SUITE("evaluation/subject", shared_contexts_and_batches_change_no_bit, greedy_completions_are_what_is_likeliest,
-                     a_draw_is_named_by_prompt_and_sample_alone, stops_cut_the_text, who_watches_may_end_it, a_prompt_needs_room);
+                     a_draw_is_named_by_prompt_and_sample_alone, stops_cut_the_text,
+                     end_tokens_of_the_configuration_end_completions, who_watches_may_end_it, a_prompt_needs_room);
 }

@@ -143,7 +143,7 @@ START_TEST(gsm8k_puts_the_examples_first_that_the_harness_draws)
     settings.file = with("test.jsonl", "{\"question\": \"why\", \"answer\": \"so\\n#### 1\"}\n");
     ck_assert_ptr_null(rlhf_suite_read(&settings, &err));
     expect_contains(err.text, "no file to take 2 examples from");
-    settings.examples = with("train.jsonl", many.data);
+    settings.companion = with("train.jsonl", many.data);
     s = rlhf_suite_read(&settings, &err);
     expect_some(s, err);
     /* random.Random(1234).sample(range(40), 2) */
@@ -206,6 +206,59 @@ START_TEST(texts_are_files_rows_or_pages_of_wikitext)
     expect_refusal("perplexity", with("b.jsonl", "{\"txt\": \"a\"}\n"), "b.jsonl:1", "\"text\"");
     expect_refusal("perplexity", with("b.txt", "\xff"), "b.txt", "not UTF-8");
     expect_refusal("perplexity", with("b.txt", ""), "b.txt", "empty");
+}
+END_TEST
+
+START_TEST(prompts_come_in_several_forms)
+{
+    const struct rlhf_suite_settings settings = { .name = "toxicity", .companion = with("words.txt", "damn\n"), .file = with("p.jsonl",
+        "{\"prompt\": \"So\"}\n{\"prompt\": {\"text\": \"Thus\", \"toxicity\": null}}\n{\"instruction\": \"Do\"}\n"
+        "{\"chosen\": \"\\n\\nHuman: a\\n\\nAssistant: b\"}\n") };
+    struct rlhf_error err = { 0 };
+    struct rlhf_suite *s = rlhf_suite_read(&settings, &err);
+
+    expect_some(s, err);
+    ck_assert_str_eq(s->questions[0].context, "So");
+    ck_assert_str_eq(s->questions[1].context, "Thus");
+    ck_assert_str_eq(s->questions[2].context, "Do");
+    ck_assert_str_eq(s->questions[3].context, "\n\nHuman: a\n\nAssistant:");
+    rlhf_suite_free(s);
+    expect_refusal("toxicity", with("p.jsonl", "{\"prompt\": \"So\"}\n"), "toxicity", "needs a lexicon");
+    expect_refusal("win_rate", with("p.jsonl", "{\"prompt\": \"So\"}\n"), "win_rate", "needs a reward model");
+    expect_refusal("toxicity", with("b.jsonl", "{\"text\": \"So\"}\n"), "b.jsonl:1", "\"prompt\"");
+    expect_refusal("toxicity", with("b.jsonl", "{\"chosen\": \"So\"}\n"), "b.jsonl:1", "assistant's turn");
+    expect_refusal("toxicity", with("b.jsonl", "{\"prompt\": {\"txt\": 1}}\n"), "b.jsonl:1", "\"text\"");
+}
+END_TEST
+
+START_TEST(words_of_the_lexicon_are_whole_and_of_any_case)
+{
+    const struct rlhf_suite_settings settings = { .name = "toxicity", .file = with("p.jsonl", "{\"prompt\": \"So\"}\n"),
+                                                  .companion = with("words.txt", "ass\ntwo  words \n\ns&m\n\u00c4rger\n\U0001f595\n$hit\n") };
+    static const struct {
+        const char *text;
+        bool found;
+    } cases[] = {
+        { "Ass.", true },          { "a pass", false },        { "assume", false },   { "(ASS)", true },   { "ass2", false },
+        { "my two\n\twords!", true }, { "two wordsmiths", false }, { "an S&M club", true }, { "\u00e4RGER", true }, { "Ver\u00e4rgerung", false },
+        { "ok\U0001f595ok", true }, { "a$hit", true },          { "$hits", false },   { "", false },        { "\u00e4ass", false },
+        { "massive ass", true },
+    };
+    struct rlhf_error err = { 0 };
+    struct rlhf_suite *s = rlhf_suite_read(&settings, &err);
+
+    expect_some(s, err);
+    ck_assert_uint_eq(s->term_count, 6);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++)
+        ck_assert_msg(rlhf_lexicon_finds(s, cases[i].text) == cases[i].found, "%s", cases[i].text);
+    rlhf_suite_free(s);
+    struct rlhf_suite_settings bad = settings;
+    bad.companion = with("bad.txt", "\xff\n");
+    ck_assert_ptr_null(rlhf_suite_read(&bad, &err));
+    expect_contains(err.text, "bad.txt: not UTF-8");
+    bad.companion = with("bad.txt", "\n\n");
+    ck_assert_ptr_null(rlhf_suite_read(&bad, &err));
+    expect_contains(err.text, "no term");
 }
 END_TEST
 
@@ -294,8 +347,8 @@ START_TEST(short_answers_are_likelier_to_who_knows_nothing)
     rlhf_figures_free(&f);
     f = examine("crows_pairs", with("c.csv", "sent_more,sent_less,bias_type\nabc,a,gender\nab,abcd,gender\nab,cd,age\n"));
     expect_figure(&f, "pct_stereotype", 1.0 / 3, 3); /* equal ones are none */
-    expect_figure(&f, "pct_stereotype.gender", 0.5, 2);
-    expect_figure(&f, "pct_stereotype.age", 0, 1);
+    expect_figure(&f, "pct_stereotype_gender", 0.5, 2);
+    expect_figure(&f, "pct_stereotype_age", 0, 1);
     expect_figure(&f, "likelihood_diff", (2 + 2 + 0) * log(v) / 3, 3);
     rlhf_figures_free(&f);
     f = examine("hellaswag", with("h.jsonl",
@@ -315,8 +368,8 @@ START_TEST(the_gap_between_genders_is_of_pairs)
         "a.aa.0.male.txt\tSo he.\na.aa.0.female.txt\tSo she.\na.aa.0.neutral.txt\tSo they.\n"));
 
     expect_figure(&f, "acc", 0.5, 6);
-    expect_figure(&f, "acc.male", 0.5, 2);
-    expect_figure(&f, "acc.neutral", 0.5, 2);
+    expect_figure(&f, "acc_male", 0.5, 2);
+    expect_figure(&f, "acc_neutral", 0.5, 2);
     expect_figure(&f, "gender_gap", 0, 2);
     expect_figure(&f, "gender_same", 1, 2);
     rlhf_figures_free(&f);
@@ -335,12 +388,134 @@ START_TEST(a_uniform_model_is_as_perplexed_as_it_has_tokens)
 }
 END_TEST
 
+/* ---- judges ------------------------------------------------------------------------------------------- */
+
+/* Likes every text as much as it is long, less ten times what the prompt is. */
+static int by_length(void *ctx, const char *const *prompts, const char *const *completions, size_t count, double *reward,
+                     struct rlhf_error *err)
+{
+    (void)err;
+    ++*(int *)ctx;
+    for (size_t i = 0; i < count; i++)
+        reward[i] = (double)strlen(completions[i]) - 10 * (double)strlen(prompts[i]);
+    return 0;
+}
+
+START_TEST(a_win_is_a_higher_reward_for_the_same_prompt)
+{
+    int calls = 0;
+    const struct rlhf_rewarder judge = { by_length, &calls };
+    const struct rlhf_suite_settings settings = { .name = "win_rate", .rewarder = &judge, .max_new_tokens = 4, .temperature = 1,
+                                                  .file = with("p.jsonl", "{\"prompt\": \"a\"}\n{\"prompt\": \"bc\"}\n") };
+    struct rlhf_model *m = a_model("gpt2", 64);
+    struct rlhf_tokenizer *t = a_tokenizer();
+    struct rlhf_error err = { 0 };
+    struct rlhf_subject *subject = rlhf_subject_new(m, NULL, t, NULL, 64, &err);
+    struct rlhf_suite *s = rlhf_suite_read(&settings, &err);
+    struct rlhf_figures a = { 0 }, b = { 0 }, out = { 0 };
+
+    expect_some(s, err);
+    expect_ok(rlhf_suite_examine(s, subject, &a, &err), err);
+    expect_ok(rlhf_suite_examine(s, subject, &b, &err), err);
+    ck_assert_int_eq(calls, 2);
+    ck_assert(rlhf_figures_find(&a, "reward")->value[0] == rlhf_figures_find(&a, "length")->value[0] - 10);
+    expect_ok(rlhf_suite_compare(s, &a, &b, &out, &err), err);
+    expect_figure(&out, "win_rate", 0.5, 2); /* the same draws: ties */
+    rlhf_figures_free(&out);
+    b.at[0].value[1] += 1;
+    expect_ok(rlhf_suite_compare(s, &a, &b, &out, &err), err);
+    expect_figure(&out, "win_rate", 0.25, 2);
+    rlhf_figures_free(&out);
+    rlhf_figures_free(&a);
+    rlhf_figures_free(&b);
+    rlhf_suite_free(s);
+    rlhf_subject_free(subject);
+    rlhf_tokenizer_free(t);
+    rlhf_model_free(m);
+}
+END_TEST
+
+START_TEST(toxicity_is_measured_in_three_styles)
+{
+    int calls = 0;
+    const struct rlhf_rewarder judge = { by_length, &calls };
+    const struct rlhf_suite_settings settings = { .name = "toxicity", .rewarder = &judge, .max_new_tokens = 3,
+                                                  .companion = with("words.txt", "zzz\n"), .file = with("p.jsonl", "{\"prompt\": \"a\"}\n{\"prompt\": \"b\"}\n") };
+    static const char *const names[] = { "lexicon_neutral", "lexicon_respectful", "lexicon_biased", "score_neutral", "score_respectful", "score_biased" };
+    struct rlhf_model *m = a_model("llama", 512);
+    struct rlhf_tokenizer *t = a_tokenizer();
+    struct rlhf_error err = { 0 };
+    struct rlhf_subject *subject = rlhf_subject_new(m, NULL, t, NULL, 64, &err);
+    struct rlhf_suite *s = rlhf_suite_read(&settings, &err);
+    struct rlhf_figures f = { 0 };
+
+    expect_some(s, err);
+    expect_ok(rlhf_suite_examine(s, subject, &f, &err), err);
+    ck_assert_int_eq(calls, 3);
+    for (size_t i = 0; i < 6; i++) {
+        ck_assert_ptr_nonnull(rlhf_figures_find(&f, names[i]));
+        ck_assert_uint_eq(rlhf_figures_find(&f, names[i])->count, 2);
+    }
+    rlhf_figures_free(&f);
+    rlhf_suite_free(s);
+    rlhf_subject_free(subject);
+    rlhf_tokenizer_free(t);
+    rlhf_model_free(m);
+}
+END_TEST
+
+/* [begin] prompt completion [end], each alone in a pass, is what batches give. */
+START_TEST(a_reward_model_reads_what_it_was_trained_on)
+{
+    static const char *const prompts[] = { "a", "why", "Q: ", "a" }, *const completions[] = { "b", " so", "", "a long answer that goes on" };
+    struct rlhf_error err = { 0 };
+    struct rlhf_model *lm = a_model("llama", 24), *m = rlhf_model_clone(lm, RLHF_HEAD_SCALAR, 3, &err);
+    struct rlhf_tokenizer *t = a_tokenizer();
+
+    expect_some(m, err);
+    for (size_t batch = 1; batch < 100; batch *= 4) {
+        struct rlhf_reward_model *r = rlhf_reward_model_new(m, t, NULL, batch, &err);
+        struct rlhf_rewarder rewarder = rlhf_reward_model_rewarder(r);
+        double reward[4];
+
+        expect_ok(rewarder.reward(rewarder.ctx, prompts, completions, 4, reward, &err), err);
+        for (size_t i = 0; i < 4; i++) {
+            struct rlhf_pass *p = rlhf_pass_new(rlhf_model_get_config(m), NULL, 0, &err);
+            int32_t ids[64] = { BEGIN };
+            uint32_t start[] = { 0, 0 };
+            float scalar[64];
+            size_t n = 1;
+
+            for (const char *c = prompts[i]; *c; c++)
+                ids[n++] = BYTES + (uint8_t)*c;
+            for (const char *c = completions[i]; *c; c++)
+                ids[n++] = BYTES + (uint8_t)*c;
+            ids[n++] = END;
+            start[1] = n > 24 ? 24 : (uint32_t)n; /* the last ones that the context takes */
+            expect_ok(rlhf_pass_forward(p, m, &(struct rlhf_batch){ ids + n - start[1], start, 1 }, &err), err);
+            expect_ok(rlhf_pass_scalars(p, m, scalar, &err), err);
+            ck_assert(reward[i] == (double)scalar[start[1] - 1]);
+            rlhf_pass_free(p);
+        }
+        rlhf_reward_model_free(r);
+    }
+    ck_assert_ptr_null(rlhf_reward_model_new(lm, t, NULL, 8, &err));
+    expect_contains(err.text, "no reward model");
+    rlhf_tokenizer_free(t);
+    rlhf_model_free(m);
+    rlhf_model_free(lm);
+}
+END_TEST
+
 int main(void)
 {
     return RUN_SUITE("evaluation/suites", truthfulqa_has_two_questions_a_row_in_either_form, crows_pairs_are_sentences_without_context,
                      winogender_finds_the_pronoun, hellaswag_is_cleaned_as_the_harness_cleans_it, sums_lose_their_blank_line,
                      gsm8k_puts_the_examples_first_that_the_harness_draws,
                      numbers_are_found_as_the_harness_finds_them, texts_are_files_rows_or_pages_of_wikitext,
+                     prompts_come_in_several_forms, words_of_the_lexicon_are_whole_and_of_any_case,
                      limits_and_names_are_kept_to, short_answers_are_likelier_to_who_knows_nothing,
-                     the_gap_between_genders_is_of_pairs, a_uniform_model_is_as_perplexed_as_it_has_tokens);
+                     the_gap_between_genders_is_of_pairs, a_uniform_model_is_as_perplexed_as_it_has_tokens,
+                     a_win_is_a_higher_reward_for_the_same_prompt, toxicity_is_measured_in_three_styles,
+                     a_reward_model_reads_what_it_was_trained_on);
 }
