@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/text.h"
+
 static const char *const schedules[] = {"constant", "linear", "cosine", NULL};
 static const char *const algorithms[] = {
     "ppo",   "grpo", "bnpo", "dr_grpo", "dapo", "gspo",
@@ -466,6 +468,20 @@ static const struct rlhf_config_key best_keys[] = {
     {0}};
 static const struct rlhf_config_schema best_schema = {"best_of", best_keys, sizeof(BES)};
 
+/* As evaluation/suite.h has them, but for win_rate, which a gate finds out. */
+static const char *const suites[] = {"truthfulqa", "crows_pairs", "winogender", "hellaswag", "arithmetic", "gsm8k", "perplexity", "toxicity", NULL};
+
+#define SUI struct rlhf_run_suite
+static const struct rlhf_config_key suite_keys[] = {
+    NEED("suite", SUI, suite, "truthfulqa, crows_pairs, winogender, hellaswag, arithmetic, gsm8k, perplexity or toxicity."),
+    NEED("file", SUI, file, "Its questions, as published (`rlhfctl eval --help`)."),
+    STR("companion", SUI, companion, NULL, "The file that goes with them: gsm8k's examples, toxicity's lexicon."),
+    INT("count", SUI, count, "0", 0, 1e9, "How many of its questions; 0 means all."),
+    INT("shots", SUI, shots, "0", 0, 100, "gsm8k: examples before each question."),
+    INT("max_new_tokens", SUI, max_new_tokens, "0", 0, 1e6, "Of an answer; 0: as is usual for the suite."),
+    {0}};
+static const struct rlhf_config_schema suite_schema = {"suite", suite_keys, sizeof(SUI)};
+
 #define EVA struct rlhf_stage_evaluate
 static const struct rlhf_config_key evaluate_keys[] = {
     NEED("name", EVA, name, "The stage's name, unique in the run."),
@@ -479,6 +495,7 @@ static const struct rlhf_config_key evaluate_keys[] = {
         "How completions are sampled; the same draws for every policy."),
     LIST("perplexity", EVA, perplexity, file_schema, "Files of documents."),
     LIST("exact", EVA, exact, file_schema, "Files of {\"prompt\", \"expected\"}, completed greedily."),
+    LIST("suites", EVA, suites, suite_schema, "Published questions, scored as `rlhfctl eval` does."),
     {0}};
 static const struct rlhf_config_schema evaluate_schema = {"evaluate", evaluate_keys, sizeof(EVA)};
 
@@ -1113,6 +1130,42 @@ static bool among(const struct rlhf_config_strings *names, const char *name)
     return false;
 }
 
+/* Suites are there, and each once: their names are those of the results. */
+static int check_suites(const struct check *c, const struct rlhf_stage_evaluate *e)
+{
+    const struct rlhf_run_suite *s = e->suites.items;
+
+    for (size_t i = 0; i < e->suites.count; i++) {
+        size_t known = 0;
+
+        while (suites[known] && strcmp(suites[known], s[i].suite) != 0)
+            known++;
+        if (!suites[known]) {
+            const char *meant = rlhf_did_you_mean(s[i].suite, suites);
+            return complain(c, "suites", "there is no suite '%s'%s%s%s", s[i].suite, meant ? "; did you mean '" : "",
+                            meant ? meant : "", meant ? "'?" : "");
+        }
+        for (size_t j = 0; j < i; j++)
+            if (strcmp(s[i].suite, s[j].suite) == 0)
+                return complain(c, "suites", "%s is there twice", s[i].suite);
+        if (strcmp(s[i].suite, "toxicity") == 0 && !s[i].companion)
+            return complain(c, "suites", "toxicity needs its lexicon: companion");
+        if (s[i].shots > 0 && !s[i].companion)
+            return complain(c, "suites", "%s needs the file of its examples: companion", s[i].suite);
+    }
+    return 0;
+}
+
+static bool has_suite(const struct rlhf_stage_evaluate *e, const char *name, size_t size)
+{
+    const struct rlhf_run_suite *s = e->suites.items;
+
+    for (size_t i = 0; i < e->suites.count; i++)
+        if (strlen(s[i].suite) == size && strncmp(s[i].suite, name, size) == 0)
+            return true;
+    return false;
+}
+
 /* Of the metrics that a run file names, those whose names are in it, too, can be checked now. */
 static int check_metric(const struct check *c, const char *key, const char *metric, const struct rlhf_stage_evaluate *e)
 {
@@ -1120,11 +1173,14 @@ static int check_metric(const struct check *c, const char *key, const char *metr
                                            : strncmp(metric, "perplexity.", 11) == 0 ? &e->perplexity
                                                                                      : NULL;
     const struct rlhf_run_file *f = files ? files->items : NULL;
+    const bool suite = strncmp(metric, "suites.", 7) == 0;
 
+    if (suite && has_suite(e, metric + 7, strcspn(metric + 7, ".")))
+        return 0;
     for (size_t i = 0; files && i < files->count; i++)
         if (strcmp(f[i].name, strchr(metric, '.') + 1) == 0)
             return 0;
-    return files ? complain(c, key, "stage %s measures no %s", e->name, metric) : 0;
+    return files || suite ? complain(c, key, "stage %s measures no %s", e->name, metric) : 0;
 }
 
 static int check_clauses(const struct check *c, const char *key, const struct rlhf_config_list *list, bool says_which,
@@ -1252,10 +1308,10 @@ static int check_kind(const struct check *c)
             refer(c, "reference", e->reference, true, 0) < 0 ||
             refer(c, "reward_model", e->reward_model, false, RLHF_STAGE_REWARD) < 0 ||
             check_rewards(c, &e->rewards, e->reward_model) < 0 || check_files(c, "prompts", &e->prompts) < 0 || check_files(c, "perplexity", &e->perplexity) < 0 ||
-            check_files(c, "exact", &e->exact) < 0 || check_sampling(c, &e->sampling) < 0)
+            check_files(c, "exact", &e->exact) < 0 || check_suites(c, e) < 0 || check_sampling(c, &e->sampling) < 0)
             return -1;
-        if (e->prompts.count + e->perplexity.count + e->exact.count == 0)
-            return complain(c, "prompts, perplexity, exact", "all missing; there is nothing to measure");
+        if (e->prompts.count + e->perplexity.count + e->exact.count + e->suites.count == 0)
+            return complain(c, "prompts, perplexity, exact, suites", "all missing; there is nothing to measure");
         return 0;
     }
     }

@@ -347,6 +347,13 @@ struct rlhf_stage_best {
     struct rlhf_run_sampling sampling;
 };
 
+/* Published questions (evaluation/suite.h), which a policy is asked. */
+struct rlhf_run_suite {
+    char *suite, *file;
+    char *companion; /* gsm8k's examples, toxicity's lexicon; NULL: none */
+    int64_t count, shots, max_new_tokens;
+};
+
 struct rlhf_stage_evaluate {
     char *name;
     struct rlhf_config_strings policies;
@@ -358,6 +365,7 @@ struct rlhf_stage_evaluate {
     struct rlhf_run_sampling sampling;
     struct rlhf_config_list perplexity; /* of struct rlhf_run_file: documents */
     struct rlhf_config_list exact; /* of struct rlhf_run_file: {"prompt", "expected"}, decoded greedily */
+    struct rlhf_config_list suites; /* of struct rlhf_run_suite */
 };
 
 /* What a gate's candidate may lose against the incumbent. */

@@ -15,6 +15,7 @@
 
 #include "learner/train_parts.h"
 #include "learner/train_sources.h"
+#include "learner/train_suites.h"
 
 /* Prompts of all files of one list, one behind the other. */
 struct prompts {
@@ -30,6 +31,7 @@ struct evaluation {
     uint32_t context;
     struct prompts prompts, exact;
     struct rlhf_sequences *documents; /* [settings->perplexity.count] */
+    struct learner_suites *suites;
     struct rlhf_digest reference, reward_model;
     struct learner_sources sources;
     float *model, *reward;              /* [completions of a policy] the reward model's; of all sources */
@@ -515,6 +517,7 @@ static int measure(struct evaluation *e, const char *policy, const char *path, s
         (e->prompts.total == 0 || complete(e, weights, &lines, metrics, err) == 0) &&
         (e->exact.total == 0 || exact(e, weights, &exact_lines, metrics, err) == 0) &&
         (e->settings->perplexity.count == 0 || perplexity(e, m, metrics, err) == 0) &&
+        learner_suites_measure(e->suites, e->w, m, policy, metrics, err) == 0 &&
         (e->prompts.total == 0 || write_lines(e, policy, ".jsonl", &lines, err) == 0) &&
         (e->exact.total == 0 || write_lines(e, policy, ".exact.jsonl", &exact_lines, err) == 0))
         rc = learner_write_json(e->w, path, metrics, err);
@@ -565,8 +568,10 @@ int learner_evaluate(struct learner_work *w, struct rlhf_error *err)
     if (learner_path(w->t, path, sizeof path, err, "evaluations/%s", w->name) == 0 &&
         rlhf_make_dirs(w->t->io, path, err) == 0 && others_publish(&e, err) == 0 &&
         prompts_read(&e, &e.prompts, &e.settings->prompts, err) == 0 &&
-        prompts_read(&e, &e.exact, &e.settings->exact, err) == 0 && documents_read(&e, err) == 0 && rewards_open(&e, err) == 0)
+        prompts_read(&e, &e.exact, &e.settings->exact, err) == 0 && documents_read(&e, err) == 0 && rewards_open(&e, err) == 0 &&
+        (e.suites = learner_suites_read(&e.settings->suites, err)))
         rc = measure_all(&e, err);
+    learner_suites_free(e.suites);
     rewards_close(&e);
     prompts_free(&e.prompts);
     prompts_free(&e.exact);

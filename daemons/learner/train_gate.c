@@ -126,7 +126,7 @@ static int judge_wins(struct gate *g, struct rlhf_error *err)
 
 /* ---- what was lost ----------------------------------------------------------------------------------- */
 
-/* What is at a dotted path below the policy's entry; NaN where that is no number. */
+/* What is at a dotted path below the policy's entry, of a suite's figure its value; NaN where that is no number. */
 static double metric_at(const json_t *model, const char *path)
 {
     while (model && *path) {
@@ -137,6 +137,8 @@ static double metric_at(const json_t *model, const char *path)
         model = json_object_get(model, key);
         path += size + (path[size] == '.');
     }
+    if (json_is_object(model))
+        model = json_object_get(model, "value");
     return json_is_number(model) ? json_number_value(model) : NAN;
 }
 

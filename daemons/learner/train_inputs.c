@@ -87,6 +87,16 @@ static int add_named(struct rlhf_hasher *h, json_t *files, const struct rlhf_con
 }
 
 /* Only the weights: a sharded model is named by its index. */
+static int add_suites(struct rlhf_hasher *h, json_t *files, const struct rlhf_config_list *list, struct rlhf_error *err)
+{
+    const struct rlhf_run_suite *s = list->items;
+
+    for (size_t i = 0; i < list->count; i++)
+        if (add_input(h, files, s[i].file, err) < 0 || add_input(h, files, s[i].companion, err) < 0)
+            return -1;
+    return 0;
+}
+
 static int add_model(struct rlhf_hasher *h, json_t *files, const char *dir, struct rlhf_error *err)
 {
     char path[LEARNER_PATH];
@@ -150,7 +160,7 @@ int learner_stage_inputs(struct learner_work *w, char text[RLHF_DIGEST_TEXT], st
     case RLHF_STAGE_EVALUATE:
         rc = add_named(h, files, &s->evaluate->prompts, err) < 0 ||
                      add_named(h, files, &s->evaluate->perplexity, err) < 0 ||
-                     add_named(h, files, &s->evaluate->exact, err) < 0
+                     add_named(h, files, &s->evaluate->exact, err) < 0 || add_suites(h, files, &s->evaluate->suites, err) < 0
                  ? -1
                  : 0;
         break;

@@ -28,12 +28,13 @@ static inline FILE *tiny_file(const char *dir, const char *name)
 }
 
 /* documents.txt, demonstrations.jsonl (every word, both answers), prompts.jsonl, exact.jsonl (a copying
- * task). */
+ * task), lexicon.txt. */
 static inline void tiny_world(const char *dir)
 {
     FILE *documents = tiny_file(dir, "documents.txt"),
          *demonstrations = tiny_file(dir, "demonstrations.jsonl");
     FILE *prompts = tiny_file(dir, "prompts.jsonl"), *exact = tiny_file(dir, "exact.jsonl");
+    FILE *lexicon = tiny_file(dir, "lexicon.txt");
 
     for (int i = 0; i < TINY_WORDS; i++) {
         const char *w = tiny_words[i];
@@ -44,6 +45,8 @@ static inline void tiny_world(const char *dir)
         fprintf(exact, "{\"prompt\": \"Q: is %s good?\\nA:\", \"expected\": \"yes\"}\n", w);
     }
     fclose(documents), fclose(demonstrations), fclose(prompts), fclose(exact);
+    fputs("no\nnever\n", lexicon);
+    fclose(lexicon);
 }
 
 /* A world and a place for a run, in the process's directory. Static storage, for the next 4 calls. */
@@ -134,7 +137,9 @@ static inline double tiny_utility(const char *prompt, const char *completion)
     "      prompts: [{name: all, file: %s/prompts.jsonl}, {name: few, file: %s/prompts.jsonl, count: 3}]\n"  \
     "      sampling: {max_new_tokens: 8}\n"                                                                  \
     "      perplexity: [{name: text, file: %s/documents.txt}]\n"                                             \
-    "      exact: [{name: yes, file: %s/exact.jsonl}]\n"
+    "      exact: [{name: yes, file: %s/exact.jsonl}]\n"                                                    \
+    "      suites: [{suite: perplexity, file: %s/documents.txt}, {suite: toxicity, file: %s/prompts.jsonl, count: 5, " \
+    "companion: %s/lexicon.txt, max_new_tokens: 4}]\n"
 #define TINY_RUN TINY_HEAD TINY_PRETRAIN TINY_SFT TINY_COLLECT TINY_REWARD TINY_POLICY TINY_EVALUATE
 
 /* text with its first %s filled in by the run's directory and the others by the world's. Static storage. */

@@ -160,6 +160,13 @@ START_TEST(what_the_table_cannot_say_is_checked)
             "unit_deviation", "zero_mean_on");
     refused(HEAD PRETRAIN "  - evaluate: {name: e, policies: [pre]}\n", "prompts, perplexity, exact",
             "nothing");
+    refused(HEAD PRETRAIN "  - evaluate: {name: e, policies: [pre], suites: [{suite: truthfullqa, file: f}]}\n", "suites",
+            "did you mean 'truthfulqa'");
+    refused(HEAD PRETRAIN "  - evaluate: {name: e, policies: [pre], suites: [{suite: gsm8k, file: f}, {suite: gsm8k, file: f}]}\n",
+            "suites", "twice");
+    refused(HEAD PRETRAIN "  - evaluate: {name: e, policies: [pre], suites: [{suite: toxicity, file: f}]}\n", "suites", "lexicon");
+    refused(HEAD PRETRAIN "  - evaluate: {name: e, policies: [pre], suites: [{suite: gsm8k, file: f, shots: 2}]}\n", "suites",
+            "examples");
     refused(HEAD PRETRAIN "  - collect: {name: c, policies: [pre], prompts: q, sampling: {max_new_tokens: 4, "
             "min_new_tokens: 5}}\n", "sampling.min_new_tokens", "max_new_tokens");
     refused(HEAD PRETRAIN "  - collect: {name: c, policies: [pre], prompts: q, sampling: {stop: [\"\"]}}\n",

@@ -93,6 +93,19 @@ START_TEST(a_candidate_that_wins_and_loses_nothing_is_what_later_stages_start_fr
 }
 END_TEST
 
+START_TEST(a_figure_of_a_suite_is_a_clause_by_its_value)
+{
+    struct rlhf_error err = {0};
+    json_t *o;
+
+    set_up();
+    expect_ok(go(TINY_RUN GATE("      tax: [{metrics: [suites.perplexity.byte_perplexity], better: lower, budget: 1000}]\n") NEXT, &err), err);
+    o = read_json("gates/gate.json");
+    ck_assert(json_is_true(json_object_get(clause_of(o, "tax"), "holds")));
+    json_decref(o);
+}
+END_TEST
+
 START_TEST(a_candidate_over_its_tax_budget_is_rolled_back_and_the_clause_is_named)
 {
     struct rlhf_error err = {0};
@@ -129,8 +142,8 @@ START_TEST(a_metric_that_was_not_measured_stops_the_run)
     struct rlhf_error err = {0};
 
     set_up();
-    ck_assert_int_lt(go(TINY_RUN GATE("      toxicity: [{metrics: [suites.none]}]\n"), &err), 0);
-    ck_assert_msg(strstr(err.text, "metrics.json has no number suites.none for ppo"), "%s", err.text);
+    ck_assert_int_lt(go(TINY_RUN GATE("      toxicity: [{metrics: [nothing.none]}]\n"), &err), 0);
+    ck_assert_msg(strstr(err.text, "metrics.json has no number nothing.none for ppo"), "%s", err.text);
 }
 END_TEST
 
@@ -188,6 +201,7 @@ END_TEST
 int main(void)
 {
     return RUN_SUITE("learner/gate", a_candidate_that_wins_and_loses_nothing_is_what_later_stages_start_from,
+                     a_figure_of_a_suite_is_a_clause_by_its_value,
                      a_candidate_over_its_tax_budget_is_rolled_back_and_the_clause_is_named,
                      a_candidate_that_does_not_win_is_not_promoted_whatever_it_kept,
                      a_metric_that_was_not_measured_stops_the_run,

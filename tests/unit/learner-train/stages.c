@@ -138,6 +138,14 @@ START_TEST(an_evaluation_measures_every_policy_with_the_same_draws)
     ck_assert_double_eq_tol(at(o, "models", "sft", "perplexity", "text"),
                             at(o, "models", "sft", "perplexity_overall", NULL), 1e-9);
     ck_assert_double_ge(at(o, "models", "ppo", "exact", "yes"), 0.5);
+    for (size_t i = 0; i < 2; i++) {
+        json_t *suites = json_object_get(json_object_get(json_object_get(o, "models"), i ? "ppo" : "sft"), "suites");
+        double value = at(suites, "perplexity", "token_perplexity", "value", NULL), said = at(suites, "toxicity", "lexicon_neutral", "value", NULL);
+
+        ck_assert_double_gt(value, 1);
+        ck_assert_double_lt(at(suites, "perplexity", "token_perplexity", "low", NULL), value);
+        ck_assert(said >= 0 && said <= 1 && at(suites, "toxicity", "lexicon_biased", "n", NULL) == 5);
+    }
     ck_assert_uint_eq(
         json_object_size(json_object_get(json_object_get(json_object_get(o, "models"), "sft"), "sets")), 2);
     a = tiny_digest(dir, "evaluations/report/sft.jsonl");
