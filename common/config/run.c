@@ -19,6 +19,8 @@ static const char *const scales[] = {"own", "none", "group", "batch", "whiten", 
 static const char *const direct_losses[] = {"sigmoid",   "sigmoid_norm", "hinge",    "ipo",      "exo_pair", "robust", "nca_pair", "bco_pair",
                                            "sppo_hard", "apo_zero",     "apo_down", "discopop", "kto",      "orpo",   NULL};
 static const char *const divergences[] = {"reverse_kl", "forward_kl", "js", "alpha", NULL};
+static const char *const off_policies[] = {"decoupled", "ratio", NULL};
+static const char *const importances[] = {"truncate", "mask", NULL};
 static const char *const styles[] = {"gpt2", "llama", NULL};
 static const char *const products[] = {"fp32", "bf16", NULL};
 static const char *const directions[] = {"unsaid", "higher", "lower", NULL};
@@ -361,6 +363,16 @@ static const struct rlhf_config_key policy_keys[] = {
     INT("prompts_per_iteration", POL, prompts_per_iteration, "64", 1, 1e6, "Prompts of an iteration."),
     INT("samples", POL, samples, "1", 1, 1024,
         "Completions of a prompt: the group, 2 or more for algorithms that compare them."),
+    INT("lag", POL, lag, "0", 0, RLHF_RUN_LAG,
+        "Batch n is sampled by the policy of iteration n - lag, always, while others are trained on; 0: by the present one."),
+    CHOICE("off_policy", POL, off_policy, "decoupled", off_policies,
+           "With lag: ratios are to the policy at hand, and tokens weigh what it gives them over what the one that sampled did "
+           "(decoupled PPO; Hilton et al. 2021), or ratios are to the one that sampled (ratio)."),
+    CHOICE("importance", POL, importance, "truncate", importances,
+           "Those weights are kept in their range, or tokens outside of it dropped (decoupled)."),
+    BOOL("importance_by_completion", POL, importance_by_completion, "false", "One weight a completion: the product of its tokens'."),
+    NUM("importance_low", POL, importance_low, "0", 0, 1, "That range, from here"),
+    NUM("importance_high", POL, importance_high, "2", 1, LARGE, "to here."),
     INT("inner_epochs", POL, inner_epochs, "1", 1, 100, "Passes over an iteration's completions."),
     INT("minibatch", POL, minibatch, "32", 1, 1e6, "Completions of one update."),
     NUM("kl_coefficient", POL, kl_coefficient, "-1", -1, 1000,
@@ -1085,6 +1097,10 @@ static int check_algorithm(const struct check *c)
         (p->kl_coefficient == 0 || (p->kl_coefficient < 0 && rlhf_run_algorithm_kl_in_loss(p->algorithm) &&
                                     p->algorithm != RLHF_RUN_GRPO)))
         return complain(c, "kl_target", "nothing adapts from a kl_coefficient of 0; set it above");
+    if (p->lag == 0 && (p->off_policy || p->importance || p->importance_by_completion))
+        return complain(c, p->off_policy ? "off_policy" : "importance", "is not used: lag is 0, and no batch is off policy");
+    if (p->off_policy == RLHF_RUN_RATIO && (p->importance || p->importance_by_completion))
+        return complain(c, "importance", "is not used: off_policy ratio has no such weights");
     if (p->dynamic_sampling > 0 && p->samples < 2)
         return complain(c, "dynamic_sampling", "one completion of a prompt cannot differ; set samples to 2 or more");
     if (p->dynamic_sampling_spread > 0 && p->dynamic_sampling == 0)

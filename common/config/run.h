@@ -276,6 +276,9 @@ struct rlhf_run_watch {
     int64_t samples;                /* of the largest rewards that are shown */
 };
 
+enum { RLHF_RUN_LAG = 8 };
+enum rlhf_run_off_policy { RLHF_RUN_DECOUPLED, RLHF_RUN_RATIO }; /* ratios are to the policy at hand; to the one that sampled */
+
 struct rlhf_stage_policy {
     char *name, *from;
     char *reference;    /* default: from */
@@ -285,6 +288,11 @@ struct rlhf_stage_policy {
     struct rlhf_config_list rewards; /* of struct rlhf_run_reward */
     char *prompts;
     int64_t iterations, prompts_per_iteration, samples;
+    int64_t lag;      /* batch n is sampled by the policy of iteration n - lag */
+    int off_policy;   /* enum rlhf_run_off_policy                              */
+    int importance;   /* enum rlhf_importance of rl/policy.h                   */
+    bool importance_by_completion;
+    double importance_low, importance_high;
     int64_t inner_epochs;
     int64_t minibatch; /* completions */
     int algorithm;     /* enum rlhf_run_algorithm */

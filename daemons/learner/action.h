@@ -140,6 +140,11 @@ struct learner_port {
      * durable), anything else ends the run. */
     int (*ask)(struct learner_port *p, const struct learner_action *a, struct learner_answer *out,
                struct rlhf_error *err);
+    /* The same in two: begin() returns at once, and a is copied, but what it points to is borrowed until finish() has
+     * returned the answer, or drop() that nobody wants it. One at a time, and nothing is asked between both. */
+    int (*begin)(struct learner_port *p, const struct learner_action *a, struct rlhf_error *err);
+    int (*finish)(struct learner_port *p, struct learner_answer *out, struct rlhf_error *err);
+    void (*drop)(struct learner_port *p);
     /* Progress of the current stage for status, log and screens; cheap, any time. */
     void (*progress)(struct learner_port *p, uint32_t stage, uint64_t step, uint64_t steps, uint64_t tokens,
                      const char *detail);

@@ -21,8 +21,9 @@ struct learner_bridge {
     pthread_mutex_t lock; /* guards all below */
     pthread_cond_t changed;
     bool stopping, resumed;
+    struct learner_action asked;
     const struct learner_action *action; /* asked for, not begun */
-    bool answered;
+    bool answered, dropping;
     struct learner_answer answer;
     struct rlhf_error answer_error;
     struct {
@@ -64,6 +65,19 @@ static void begin(void *ctx)
     pthread_mutex_unlock(&b->lock);
     if (!stopping && action && learner_act(b->learner, action, on_answered, b, &err) < 0)
         on_answered(b, &(struct learner_answer){ 0 }, &err);
+}
+
+/* Nobody wants the answer of what was asked last. */
+static void forget(void *ctx)
+{
+    struct learner_bridge *b = ctx;
+
+    pthread_mutex_lock(&b->lock);
+    b->action = NULL;
+    learner_abandon(b->learner);
+    b->dropping = false;
+    pthread_cond_signal(&b->changed);
+    pthread_mutex_unlock(&b->lock);
 }
 
 /* Drain, or the end of the loop: whatever the trainer waits for will not come. */
@@ -132,12 +146,65 @@ static struct learner_bridge *bridge(struct learner_port *p)
     return (struct learner_bridge *)p;
 }
 
+static int start(struct learner_port *p, const struct learner_action *wanted, struct rlhf_error *err)
+{
+    struct learner_bridge *b = bridge(p);
+    int rc = 0;
+
+    pthread_mutex_lock(&b->lock);
+    b->asked = *wanted;
+    b->answered = false;
+    b->action = &b->asked;
+    if (!b->stopping && rlhf_daemon_post(b->daemon, begin, b, err) < 0) {
+        b->action = NULL;
+        rc = -1;
+    }
+    pthread_mutex_unlock(&b->lock);
+    return rc;
+}
+
+static int finish(struct learner_port *p, struct learner_answer *out, struct rlhf_error *err)
+{
+    struct learner_bridge *b = bridge(p);
+    int rc = 0;
+
+    *out = (struct learner_answer){ 0 };
+    pthread_mutex_lock(&b->lock);
+    while (!b->answered && !b->stopping)
+        pthread_cond_wait(&b->changed, &b->lock);
+    if (!b->answered) {
+        if (b->action) /* never begun, so still ours */
+            rlhf_weights_free(b->asked.weights);
+        b->action = NULL;
+        rc = rlhf_fail(err, RLHF_AGAIN, "the learner is asked to stop");
+    } else if (b->answer_error.code != RLHF_OK) {
+        *err = b->answer_error;
+        rc = -1;
+    } else {
+        *out = b->answer;
+    }
+    b->answer = (struct learner_answer){ 0 };
+    pthread_mutex_unlock(&b->lock);
+    return rc;
+}
+
+static void drop(struct learner_port *p)
+{
+    struct learner_bridge *b = bridge(p);
+
+    pthread_mutex_lock(&b->lock);
+    b->dropping = !b->stopping && rlhf_daemon_post(b->daemon, forget, b, NULL) == 0;
+    while (b->dropping && !b->stopping)
+        pthread_cond_wait(&b->changed, &b->lock);
+    learner_answer_free(&b->answer);
+    pthread_mutex_unlock(&b->lock);
+}
+
 static int ask(struct learner_port *p, const struct learner_action *wanted, struct learner_answer *out,
                struct rlhf_error *err)
 {
     struct learner_bridge *b = bridge(p);
     struct learner_action action = *wanted;
-    int rc = 0;
 
     *out = (struct learner_answer){ 0 };
     if (action.kind == LEARNER_PUBLISH
@@ -150,28 +217,10 @@ static int ask(struct learner_port *p, const struct learner_action *wanted, stru
                                               .shared_dir = b->weights_dir },
                  err)))
         return -1;
-    pthread_mutex_lock(&b->lock);
-    b->answered = false;
-    b->action = &action;
-    if (!b->stopping && rlhf_daemon_post(b->daemon, begin, b, err) < 0)
-        rc = -1;
-    while (rc == 0 && !b->answered && !b->stopping)
-        pthread_cond_wait(&b->changed, &b->lock);
-    if (rc < 0 || !b->answered) {
-        if (b->action) /* never begun, so still ours */
-            rlhf_weights_free(action.weights);
-        b->action = NULL;
-        if (rc == 0)
-            rc = rlhf_fail(err, RLHF_AGAIN, "the learner is asked to stop");
-    } else if (b->answer_error.code != RLHF_OK) {
-        *err = b->answer_error;
-        rc = -1;
-    } else {
-        *out = b->answer;
-    }
-    b->answer = (struct learner_answer){ 0 };
-    pthread_mutex_unlock(&b->lock);
-    return rc;
+    if (start(p, &action, err) == 0)
+        return finish(p, out, err);
+    rlhf_weights_free(action.weights);
+    return -1;
 }
 
 static void progress(struct learner_port *p, uint32_t stage, uint64_t step, uint64_t steps, uint64_t tokens,
@@ -253,7 +302,13 @@ struct learner_bridge *learner_bridge_new(struct rlhf_daemon *d, struct learner 
         rlhf_fail(err, RLHF_FULL, "no memory for the trainer's port");
         return NULL;
     }
-    b->port = (struct learner_port){ .ask = ask, .progress = progress, .stopping = stopping, .resumed = resumed };
+    b->port = (struct learner_port){ .ask = ask,
+                                      .begin = start,
+                                      .finish = finish,
+                                      .drop = drop,
+                                      .progress = progress,
+                                      .stopping = stopping,
+                                      .resumed = resumed };
     b->daemon = d;
     b->learner = l;
     b->run = run;

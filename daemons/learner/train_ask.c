@@ -115,19 +115,24 @@ static int cut_at_stop(const struct learner_work *w, const struct rlhf_config_st
     return rc;
 }
 
-int learner_generate(struct learner_work *w, const struct learner_generate_job *jobs, size_t count,
-                     const struct rlhf_run_sampling *settings, const struct rlhf_sampling *sampling, enum rlhf_purpose purpose,
-                     struct learner_answer *out, struct rlhf_error *err)
+static int make_generate(struct learner_work *w, const struct learner_generate_job *jobs, size_t count,
+                         const struct rlhf_run_sampling *settings, const struct rlhf_sampling *sampling,
+                         enum rlhf_purpose purpose, struct learner_action *a, struct rlhf_error *err)
 {
-    struct learner_action a = {.kind = LEARNER_GENERATE,
-                               .generate = jobs,
-                               .generate_count = count,
-                               .sampling = *sampling,
-                               .end_token = rlhf_tokenizer_end(w->t->tokenizer),
-                               .purpose = purpose};
+    *a = (struct learner_action){.kind = LEARNER_GENERATE,
+                                 .stage = w->index,
+                                 .seed = (uint64_t)w->t->run->run.seed,
+                                 .generate = jobs,
+                                 .generate_count = count,
+                                 .sampling = *sampling,
+                                 .end_token = rlhf_tokenizer_end(w->t->tokenizer),
+                                 .purpose = purpose};
+    return find_ends(w, settings, &a->more_ends, err);
+}
 
-    if (find_ends(w, settings, &a.more_ends, err) < 0 || ask(w, &a, out, err) < 0)
-        return -1;
+static int check_rollouts(struct learner_work *w, const struct learner_generate_job *jobs, size_t count,
+                          const struct rlhf_run_sampling *settings, struct learner_answer *out, struct rlhf_error *err)
+{
     for (size_t i = 0; i < count; i++)
         if (out->count != count || out->rollouts[i].count == 0 ||
             !rlhf_all_finite(out->rollouts[i].logprob, out->rollouts[i].count) ||
@@ -143,6 +148,33 @@ int learner_generate(struct learner_work *w, const struct learner_generate_job *
             return -1;
         }
     return 0;
+}
+
+int learner_generate(struct learner_work *w, const struct learner_generate_job *jobs, size_t count,
+                     const struct rlhf_run_sampling *settings, const struct rlhf_sampling *sampling, enum rlhf_purpose purpose,
+                     struct learner_answer *out, struct rlhf_error *err)
+{
+    struct learner_action a;
+
+    return make_generate(w, jobs, count, settings, sampling, purpose, &a, err) < 0 || ask(w, &a, out, err) < 0
+               ? -1
+               : check_rollouts(w, jobs, count, settings, out, err);
+}
+
+int learner_generate_begin(struct learner_work *w, const struct learner_generate_job *jobs, size_t count,
+                           const struct rlhf_run_sampling *settings, const struct rlhf_sampling *sampling,
+                           enum rlhf_purpose purpose, struct rlhf_error *err)
+{
+    struct learner_action a;
+
+    return make_generate(w, jobs, count, settings, sampling, purpose, &a, err) < 0 ? -1
+                                                                                   : w->t->port->begin(w->t->port, &a, err);
+}
+
+int learner_generate_finish(struct learner_work *w, const struct learner_generate_job *jobs, size_t count,
+                            const struct rlhf_run_sampling *settings, struct learner_answer *out, struct rlhf_error *err)
+{
+    return w->t->port->finish(w->t->port, out, err) < 0 ? -1 : check_rollouts(w, jobs, count, settings, out, err);
 }
 
 static int score(struct learner_work *w, struct learner_action *a, struct learner_answer *out, struct rlhf_error *err)

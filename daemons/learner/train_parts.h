@@ -368,6 +368,12 @@ bool learner_sampling_whole(
 int learner_generate(struct learner_work *w, const struct learner_generate_job *jobs, size_t count,
                      const struct rlhf_run_sampling *settings, const struct rlhf_sampling *sampling, enum rlhf_purpose purpose,
                      struct learner_answer *out, struct rlhf_error *err);
+/* The same in two, training going on between them: jobs are borrowed until finish, or port->drop(). */
+int learner_generate_begin(struct learner_work *w, const struct learner_generate_job *jobs, size_t count,
+                           const struct rlhf_run_sampling *settings, const struct rlhf_sampling *sampling,
+                           enum rlhf_purpose purpose, struct rlhf_error *err);
+int learner_generate_finish(struct learner_work *w, const struct learner_generate_job *jobs, size_t count,
+                            const struct rlhf_run_sampling *settings, struct learner_answer *out, struct rlhf_error *err);
 int learner_score(struct learner_work *w, const struct learner_score_job *jobs, size_t count,
                   struct rlhf_digest reward_model, struct rlhf_digest reference, float temperature,
                   struct learner_answer *out, struct rlhf_error *err);

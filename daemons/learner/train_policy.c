@@ -64,7 +64,7 @@ static int iterate(struct learner_policy *p, struct rlhf_error *err)
 }
 
 /* What a state holds; returns how many blocks. */
-enum { BLOCKS = 11 };
+enum { BLOCKS = 12 };
 static size_t list_blocks(struct learner_policy *p, struct learner_block *blocks)
 {
     struct learner_optimizer *a = &p->policy_optimizer, *c = &p->critic_optimizer;
@@ -79,6 +79,9 @@ static size_t list_blocks(struct learner_policy *p, struct learner_block *blocks
         blocks[n++] = (struct learner_block){"policy.average", p->average, a->count * sizeof(float)};
     if (p->settings->kl_target > 0)
         blocks[n++] = (struct learner_block){"policy.kl_coefficient", &p->kl.beta, sizeof p->kl.beta};
+    if (p->lag.behaviour)
+        blocks[n++] = (struct learner_block){"policy.past", p->lag.past,
+                                             (size_t)p->settings->lag * p->lag.parameters * sizeof(float)};
     if (p->sources.named)
         blocks[n++] = (struct learner_block){"rewards.scale", p->sources.scale, p->sources.count * sizeof *p->sources.scale};
     if (p->critic) {

@@ -18,6 +18,8 @@ struct learner_minibatch {
     float *whole;                                                            /* [minibatch]          */
     double *weight;                                                          /* [minibatch]          */
     float *logprob_old, *logprob_ref, *value, *advantage, *ret, *now, *slope; /* [T of the iteration] */
+    float *logprob_sampled, *importance;                                     /* [T of the iteration] with lag */
+    float *importance_whole;                                                 /* [minibatch] with lag */
     size_t token_capacity;
 };
 
@@ -26,6 +28,7 @@ struct learner_policy_sums {
     struct rlhf_policy_statistics policy;
     struct rlhf_ppo_statistics value;
     double entropy, mix_loss, norm, value_norm;
+    double importance, importance_cut, weighed; /* with lag: sums over weights, and how many */
     size_t updates;
 };
 
@@ -38,6 +41,16 @@ struct learner_seen {
     uint64_t count;
     double highest, lowest;            /* averages */
     double value[RLHF_RUN_WATCH_OVER]; /* the last ones, in a ring */
+};
+
+/* With lag: older policies, and the batch that one of them samples while the present one is trained. */
+struct learner_lag {
+    struct rlhf_model *behaviour; /* NULL: there is no lag. The policy that samples               */
+    uint64_t version;             /* its iteration                                                */
+    struct rlhf_digest weights;   /* published                                                    */
+    float *past;                  /* [lag][parameters] of the last iterations, version v in v % lag */
+    size_t parameters;
+    bool begun; /* a batch was asked for and did not come yet */
 };
 
 struct learner_policy {
@@ -58,6 +71,7 @@ struct learner_policy {
     struct rlhf_digest reference, reward_model[RLHF_RUN_ENSEMBLE];
     size_t reward_models;
     float *rewards; /* [reward_models + 3][per iteration]: each one's, the ensemble's, the mean, a deviation below it */
+    struct learner_lag lag;
     struct learner_sources sources;
     const char **prompt_text, **answer; /* [per iteration] for the sources; borrowed of prompts */
     struct rlhf_demonstrations prompts;
@@ -89,6 +103,22 @@ uint64_t learner_policy_rounds(const struct rlhf_stage_policy *s);
 
 /* Completions of this policy and their scores, into p->r. *rewarded is false when not one reward came. */
 int learner_policy_roll_out(struct learner_policy *p, json_t *metrics, bool *rewarded, struct rlhf_error *err);
+
+/* Jobs of a round of prompts of batch `step`, into p->jobs. */
+void learner_policy_jobs(struct learner_policy *p, struct rlhf_digest weights, uint64_t step, uint64_t round);
+
+/* ---- train_policy_lag.c ------------------------------------------------------------------------------- */
+
+int learner_lag_open(struct learner_policy *p, struct rlhf_error *err);
+void learner_lag_close(struct learner_policy *p);
+/* Has the first round of batch `step` sampled, by the policy that the lag says, into p->lag; returns at once. */
+int learner_lag_begin(struct learner_policy *p, uint64_t step, struct rlhf_error *err);
+/* Waits for it. */
+int learner_lag_finish(struct learner_policy *p, struct learner_answer *out, struct rlhf_error *err);
+/* Keeps the present policy for batches to come. After the next batch was begun, and before it is updated. */
+void learner_lag_keep(struct learner_policy *p);
+/* Importance weights of the minibatch's tokens, into p->mb: pi_prox / pi_sampled in its range. Adds to *s. */
+void learner_lag_weigh(struct learner_policy *p, size_t count, size_t tokens, struct learner_policy_sums *s);
 
 /* ---- train_policy_advantages.c ------------------------------------------------------------------------ */
 

@@ -24,6 +24,7 @@ void learner_policy_close(struct learner_policy *p)
 {
     struct learner_minibatch *mb = &p->mb;
 
+    learner_lag_close(p); /* first: what it asked for borrows the jobs */
     learner_optimizer_free(&p->policy_optimizer);
     learner_optimizer_free(&p->critic_optimizer);
     learner_compute_free(&p->policy_pass);
@@ -35,6 +36,7 @@ void learner_policy_close(struct learner_policy *p)
     learner_windows_free(&p->mix);
     learner_rollouts_free(&p->r);
     learner_sources_close(&p->sources);
+    free(mb->importance_whole);
     free(p->prompt_text), free(p->answer);
     free(p->average), free(p->rewards), free(p->jobs), free(p->score_jobs), free(p->shuffled), free(p->keep);
     free(mb->items), free(mb->start), free(mb->whole), free(mb->weight), free(mb->logprob_old);
@@ -157,8 +159,9 @@ static int init_buffers(struct learner_policy *p, struct rlhf_error *err)
     p->mb.start = calloc(minibatch + 1, sizeof *p->mb.start);
     p->mb.whole = calloc(minibatch, sizeof *p->mb.whole);
     p->mb.weight = calloc(minibatch, sizeof *p->mb.weight);
+    p->mb.importance_whole = calloc(minibatch, sizeof *p->mb.importance_whole);
     if (!p->jobs || !p->score_jobs || !p->shuffled || !p->keep || !p->rewards || !p->prompt_text || !p->answer ||
-        !p->mb.items || !p->mb.start || !p->mb.whole || !p->mb.weight)
+        !p->mb.items || !p->mb.start || !p->mb.whole || !p->mb.weight || !p->mb.importance_whole)
         return rlhf_fail(err, RLHF_FULL, "out of memory for %zu completions an iteration", capacity);
     return learner_sources_open(&p->sources, p->w, &s->rewards, s->reward_model != NULL, count, err) < 0
                ? -1
@@ -202,7 +205,7 @@ int learner_policy_open(struct learner_policy *p, struct rlhf_error *err)
         learner_compute_init(&p->policy_pass, rlhf_model_get_config(p->policy), w->t->pool, true, err) < 0 ||
         learner_optimizer_init_adapter(&p->policy_optimizer, w, p->policy, p->policy_pass.pass, &s->optimizer,
                                        s->adapter, (uint64_t)s->iterations, err) < 0 ||
-        init_average(p, err) < 0 || init_critic(p, err) < 0)
+        init_average(p, err) < 0 || init_critic(p, err) < 0 || learner_lag_open(p, err) < 0)
         return -1;
     return s->mix.weight > 0
                ? learner_windows_init(&p->mix, w, &s->mix.data, s->mix.window, s->mix.windows, MIX_SALT, err)

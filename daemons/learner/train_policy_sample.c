@@ -14,23 +14,23 @@ struct sampled {
     double deviation; /* of an ensemble's models from each other */
 };
 
-/* Where in the order the prompts of this iteration's round begin; a completion's sampling key is its place in the
+/* Where in the order the prompts of a round of batch `step` begin; a completion's sampling key is its place in the
  * stage. */
-static uint64_t first_place(const struct learner_policy *p, uint64_t round)
+static uint64_t first_place(const struct learner_policy *p, uint64_t step, uint64_t round)
 {
-    return (p->w->step * learner_policy_rounds(p->settings) + round) * (uint64_t)p->settings->prompts_per_iteration;
+    return (step * learner_policy_rounds(p->settings) + round) * (uint64_t)p->settings->prompts_per_iteration;
 }
 
-static void make_jobs(struct learner_policy *p, struct rlhf_digest weights, uint64_t round)
+void learner_policy_jobs(struct learner_policy *p, struct rlhf_digest weights, uint64_t step, uint64_t round)
 {
     const struct rlhf_sequences *q = &p->prompts.sequences;
-    uint64_t first = first_place(p, round);
+    uint64_t first = first_place(p, step, round);
     uint32_t samples = (uint32_t)p->settings->samples;
 
     for (size_t i = 0; i < learner_policy_per_iteration(p->settings); i++) {
         uint64_t place = first + i / samples;
         uint32_t at = learner_order_at(&p->order, place), sample = (uint32_t)(i % samples);
-        p->jobs[i] = (struct learner_generate_job){.step = (uint32_t)p->w->step,
+        p->jobs[i] = (struct learner_generate_job){.step = (uint32_t)step,
                                                    .prompt = at,
                                                    .sample = sample,
                                                    .key_prompt = (uint32_t)place,
@@ -61,20 +61,26 @@ static int gather(struct learner_policy *p, const struct learner_answer *answer,
     return learner_policy_reserve(p, err);
 }
 
-/* Log-probs of the items' predicted tokens at a temperature, packed. */
-static int policy_logprobs(struct learner_policy *p, const struct learner_item *items, size_t count, float temperature,
+/* Log-probs of the items' predicted tokens under a policy at a temperature, packed. */
+static int policy_logprobs(struct learner_policy *p, const struct rlhf_model *policy, const struct learner_item *items, size_t count, float temperature,
                            float *out, struct rlhf_error *err)
 {
     struct learner_batch *b = &p->policy_pass.batch;
 
     for (size_t i = 0; i < count;) {
-        if ((i = learner_compute_forward(&p->policy_pass, p->policy, items, i, count, err)) == 0 ||
-            rlhf_pass_logprobs(p->policy_pass.pass, p->policy, b->target, temperature, b->value, NULL, err) <
+        if ((i = learner_compute_forward(&p->policy_pass, policy, items, i, count, err)) == 0 ||
+            rlhf_pass_logprobs(p->policy_pass.pass, policy, b->target, temperature, b->value, NULL, err) <
                 0)
             return -1;
         out += learner_batch_pick(b, b->value, out);
     }
     return 0;
+}
+
+/* The policy that samples. */
+static const struct rlhf_model *behaviour(const struct learner_policy *p)
+{
+    return p->lag.behaviour ? p->lag.behaviour : p->policy;
 }
 
 /* The learner and the samplers must run one model, to the bit; a sample of every iteration shows it. */
@@ -90,7 +96,7 @@ static int verify(struct learner_policy *p, const struct learner_answer *answer,
         tokens += answer->rollouts[to++].count;
     if (tokens == 0)
         return 0;
-    rc = policy_logprobs(p, items + from, to - from, 1, again, err);
+    rc = policy_logprobs(p, behaviour(p), items + from, to - from, 1, again, err);
     for (size_t i = from; rc == 0 && i < to; i++) {
         const struct learner_rollout *r = &answer->rollouts[i];
         for (uint32_t t = 0; t < r->count; t++)
@@ -193,24 +199,33 @@ static void take_scores(struct learner_policy *p, size_t before, struct sampled 
     sum->count += (double)count;
 }
 
+/* A round's completions; with lag those of the first were begun before. */
+static int sample(struct learner_policy *p, struct rlhf_digest weights, uint64_t round, struct learner_answer *out,
+                  struct rlhf_error *err)
+{
+    const struct rlhf_stage_policy *s = p->settings;
+
+    if (p->lag.behaviour && round == 0)
+        return learner_lag_finish(p, out, err);
+    learner_policy_jobs(p, weights, p->w->step, round);
+    return learner_generate(p->w, p->jobs, learner_policy_per_iteration(s), &s->sampling, &p->sampling, RLHF_PURPOSE_SAMPLE, out,
+                            err);
+}
+
 /* One round of prompts: their completions and what those are worth. */
 static int sample_round(struct learner_policy *p, struct rlhf_digest weights, uint64_t round, struct sampled *sum,
                         struct rlhf_error *err)
 {
-    const struct rlhf_stage_policy *s = p->settings;
     struct learner_answer completions = {0};
     struct learner_rollouts *r = &p->r;
     size_t before = r->count;
     int rc = -1;
 
-    make_jobs(p, weights, round);
-    if (learner_generate(p->w, p->jobs, learner_policy_per_iteration(s), &s->sampling, &p->sampling, RLHF_PURPOSE_SAMPLE,
-                         &completions, err) < 0 ||
-        gather(p, &completions, err) < 0 || verify(p, &completions, err) < 0)
+    if (sample(p, weights, round, &completions, err) < 0 || gather(p, &completions, err) < 0 || verify(p, &completions, err) < 0)
         goto out;
     /* The ratio compares whole distributions; a truncated one would make it meaningless. */
     if (!learner_sampling_whole(&p->sampling) &&
-        policy_logprobs(p, r->items + before, r->count - before, p->sampling.temperature,
+        policy_logprobs(p, behaviour(p), r->items + before, r->count - before, p->sampling.temperature,
                         r->logprob_old + r->start[before], err) < 0)
         goto out;
     if (score(p, before, round, err) < 0)
@@ -247,40 +262,77 @@ static void leave_missing_out(struct learner_policy *p)
     learner_rollouts_keep(&p->r, p->keep);
 }
 
-int learner_policy_roll_out(struct learner_policy *p, json_t *metrics, bool *rewarded, struct rlhf_error *err)
+/* Publishes the policy that samples this batch; with lag its first round is begun, unless it was before. */
+static int begin_batch(struct learner_policy *p, struct rlhf_digest *weights, struct rlhf_error *err)
+{
+    if (!p->lag.behaviour)
+        return learner_publish(p->w, LEARNER_NAME_POLICY, p->w->step, p->policy, weights, err);
+    if (!p->lag.begun && learner_lag_begin(p, p->w->step, err) < 0)
+        return -1;
+    *weights = p->lag.weights;
+    return 0;
+}
+
+/* With lag: what the present policy gives the tokens, and the next batch begun. Nothing else is asked until that is due. */
+static int look_ahead(struct learner_policy *p, json_t *metrics, struct rlhf_error *err)
+{
+    struct learner_rollouts *r = &p->r;
+
+    if (!p->lag.behaviour)
+        return 0;
+    learner_metric(metrics, "staleness", (double)(p->w->step - p->lag.version));
+    if (policy_logprobs(p, p->policy, r->items, r->count, p->sampling.temperature, r->logprob_prox, err) < 0 ||
+        (p->w->step + 1 < p->w->steps && learner_lag_begin(p, p->w->step + 1, err) < 0))
+        return -1;
+    learner_lag_keep(p);
+    return 0;
+}
+
+static void report(struct learner_policy *p, const struct sampled *sum, uint64_t rounds, json_t *metrics)
+{
+    learner_metric(metrics, "reward", sum->reward / sum->scored);
+    learner_metric(metrics, "ended", sum->ended / sum->count);
+    learner_metric(metrics, "length", sum->tokens / sum->count);
+    if (p->reward_models > 1)
+        learner_metric(metrics, "disagreement", sum->deviation / sum->scored);
+    if (sum->scored < sum->count)
+        learner_metric(metrics, "missing", sum->count - sum->scored);
+    learner_sources_report(&p->sources, metrics);
+    if (p->settings->dynamic_sampling > 0) {
+        learner_metric(metrics, "rounds", (double)rounds);
+        learner_metric(metrics, "prompts", (double)learner_rollouts_groups(&p->r).count);
+    }
+}
+
+static int roll_out(struct learner_policy *p, json_t *metrics, bool *rewarded, struct rlhf_error *err)
 {
     const struct rlhf_stage_policy *s = p->settings;
     struct sampled sum = {0};
     struct rlhf_digest weights;
     uint64_t round = 0;
 
-    if (learner_publish(p->w, LEARNER_NAME_POLICY, p->w->step, p->policy, &weights, err) < 0)
+    if (begin_batch(p, &weights, err) < 0)
         return -1;
     learner_rollouts_clear(&p->r);
-    learner_sources_begin(&p->sources);
     do {
-        if (sample_round(p, weights, round, &sum, err) < 0) {
-            learner_sources_undo(&p->sources);
+        if (sample_round(p, weights, round, &sum, err) < 0)
             return -1;
-        }
         if (s->dynamic_sampling > 0)
             filter(p);
     } while (++round < learner_policy_rounds(s) && learner_rollouts_groups(&p->r).count < (size_t)s->prompts_per_iteration);
     *rewarded = sum.scored > 0;
-    learner_metric(metrics, "reward", sum.reward / sum.scored);
-    learner_metric(metrics, "ended", sum.ended / sum.count);
-    learner_metric(metrics, "length", sum.tokens / sum.count);
-    if (p->reward_models > 1)
-        learner_metric(metrics, "disagreement", sum.deviation / sum.scored);
-    if (sum.scored < sum.count)
-        learner_metric(metrics, "missing", sum.count - sum.scored);
-    learner_sources_report(&p->sources, metrics);
-    if (s->dynamic_sampling > 0) {
-        learner_metric(metrics, "rounds", (double)round);
-        learner_metric(metrics, "prompts", (double)learner_rollouts_groups(&p->r).count);
-    }
+    report(p, &sum, round, metrics);
     if (record(p, err) < 0)
         return -1;
     leave_missing_out(p);
-    return 0;
+    return look_ahead(p, metrics, err);
+}
+
+int learner_policy_roll_out(struct learner_policy *p, json_t *metrics, bool *rewarded, struct rlhf_error *err)
+{
+    learner_sources_begin(&p->sources);
+    if (roll_out(p, metrics, rewarded, err) == 0)
+        return 0;
+    learner_sources_undo(&p->sources);
+    return -1;
 }

@@ -16,7 +16,7 @@ int learner_policy_reserve(struct learner_policy *p, struct rlhf_error *err)
 
     if (tokens <= mb->token_capacity)
         return 0;
-    if (!(block = calloc(7 * tokens, sizeof *block)))
+    if (!(block = calloc(9 * tokens, sizeof *block)))
         return rlhf_fail(err, RLHF_FULL, "out of memory for an iteration of %zu tokens", tokens);
     free(mb->logprob_old);
     mb->logprob_old = block;
@@ -26,9 +26,18 @@ int learner_policy_reserve(struct learner_policy *p, struct rlhf_error *err)
     mb->ret = block + 4 * tokens;
     mb->now = block + 5 * tokens;
     mb->slope = block + 6 * tokens;
+    mb->logprob_sampled = block + 7 * tokens;
+    mb->importance = block + 8 * tokens;
     mb->token_capacity = tokens;
     return 0;
 }
+
+/* Ratios are to the policy that is about to be updated, not to the one that sampled. */
+static bool decoupled(const struct learner_policy *p)
+{
+    return p->lag.behaviour && p->settings->off_policy == RLHF_RUN_DECOUPLED;
+}
+
 /* Copies the packed arrays of completions index[0 .. count) behind each other. Returns their tokens. */
 static size_t gather_minibatch(struct learner_policy *p, const uint32_t *index, size_t count)
 {
@@ -42,7 +51,8 @@ static size_t gather_minibatch(struct learner_policy *p, const uint32_t *index, 
 
         mb->items[i] = r->items[index[i]];
         mb->whole[i] = r->whole[index[i]];
-        memcpy(mb->logprob_old + n, r->logprob_old + from, size * sizeof(float));
+        memcpy(mb->logprob_old + n, (decoupled(p) ? r->logprob_prox : r->logprob_old) + from, size * sizeof(float));
+        memcpy(mb->logprob_sampled + n, r->logprob_old + from, size * sizeof(float));
         memcpy(mb->logprob_ref + n, r->logprob_ref + from, size * sizeof(float));
         memcpy(mb->value + n, r->value + from, size * sizeof(float));
         memcpy(mb->advantage + n, r->advantage + from, size * sizeof(float));
@@ -60,6 +70,7 @@ static int policy_gradient(struct learner_policy *p, size_t count, size_t tokens
 {
     struct learner_batch *b = &p->policy_pass.batch;
     struct learner_minibatch *mb = &p->mb;
+    bool by_completion = p->settings->importance_by_completion;
 
     for (size_t i = 0, from = 0; i < count; from = i) {
         float *now = mb->now + mb->start[from];
@@ -76,6 +87,8 @@ static int policy_gradient(struct learner_policy *p, size_t count, size_t tokens
                              .logprob_ref = mb->logprob_ref,
                              .advantage = p->algorithm->credit == RLHF_CREDIT_GROUP ? mb->whole + from : NULL,
                              .advantage_token = p->algorithm->credit == RLHF_CREDIT_GROUP ? NULL : mb->advantage,
+                             .importance = decoupled(p) && by_completion ? mb->importance_whole + from : NULL,
+                             .importance_token = decoupled(p) && !by_completion ? mb->importance : NULL,
                              .weight = mb->weight + from,
                          },
                          mb->slope, s);
@@ -153,6 +166,8 @@ static int update(struct learner_policy *p, const uint32_t *index, size_t count,
     size_t tokens = gather_minibatch(p, index, count);
     bool policy_updated, critic_updated = true;
 
+    if (decoupled(p))
+        learner_lag_weigh(p, count, tokens, s);
     if (policy_gradient(p, count, tokens, &policy, &s->entropy, err) < 0 ||
         critic_gradient(p, count, tokens, &value, err) < 0 || mix_gradient(p, s->updates, &mix_loss, err) < 0)
         return -1;
@@ -199,6 +214,10 @@ void learner_policy_report(const struct learner_policy *p, json_t *metrics, cons
     double n = (double)(s->updates ? s->updates : 1), ratios = a->ratios > 0 ? a->ratios : 1;
     double tokens = a->tokens > 0 ? a->tokens : 1;
 
+    if (s->weighed > 0) {
+        learner_metric(metrics, "importance", s->importance / s->weighed);
+        learner_metric(metrics, "importance_cut", s->importance_cut / s->weighed);
+    }
     learner_metric(metrics, "entropy", s->entropy / n);
     learner_metric(metrics, "policy_loss", a->loss / n);
     learner_metric(metrics, "clip_fraction", (a->clipped_low + a->clipped_high) / ratios);

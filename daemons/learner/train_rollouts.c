@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TOKEN_ARRAYS = 6 }; /* one block, carved */
+enum { TOKEN_ARRAYS = 7 }; /* one block, carved */
 
 static void carve(struct learner_rollouts *r, float *block, size_t tokens)
 {
@@ -14,6 +14,7 @@ static void carve(struct learner_rollouts *r, float *block, size_t tokens)
     r->reward = block + 3 * tokens;
     r->advantage = block + 4 * tokens;
     r->ret = block + 5 * tokens;
+    r->logprob_prox = block + 6 * tokens;
     r->token_capacity = tokens;
 }
 
@@ -98,7 +99,8 @@ void learner_rollouts_locate(struct learner_rollouts *r)
 
 void learner_rollouts_keep(struct learner_rollouts *r, const bool *keep)
 {
-    float *const by_token[] = {r->logprob_old, r->logprob_ref, r->value, r->reward, r->advantage, r->ret};
+    float *const by_token[] = {r->logprob_old, r->logprob_ref, r->value,
+                               r->reward,      r->advantage,   r->ret,  r->logprob_prox};
     size_t kept = 0, tokens = 0, id = 0, kept_ids = 0;
 
     for (size_t i = 0; i < r->count; i++) {

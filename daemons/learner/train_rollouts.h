@@ -20,6 +20,7 @@ struct learner_rollouts {
     float *whole;                /* [count] advantages of completions                                        */
     double *kl;                  /* [count] nats                                                             */
     float *logprob_old;          /* [T] under the policy that sampled, at the sampling temperature           */
+    float *logprob_prox;         /* [T] with lag: under the policy that is about to be updated               */
     float *logprob_ref;          /* [T]                                                                      */
     float *value;                /* [T] the critic's, of the state before the token                          */
     float *reward, *advantage, *ret; /* [T]                                                                  */

@@ -252,6 +252,8 @@ static int ask(struct learner_port *port, const struct learner_action *a, struct
     int rc = 0;
 
     memset(out, 0, sizeof *out);
+    if (p->begun)
+        return rlhf_fail(err, RLHF_FATAL, "something was asked beside what was begun");
     if (++p->asks == p->die_at)
         return rlhf_fail(err, RLHF_FATAL, "killed");
     switch (a->kind) {
@@ -278,6 +280,40 @@ static int ask(struct learner_port *port, const struct learner_action *a, struct
     return rc;
 }
 
+/* Answers at once and keeps the answer. */
+static int begin(struct learner_port *port, const struct learner_action *a, struct rlhf_error *err)
+{
+    struct local_port *p = (struct local_port *)port;
+
+    if (p->begun)
+        return rlhf_fail(err, RLHF_FATAL, "a second action was begun beside one");
+    if (ask(port, a, &p->later, err) < 0)
+        return -1;
+    p->begun = true;
+    return 0;
+}
+
+static int finish(struct learner_port *port, struct learner_answer *out, struct rlhf_error *err)
+{
+    struct local_port *p = (struct local_port *)port;
+
+    if (!p->begun)
+        return rlhf_fail(err, RLHF_FATAL, "nothing was begun");
+    *out = p->later;
+    p->later = (struct learner_answer){0};
+    p->begun = false;
+    p->overlapped++;
+    return 0;
+}
+
+static void drop(struct learner_port *port)
+{
+    struct local_port *p = (struct local_port *)port;
+
+    learner_answer_free(&p->later);
+    p->begun = false;
+}
+
 static void progress(struct learner_port *port, uint32_t stage, uint64_t step, uint64_t steps,
                      uint64_t tokens, const char *detail)
 {
@@ -295,7 +331,12 @@ static bool stopping(struct learner_port *port)
 void local_port_init(struct local_port *p, double (*utility)(const char *prompt, const char *completion))
 {
     memset(p, 0, sizeof *p);
-    p->port = (struct learner_port){.ask = ask, .progress = progress, .stopping = stopping};
+    p->port = (struct learner_port){.ask = ask,
+                                    .begin = begin,
+                                    .finish = finish,
+                                    .drop = drop,
+                                    .progress = progress,
+                                    .stopping = stopping};
     p->utility = utility;
 }
 

@@ -23,6 +23,9 @@ struct local_port {
     float (*say)(struct local_port *p, const struct rlhf_source_settings *s, const struct rlhf_source_text *t);
     unsigned said;    /* score actions that services and judges answered, over all lives         */
     unsigned asks;    /* so far                                                       */
+    bool begun;       /* begin() was called, and neither finish() nor drop() */
+    struct learner_answer later; /* of begin() */
+    unsigned overlapped; /* answers that were there before they were waited for */
     unsigned die_at;  /* the ask of this number fails as kill -9 would; 0: never      */
     unsigned stop_at; /* stopping() is true from this number of calls on; 0: never    */
     unsigned stop_calls;

@@ -222,6 +222,7 @@ END_TEST
 
 START_TEST(numbers_of_an_algorithm_are_refused_where_they_make_no_sense)
 {
+    refused(HEAD PRETRAIN "  - policy: {name: p, prompts: q, reward_model: r, lag: up_to 2}\n", "lag", "up_to 2");
     refused(POLICY("kl_coefficient: -0.5"), "kl_coefficient", "-1 for the algorithm's own");
     refused(POLICY("clip: 0"), "clip", "more than 0");
     refused(POLICY("clip: 2"), "clip", "clip_low and clip_high");
