@@ -4,4 +4,4 @@ target_link_libraries(rlhf_cluster INTERFACE learner-objects rollout-worker-obje
                       label-collector-objects rlhf_simulation)
 rlhf_suites(unit cluster USES cluster)
 # Real daemons, real sockets, real kills.
-rlhf_suites(faults cluster USES config base LIBS PkgConfig::jansson learner-objects)
+rlhf_suites(faults cluster USES reward_service config base LIBS PkgConfig::jansson learner-objects)

@@ -15,6 +15,7 @@
 #include "support/http.h"
 #include "support/learner/tiny_run.h"
 #include "support/process.h"
+#include "support/reward_service.h"
 
 enum { COLLECTOR, LEARNER, WORKER_1, WORKER_2, SCORER, PROCESSES };
 enum { LEARNER_KILLS = 5, PAUSE_MS = 150, GIVE_UP_S = 240 };
@@ -28,9 +29,17 @@ static const char *const programs[PROCESSES] = { "label-collector", "learner", "
     "model: {style: gpt2, layers: 1, heads: 2, channels: 16, context: 48}\n"                                 \
     "learner: {threads: 1, checkpoint_seconds: 1, verify_tokens: 20, lease_ms: 3000}\n"                      \
     "stages:\n"
+/* With all that waits for others: batches begun ahead, a rule, and a service that fails now and then. */
+#define LAGGED                                                                                               \
+    "  - policy: {name: lagged, from: sft, reward_model: rm, prompts: %s/exact.jsonl, iterations: 6, prompts_per_iteration: 8, " \
+    "samples: 2, minibatch: 8, lag: 1, algorithm: grpo, sampling: {max_new_tokens: 8}, optimizer: {learning_rate: 2e-3}, "     \
+    "rewards: [{exact: {name: right, expression: '[a-z]+'}}, {service: {name: length, weight: -0.1, batch: 5, attempts: 50, " \
+    "backoff_ms: 1, url: '" SERVICE "'}}]}\n"
+#define SERVICE "http://127.0.0.1:00000/rewards" /* the port is filled in */
 
 struct cluster {
     char dir[300];
+    struct reward_service *service;
     pid_t pid[PROCESSES];
     unsigned kills[PROCESSES];
     pthread_t people;
@@ -112,17 +121,33 @@ static void *label(void *ctx)
     return NULL;
 }
 
+static enum service_conduct now_and_then(unsigned request)
+{
+    return request % 4 == 1 ? SERVICE_FAILS : request % 7 == 3 ? SERVICE_CLOSES : request % 11 == 5 ? SERVICE_GARBAGE : SERVICE_GOOD;
+}
+
+/* The run file's text, with the port of the service in place of zeros. */
+static const char *run_text(const struct cluster *c, const char *world)
+{
+    const char *text = tiny_fill(HEAD TINY_PRETRAIN TINY_SFT TINY_COLLECT TINY_REWARD TINY_POLICY LAGGED TINY_EVALUATE, c->dir, world);
+    char *at = strstr(text, SERVICE) + strlen("http://127.0.0.1:"), port[8];
+
+    snprintf(port, sizeof port, "%05d", atoi(strrchr(reward_service_url(c->service), ':') + 1));
+    memcpy(at, port, 5);
+    return text;
+}
+
 static void begin(struct cluster *c, const char *world, const char *dir, const char *learner)
 {
     static const int members[] = { WORKER_1, WORKER_2, SCORER };
 
     strcpy(c->dir, dir);
+    c->service = reward_service_new(now_and_then);
     ck_assert_int_eq(mkdir(dir, 0700), 0);
     write_file(config_of(c, COLLECTOR),
                "listen: ipc://%s/labels.sock\nhttp: 127.0.0.1:0\nhttp_address_file: %s/address\ndatabase: %s/labels.db\n",
                c->dir, c->dir, c->dir);
-    write_file(config_of(c, LEARNER), "%s",
-               tiny_fill(HEAD TINY_PRETRAIN TINY_SFT TINY_COLLECT TINY_REWARD TINY_POLICY TINY_EVALUATE, c->dir, world));
+    write_file(config_of(c, LEARNER), "%s", run_text(c, world));
     for (size_t i = 0; i < 3; i++)
         write_file(config_of(c, members[i]), "learner: ipc://%s/%s\nthreads: 1\n", c->dir, learner);
     for (int i = 0; i < PROCESSES; i++)
@@ -137,6 +162,8 @@ static void finish(struct cluster *c)
     for (int i = 0; i < PROCESSES; i++)
         if (c->pid[i] > 0)
             end_process(c->pid[i], SIGTERM);
+    ck_assert_uint_gt(reward_service_requests(c->service), 6 * 16 / 5); /* it was asked, and again where it failed */
+    reward_service_free(c->service);
 }
 
 /* True when the learner has ended; anything but success fails the test. */
@@ -202,6 +229,7 @@ static void expect_same_bits(const struct cluster *c)
 {
     static const char *const files[] = { "checkpoints/pre/model.safetensors", "checkpoints/sft/model.safetensors",
                                          "checkpoints/rm/model.safetensors", "checkpoints/ppo/model.safetensors",
+                                         "checkpoints/lagged/model.safetensors",
                                          "evaluations/report/ppo.jsonl" };
 
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
