@@ -420,6 +420,8 @@ static const struct rlhf_config_key policy_keys[] = {
     BOOL("whiten_rewards", POL, whiten_rewards, "false", "Scale token rewards to variance 1 (mean kept; ppo)."),
     BOOL("whiten_advantages", POL, whiten_advantages, "true",
          "Shift and scale advantages over the iteration's tokens (ppo)."),
+    BOOL("whiten_minibatches", POL, whiten_minibatches, "false",
+         "Over each minibatch's tokens instead, as lm-human-preferences does."),
     NUM("average", POL, average, "0", 0, 0.999999,
         "Decay, an update, of the moving average of the weights that the stage ends with (InstructGPT: 0.992); 0: off."),
     NUM("stop_at_kl", POL, stop_at_kl, "0", 0, LARGE,
@@ -1032,6 +1034,8 @@ static int check_unused(const struct check *c)
 
     if (p->value_clip > 0 && !critic)
         return unused(c, "value_clip", "ppo, which has a critic");
+    if (p->whiten_minibatches && !critic)
+        return unused(c, "whiten_minibatches", "ppo");
     if (p->whiten_rewards && !critic)
         return unused(c, "whiten_rewards", "ppo");
     if (p->discount < 1 && group)

@@ -313,6 +313,7 @@ struct rlhf_stage_policy {
     double missing_end_reward;
     bool penalize_missing_end; /* missing_end_reward in place of the reward model's */
     bool whiten_rewards, whiten_advantages;
+    bool whiten_minibatches; /* advantages over a minibatch in place of the iteration */
     double average;           /* decay of the averaged weights; 0 = off */
     double stop_at_kl;        /* nats a completion; 0 = never */
     struct rlhf_run_watch watch;

@@ -34,7 +34,7 @@ static int critic_advantages(struct learner_policy *p, json_t *metrics, struct r
     if (s->whiten_rewards)
         rlhf_whiten(r->reward, r->tokens, true);
     rlhf_gae(&completions, r->reward, r->value, s->discount, s->gae_lambda, r->advantage, r->ret);
-    if (s->whiten_advantages)
+    if (s->whiten_advantages && !s->whiten_minibatches)
         rlhf_whiten(r->advantage, r->tokens, false);
     learner_metric(metrics, "explained_variance", rlhf_explained_variance(r->value, r->ret, r->tokens));
     return 0;

@@ -4,6 +4,7 @@
 
 #include "base/random.h"
 #include "learner/train_policy.h"
+#include "rl/advantage.h"
 #include "rl/average.h"
 
 enum { MINIBATCH_SALT = 0x6d626200 };
@@ -60,6 +61,8 @@ static size_t gather_minibatch(struct learner_policy *p, const uint32_t *index, 
         n += size;
         mb->start[i + 1] = (uint32_t)n;
     }
+    if (p->settings->whiten_minibatches)
+        rlhf_whiten(mb->advantage, n, false);
     rlhf_policy_weights(p->loss.mean, &(struct rlhf_ragged){mb->start, count},
                         (double)p->settings->sampling.max_new_tokens, (double)n, 1, mb->weight);
     return n;

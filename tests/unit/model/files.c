@@ -586,6 +586,32 @@ START_TEST(a_clone_keeps_the_body_and_has_the_wanted_head)
 }
 END_TEST
 
+/* Stiennon et al. 2020; recipe.md: not 1/(C + 1), as another implementation has it. */
+START_TEST(a_reward_models_head_starts_with_a_deviation_of_one_over_the_root_of_channels_and_one)
+{
+    struct rlhf_model *lm = tiny_model(0, RLHF_HEAD_LM);
+    size_t channels = rlhf_model_get_config(lm)->channels, count, tensors;
+    double sum = 0, squares = 0, n = 0;
+    struct rlhf_error err = { 0 };
+
+    for (uint64_t seed = 1; seed <= 400; seed++) {
+        struct rlhf_model *reward = rlhf_model_clone(lm, RLHF_HEAD_SCALAR, seed, &err);
+        const struct rlhf_parameter *table = rlhf_model_table(reward, &tensors);
+        const float *score = rlhf_model_parameters(reward, &count) + table[tensors - 1].offset;
+
+        ck_assert(rlhf_model_bias(reward) == 0);
+        for (size_t i = 0; i < channels; i++, n++) {
+            sum += score[i];
+            squares += (double)score[i] * score[i];
+        }
+        rlhf_model_free(reward);
+    }
+    ck_assert_double_eq_tol(sqrt(squares / n) * sqrt((double)channels + 1), 1, 4 / sqrt(2 * n)); /* 4 standard errors */
+    ck_assert_double_eq_tol(sum / n * sqrt((double)channels + 1), 0, 4 / sqrt(n));
+    rlhf_model_free(lm);
+}
+END_TEST
+
 START_TEST(what_is_not_finite_is_neither_read_nor_written)
 {
     struct rlhf_model *m = tiny_model(GPT2, RLHF_HEAD_SCALAR);
@@ -623,5 +649,6 @@ int main(void)
                      a_config_of_a_giant_costs_no_memory_before_its_tensors_are_there,
                      a_damaged_checkpoint_is_refused_or_read_whole, what_is_not_there_is_named,
                      new_weights_are_a_function_of_config_and_seed, a_clone_keeps_the_body_and_has_the_wanted_head,
+                     a_reward_models_head_starts_with_a_deviation_of_one_over_the_root_of_channels_and_one,
                      what_is_not_finite_is_neither_read_nor_written);
 }

@@ -12,6 +12,7 @@
 #include "rl/preference.h"
 #include "rl/reward.h"
 #include "rl/schedule.h"
+#include "tensor/ops.h"
 #include "support/suite.h"
 
 /* ---- InstructGPT: the table "Training" ----------------------------------------------------------------- */
@@ -254,6 +255,55 @@ START_TEST(labels_are_best_of_four)
 }
 END_TEST
 
+/* TF1 divides by sqrt(v) + epsilon and then corrects the bias, which makes epsilon 1/sqrt(1 - beta2^t) times as large: 31
+ * times at the first update, so that small gradients move their weights visibly less early on. */
+START_TEST(tf1s_adam_places_its_epsilon_before_the_bias_correction)
+{
+    struct rlhf_adamw pytorch = {.lr = 1, .beta1 = 0.9f, .beta2 = 0.999f, .epsilon = 1e-5f, .step = 1}, tf1 = pytorch;
+    const float grad = 1e-5f; /* as large as epsilon */
+    float m[2] = {0}, v[2] = {0}, param[2] = {0};
+    double corrected = sqrt(1 - 0.999);
+
+    tf1.epsilon_inside_tf1 = true;
+    rlhf_adamw_step(&pytorch, 1, false, &grad, &m[0], &v[0], &param[0], 1, NULL);
+    rlhf_adamw_step(&tf1, 1, false, &grad, &m[1], &v[1], &param[1], 1, NULL);
+    ck_assert_double_eq_tol(param[0], -0.5, 1e-3);
+    ck_assert_double_eq_tol(param[1], -1 / (1 + 1 / corrected), 1e-3);
+}
+END_TEST
+
+/* ---- summarize_from_feedback_details ------------------------------------------------------------------- */
+
+/* There INVALID_LOGPROB, 1.0, stands on padding in old and new log-probs alike, so that its ratio stays 1. Here nothing is
+ * padded: the same loss, and the same derivatives on what is not padding. */
+START_TEST(padding_whose_ratio_stays_one_and_no_padding_are_the_same_loss)
+{
+    enum { LONG = 4, SHORT = 2, T = LONG + SHORT };
+    const uint32_t start[] = {0, LONG, T}, padded_start[] = {0, LONG, 2 * LONG};
+    const float now[T] = {-1, -2, -0.5f, -1.5f, -0.7f, -0.2f}, old[T] = {-1.1f, -1.5f, -0.5f, -2, -1, -0.3f};
+    const float advantage[T] = {1, -1, 0.5f, 2, -2, 0.3f};
+    float wide_now[2 * LONG], wide_old[2 * LONG], wide_advantage[2 * LONG] = {0}, d[T], wide_d[2 * LONG];
+    const double weight[] = {1.0 / T, 1.0 / T};
+    struct rlhf_policy_statistics s = {0}, wide = {0};
+    const struct rlhf_policy_loss *ppo = &rlhf_algorithm_named("ppo")->loss;
+
+    for (int i = 0; i < 2 * LONG; i++)
+        wide_now[i] = wide_old[i] = 1.0f;
+    for (int i = 0; i < T; i++) { /* the short one's tokens are the first of its row */
+        wide_now[i] = now[i], wide_old[i] = old[i], wide_advantage[i] = advantage[i];
+    }
+    rlhf_policy_loss(ppo, &(struct rlhf_policy_batch){.completions = {start, 2}, .logprob_new = now, .logprob_old = old,
+                                                      .advantage_token = advantage, .weight = weight}, d, &s);
+    rlhf_policy_loss(ppo, &(struct rlhf_policy_batch){.completions = {padded_start, 2}, .logprob_new = wide_now,
+                                                      .logprob_old = wide_old, .advantage_token = wide_advantage,
+                                                      .weight = weight}, wide_d, &wide);
+    ck_assert_double_eq(wide.loss, s.loss);
+    for (int i = 0; i < 2 * LONG; i++)
+        ck_assert_double_eq(wide_d[i], i < T ? d[i] : 0);
+    ck_assert_double_eq_tol(wide.ratio - s.ratio, 2 * LONG - T, 1e-12); /* each is 1: in sums they would count */
+}
+END_TEST
+
 /* ---- several sources, long answers --------------------------------------------------------------------- */
 
 START_TEST(an_ensembles_reward_is_its_mean_less_k_deviations)
@@ -327,7 +377,8 @@ int main(void)
                      scores_that_do_not_vary_or_are_missing_keep_a_gain_of_one,
                      a_response_ends_with_the_first_stop_at_position_16_or_later,
                      a_completion_without_its_end_token_scores_minus_one_whatever_the_model_says,
-                     labels_are_best_of_four, an_ensembles_reward_is_its_mean_less_k_deviations,
+                     labels_are_best_of_four, tf1s_adam_places_its_epsilon_before_the_bias_correction,
+                     padding_whose_ratio_stays_one_and_no_padding_are_the_same_loss, an_ensembles_reward_is_its_mean_less_k_deviations,
                      a_mix_of_sources_is_missing_where_one_that_counts_is_missing,
                      clipping_leaves_what_is_inside_and_what_is_missing,
                      an_overlong_answer_loses_up_to_one_over_the_last_tokens);
