@@ -264,6 +264,19 @@ static const struct rlhf_config_key pretrain_keys[] = {
     {0}};
 static const struct rlhf_config_schema pretrain_schema = {"pretrain", pretrain_keys, sizeof(PRE)};
 
+#define SEL struct rlhf_run_select
+static const struct rlhf_config_key select_keys[] = {
+    STR("reward_model", SEL, reward_model, NULL,
+        "Reward stage whose model's mean reward on prompts decides, as in InstructGPT; without it, the loss on validation does."),
+    STR("prompts", SEL, prompts, NULL, "File of prompts."),
+    INT("count", SEL, count, "0", 0, 1e9, "How many of its prompts; 0 means all."),
+    INT("samples", SEL, samples, "1", 1, 1024, "Completions of a prompt, by the same draws each time."),
+    MAP("sampling", SEL, sampling, sampling_schema, "How completions are sampled."),
+    STRS("validation", SEL, validation, "Files of demonstrations; their loss is measured, whatever decides."),
+    INT("every", SEL, every, "0", 0, LARGE, "Steps between two measurements; 0: a pass over the data."),
+    {0}};
+static const struct rlhf_config_schema select_schema = {"select", select_keys, sizeof(SEL)};
+
 #define SFT struct rlhf_stage_sft
 static const struct rlhf_config_key sft_keys[] = {
     NEED("name", SFT, name, "The stage's name, unique in the run; its model is kept under it."),
@@ -280,6 +293,7 @@ static const struct rlhf_config_key sft_keys[] = {
     OPTION("adapter", SFT, adapter, adapter_schema,
            "Train a LoRA adapter in place of the whole model; it is kept in adapters/STAGE, too."),
     MAP("mix", SFT, mix, mix_schema, "Pretraining text mixed in (the paper's 10 %)."),
+    OPTION("select", SFT, select, select_schema, "End with the best policy that was measured, not with the last."),
     {0}};
 static const struct rlhf_config_schema sft_schema = {"sft", sft_keys, sizeof(SFT)};
 
@@ -782,6 +796,7 @@ static void mark_inputs(const struct rlhf_run *run, size_t index, bool *marks)
         break;
     case RLHF_STAGE_SFT:
         mark_all(run, &s->sft->best_of, marks);
+        mark(run, s->sft->select ? s->sft->select->reward_model : NULL, marks);
         break;
     case RLHF_STAGE_COLLECT:
         mark_all(run, &s->collect->policies, marks);
@@ -1007,6 +1022,17 @@ static int check_rewards(const struct check *c, const struct rlhf_config_list *l
     if (!reward_model && list->count == 0 && !c->stage->evaluate)
         return complain(c, "reward_model, rewards", "both missing; there are no rewards");
     return 0;
+}
+
+static int check_select(const struct check *c, const struct rlhf_run_select *s)
+{
+    if (refer(c, "select.reward_model", s->reward_model, false, RLHF_STAGE_REWARD) < 0)
+        return -1;
+    if (!s->reward_model != !s->prompts)
+        return complain(c, s->prompts ? "select.reward_model" : "select.prompts", "missing; a reward model scores completions of prompts");
+    if (!s->reward_model && s->validation.count == 0)
+        return complain(c, "select", "by what? name a reward_model and prompts, or validation files");
+    return check_sampling(c, &s->sampling);
 }
 
 /* -1 stands for the algorithm's own; nothing else below 0 means anything. */
@@ -1278,6 +1304,8 @@ static int check_kind(const struct check *c)
             return -1;
         if (s->sft->data.count + s->sft->best_of.count == 0)
             return complain(c, "data, best_of", "both missing; name files of demonstrations or best_of stages");
+        if (s->sft->select && check_select(c, s->sft->select) < 0)
+            return -1;
         return one_of(c, "steps, epochs", s->sft->steps > 0, s->sft->epochs > 0, false);
     case RLHF_STAGE_COLLECT: {
         const struct rlhf_stage_collect *k = s->collect;

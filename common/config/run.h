@@ -194,6 +194,15 @@ struct rlhf_stage_pretrain {
     struct rlhf_run_optimizer optimizer;
 };
 
+struct rlhf_run_select { /* which step's policy a stage ends with */
+    char *reward_model; /* stage: by its mean reward on prompts; NULL: by the loss on validation */
+    char *prompts;
+    int64_t count, samples; /* of prompts, 0 = all; of each */
+    struct rlhf_run_sampling sampling;
+    struct rlhf_config_strings validation; /* files of demonstrations */
+    int64_t every;                         /* steps; 0 = a pass over the data */
+};
+
 struct rlhf_stage_sft {
     char *name, *from;
     struct rlhf_config_strings data;
@@ -204,6 +213,7 @@ struct rlhf_stage_sft {
     struct rlhf_run_optimizer optimizer;
     struct rlhf_run_adapter *adapter; /* NULL: the whole model is trained */
     struct rlhf_run_mix mix;
+    struct rlhf_run_select *select; /* NULL: the last step's */
 };
 
 struct rlhf_stage_collect {

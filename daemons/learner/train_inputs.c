@@ -132,7 +132,9 @@ int learner_stage_inputs(struct learner_work *w, char text[RLHF_DIGEST_TEXT], st
         rc = add_inputs(h, files, &s->pretrain->data, err);
         break;
     case RLHF_STAGE_SFT:
-        rc = add_inputs(h, files, &s->sft->data, err) < 0 || add_inputs(h, files, &s->sft->mix.data, err) < 0
+        rc = add_inputs(h, files, &s->sft->data, err) < 0 || add_inputs(h, files, &s->sft->mix.data, err) < 0 ||
+                     (s->sft->select && (add_input(h, files, s->sft->select->prompts, err) < 0 ||
+                                         add_inputs(h, files, &s->sft->select->validation, err) < 0))
                  ? -1
                  : 0;
         break;

@@ -181,6 +181,10 @@ static int one_step(struct learner_training *tr, struct rlhf_error *err)
     learner_metric(metrics, "grad_norm", o->norm);
     learner_metric(metrics, "learning_rate", o->rate);
     learner_metric(metrics, "skipped", (double)w->skipped + !updated);
+    if (tr->updated && tr->updated(tr, tr->ctx, metrics, err) < 0) {
+        json_decref(metrics);
+        return -1;
+    }
     if (learner_metrics_write(w, metrics, err) < 0 || learner_count_step(w, updated, err) < 0)
         return -1;
     w->step++;
@@ -192,20 +196,21 @@ int learner_training_run(struct learner_training *tr, struct rlhf_error *err)
 {
     struct learner_work *w = tr->work;
     struct learner_optimizer *o = &tr->optimizer;
-    const struct learner_block blocks[] = {
+    struct learner_block blocks[4 + sizeof tr->more / sizeof *tr->more] = {
         {"weights", o->param, o->count * sizeof(float)},
         {"moment1", o->m, o->count * sizeof(float)},
         {"moment2", o->v, o->count * sizeof(float)},
         {"updates", &o->updates, sizeof o->updates},
     };
-    enum { BLOCKS = sizeof blocks / sizeof *blocks };
+    const size_t count = 4 + tr->more_count;
 
-    if (learner_state_load(w, blocks, BLOCKS, err) < 0)
+    memcpy(blocks + 4, tr->more, tr->more_count * sizeof *tr->more);
+    if (learner_state_load(w, blocks, count, err) < 0)
         return -1;
     learner_optimizer_changed(o);
     while (w->step < w->steps) {
         bool stopping = learner_stopping(w);
-        if ((stopping || learner_state_due(w)) && learner_state_save(w, blocks, BLOCKS, err) < 0)
+        if ((stopping || learner_state_due(w)) && learner_state_save(w, blocks, count, err) < 0)
             return -1;
         if (stopping)
             return learner_stopped(err);

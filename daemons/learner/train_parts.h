@@ -345,7 +345,11 @@ struct learner_training {
     /* Adds the gradient of the step's loss to optimizer.grad, sets *loss and *tokens, adds to metrics. */
     int (*step)(struct learner_training *tr, void *ctx, uint64_t step, double *loss, uint64_t *tokens,
                 json_t *metrics, struct rlhf_error *err);
+    /* After the update of w->step, which is not counted yet. May be NULL. */
+    int (*updated)(struct learner_training *tr, void *ctx, json_t *metrics, struct rlhf_error *err);
     void *ctx;
+    struct learner_block more[2]; /* what a state holds beside weights and moments */
+    size_t more_count;
 };
 /* Takes model. */
 int learner_training_init(struct learner_training *tr, struct learner_work *w, struct rlhf_model *model,

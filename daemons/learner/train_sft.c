@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "learner/train_parts.h"
+#include "learner/train_select.h"
 #include "telemetry/log.h"
 
 enum { MIX_SALT = 0x6d697800 };
@@ -17,6 +18,7 @@ struct sft {
     struct learner_order order;
     struct learner_item *batch; /* [settings->batch] */
     struct learner_windows mix;
+    struct learner_select select;
 };
 
 static void sft_free(struct sft *s)
@@ -28,6 +30,7 @@ static void sft_free(struct sft *s)
     free(s->batch);
     learner_order_free(&s->order);
     learner_windows_free(&s->mix);
+    learner_select_close(&s->select);
 }
 
 /* File i: of data, then of the best_of stages. */
@@ -121,6 +124,11 @@ static int step(struct learner_training *tr, void *ctx, uint64_t index, double *
     return 0;
 }
 
+static int updated(struct learner_training *tr, void *ctx, json_t *metrics, struct rlhf_error *err)
+{
+    return learner_select_measure(&((struct sft *)ctx)->select, tr, metrics, err);
+}
+
 int learner_sft(struct learner_work *w, struct rlhf_error *err)
 {
     const struct rlhf_stage_sft *settings = w->stage->sft;
@@ -142,11 +150,13 @@ int learner_sft(struct learner_work *w, struct rlhf_error *err)
                               steps ? steps : 1, err) < 0)
         goto out;
     tr.step = step;
+    tr.updated = updated;
     tr.ctx = &s;
-    rc = learner_training_run(&tr, err) < 0 || learner_adapter_save(w, &tr.optimizer, err) < 0 ||
-                 learner_save_model(w, tr.model, err) < 0
-             ? -1
-             : 0;
+    if (learner_select_open(&s.select, &tr, settings->select, s.count / (uint64_t)settings->batch, err) == 0 &&
+        learner_training_run(&tr, err) == 0) {
+        learner_select_finish(&s.select, &tr);
+        rc = learner_adapter_save(w, &tr.optimizer, err) < 0 || learner_save_model(w, tr.model, err) < 0 ? -1 : 0;
+    }
     learner_training_free(&tr);
 out:
     sft_free(&s);
