@@ -20,6 +20,7 @@ enum rlhf_purpose {
     RLHF_PURPOSE_WORLD = 6,    /* the quickstart's generator and labelers  */
     RLHF_PURPOSE_FAULT = 7,    /* the simulator                            */
     RLHF_PURPOSE_HEAD = 8,     /* initial scalar heads                     */
+    RLHF_PURPOSE_DROPOUT = 9,  /* what training drops                      */
     RLHF_PURPOSE_AGREEMENT = 16, /* resampling of labels                   */
 };
 

@@ -289,6 +289,8 @@ static const struct rlhf_config_key sft_keys[] = {
     INT("batch", SFT, batch, "32", 1, 1e6, "Demonstrations a step."),
     INT("max_tokens", SFT, max_tokens, "0", 0, 1e6,
         "Longer demonstrations are left out; 0: the model's context."),
+    NUM("dropout", SFT, dropout, "0", 0, 0.9,
+        "Share of what the blocks add to the residual stream that is dropped in training (InstructGPT: 0.2); 0: none."),
     MAP("optimizer", SFT, optimizer, optimizer_schema, "AdamW."),
     OPTION("adapter", SFT, adapter, adapter_schema,
            "Train a LoRA adapter in place of the whole model; it is kept in adapters/STAGE, too."),

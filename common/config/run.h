@@ -210,6 +210,7 @@ struct rlhf_stage_sft {
     int64_t steps, epochs; /* one is set */
     int64_t batch;         /* demonstrations a step */
     int64_t max_tokens;    /* longer demonstrations are left out; 0 = the model's context */
+    double dropout;        /* of the residual branches */
     struct rlhf_run_optimizer optimizer;
     struct rlhf_run_adapter *adapter; /* NULL: the whole model is trained */
     struct rlhf_run_mix mix;

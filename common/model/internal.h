@@ -130,6 +130,7 @@ struct rlhf_attending {
     size_t count;
     const uint32_t *position; /* [T] */
     const float *cos_sin;     /* rotary table, or NULL */
+    const struct rlhf_dropout *dropout; /* or NULL */
     const struct rlhf_adapter *adapter; /* or NULL */
     float *room;              /* for it: [2, T, its widest rank] */
 };

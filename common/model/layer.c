@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "model/adapter_internal.h"
+#include "model/dropout.h"
 
 int rlhf_activations_get(struct rlhf_activations *a, const struct rlhf_model_config *c, size_t t, bool keep,
                          struct rlhf_arena *arena)
@@ -146,6 +147,17 @@ static void project(const struct rlhf_model *m, const struct rlhf_layer *l, enum
         rlhf_adapter_forward(over->adapter, (uint32_t)(l - m->layers), slot, x, t, y, p->n, over->room, pool);
 }
 
+/* What a branch of layer l adds to the stream, less what is dropped of it. */
+static void drop(const struct rlhf_model *m, const struct rlhf_layer *l, uint32_t branch, const struct rlhf_attending *over,
+                 float *x, struct rlhf_pool *pool)
+{
+    const struct rlhf_batch b = { .start = over->start, .sequences = over->sequences };
+
+    if (over->dropout)
+        rlhf_dropout_apply(over->dropout, 2 * (uint32_t)(l - m->layers) + branch, &b, over->position, m->config.channels, x, x,
+                           pool);
+}
+
 void rlhf_layer_forward(const struct rlhf_model *m, const struct rlhf_layer *l, const struct rlhf_activations *a,
                         const struct rlhf_attending *over, size_t t, float *y, struct rlhf_pool *pool)
 {
@@ -158,6 +170,7 @@ void rlhf_layer_forward(const struct rlhf_model *m, const struct rlhf_layer *l, 
     project(m, l, RLHF_SLOT_OUT, over, a->attention, t, c->norm_post ? a->post1 : a->middle, pool);
     if (c->norm_post)
         rlhf_norm_forward(m, &l->post1, a->post1, t, a->middle, a->mean3, a->rstd3, pool);
+    drop(m, l, 0, over, a->middle, pool);
     rlhf_add(a->x, stream, a->middle, pool);
 
     rlhf_norm_forward(m, &l->norm2, c->parallel ? a->x : a->middle, t, a->norm2, a->mean2, a->rstd2, pool);
@@ -169,5 +182,6 @@ void rlhf_layer_forward(const struct rlhf_model *m, const struct rlhf_layer *l, 
     project(m, l, RLHF_SLOT_DOWN, over, a->activated, t, c->norm_post ? a->post2 : y, pool);
     if (c->norm_post)
         rlhf_norm_forward(m, &l->post2, a->post2, t, y, a->mean4, a->rstd4, pool);
+    drop(m, l, 1, over, y, pool);
     rlhf_add(a->middle, stream, y, pool);
 }

@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "model/adapter_internal.h"
+#include "model/dropout.h"
 
 /* The weights laid out for backward products. Only training needs them, so they belong to the pass, and are
  * made anew when the model's version has changed. */
@@ -44,6 +45,7 @@ struct rlhf_pass {
 
     const struct rlhf_adapter *adapter; /* NULL: none */
     float *adapter_grad, *adapter_room;
+    struct rlhf_dropout dropout; /* rate 0: none */
     bool merged; /* the adapter is part of the model's weights; its gradient is wanted alone */
     float *waste; /* backward: where gradients go that nobody wants, [2 C] or more */
 
@@ -174,7 +176,8 @@ static int lay_out(struct rlhf_pass *p, const struct rlhf_batch *b)
 static int run_body(struct rlhf_pass *p, const struct rlhf_model *m, struct rlhf_error *err)
 {
     const struct rlhf_attending over = { .start = p->start, .sequences = p->sequences, .position = p->position,
-                                         .cos_sin = p->rope.cos_sin, .adapter = p->merged ? NULL : p->adapter, .room = p->adapter_room };
+                                         .cos_sin = p->rope.cos_sin,
+                                         .dropout = p->dropout.rate > 0 ? &p->dropout : NULL, .adapter = p->merged ? NULL : p->adapter, .room = p->adapter_room };
     const uint32_t layers = p->config.layers;
 
     if (rlhf_model_embed(m, p->tokens, p->position, p->t, p->layers[0].x, p->pool, err) < 0)
@@ -197,6 +200,14 @@ static void check_model(const struct rlhf_pass *p, const struct rlhf_model *m)
                 && a->kv_heads == b->kv_heads && a->head_size == b->head_size && a->channels == b->channels
                 && a->mlp_size == b->mlp_size && a->vocabulary == b->vocabulary
                 && (a->context == b->context || a->position == RLHF_POSITION_ROTARY));
+}
+
+int rlhf_pass_set_dropout(struct rlhf_pass *p, const struct rlhf_dropout *d, struct rlhf_error *err)
+{
+    if (d->rate > 0 && p->config.norm_post)
+        return rlhf_fail(err, RLHF_REJECT, "dropout: models with norms behind their branches have none; set it to 0");
+    p->dropout = *d;
+    return 0;
 }
 
 int rlhf_pass_forward(struct rlhf_pass *p, const struct rlhf_model *m, const struct rlhf_batch *b,
@@ -341,7 +352,7 @@ int rlhf_pass_hidden(struct rlhf_pass *p, const struct rlhf_model *m, uint32_t l
 struct flow {
     float *stream;    /* [T, C] by the residual stream: layers add to it */
     float *branch;    /* [T, C] by a norm's output */
-    float *post;      /* [T, C] norm_post: by what goes into a branch's last norm */
+    float *post;      /* [T, C] norm_post, dropout: by what goes into a branch's last norm */
     float *aside;     /* [T, C] parallel: what feed-forward adds to the stream, once attention has read it */
     float *qkv;       /* [T, (H + 2G) D] */
     float *attention; /* [T, H D] */
@@ -415,10 +426,18 @@ static void project_backward(const struct rlhf_pass *p, const struct rlhf_model 
                               p->adapter_room, p->pool);
 }
 
-/* By the output of a branch's last product: what comes down the stream, through the branch's own norm where it has one. */
-static const float *into_branch(const struct rlhf_pass *p, const struct rlhf_model *m, const struct rlhf_norm_place *post,
-                                const float *x, const float *mean, const float *rstd, const struct flow *d, float *grad)
+/* By the output of a branch's last product: what comes down the stream, less what was dropped, through the branch's own norm
+ * where it has one. */
+static const float *into_branch(const struct rlhf_pass *p, const struct rlhf_model *m, uint32_t place,
+                                const struct rlhf_norm_place *post, const float *x, const float *mean, const float *rstd,
+                                const struct flow *d, float *grad)
 {
+    const struct rlhf_batch b = { .start = p->start, .sequences = p->sequences };
+
+    if (p->dropout.rate > 0) {
+        rlhf_dropout_apply(&p->dropout, place, &b, p->position, p->config.channels, d->stream, d->post, p->pool);
+        return d->post;
+    }
     if (!p->config.norm_post)
         return d->stream;
     memset(d->post, 0, p->t * p->config.channels * sizeof *d->post);
@@ -432,7 +451,7 @@ static void mlp_backward(const struct rlhf_pass *p, const struct rlhf_model *m, 
 {
     const struct rlhf_model_config *c = &p->config;
     const size_t t = p->t;
-    const float *dy = into_branch(p, m, &l->post2, a->post2, a->mean4, a->rstd4, d, grad);
+    const float *dy = into_branch(p, m, 2 * (uint32_t)(l - m->layers) + 1, &l->post2, a->post2, a->mean4, a->rstd4, d, grad);
 
     project_backward(p, m, l, RLHF_SLOT_DOWN, &b->down, dy, a->activated, d->activated, grad);
     if (c->gated)
@@ -465,7 +484,7 @@ static void attention_backward(const struct rlhf_pass *p, const struct rlhf_mode
     const struct rlhf_model_config *c = &p->config;
     const struct rlhf_attention_shape shape = rlhf_layer_attention(c, (uint32_t)(l - m->layers), p->start,
                                                                    p->sequences);
-    const float *dy = into_branch(p, m, &l->post1, a->post1, a->mean3, a->rstd3, d, grad);
+    const float *dy = into_branch(p, m, 2 * (uint32_t)(l - m->layers), &l->post1, a->post1, a->mean3, a->rstd3, d, grad);
 
     project_backward(p, m, l, RLHF_SLOT_OUT, &b->out, dy, a->attention, d->attention, grad);
     rlhf_attention_backward(&shape, d->attention, a->qkv, a->attention, a->lse, d->qkv, p->pool);
@@ -495,7 +514,7 @@ static int flow_get(struct flow *d, const struct rlhf_pass *p)
 
     return (d->stream = rlhf_arena_zero(p->arena, p->t, stream))
                    && (d->branch = rlhf_arena_get(p->arena, p->t, stream))
-                   && (!c->norm_post || (d->post = rlhf_arena_get(p->arena, p->t, stream)))
+                   && ((!c->norm_post && p->dropout.rate <= 0) || (d->post = rlhf_arena_get(p->arena, p->t, stream)))
                    && (!c->parallel || (d->aside = rlhf_arena_get(p->arena, p->t, stream)))
                    && (d->qkv = rlhf_arena_get(p->arena, p->t, (q + 2 * kv) * sizeof(float)))
                    && (d->attention = rlhf_arena_get(p->arena, p->t, q * sizeof(float)))

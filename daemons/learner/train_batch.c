@@ -145,8 +145,12 @@ size_t learner_compute_forward(struct learner_compute *c, const struct rlhf_mode
                                const struct learner_item *items, size_t from, size_t count,
                                struct rlhf_error *err)
 {
+    struct rlhf_dropout dropout = c->dropout;
     size_t to = from, tokens = 0;
 
+    dropout.sequence += (uint32_t)from;
+    if (rlhf_pass_set_dropout(c->pass, &dropout, err) < 0)
+        return 0;
     do
         tokens += items[to++].count;
     while (to < count && tokens + items[to].count <= c->limit);

@@ -10,6 +10,7 @@
 #include "data/data.h"
 #include "learner/train.h"
 #include "model/adapter.h"
+#include "model/dropout.h"
 #include "model/model.h"
 #include "store/store.h"
 #include "tokenizer/tokenizer.h"
@@ -243,6 +244,7 @@ struct learner_compute {
     struct rlhf_pass *pass;
     struct learner_batch batch;
     size_t limit; /* tokens */
+    struct rlhf_dropout dropout; /* rate 0: none; its sequence is the number of items[0] */
 };
 int learner_compute_init(struct learner_compute *c, const struct rlhf_model_config *config,
                          struct rlhf_pool *pool, bool train, struct rlhf_error *err);

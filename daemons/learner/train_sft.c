@@ -7,7 +7,7 @@
 #include "learner/train_select.h"
 #include "telemetry/log.h"
 
-enum { MIX_SALT = 0x6d697800 };
+enum { MIX_SALT = 0x6d697800, MIX_SEQUENCE = 1 << 30 /* numbers of windows, behind those of demonstrations */ };
 
 struct sft {
     const struct rlhf_stage_sft *settings;
@@ -108,11 +108,14 @@ static int step(struct learner_training *tr, void *ctx, uint64_t index, double *
         s->batch[i] = s->items[learner_order_at(&s->order, index * batch + i)];
         *tokens += s->batch[i].count;
     }
+    tr->compute.dropout = (struct rlhf_dropout){.rate = (float)s->settings->dropout};
+    rlhf_dropout_key((uint64_t)tr->work->t->run->run.seed, tr->work->key, index, tr->compute.dropout.key);
     if (learner_lm_gradient(&tr->compute, tr->model, s->batch, batch, 1, learner_optimizer_grad(&tr->optimizer), loss, err) < 0)
         return -1;
     if (weight <= 0)
         return 0;
     const struct learner_item *windows = learner_windows_at(&s->mix, index);
+    tr->compute.dropout.sequence = MIX_SEQUENCE;
     for (size_t i = 0; i < s->mix.per_step; i++)
         *tokens += windows[i].count;
     if (learner_lm_gradient(&tr->compute, tr->model, windows, s->mix.per_step, weight, learner_optimizer_grad(&tr->optimizer),
@@ -126,6 +129,7 @@ static int step(struct learner_training *tr, void *ctx, uint64_t index, double *
 
 static int updated(struct learner_training *tr, void *ctx, json_t *metrics, struct rlhf_error *err)
 {
+    tr->compute.dropout.rate = 0; /* measured as it is sampled from */
     return learner_select_measure(&((struct sft *)ctx)->select, tr, metrics, err);
 }
 

@@ -11,8 +11,8 @@
     TINY_HEAD TINY_PRETRAIN TINY_SFT TINY_COLLECT TINY_REWARD                                                 \
     SFT("reward", "select: {reward_model: rm, prompts: %s/prompts.jsonl, count: 12, samples: 2, sampling: {max_new_tokens: 8}, "   \
                   "validation: [%s/demonstrations.jsonl]}")                                                     \
-    SFT("loss", "select: {validation: [%s/demonstrations.jsonl], every: 5}, adapter: {rank: 4}") SFT("last", "mix: {data: "       \
-    "[%s/documents.txt], weight: 0.1, windows: 2, window: 24}")
+    SFT("loss", "select: {validation: [%s/demonstrations.jsonl], every: 5}, adapter: {rank: 4}, dropout: 0.2") SFT("last", "dropout: 0.2, mix: "   \
+    "{data: [%s/documents.txt], weight: 0.1, windows: 2, window: 24}")
 
 static const char *const stages[] = {"reward", "loss", "last"};
 enum { STAGES = sizeof stages / sizeof *stages, STEPS = 24, EPOCH = 6 };

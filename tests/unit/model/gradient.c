@@ -1,6 +1,8 @@
 /* Gradients of whole models against central differences of a plain forward pass in double. */
 #include "tiny.h"
 
+#include "model/dropout.h"
+
 static const size_t lengths[] = { 7, 1, 4, 12, 2, 0 }, few[] = { 8, 1, 3, 0 }; /* longer than any window */
 
 /* Both heads at once: sum over t of by_logprob[t] * logprob[t] + by_entropy[t] * entropy[t], or by_scalar. */
@@ -208,6 +210,105 @@ START_TEST(every_gradient_of_a_scalar_head_is_its_finite_difference)
 }
 END_TEST
 
+/* The loss with dropout, by_logprob being -1/T everywhere. */
+static double dropped_loss(const struct rlhf_model *m, struct rlhf_pass *p, const struct ragged *r, float *grad)
+{
+    float value[26], d[26];
+    struct rlhf_error err = { 0 };
+    double sum = 0;
+
+    for (size_t t = 0; t < r->t; t++)
+        d[t] = -1 / (float)r->t;
+    expect_ok(rlhf_pass_forward(p, m, &r->batch, &err), err);
+    expect_ok(rlhf_pass_logprobs(p, m, r->target, 1, value, NULL, &err), err);
+    if (grad)
+        expect_ok(rlhf_pass_backward_logprobs(p, m, d, NULL, grad, &err), err);
+    for (size_t t = 0; t < r->t; t++)
+        sum += (double)d[t] * value[t];
+    return sum;
+}
+
+START_TEST(what_dropout_dropped_gets_no_gradient)
+{
+    static const enum variant variants[] = { GPT2, LLAMA, NEOX };
+
+    for (size_t v = 0; v < 3; v++) {
+        struct rlhf_model *m = tiny_model(variants[v], RLHF_HEAD_LM);
+        struct ragged r = ragged(lengths, rlhf_model_get_config(m)->vocabulary, 5);
+        struct rlhf_error err = { 0 };
+        struct rlhf_pass *p = rlhf_pass_new(rlhf_model_get_config(m), NULL, 1, &err);
+        struct rlhf_dropout d = { .rate = 0.3F, .sequence = 7 };
+        double norm = 0, up, down, plain;
+        size_t count;
+        float *w = rlhf_model_parameters(m, &count), *grad = calloc(count, sizeof *grad), *kept = malloc(count * sizeof *kept);
+
+        plain = dropped_loss(m, p, &r, NULL);
+        rlhf_dropout_key(3, 1, 4, d.key);
+        expect_ok(rlhf_pass_set_dropout(p, &d, &err), err);
+        ck_assert_double_ne(dropped_loss(m, p, &r, grad), plain);
+        for (size_t i = 0; i < count; i++)
+            norm += (double)grad[i] * grad[i];
+        norm = sqrt(norm);
+        memcpy(kept, w, count * sizeof *w);
+        const double step = 2e-3; /* along the gradient the slope is its norm; fp32 leaves four digits of it */
+        for (size_t i = 0; i < count; i++)
+            w[i] = (float)(kept[i] + step * grad[i] / norm);
+        rlhf_model_touch(m, NULL);
+        up = dropped_loss(m, p, &r, NULL);
+        for (size_t i = 0; i < count; i++)
+            w[i] = (float)(kept[i] - step * grad[i] / norm);
+        rlhf_model_touch(m, NULL);
+        down = dropped_loss(m, p, &r, NULL);
+        ck_assert_double_eq_tol((up - down) / (2 * step) / norm, 1, 2e-3);
+        memcpy(w, kept, count * sizeof *w);
+        rlhf_model_touch(m, NULL);
+        d.rate = 0;
+        expect_ok(rlhf_pass_set_dropout(p, &d, &err), err);
+        ck_assert_double_eq(dropped_loss(m, p, &r, NULL), plain); /* and off it is off */
+        rlhf_pass_free(p);
+        rlhf_model_free(m);
+        free_ragged(&r);
+        free(grad);
+        free(kept);
+    }
+}
+END_TEST
+
+START_TEST(dropout_is_the_same_bits_for_any_threads_and_any_batch_and_drops_its_share)
+{
+    enum { T = 40, C = 64 };
+    static const uint32_t start[] = { 0, 17, 17, 40 }, tail[] = { 0, 23 };
+    static float x[T * C], whole[T * C], part[T * C];
+    uint32_t position[T];
+    struct rlhf_error err = { 0 };
+    struct rlhf_pool *pool = rlhf_pool_new(3, &err);
+    struct rlhf_dropout d = { .rate = 0.2F, .sequence = 5 }, other;
+    double dropped = 0;
+
+    for (size_t i = 0; i < T * C; i++)
+        x[i] = 1;
+    for (uint32_t t = 0; t < T; t++)
+        position[t] = t < 17 ? t : t - 17;
+    rlhf_dropout_key(1, 2, 3, d.key);
+    rlhf_dropout_apply(&d, 4, &(struct rlhf_batch){ .start = start, .sequences = 3 }, position, C, x, whole, pool);
+    rlhf_dropout_apply(&d, 4, &(struct rlhf_batch){ .start = start, .sequences = 3 }, position, C, x, part, NULL);
+    ck_assert_mem_eq(whole, part, sizeof whole);
+    other = d;
+    other.sequence += 2; /* the third sequence alone */
+    rlhf_dropout_apply(&other, 4, &(struct rlhf_batch){ .start = tail, .sequences = 1 }, position + 17, C, x, part, NULL);
+    ck_assert_mem_eq(whole + 17 * C, part, 23 * C * sizeof *part);
+    for (size_t i = 0; i < T * C; i++) {
+        ck_assert(whole[i] == 0 || whole[i] == 1 / (1 - 0.2F));
+        dropped += whole[i] == 0;
+    }
+    ck_assert_double_eq_tol(dropped / (T * C), 0.2, 4 * sqrt(0.2 * 0.8 / (T * C)));
+    rlhf_dropout_key(1, 2, 4, other.key);
+    rlhf_dropout_apply(&other, 4, &(struct rlhf_batch){ .start = tail, .sequences = 1 }, position + 17, C, x, part, NULL);
+    ck_assert_mem_ne(whole + 17 * C, part, 23 * C * sizeof *part); /* every step drops others */
+    rlhf_pool_free(pool);
+}
+END_TEST
+
 /* bfloat16 keeps 8 bits: values that are sums of many products are off by less than that, gradients by some times that. */
 START_TEST(gradients_of_rounded_products_are_near_those_of_exact_ones)
 {
@@ -346,7 +447,8 @@ int main(void)
                      every_gradient_of_llama_style_is_its_finite_difference,
                      every_gradient_of_mistral_and_qwen_style_is_its_finite_difference,
                      every_gradient_of_neox_and_gemma_style_is_its_finite_difference,
-                     every_gradient_of_a_scalar_head_is_its_finite_difference,
+                     every_gradient_of_a_scalar_head_is_its_finite_difference, what_dropout_dropped_gets_no_gradient,
+                     dropout_is_the_same_bits_for_any_threads_and_any_batch_and_drops_its_share,
                      gradients_of_rounded_products_are_near_those_of_exact_ones, gradients_of_micro_batches_add_up,
                      gradients_follow_the_weights);
 }
