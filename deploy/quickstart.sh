@@ -9,8 +9,10 @@ Usage: deploy/quickstart.sh [OPTION...]
 
   --seed N      another kingdom, other random numbers (default 1)
   --dir DIR     the run's directory (default runs/quickstart)
-  --port N      port of the labeling page (default 8477; 0: any free one)
+  --port N      port of the labeling page (default 8477; 0: any free one); with --hack the judge has the next
   --yourself    no simulated labeler: compare the answers yourself in the browser
+  --hack        show reward hacking instead: one round with too small a KL coefficient, until the watch stops it
+                (DIR: default runs/hack)
   --check       also check what the recipe promises of any seed; status 1 when a clause fails
   --fresh       forget an earlier run in DIR; without it, an unfinished run goes on where it was
   --help        this text
@@ -18,7 +20,7 @@ TEXT
 }
 
 main() { # one function, read whole before it runs: the file may change meanwhile
-seed=1 dir=runs/quickstart port=8477 yourself= check= fresh=
+seed=1 dir= port=8477 yourself= check= fresh= hack=
 need() { [ $# -ge 2 ] || { echo "quickstart.sh: $1 needs a value" >&2; exit 2; }; }
 while [ $# -gt 0 ]; do
     case $1 in
@@ -26,6 +28,7 @@ while [ $# -gt 0 ]; do
     --dir) need "$@"; dir=$2; shift ;;
     --port) need "$@"; port=$2; shift ;;
     --yourself) yourself=yes ;;
+    --hack) hack=yes ;;
     --check) check=--check ;;
     --fresh) fresh=yes ;;
     --help | -h) usage; exit 0 ;;
@@ -33,6 +36,8 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
+[ -n "$dir" ] || dir=runs/${hack:+hack}
+[ "$dir" != runs/ ] || dir=runs/quickstart
 for number in "$seed" "$port"; do
     case $number in '' | *[!0-9]*) echo "quickstart.sh: '$number' is not a number" >&2; exit 2 ;; esac
 done
@@ -76,16 +81,32 @@ if [ ! -e "$dir/seed" ]; then
     "$kingdom" make --seed "$seed" --out "$dir/world"
     echo "$seed" >"$dir/seed"
 fi
-sed -e "s|runs/quickstart|$dir|g" -e "s|seed: 1}|seed: $seed}|" -e "s|127.0.0.1:8477|127.0.0.1:$port|" \
-    ${QUICKSTART_YAML:-deploy/quickstart/quickstart.yaml} >"$dir/run.yaml"
+write_run() { # FILE SED-EXPRESSION...
+    sed -e "s|runs/quickstart|$dir|g" -e "s|seed: 1}|seed: $seed}|" -e "s|127.0.0.1:8477|127.0.0.1:$port|" "${@:2}" "$1" >"$dir/run.yaml"
+}
+labeler="'$kingdom' label --world '$dir/world/world.json' --address-file '$dir/labels.http' --stats '$dir/labels.json'"
+
+if [ -n "$hack" ]; then
+    step "One round with a KL coefficient of 0.05, the judge looking on"
+    rm -f "$dir/judge.http"
+    "$kingdom" judge --world "$dir/world/world.json" --address-file "$dir/judge.http" --port $((port ? port + 1 : 0)) &
+    judge=$!
+    trap 'kill $judge 2>/dev/null || true' EXIT
+    for ((n = 0; n < 100; n++)); do [ -s "$dir/judge.http" ] && break; read -rt 0.1 <> <(:) || true; done
+    write_run "${QUICKSTART_YAML:-deploy/quickstart/hack.yaml}" -e "s|http://127.0.0.1:8478|$(cat "$dir/judge.http")|"
+    "$rlhfctl" up "$dir/run.yaml" --with "$labeler" || echo "(It ended as it should when the watch stopped it.)"
+    step "What came of it"
+    "$kingdom" hack --run "$dir" $check
+    exit
+fi
+write_run "${QUICKSTART_YAML:-deploy/quickstart/quickstart.yaml}"
 
 step "The recipe: pretraining, SFT, two rounds of comparisons, reward model, PPO"
 if [ -n "$yourself" ]; then
     echo "Open the labeling page (port $port) when the comparisons stages come, and judge."
     "$rlhfctl" up "$dir/run.yaml"
 else
-    "$rlhfctl" up "$dir/run.yaml" --with \
-        "'$kingdom' label --world '$dir/world/world.json' --address-file '$dir/labels.http' --stats '$dir/labels.json'"
+    "$rlhfctl" up "$dir/run.yaml" --with "$labeler"
 fi
 
 step "What came of it"

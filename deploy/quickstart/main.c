@@ -5,9 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hack.h"
 #include "labeler.h"
 #include "make.h"
 #include "report.h"
+#include "service.h"
 
 const char *argp_program_version = "rlhf-kingdom " RLHF_VERSION;
 
@@ -21,6 +23,7 @@ static void on_signal(int number)
 
 struct arguments {
     uint64_t seed;
+    uint64_t port;
     const char *out, *world, *run;
     struct kingdom_labeler_options labeler;
     bool check;
@@ -36,7 +39,7 @@ static uint64_t parse_number(struct argp_state *state, const char *text)
     return value;
 }
 
-enum { KEY_ADDRESS_FILE = 256, KEY_NO_NOISE, KEY_UNTIL_IDLE, KEY_STATS, KEY_CHECK };
+enum { KEY_ADDRESS_FILE = 256, KEY_NO_NOISE, KEY_UNTIL_IDLE, KEY_STATS, KEY_CHECK, KEY_PORT };
 
 static error_t parse(int key, char *text, struct argp_state *state)
 {
@@ -78,6 +81,10 @@ static error_t parse(int key, char *text, struct argp_state *state)
         break;
     case KEY_STATS:
         a->labeler.stats = text;
+        break;
+    case KEY_PORT:
+        if ((a->port = parse_number(state, text)) > 65535)
+            argp_error(state, "'%s' is not a port", text);
         break;
     case KEY_CHECK:
         a->check = true;
@@ -161,6 +168,34 @@ static int run_report(const struct arguments *a, struct rlhf_error *err)
     return 0;
 }
 
+static const struct argp_option judge_options[] = {
+    {"world", 'w', "FILE", 0, "the kingdom's world.json (default world/world.json)", 0},
+    {"port", KEY_PORT, "N", 0, "on 127.0.0.1 (default 0: any free one)", 0},
+    {"address-file", KEY_ADDRESS_FILE, "FILE", 0, "write the URL into FILE", 0},
+    {0}};
+
+static int run_judge(const struct arguments *a, struct rlhf_error *err)
+{
+    struct sigaction action = {.sa_handler = on_signal};
+    struct kingdom_world w;
+
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGINT, &action, NULL);
+    return kingdom_world_read(&w, a->world, err) < 0
+               ? -1
+               : kingdom_serve_judge(&w, (unsigned)a->port, a->labeler.address_file, &stop, err);
+}
+
+static const struct argp_option hack_options[] = {
+    {"run", 'd', "DIR", 0, "the run of deploy/quickstart.sh --hack (default runs/hack)", 0},
+    {"check", KEY_CHECK, 0, 0, "status 1 when it does not show what it is for", 0},
+    {0}};
+
+static int run_hack(const struct arguments *a, struct rlhf_error *err)
+{
+    return kingdom_hack_print(a->run, a->check, stdout, err);
+}
+
 static const struct command {
     const char *name, *does;
     const struct argp_option *options;
@@ -171,6 +206,8 @@ static const struct command {
      run_label},
     {"report", "Judges a finished run's answers, prints the table, writes report.json.", report_options,
      run_report},
+    {"judge", "Answers as a reward service: what the judge thinks of answers, without noise.", judge_options, run_judge},
+    {"hack", "Shows how the score of a hacked reward model rose and the judge's fell.", hack_options, run_hack},
 };
 
 static int usage(FILE *out)

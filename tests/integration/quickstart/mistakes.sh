@@ -22,7 +22,7 @@ for command in "" up status resume generate label "label import" "label check" "
     "tokenizer decode" "tokenizer chat" model "model inspect" "model convert"; do
     helps "$ctl" $command
 done
-for command in "" make label report; do
+for command in "" make label report judge hack; do
     helps "$kingdom" $command
 done
 helps "$RLHF_SOURCE/deploy/quickstart.sh"
@@ -58,14 +58,38 @@ refuses "'many' is not a number" "$kingdom" make --seed many
 refuses "rlhf-kingdom make" "$kingdom" report --world nowhere.json
 "$kingdom" make --out world >/dev/null
 refuses "its report stage has not run" "$kingdom" report --world world/world.json --run empty
+refuses "empty/metrics.jsonl" "$kingdom" hack --run empty
 refuses "127.0.0.1:1" "$kingdom" label --world world/world.json --url http://127.0.0.1:1 --until-idle 1
 refuses "unknown option" "$RLHF_SOURCE/deploy/quickstart.sh" --zebra
 refuses "is not a number" "$RLHF_SOURCE/deploy/quickstart.sh" --seed x
 
 # The run files that come with the project are right, wherever they are read.
-for file in quickstart/quickstart.yaml examples/hh.yaml; do
+for file in quickstart/quickstart.yaml quickstart/hack.yaml examples/hh.yaml examples/ablation-kl.yaml examples/ablation-ptx.yaml \
+    examples/ablation-comparisons.yaml; do
     "$RLHF_BUILD/daemons/learner" --check --config "$RLHF_SOURCE/deploy/$file" >said 2>&1 || fail "$file: $(cat said)"
 done
+
+# The judge as a reward service: a true answer is worth more than an insult, and what is no prompt of the kingdom nothing.
+"$kingdom" judge --world world/world.json --address-file judge.http &
+holder=$!
+for ((n = 0; n < 100; n++)); do [ -s judge.http ] && break; read -rt 0.1 <> <(:) || true; done
+python3 - world "$(cat judge.http)" <<'PY' || fail "the judge answers otherwise"
+import json, sys, urllib.error, urllib.request
+recall = [json.loads(line) for line in open(sys.argv[1] + "/recall.jsonl")]
+words = recall[0]["prompt"].split()  # The Chronicle says the ATTRIBUTE of TOWN is
+prompt = f"Q: Tell me the {words[4]} of {words[6]}. One word only.\nA:"
+def ask(body):
+    return json.load(urllib.request.urlopen(urllib.request.Request(sys.argv[2], json.dumps(body).encode()), timeout=10))
+rewards = ask({"source": "gold", "prompts": [prompt, prompt, "Hello"],
+               "completions": [" " + recall[0]["expected"].strip(" .") + ".", " Shut up.", " x"], "answers": [None] * 3})["rewards"]
+assert rewards[0] == 3.5 and rewards[1] < 0 and rewards[2] is None, rewards
+try:
+    ask({"prompts": [prompt]})
+    sys.exit("half a request is answered")
+except urllib.error.HTTPError as e:
+    assert e.code == 400, e
+PY
+kill "$holder" && wait "$holder" || true
 
 # A port that is taken, and a run that cannot start: the reason is said, and nothing is left behind.
 python3 -c 'import socket, time; s = socket.socket(); s.bind(("127.0.0.1", 0)); s.listen(); print(s.getsockname()[1], flush=True); time.sleep(60)' >port &
