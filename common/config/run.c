@@ -299,6 +299,17 @@ static const struct rlhf_config_key sft_keys[] = {
     {0}};
 static const struct rlhf_config_schema sft_schema = {"sft", sft_keys, sizeof(SFT)};
 
+#define CHO struct rlhf_run_choice
+static const struct rlhf_config_key choice_keys[] = {
+    NUM("random", CHO, random, "0.5", 0, 1, "Share of count chosen by chance, of all candidates: what is measured on it has no bias."),
+    NUM("disagreement", CHO, disagreement, "0", 0, 1, "Share where the reward models disagree most; needs two of them."),
+    NUM("reward_kl", CHO, reward_kl, "0", 0, 1, "Share where a completion has the largest reward and KL; needs reference."),
+    STRS("reward_models", CHO, reward_models, "Reward stages whose models say so."),
+    STR("reference", CHO, reference, NULL, "Stage of the policy that KL refers to."),
+    INT("candidates", CHO, candidates, "0", 0, 1e9, "Prompts that are completed and chosen from; 0 means all of the file."),
+    {0}};
+static const struct rlhf_config_schema choice_schema = {"select", choice_keys, sizeof(CHO)};
+
 #define COL struct rlhf_stage_collect
 static const struct rlhf_config_key collect_keys[] = {
     NEED("name", COL, name, "The stage's and the round's name, unique in the run."),
@@ -306,6 +317,7 @@ static const struct rlhf_config_key collect_keys[] = {
          "Stages whose policies write the completions; empty: comparisons come by import."),
     STR("prompts", COL, prompts, NULL, "File of prompts."),
     INT("count", COL, count, "0", 0, 1e9, "How many of its prompts; 0 means all."),
+    OPTION("select", COL, select, choice_schema, "Choose the count prompts out of more: by chance and by what tells most."),
     INT("samples", COL, samples, "4", 1, 64, "Completions of each policy for each prompt."),
     MAP("sampling", COL, sampling, sampling_schema, "How completions are sampled."),
     INT("want", COL, want, "0", 0, 1e9, "Comparisons to wait for; 0: one for every task submitted."),
@@ -802,6 +814,10 @@ static void mark_inputs(const struct rlhf_run *run, size_t index, bool *marks)
         break;
     case RLHF_STAGE_COLLECT:
         mark_all(run, &s->collect->policies, marks);
+        if (s->collect->select) {
+            mark_all(run, &s->collect->select->reward_models, marks);
+            mark(run, s->collect->select->reference, marks);
+        }
         break;
     case RLHF_STAGE_REWARD:
         mark_all(run, &s->reward->rounds, marks);
@@ -1170,6 +1186,34 @@ static int check_direct(const struct check *c)
     return 0;
 }
 
+static int check_choice(const struct check *c, const struct rlhf_stage_collect *k)
+{
+    const struct rlhf_run_choice *s = k->select;
+    double all = s ? s->random + s->disagreement + s->reward_kl : 1;
+
+    if (!s)
+        return 0;
+    if (k->policies.count == 0)
+        return complain(c, "select", "nothing is generated; name policies, or remove it");
+    if (k->count == 0)
+        return complain(c, "count", "missing; say how many of the candidates are submitted");
+    if (s->candidates > 0 && s->candidates < k->count)
+        return complain(c, "select.candidates", "%lld are fewer than count, %lld", (long long)s->candidates, (long long)k->count);
+    if (all < 0.999 || all > 1.001)
+        return complain(c, "select", "random, disagreement and reward_kl add up to %g, not to 1", all);
+    if (s->reward_models.count > RLHF_RUN_ENSEMBLE)
+        return complain(c, "select.reward_models", "%zu stages; at most %d are allowed", s->reward_models.count,
+                        RLHF_RUN_ENSEMBLE);
+    if (s->disagreement > 0 && s->reward_models.count < 2)
+        return complain(c, "select.reward_models", "two or more must be named that can disagree");
+    if (s->reward_kl > 0 && (s->reward_models.count == 0 || !s->reference))
+        return complain(c, s->reference ? "select.reward_models" : "select.reference", "missing, and reward_kl needs it");
+    return refer_all(c, "select.reward_models", &s->reward_models, false, RLHF_STAGE_REWARD) < 0 ||
+                   refer(c, "select.reference", s->reference, true, 0) < 0
+               ? -1
+               : 0;
+}
+
 static bool among(const struct rlhf_config_strings *names, const char *name)
 {
     for (size_t i = 0; i < names->count; i++)
@@ -1321,7 +1365,7 @@ static int check_kind(const struct check *c)
             return complain(c, k->prompts ? "policies" : "want",
                             k->prompts ? "missing; name the stages whose policies complete the prompts"
                                        : "missing; say how many imported comparisons to wait for");
-        return check_sampling(c, &k->sampling);
+        return check_choice(c, k) < 0 ? -1 : check_sampling(c, &k->sampling);
     }
     case RLHF_STAGE_REWARD:
         if (refer(c, "from", s->reward->from, true, 0) < 0)

@@ -217,12 +217,21 @@ struct rlhf_stage_sft {
     struct rlhf_run_select *select; /* NULL: the last step's */
 };
 
+/* Which candidates a collect stage submits: shares of its count. */
+struct rlhf_run_choice {
+    double random, disagreement, reward_kl;
+    struct rlhf_config_strings reward_models; /* stages */
+    char *reference;                          /* stage */
+    int64_t candidates;                       /* prompts; 0 = all of the file */
+};
+
 struct rlhf_stage_collect {
     char *name;                          /* also the round's name */
     struct rlhf_config_strings policies; /* stages; empty: the round's comparisons come from elsewhere */
     char *prompts;
     int64_t count;   /* of prompts; 0 = all */
     int64_t samples; /* of each policy for each prompt */
+    struct rlhf_run_choice *select; /* NULL: the first count prompts */
     struct rlhf_run_sampling sampling;
     int64_t want; /* comparisons to wait for; 0 = one for every task submitted */
     int64_t patience_seconds; /* without an open task and a new comparison; 0 = for ever */

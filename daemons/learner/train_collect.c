@@ -29,8 +29,11 @@ static int add_completion(struct collect *c, json_t *task, const struct learner_
 {
     json_t *list = json_object_get(task, "completions"), *other, *entry;
     struct rlhf_bytes text = {0};
+    double logprob = 0;
     size_t i;
 
+    for (uint32_t t = 0; t < r->count; t++)
+        logprob += r->logprob[t];
     if (learner_decode(c->w->t, r->ids, r->count, &text, err) < 0) {
         rlhf_bytes_free(&text);
         return -1;
@@ -42,8 +45,8 @@ static int add_completion(struct collect *c, json_t *task, const struct learner_
             return 0;
         }
     }
-    entry = json_pack("{s:s, s:o, s:s, s:b}", "text", text.data ? text.data : "", "ids",
-                      learner_ids_json(r->ids, r->count), "policy", policy, "ended", r->ended);
+    entry = json_pack("{s:s, s:o, s:s, s:b, s:f}", "text", text.data ? text.data : "", "ids",
+                      learner_ids_json(r->ids, r->count), "policy", policy, "ended", r->ended, "logprob", logprob);
     rlhf_bytes_free(&text);
     if (!entry || json_array_append_new(list, entry) < 0)
         return rlhf_fail(err, RLHF_FULL, "out of memory for tasks");
@@ -130,49 +133,63 @@ static int common_context(struct collect *c, uint32_t *context, struct rlhf_erro
     return 0;
 }
 
-/* Tasks with two different completions, one a line, to path. */
+/* Leaves out tasks without two different completions. */
+static int leave_equal_out(struct collect *c, struct rlhf_error *err)
+{
+    size_t all = json_array_size(c->tasks);
+
+    for (size_t i = all; i-- > 0;)
+        if (json_array_size(json_object_get(json_array_get(c->tasks, i), "completions")) < 2)
+            json_array_remove(c->tasks, i);
+    if (json_array_size(c->tasks) == 0)
+        return rlhf_fail(err, RLHF_REJECT,
+                         "all completions of every prompt are equal; there is nothing to compare (is the "
+                         "temperature 0?)");
+    rlhf_log(RLHF_LEVEL_INFO, "tasks-generated stage=%s tasks=%zu left_out_all_equal=%zu", c->w->name,
+             json_array_size(c->tasks), all - json_array_size(c->tasks));
+    return 0;
+}
+
+/* One a line, to path. */
 static int write_tasks(const struct collect *c, const char *path, struct rlhf_error *err)
 {
     struct rlhf_bytes out = {0};
-    size_t i, kept = 0;
     json_t *task;
+    size_t i;
     int rc = 0;
 
     json_array_foreach(c->tasks, i, task)
     {
-        if (rc == 0 && json_array_size(json_object_get(task, "completions")) >= 2) {
+        if (rc == 0)
             rc = learner_append_json(&out, task, err);
-            kept++;
-        }
     }
-    if (rc == 0 && kept == 0)
-        rc = rlhf_fail(err, RLHF_REJECT,
-                       "all completions of every prompt are equal; there is nothing to compare (is the "
-                       "temperature 0?)");
     if (rc == 0)
         rc = learner_write_file(c->w, path, &out, err);
-    if (rc == 0)
-        rlhf_log(RLHF_LEVEL_INFO, "tasks-generated stage=%s tasks=%zu left_out_all_equal=%zu", c->w->name,
-                 kept, json_array_size(c->tasks) - kept);
     rlhf_bytes_free(&out);
     return rc;
 }
 
 static int generate(struct collect *c, const char *path, struct rlhf_error *err)
 {
+    float temperature = (float)c->settings->sampling.temperature;
     uint32_t context;
     int rc = -1;
 
     if (common_context(c, &context, err) < 0 ||
         learner_read_prompts(c->w, c->settings->prompts, context, c->settings->sampling.max_new_tokens,
-                             c->settings->count, &c->prompts, &c->count, err) < 0)
+                             c->settings->select ? c->settings->select->candidates : c->settings->count, &c->prompts,
+                             &c->count, err) < 0)
         return -1;
     if (!(c->tasks = json_array()) || new_tasks(c, err) < 0)
         goto out;
     for (size_t i = 0; i < c->settings->policies.count; i++)
         if (generate_from(c, i, err) < 0)
             goto out;
-    rc = write_tasks(c, path, err);
+    rc = leave_equal_out(c, err) < 0 ||
+                 (c->settings->select && learner_choose(c->w, &c->tasks, temperature > 0 ? temperature : 1, err) < 0) ||
+                 write_tasks(c, path, err) < 0
+             ? -1
+             : 0;
 out:
     json_decref(c->tasks);
     c->tasks = NULL;
@@ -280,9 +297,10 @@ static json_t *with_ids(struct pulled *p, const struct learner_comparison *c, st
         json_decref(ranks);
         return NULL;
     }
-    return json_pack("{s:s, s:I, s:f, s:s, s:s, s:s, s:s, s:o, s:o, s:o}", "id", c->id, "revision",
-                     (json_int_t)c->revision, "weight", 1 - (double)c->distrust, "labeler", c->labeler ?: "", "source", c->source ?: "", "task", c->task ?: "", "prompt", c->prompt,
-                     "prompt_ids", prompt_ids, "completions", completions, "ranks", ranks);
+    return json_pack("{s:s, s:I, s:f, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:O*}", "id", c->id, "revision",
+                     (json_int_t)c->revision, "weight", 1 - (double)c->distrust, "labeler", c->labeler ?: "", "source",
+                     c->source ?: "", "task", c->task ?: "", "prompt", c->prompt, "prompt_ids", prompt_ids, "completions",
+                     completions, "ranks", ranks, "chosen_by", json_object_get(task, "chosen_by"));
 }
 
 /* Until `want` different comparisons have come; a later revision of one of them replaces it, or takes it back. */

@@ -106,6 +106,10 @@ int learner_best(struct learner_work *w, struct rlhf_error *err);
 int learner_evaluate(struct learner_work *w, struct rlhf_error *err);
 int learner_gate(struct learner_work *w, struct rlhf_error *err);
 
+/* train_choose.c: leaves in *tasks (an array, each with its completions' ids and log-probs at the temperature) those that w's
+ * collect stage submits, with the rule that chose it as "chosen_by". */
+int learner_choose(struct learner_work *w, json_t **tasks, float temperature, struct rlhf_error *err);
+
 /* The n-th try of a stage, of those that gates have tried again: STAGE, STAGE.try-2, STAGE.try-3 ... */
 void learner_try_name(char out[LEARNER_NAME], const char *stage, unsigned n);
 /* Does w's stage, journaled, from where it was: w has t, stage, record, name, index and key. */

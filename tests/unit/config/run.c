@@ -337,6 +337,25 @@ END_TEST
              "exact: [{name: sums, file: s}]}\n"                                                                      \
              "  - gate: {name: g, candidate: p, evaluation: e, " gate "}\n"
 
+START_TEST(a_selection_has_shares_and_who_says)
+{
+#define SELECTED(more) REWARDED "  - collect: {name: k, policies: [pre], prompts: q, " more "}\n"
+    struct rlhf_run run;
+    struct rlhf_error err = {0};
+
+    expect_ok(parse(&run, SELECTED("count: 9, select: {random: 1}"), &err), err);
+    ck_assert(rlhf_run_stage(&run, 3)->collect->select->random == 1);
+    rlhf_run_free(&run);
+    refused(SELECTED("select: {random: 1}"), "count", "how many of the candidates");
+    refused(SELECTED("count: 9, select: {random: 0.5}"), "select", "add up to 0.5");
+    refused(SELECTED("count: 9, select: {random: 1, candidates: 3}"), "select.candidates", "fewer than count");
+    refused(SELECTED("count: 9, select: {disagreement: 0.5, reward_models: [r]}"), "select.reward_models", "two or more");
+    refused(SELECTED("count: 9, select: {reward_kl: 0.5, reward_models: [r]}"), "select.reference", "reward_kl needs it");
+    refused(SELECTED("count: 9, select: {reward_kl: 0.5, reward_models: [c], reference: pre}"), "select.reward_models",
+            "a reward stage");
+}
+END_TEST
+
 START_TEST(a_watch_has_limits_that_say_something)
 {
 #define WATCHED(watch) REWARDED "  - policy: {name: p, reward_model: r, prompts: q, iterations: 1, watch: {" watch "}}\n"
@@ -408,6 +427,6 @@ int main(void)
         numbers_of_an_algorithm_are_refused_where_they_make_no_sense,
         a_direct_stage_makes_a_policy_of_comparisons,
         what_a_best_of_stage_chose_is_learnt_from_by_name, a_gate_stands_for_the_policy_that_it_promotes,
-        a_watch_has_limits_that_say_something,
+        a_watch_has_limits_that_say_something, a_selection_has_shares_and_who_says,
         an_empty_list_of_stages_is_refused);
 }
