@@ -7,7 +7,7 @@
 
 enum { PANEL = 16 }; /* tokens in a panel of keys, as rlhf_attention_extend() wants them */
 
-/* A slot's memory is [L] times keys [panels][G][D][16] then values [context][G][D]. */
+/* A slot's memory is [L] times keys [G][room/16][D][16] then values [G][room][D], room the context in whole panels. */
 struct rlhf_cache {
     struct rlhf_model_config config;
     struct rlhf_pool *pool;
@@ -15,7 +15,8 @@ struct rlhf_cache {
     size_t slots, context;
     size_t *length;           /* [slots] */
     float *memory;
-    size_t keys, values;      /* floats of a slot's layer */
+    size_t room;              /* tokens, of a slot */
+    size_t keys;              /* floats of a slot's layer, and as many values */
     struct rlhf_rope rope;
     const struct rlhf_adapter *adapter; /* NULL: none */
 };
@@ -47,9 +48,9 @@ struct rlhf_cache *rlhf_cache_new(const struct rlhf_model_config *c, size_t slot
     k->pool = pool;
     k->slots = slots;
     k->context = context;
-    k->keys = (context + PANEL - 1) / PANEL * PANEL * width;
-    k->values = context * width;
-    if (!rlhf_mul_size(slots, (k->keys + k->values) * c->layers, &floats))
+    k->room = (context + PANEL - 1) / PANEL * PANEL;
+    k->keys = k->room * width;
+    if (!rlhf_mul_size(slots, 2 * k->keys * c->layers, &floats))
         rlhf_fail(err, RLHF_FULL, "a cache of %zu slots of %zu tokens is larger than memory", slots, context);
     else if ((k->length = rlhf_aligned_new(slots, sizeof *k->length, err))
              && (k->memory = rlhf_aligned_new(floats, sizeof *k->memory, err))
@@ -91,22 +92,25 @@ void rlhf_cache_clear(struct rlhf_cache *k, size_t slot)
 
 static float *slot_keys(const struct rlhf_cache *k, size_t slot, size_t layer)
 {
-    return k->memory + (slot * k->config.layers + layer) * (k->keys + k->values);
+    return k->memory + (slot * k->config.layers + layer) * 2 * k->keys;
 }
 
 void rlhf_cache_fork(struct rlhf_cache *k, size_t from, size_t to, size_t length)
 {
-    const size_t width = (size_t)k->config.kv_heads * k->config.head_size;
-    const size_t panels = (length + PANEL - 1) / PANEL;
+    const size_t d = k->config.head_size, whole = (length + PANEL - 1) / PANEL * PANEL;
 
     RLHF_ASSERT(from < k->slots && to < k->slots && length <= k->length[from]);
     k->length[to] = length;
     if (from == to)
         return;
-    for (size_t l = 0; l < k->config.layers; l++) {
-        memcpy(slot_keys(k, to, l), slot_keys(k, from, l), panels * PANEL * width * sizeof(float));
-        memcpy(slot_keys(k, to, l) + k->keys, slot_keys(k, from, l) + k->keys, length * width * sizeof(float));
-    }
+    for (size_t l = 0; l < k->config.layers; l++)
+        for (size_t g = 0; g < k->config.kv_heads; g++) {
+            const float *source = slot_keys(k, from, l) + g * k->room * d;
+            float *copy = slot_keys(k, to, l) + g * k->room * d;
+
+            memcpy(copy, source, whole * d * sizeof *copy);
+            memcpy(copy + k->keys, source + k->keys, length * d * sizeof *copy);
+        }
 }
 
 /* ---- extend ---------------------------------------------------------------------------------------- */
@@ -161,6 +165,7 @@ static int rows_get(struct rows *r, const struct rlhf_cache *k, const struct rlh
     for (size_t i = 0; i < count; i++) {
         size_t length = k->length[items[i].slot];
 
+        r->items[i].room = k->room;
         r->items[i].length = length;
         r->items[i].count = items[i].count;
         for (size_t j = 0; j < items[i].count; j++, at++) {

@@ -6,8 +6,8 @@
 
 #include "tensor/kernels.h"
 
-/* Items whose same head makes one task. */
-enum { EXTEND_ITEMS = 4 };
+/* Items that are enough tasks, each of all its heads; of fewer, every head is a task. */
+enum { EXTEND_ITEMS = 8 };
 
 static size_t least(size_t a, size_t b)
 {
@@ -163,7 +163,7 @@ void rlhf_attention_backward(const struct rlhf_attention_shape *s, const float *
 struct extend {
     const struct rlhf_attention_shape *s;
     const struct rlhf_attention_item *items;
-    size_t count;
+    size_t heads; /* a task */
     const float *qkv;
     float *out;
 };
@@ -173,14 +173,15 @@ static void extend_item(const struct extend *e, const struct rlhf_attention_item
     const struct rlhf_attention_shape *s = e->s;
     size_t d = s->d, group = s->heads / s->kv_heads, row = (s->heads + 2 * s->kv_heads) * d;
     const float *first = e->qkv + before * row;
+    float *keys = it->keys + g * it->room * d, *values = it->values + g * it->room * d;
 
     for (size_t i = 0; i < it->count; i++) {
         const float *key = first + i * row + key_at(s, g), *value = first + i * row + value_at(s, g);
         size_t p = it->length + i;
-        float *panel = it->keys + (p / RLHF_LANES * s->kv_heads + g) * d * RLHF_LANES + p % RLHF_LANES;
+        float *panel = keys + p / RLHF_LANES * d * RLHF_LANES + p % RLHF_LANES;
         for (size_t l = 0; l < d; l++)
             panel[l * RLHF_LANES] = key[l];
-        memcpy(it->values + (p * s->kv_heads + g) * d, value, d * sizeof *value);
+        memcpy(values + p * d, value, d * sizeof *value);
     }
     /* Positions are counted from the first panel that the window reaches: what is before it is not touched. */
     size_t low = s->window && it->length + 1 > s->window ? (it->length + 1 - s->window) / RLHF_LANES * RLHF_LANES : 0;
@@ -188,9 +189,8 @@ static void extend_item(const struct extend *e, const struct rlhf_attention_item
     struct rlhf_attention_task t = {
         .d = d, .group = group, .from = from, .to = n, .scale = scale_of(s), .cap = s->cap, .window = s->window,
         .q = first + query_at(s, g * group), .q_stride = row,
-        .keys = it->keys + (low / RLHF_LANES * s->kv_heads + g) * d * RLHF_LANES,
-        .keys_panel = s->kv_heads * d * RLHF_LANES,
-        .values = it->values + (low * s->kv_heads + g) * d, .values_stride = s->kv_heads * d,
+        .keys = keys + low * d, .keys_panel = d * RLHF_LANES, .values = values + low * d, .values_stride = d,
+        .to_next = it->count == 1 && g + 1 < s->kv_heads ? keys + it->room * d - values : 0,
         .out = e->out + (before * s->heads + g * group) * d, .out_stride = s->heads * d,
     };
     t.scratch = widen(&t.values, &t.values_stride, n, d,
@@ -198,20 +198,24 @@ static void extend_item(const struct extend *e, const struct rlhf_attention_item
     rlhf_kernels()->attention(&t);
 }
 
-/* A task is one head of every item: it walks the items and so knows the rows before each. */
+/* A task walks the items and so knows the rows before its own. */
 static void extend_part(void *ctx, size_t index)
 {
     const struct extend *e = ctx;
-    size_t before = 0, share = index / e->s->kv_heads;
+    size_t heads = e->s->kv_heads / e->heads, item = index / heads, before = 0;
 
-    for (size_t i = 0; i < e->count; before += e->items[i++].count)
-        if (i / EXTEND_ITEMS == share && e->items[i].count > 0)
-            extend_item(e, &e->items[i], index % e->s->kv_heads, before);
+    if (e->items[item].count == 0)
+        return;
+    for (size_t i = 0; i < item; i++)
+        before += e->items[i].count;
+    for (size_t i = 0; i < e->heads; i++)
+        extend_item(e, &e->items[item], index % heads * e->heads + i, before);
 }
 
 void rlhf_attention_extend(const struct rlhf_attention_shape *s, const struct rlhf_attention_item *items, size_t count,
                            const float *qkv, float *out, struct rlhf_pool *pool)
 {
-    struct extend e = { s, items, count, qkv, out };
-    rlhf_pool_for(pool, (count + EXTEND_ITEMS - 1) / EXTEND_ITEMS * s->kv_heads, extend_part, &e);
+    struct extend e = { .s = s, .items = items, .heads = count < EXTEND_ITEMS ? 1 : s->kv_heads, .qkv = qkv, .out = out };
+
+    rlhf_pool_for(pool, count * (s->kv_heads / e.heads), extend_part, &e);
 }

@@ -23,7 +23,8 @@ enum { RLHF_ATTENTION_ROWS = 28 };
 /* Where a product's operands lie: y[r][16·v + lane] = start + Σ_k a(r, k)·b(k, v, lane). a(r, k) is at
  * a[r·a_stride + k], or for tiles_columns at a[k·a_stride + r]; b(k, v, ·) is the 16 floats at
  * b[k·b_stride + v·panel_size], read whole even where fewer columns are wanted. start_stride 0 repeats one
- * row; start NULL is zero; start may be y. */
+ * row; start NULL is zero; start may be y. With stream b comes from memory, not from a cache, and is fetched ahead; what lies
+ * `next` floats behind it, where not 0, is fetched meanwhile, a line for each of b. */
 struct rlhf_operands {
     const float *a;
     size_t a_stride;
@@ -33,6 +34,8 @@ struct rlhf_operands {
     size_t start_stride;
     float *y;
     size_t y_stride;
+    bool stream;
+    ptrdiff_t next;
 };
 
 /* One key/value head of one sequence and the `group` query heads that share it, for the queries at positions
@@ -46,6 +49,7 @@ struct rlhf_attention_task {
     size_t q_stride, keys_panel, values_stride;
     float *out, *lse; /* lse may be NULL; the rows of heads are lse_stride floats apart */
     size_t out_stride, lse_stride;
+    ptrdiff_t to_next;              /* from values to keys that are read after them; 0: nobody knows */
     float *scratch; /* RLHF_ATTENTION_ROWS times `to`, in whole panels, or less with a window; backward twice that */
     /* backward only: */
     const float *key_rows;     /* keys again, rows of values_stride                  */

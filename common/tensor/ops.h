@@ -173,11 +173,11 @@ void rlhf_attention_backward(const struct rlhf_attention_shape *s, const float *
 /* The same for rows whose keys and values are in a cache: bit-equal to rlhf_attention for the same tokens. The shape's
  * start and sequences are not looked at.
  * Item i has count[i] new rows of qkv (packed one item after another); its cache already holds length[i]
- * tokens; the new keys and values are stored behind them first. One item's cache for one layer is
- * `keys` in panels of 16 tokens ([ceil(context/16)][G][D][16]) and `values` as [context][G][D]. */
+ * tokens; the new keys and values are stored behind them first. One item's cache for one layer has room for `room`
+ * tokens, a multiple of 16: `keys` in panels of 16 tokens ([G][room/16][D][16]) and `values` as [G][room][D]. */
 struct rlhf_attention_item {
     float *keys, *values;
-    size_t length, count;
+    size_t room, length, count;
 };
 void rlhf_attention_extend(const struct rlhf_attention_shape *s, const struct rlhf_attention_item *items, size_t count,
                            const float *qkv, float *out, struct rlhf_pool *pool);

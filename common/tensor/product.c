@@ -10,12 +10,12 @@
 
 enum {
     BLOCK_ROWS = 112,  /* rows of x a task takes: 8 micro-kernels of 14                              */
-    BLOCK_K = 256,     /* steps of k (even) between two visits to y: two panels of them fill a third of L1   */
-    BLOCK_N = 512,     /* columns of y between two visits to a row of x: their panels fit L2           */
+    BLOCK_K = 256,     /* tokens of a weight's gradient between two visits to it                           */
     TILES_A_BLOCK = 16, /* micro-kernels' rows of a weight's gradient a task takes, 224 with AVX-512     */
     BLOCK_COLS = 256,  /* and its columns                                                            */
     BLAS_SLAB = 384,   /* of the longer side of a weight's gradient in one call of OpenBLAS, at most    */
     BLAS_LEAST = 32,   /* smaller matrices are not what it is good at                                 */
+    READING = 24,      /* rows whose multiplications take as long as reading their weight from memory    */
     LEAST_WORK = 1 << 19, /* multiplications worth a task of their own: about 10 us                   */
 };
 
@@ -44,10 +44,10 @@ static void linear_part(void *ctx, size_t index)
 {
     const struct linear *l = ctx;
     size_t row = index % l->row_blocks * l->rows, col = index / l->row_blocks * l->cols;
-    size_t m = least(l->m - row, l->rows), n = least(l->w->n - col, l->cols), k = l->w->k, from = 0;
+    size_t m = least(l->m - row, l->rows), n = least(l->w->n - col, l->cols);
     struct rlhf_operands o = {
         .a = l->x + row * l->x_stride, .a_stride = l->x_stride,
-        .y = l->y + row * l->y_stride + col, .y_stride = l->y_stride,
+        .y = l->y + row * l->y_stride + col, .y_stride = l->y_stride, .stream = true,
     };
 
     if (l->accumulate) {
@@ -58,20 +58,8 @@ static void linear_part(void *ctx, size_t index)
     } else if (l->bias) {
         o.start = l->bias + col;
     }
-    do {
-        size_t step = least(k - from, BLOCK_K);
-        for (size_t at = 0; at < n; at += BLOCK_N) {
-            struct rlhf_operands part = o;
-            rlhf_operands_weight(&part, l->w, col + at, from);
-            part.start = o.start ? o.start + at : NULL;
-            part.y += at;
-            rlhf_tiles(l->w, &part, m, least(n - at, BLOCK_N), step);
-        }
-        from += step;
-        o.a += step;
-        o.start = o.y;
-        o.start_stride = o.y_stride;
-    } while (from < k);
+    rlhf_operands_weight(&o, l->w, col, 0);
+    rlhf_tiles(l->w, &o, m, n, l->w->k);
 }
 
 void rlhf_linear(const struct rlhf_packed *w, const float *x, size_t x_stride, size_t m, const float *bias,
@@ -90,11 +78,11 @@ void rlhf_linear(const struct rlhf_packed *w, const float *x, size_t x_stride, s
     l.row_blocks = blocks(m, BLOCK_ROWS);
     l.rows = blocks(m, l.row_blocks);
     /* Few rows leave the columns to be shared, in whole groups of eight panels. */
-    size_t work = l.rows * w->k * w->n, wanted = blocks(32, l.row_blocks);
+    size_t work = (l.rows + READING) * w->k * w->n, wanted = blocks(32, l.row_blocks);
     if (l.row_blocks < 32 && work > LEAST_WORK)
         col_blocks = least(least(work / LEAST_WORK, wanted), blocks(w->n, 8 * RLHF_LANES));
     l.cols = blocks(blocks(w->n, col_blocks), 8 * RLHF_LANES) * 8 * RLHF_LANES;
-    rlhf_pool_for(m * w->k * w->n < 2 * LEAST_WORK ? NULL : pool, l.row_blocks * blocks(w->n, l.cols),
+    rlhf_pool_for((m + READING) * w->k * w->n < 2 * LEAST_WORK ? NULL : pool, l.row_blocks * blocks(w->n, l.cols),
                   linear_part, &l);
 }
 

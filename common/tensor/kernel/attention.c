@@ -72,10 +72,11 @@ void KERNEL(attention)(const struct rlhf_attention_task *a)
             float *out = a->out + at * a->out_stride + h * a->d;
             struct rlhf_operands scores = { .a = a->q + at * a->q_stride + h * a->d, .a_stride = a->q_stride,
                                             .b = a->keys + low / 16 * a->keys_panel, .b_stride = 16,
-                                            .panel_size = a->keys_panel, .y = score, .y_stride = width };
+                                            .panel_size = a->keys_panel, .y = score, .y_stride = width,
+                                            .next = a->to == a->from + 1 ? a->values - a->keys : 0 };
             struct rlhf_operands mix = { .a = score, .a_stride = width, .b = a->values + low * a->values_stride,
                                          .b_stride = a->values_stride, .panel_size = 16, .y = out,
-                                         .y_stride = a->out_stride };
+                                         .y_stride = a->out_stride, .next = a->to_next };
             float inverse[RLHF_ATTENTION_ROWS];
 
             KERNEL(tiles)(&scores, rows, width, a->d);

@@ -29,6 +29,18 @@ enum { ACCUMULATORS = 3, MOST_PANELS = 2, MOST_ROWS = KERNEL_ROWS };
 /* How a and b lie: as kernels.h says of tiles, tiles_columns and tiles_halves. */
 enum { ROWS, COLUMNS, HALVES };
 
+enum {
+    BLOCK_K = 256, /* steps of k (even) between two visits to y where rows share a panel: two panels of them stay in L1 */
+    NEAR = 32,     /* steps by which a panel that few rows read is fetched before it is wanted */
+};
+
+/* What step fetches while it works, a line for each step of k. Memory that is read once arrives at 12 cycles a line at best, which
+ * the processor's own prefetcher hides neither at the ends of pages nor between the FMAs of many rows. */
+struct ahead {
+    const float *at;
+    size_t panel; /* to L1, from each panel at this distance; 0: to L2, from one */
+};
+
 /* One step of k. Rows lie at three a pointer, so that fourteen of them need five pointers and one stride. */
 INLINE void step(const int rows, const int panels, const int kind, v16 acc[MOST_ROWS][MOST_PANELS],
                  const float *const row[5], size_t a_stride, const float *b, size_t panel_size, int k)
@@ -46,7 +58,19 @@ INLINE void step(const int rows, const int panels, const int kind, v16 acc[MOST_
     }
 }
 
-INLINE void tile(const int rows, const int panels, const int kind, const struct rlhf_operands *o, size_t k)
+INLINE void fetch(const int panels, struct ahead *next, size_t b_stride)
+{
+    if (next->panel) {
+        UNROLL for (int v = 0; v < panels; v++)
+            __builtin_prefetch(next->at + (size_t)v * next->panel, 0, 3);
+    } else {
+        __builtin_prefetch(next->at, 0, 2);
+    }
+    next->at += b_stride;
+}
+
+INLINE void tile(const int rows, const int panels, const int kind, const struct rlhf_operands *o, size_t k,
+                 struct ahead next)
 {
     v16 acc[MOST_ROWS][MOST_PANELS];
     const float *b = o->b, *row[5];
@@ -63,6 +87,8 @@ INLINE void tile(const int rows, const int panels, const int kind, const struct 
     } else {
         for (; k >= 4; k -= 4) {
             UNROLL for (int i = 0; i < 4; i++) {
+                if (kind != HALVES || i % 2 == 0)
+                    fetch(panels, &next, b_stride);
                 step(rows, panels, kind, acc, row, a_stride, b, panel_size, i);
                 b += kind != HALVES || i % 2 ? b_stride : 0;
             }
@@ -85,20 +111,20 @@ INLINE void tile(const int rows, const int panels, const int kind, const struct 
             v16_store(o->y + (size_t)r * o->y_stride + 16 * v, acc[r][v]);
 }
 
-typedef void tile_fn(const struct rlhf_operands *o, size_t k);
+typedef void tile_fn(const struct rlhf_operands *o, size_t k, struct ahead next);
 
 #define DEFINE(rows, panels) \
-    static void tile_##rows##_##panels(const struct rlhf_operands *o, size_t k) \
+    static void tile_##rows##_##panels(const struct rlhf_operands *o, size_t k, struct ahead next) \
     { \
-        tile(rows, panels, ROWS, o, k); \
+        tile(rows, panels, ROWS, o, k, next); \
     } \
-    static void columns_##rows##_##panels(const struct rlhf_operands *o, size_t k) \
+    static void columns_##rows##_##panels(const struct rlhf_operands *o, size_t k, struct ahead next) \
     { \
-        tile(rows, panels, COLUMNS, o, k); \
+        tile(rows, panels, COLUMNS, o, k, next); \
     } \
-    static void halves_##rows##_##panels(const struct rlhf_operands *o, size_t k) \
+    static void halves_##rows##_##panels(const struct rlhf_operands *o, size_t k, struct ahead next) \
     { \
-        tile(rows, panels, HALVES, o, k); \
+        tile(rows, panels, HALVES, o, k, next); \
     }
 #define BY_ROWS(rows, panels) [panels][rows] = tile_##rows##_##panels,
 #define BY_COLUMNS(rows, panels) [panels][rows] = columns_##rows##_##panels,
@@ -112,7 +138,8 @@ static tile_fn *const tile_by_halves[MOST_PANELS + 1][MOST_ROWS + 1] = { TILES(B
 static const float zeros[16 * MOST_PANELS];
 
 /* The last tile of a product may be narrower than its panels: it works on a copy. */
-static void tile_part(tile_fn *fn, const struct rlhf_operands *o, size_t rows, size_t panels, size_t cols, size_t k)
+static void tile_part(tile_fn *fn, const struct rlhf_operands *o, size_t rows, size_t panels, size_t cols, size_t k,
+                      struct ahead next)
 {
     float y[MOST_ROWS * MOST_PANELS * 16];
     struct rlhf_operands part = *o;
@@ -123,61 +150,107 @@ static void tile_part(tile_fn *fn, const struct rlhf_operands *o, size_t rows, s
         memset(y + r * 16 * panels, 0, 16 * panels * sizeof *y);
         memcpy(y + r * 16 * panels, o->start + r * o->start_stride, cols * sizeof *y);
     }
-    fn(&part, k);
+    fn(&part, k, next);
     for (size_t r = 0; r < rows; r++)
         memcpy(o->y + r * o->y_stride, y + r * 16 * panels, cols * sizeof *y);
 }
 
-static size_t most_rows(size_t panels)
+/* How rows and columns are cut into tiles, and where a row or a step of k is. */
+struct cutting {
+    tile_fn *const (*table)[MOST_ROWS + 1];
+    size_t a_row, a_step, steps_a_line; /* of b */
+    size_t panels, rows, row_blocks;    /* of a tile at most */
+};
+
+/* Few blocks of rows fetch what they read themselves soon; of several each fetches a panel of the next columns. */
+static struct ahead what_next(const struct cutting *c, const struct rlhf_operands *o, size_t block, size_t panels)
 {
-    return ACCUMULATORS / panels < MOST_ROWS ? ACCUMULATORS / panels : MOST_ROWS;
+    if (o->next && block == 0)
+        return (struct ahead){ o->b + o->next, o->panel_size };
+    if (!o->stream || (c->row_blocks > 2 ? block >= panels : block > 0))
+        return (struct ahead){ o->b, o->panel_size };
+    if (c->row_blocks > 2)
+        return (struct ahead){ o->b + (c->panels + block) * o->panel_size, 0 };
+    return (struct ahead){ o->b + NEAR * o->b_stride, o->panel_size };
 }
 
-static void cut(tile_fn *const table[MOST_PANELS + 1][MOST_ROWS + 1], size_t a_row, const struct rlhf_operands *o,
-                size_t m, size_t cols, size_t k)
+/* All rows of a few panels' columns: o's are those. */
+static void cut_rows(const struct cutting *c, const struct rlhf_operands *o, size_t m, size_t cols, size_t panels, size_t k)
 {
     struct rlhf_operands at = *o;
-    size_t widest = MOST_PANELS, panels;
+
+    for (size_t r = 0, rows, block = 0; r < m; r += rows, block++) {
+        const struct ahead next = what_next(c, o, block, panels);
+        tile_fn *fn;
+
+        rows = (m - r) / (c->row_blocks - block);
+        fn = c->table[panels][rows];
+        at.a = o->a + r * c->a_row;
+        at.start = o->start + r * o->start_stride;
+        at.y = o->y + r * o->y_stride;
+        if (cols < 16 * panels)
+            tile_part(fn, &at, rows, panels, cols, k, next);
+        else
+            fn(&at, k, next);
+    }
+}
+
+static void cut(const struct cutting *kind, const struct rlhf_operands *o, size_t m, size_t cols, size_t k)
+{
+    struct cutting c = *kind;
 
     if (m == 0 || cols == 0)
         return;
     /* Wide for few rows, so that enough chains run at once; two panels or one for many, so that what is loaded
      * serves many FMAs. */
-    while (widest > 1 && m * widest > ACCUMULATORS && MOST_ROWS * widest > ACCUMULATORS)
-        widest /= 2;
-    /* Rows outside: y is written, and x read, a few rows at a time; the panels come again from L2. */
-    for (size_t r = 0, rows, most = most_rows(widest), left = (m + most - 1) / most; r < m; r += rows, left--) {
-        rows = (m - r) / left;
-        at.a = o->a + r * a_row;
+    for (c.panels = MOST_PANELS; c.panels > 1 && m * c.panels > ACCUMULATORS && MOST_ROWS * c.panels > ACCUMULATORS;)
+        c.panels /= 2;
+    c.rows = ACCUMULATORS / c.panels < MOST_ROWS ? ACCUMULATORS / c.panels : MOST_ROWS;
+    c.row_blocks = (m + c.rows - 1) / c.rows;
+    /* Columns outside, so that a panel is read from memory once, in order; where several blocks of rows read it, as much
+     * of k at a time as stays in L1. */
+    for (size_t col = 0, panels; col < cols; col += 16 * panels) {
+        size_t width = cols - col, from = 0;
+        struct rlhf_operands at = *o;
+
+        for (panels = c.panels; panels > (width + 15) / 16; panels /= 2)
+            ;
+        at.b += col / 16 * o->panel_size;
+        at.y += col;
+        at.start = o->start ? o->start + col : zeros;
         at.start_stride = o->start ? o->start_stride : 0;
-        for (size_t col = 0; col < cols; col += 16 * panels) {
-            size_t width = cols - col;
-            for (panels = widest; panels > (width + 15) / 16; panels /= 2)
-                ;
-            at.b = o->b + col / 16 * o->panel_size;
-            at.start = o->start ? o->start + r * o->start_stride + col : zeros;
-            at.y = o->y + r * o->y_stride + col;
-            if (width < 16 * panels)
-                tile_part(table[panels][rows], &at, rows, panels, width, k);
-            else
-                table[panels][rows](&at, k);
-        }
+        do {
+            size_t step = c.row_blocks == 1 || k - from < BLOCK_K ? k - from : BLOCK_K;
+
+            cut_rows(&c, &at, m, width < 16 * panels ? width : 16 * panels, panels, step);
+            from += step;
+            at.a += step * c.a_step;
+            at.b += step / c.steps_a_line * o->b_stride;
+            at.start = at.y;
+            at.start_stride = at.y_stride;
+        } while (from < k);
     }
 }
 
 void KERNEL(tiles)(const struct rlhf_operands *o, size_t m, size_t cols, size_t k)
 {
-    cut(tile_by_rows, o->a_stride, o, m, cols, k);
+    const struct cutting c = { .table = tile_by_rows, .a_row = o->a_stride, .a_step = 1, .steps_a_line = 1 };
+
+    cut(&c, o, m, cols, k);
 }
 
 void KERNEL(tiles_columns)(const struct rlhf_operands *o, size_t m, size_t cols, size_t k)
 {
-    cut(tile_by_columns, 1, o, m, cols, k);
+    const struct cutting c = { .table = tile_by_columns, .a_row = 1, .a_step = o->a_stride, .steps_a_line = 1 };
+
+    cut(&c, o, m, cols, k);
 }
 
 void KERNEL(tiles_halves)(const struct rlhf_operands *o, size_t m, size_t cols, size_t k)
 {
-    cut(tile_by_halves, o->a_stride, o, m, cols, k);
+    const struct cutting c = { .table = tile_by_halves, .a_row = o->a_stride, .a_step = 1, .steps_a_line = 2 };
+
+    cut(&c, o, m, cols, k);
 }
 
 /* 4 by 4 at a time, with shuffles that every processor has. */

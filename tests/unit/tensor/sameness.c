@@ -191,7 +191,7 @@ END_TEST
 static void expect_extend_equal(struct rlhf_attention_shape s, size_t piece)
 {
     static const uint32_t start[] = { 0, 5, 70, 111 };
-    enum { SEQUENCES = 3, CONTEXT = 70, TOKENS = 111 };
+    enum { SEQUENCES = 3, ROOM = 80, TOKENS = 111 };
     size_t heads = s.heads, kv_heads = s.kv_heads, d = s.d;
     size_t row = (heads + 2 * kv_heads) * d, width = heads * d;
     struct both qkv = some(TOKENS * row, 2);
@@ -203,11 +203,10 @@ static void expect_extend_equal(struct rlhf_attention_shape s, size_t piece)
     s.sequences = SEQUENCES;
     rlhf_attention(&s, qkv.f, whole, NULL, NULL);
     for (size_t i = 0; i < SEQUENCES; i++) {
-        size_t panels = (CONTEXT + 15) / 16;
-        cache[i] = (struct rlhf_attention_item){ .keys = malloc(panels * 16 * kv_heads * d * sizeof(float)),
-                                                 .values = malloc(CONTEXT * kv_heads * d * sizeof(float)) };
-        memset(cache[i].keys, 0xff, panels * 16 * kv_heads * d * sizeof(float)); /* NaN: what a cache held before */
-        memset(cache[i].values, 0xff, CONTEXT * kv_heads * d * sizeof(float));
+        size_t size = ROOM * kv_heads * d * sizeof(float);
+        cache[i] = (struct rlhf_attention_item){ .keys = malloc(size), .values = malloc(size), .room = ROOM };
+        memset(cache[i].keys, 0xff, size); /* NaN: what a cache held before */
+        memset(cache[i].values, 0xff, size);
     }
     for (bool more = true; more;) {
         size_t packed_rows = 0;
