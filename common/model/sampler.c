@@ -52,6 +52,10 @@ bool rlhf_sampling_whole(const struct rlhf_sampling *s)
 /* Finite logits, or -inf beside at least one finite one. *best is the first of the largest. */
 static int check_logits(const float *logits, size_t v, size_t *best, struct rlhf_error *err)
 {
+    if (rlhf_weights_finite(logits, v)) {
+        *best = rlhf_vocab_largest(logits, v);
+        return 0;
+    }
     *best = 0;
     for (size_t i = 0; i < v; i++) {
         if (isnan(logits[i]) || logits[i] == INFINITY)
@@ -129,10 +133,7 @@ static int penalise(const float *logits, size_t v, const struct rlhf_sampling *s
         remove_ngrams(v, s->no_repeat_ngram, h, scores);
     if (h->completion_count < s->min_new_tokens)
         remove_ends(v, h, scores);
-    *best = 0;
-    for (size_t i = 0; i < v; i++)
-        if (scores[i] > scores[*best])
-            *best = i;
+    *best = rlhf_vocab_largest(scores, v);
     if (scores[*best] == -INFINITY)
         return rlhf_fail(err, RLHF_REJECT,
                          "no_repeat_ngram_size %u and min_new_tokens %u leave none of %zu tokens after %zu",
@@ -363,6 +364,8 @@ static void keep_typical(float *scores, size_t v, float p, uint32_t keep, float 
     remove_all(heap, n, scores);
 }
 
+enum { BLOCK = 512 }; /* of probabilities that are summed, and skipped, at once */
+
 /* ---- sampling -------------------------------------------------------------------------------------- */
 
 /* scores may be the logits themselves. */
@@ -405,21 +408,21 @@ int rlhf_sampling_scores(const float *logits, size_t vocabulary, const struct rl
  * log-probs come from, whose bits are the same on every machine. */
 static size_t pick(const float *scores, size_t v, float temperature, float best, float u, float *weight)
 {
-    double total = 0, sum = 0, wanted;
-    size_t last = 0;
+    double total = 0, sum = 0, wanted, block;
+    size_t i = 0;
 
     rlhf_vocab_weights_row(scores, v, temperature, best * (1.0F / temperature), weight);
-    for (size_t i = 0; i < v; i++)
-        total += (double)weight[i];
+    for (size_t from = 0; from < v; from += BLOCK)
+        total += rlhf_vocab_sum(weight + from, v - from < BLOCK ? v - from : BLOCK);
     wanted = (double)u * total;
-    for (size_t i = 0; i < v; i++) {
-        if (weight[i] > 0)
-            last = i;
-        sum += (double)weight[i];
-        if (sum > wanted)
-            break;
-    }
-    return last;
+    for (; v - i > BLOCK && sum + (block = rlhf_vocab_sum(weight + i, BLOCK)) <= wanted; i += BLOCK)
+        sum += block;
+    for (; i < v; i++)
+        if ((sum += (double)weight[i]) > wanted)
+            return i;
+    while (!(weight[--i] > 0)) /* rounded, the sum fell short of its share: the last that can be */
+        ;
+    return i;
 }
 
 static void draw(const float *logits, size_t v, const struct rlhf_sampling *s, const float *penalised, size_t best,

@@ -196,6 +196,10 @@ float rlhf_vocab_logprob_row(const float *logits, size_t v, float temperature, i
 void rlhf_vocab_row(const float *logits, size_t v, float temperature, float *most, float *log_sum, float *entropy);
 /* weight[i] = e^(logits[i]/temperature - most), 0 below e^-86.5; the same bits on all processors of one class. */
 void rlhf_vocab_weights_row(const float *logits, size_t v, float temperature, float most, float *weight);
+/* The first of the largest of count > 0 floats, none of them NaN. */
+size_t rlhf_vocab_largest(const float *x, size_t count);
+/* In double, in a fixed order (16 lanes, folded as a tree, then what is left). */
+double rlhf_vocab_sum(const float *x, size_t count);
 /* d_hidden [n, C] overwritten; d_w [V, C] adds; NULL: not wanted. w_back is the packed transpose (for d_hidden). d_entropy may be NULL. */
 void rlhf_vocab_logprobs_backward(const struct rlhf_packed *w, const struct rlhf_packed *w_back,
                                   const float *hidden, const int32_t *target, size_t n, float cap,

@@ -130,6 +130,16 @@ void rlhf_vocab_weights_row(const float *logits, size_t v, float temperature, fl
     rlhf_kernels()->vocab_weights(logits, v, 1.0f / temperature, most, weight);
 }
 
+size_t rlhf_vocab_largest(const float *x, size_t count)
+{
+    return rlhf_kernels()->largest(x, count);
+}
+
+double rlhf_vocab_sum(const float *x, size_t count)
+{
+    return rlhf_kernels()->sum(x, count);
+}
+
 /* ---- backward -------------------------------------------------------------------------------------- */
 
 static void gradient_part(void *ctx, size_t index)

@@ -26,7 +26,8 @@ struct generation {
     int32_t *prompts; /* [batch][PROMPT] */
     int32_t *last;    /* [batch] */
     struct rlhf_extend *items;
-    float *logits, *scratch;
+    float *logits, *scratch; /* [batch][V], [batch][2 V] */
+    uint32_t position;
 };
 
 static void start(struct generation *g, const struct rlhf_model_config *c, size_t batch, unsigned threads)
@@ -42,7 +43,7 @@ static void start(struct generation *g, const struct rlhf_model_config *c, size_
     g->last = rlhf_aligned_new(batch, sizeof *g->last, &err);
     g->items = rlhf_aligned_new(batch, sizeof *g->items, &err);
     g->logits = rlhf_aligned_new(batch * c->vocabulary, sizeof *g->logits, &err);
-    g->scratch = rlhf_aligned_new(2 * (size_t)c->vocabulary, sizeof *g->scratch, &err);
+    g->scratch = rlhf_aligned_new(2 * batch * c->vocabulary, sizeof *g->scratch, &err);
     if (!g->m || !g->pool || !g->cache || !g->prompts || !g->last || !g->items || !g->logits || !g->scratch)
         bench_fail(&err);
     rlhf_random_init(&random, 1, RLHF_PURPOSE_FAULT, 0, 0);
@@ -84,21 +85,25 @@ static void prefill(struct generation *g, size_t sharing)
             rlhf_cache_fork(g->cache, i - i % sharing, i, PROMPT);
 }
 
-static void draw(struct generation *g, uint32_t position)
+static void draw_one(void *ctx, size_t i)
 {
-    const struct rlhf_sampling sampling = { .temperature = 1, .top_p = 1, .max_new_tokens = NEW };
+    static const struct rlhf_sampling sampling = { .temperature = 1, .top_p = 1, .max_new_tokens = NEW };
+    struct generation *g = ctx;
+    struct rlhf_sample_key key = { .seed = 1, .purpose = RLHF_PURPOSE_FAULT, .prompt = (uint32_t)i };
+    size_t v = g->config->vocabulary;
     struct rlhf_error err = { 0 };
+    struct rlhf_sampled drawn;
 
-    for (size_t i = 0; i < g->batch; i++) {
-        struct rlhf_sample_key key = { .seed = 1, .purpose = RLHF_PURPOSE_FAULT, .prompt = (uint32_t)i };
-        struct rlhf_sampled drawn;
+    if (rlhf_sample(g->logits + i * v, v, &sampling, &key, g->position, g->scratch + 2 * i * v, &drawn, &err) < 0)
+        bench_fail(&err);
+    g->last[i] = drawn.token;
+    g->items[i] = (struct rlhf_extend){ .slot = i, .tokens = &g->last[i], .count = 1 };
+}
 
-        if (rlhf_sample(g->logits + i * g->config->vocabulary, g->config->vocabulary, &sampling, &key, position,
-                        g->scratch, &drawn, &err) < 0)
-            bench_fail(&err);
-        g->last[i] = drawn.token;
-        g->items[i] = (struct rlhf_extend){ .slot = i, .tokens = &g->last[i], .count = 1 };
-    }
+static void draw(struct generation *g, uint32_t position) /* as a rollout-worker does */
+{
+    g->position = position;
+    rlhf_pool_for(g->pool, g->batch, draw_one, g);
 }
 
 static void bench_generation(const struct bench_arguments *a, const char *model, size_t batch, enum rlhf_products products,

@@ -47,6 +47,8 @@ void KERNEL(vocab_gradient)(float *logits, size_t c, float scale, float cap, flo
 void KERNEL(adamw)(const struct rlhf_adamw_factors *f, const float *grad, float *m, float *v, float *param,
                    size_t c);
 void KERNEL(vocab_weights)(const float *logits, size_t c, float scale, float most, float *weight);
+size_t KERNEL(largest)(const float *x, size_t count);
+double KERNEL(sum)(const float *x, size_t count);
 double KERNEL(sum_squares)(const float *x, size_t count);
 
 #endif

@@ -477,6 +477,33 @@ static void compare_adamw(size_t count, uint64_t step, bool tf1, bool decay)
     done(&grad), done(&m), done(&v), done(&param);
 }
 
+START_TEST(the_largest_of_a_row_is_the_first_and_its_sum_that_of_doubles)
+{
+    static const size_t counts[] = { 1, 15, 16, 17, 511, 512, 513, 4097 };
+
+    WITH_EVERY_SET({
+        for (size_t c = 0; c < sizeof counts / sizeof counts[0]; c++) {
+            struct both x = some(counts[c], 1);
+            double sum = 0;
+            size_t largest = 0;
+
+            x.f[counts[c] / 3] = x.f[counts[c] / 2] = x.f[counts[c] - 1] = 7; /* alike */
+            for (size_t i = 0; i < counts[c]; i++) {
+                sum += (double)x.f[i];
+                largest = x.f[i] > x.f[largest] ? i : largest;
+            }
+            ck_assert_uint_eq(rlhf_vocab_largest(x.f, counts[c]), largest);
+            ck_assert_double_eq_tol(rlhf_vocab_sum(x.f, counts[c]), sum, 1e-10);
+            x.f[counts[c] - 1] = 8;
+            for (size_t i = 0; i < counts[c] - 1; i++)
+                x.f[i] = -INFINITY;
+            ck_assert_uint_eq(rlhf_vocab_largest(x.f, counts[c]), counts[c] - 1);
+            done(&x);
+        }
+    })
+}
+END_TEST
+
 START_TEST(adamw_is_its_twin_in_both_forms)
 {
     WITH_EVERY_SET({
@@ -539,6 +566,7 @@ int main(void)
                      attention_is_its_twin, attention_with_windows_caps_scales_and_interleaved_heads_is_its_twin,
                      log_probs_over_a_vocabulary_are_their_twins, an_impossible_token_has_no_share_in_the_log_prob,
                      a_row_of_weights_is_its_exponentials,
+                     the_largest_of_a_row_is_the_first_and_its_sum_that_of_doubles,
                      adamw_is_its_twin_in_both_forms, the_sum_of_squares_is_exact_and_shows_what_is_not_finite,
                      the_machine_is_named, a_kernel_set_that_is_not_there_is_refused);
 }
