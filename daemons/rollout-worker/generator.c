@@ -16,7 +16,8 @@ struct job {
 };
 
 struct slot {
-    struct job *job; /* NULL: free */
+    struct job *job;    /* NULL: free */
+    struct job *before; /* while free: the one whose prompt the cache still holds, or NULL */
     int32_t *ids;    /* [context] completion so far */
     float *logprob, *logprob_raw;
     size_t count;
@@ -31,6 +32,7 @@ struct generator {
     size_t weights_count;
     struct job *first, **last; /* waiting */
     size_t active;             /* slots in use; all by the model below */
+    size_t prefilled;          /* prompt tokens computed */
     struct rlhf_digest model_digest;
     struct rlhf_model *model;
     struct rlhf_cache *cache; /* of the model's shape */
@@ -64,8 +66,18 @@ static struct rlhf_model *find_model(struct generator *g, const struct rlhf_dige
     return NULL;
 }
 
+/* What free slots hold of prompts: of weights that are no longer those in use. */
+static void forget_prompts(struct generator *g)
+{
+    for (size_t s = 0; s < g->slot_count; s++) {
+        job_free(g->slots[s].before);
+        g->slots[s].before = NULL;
+    }
+}
+
 static void release_buffers(struct generator *g)
 {
+    forget_prompts(g);
     rlhf_cache_free(g->cache);
     g->cache = NULL;
     free(g->logits);
@@ -161,6 +173,8 @@ static int switch_model(struct generator *g, struct rlhf_error *err)
 {
     struct rlhf_model *m = find_model(g, &g->first->job.weights);
 
+    if (m != g->model)
+        forget_prompts(g);
     g->model = NULL;
     if (!m)
         return rlhf_fail(err, RLHF_REJECT, "the job's weights were dropped before its turn");
@@ -195,8 +209,20 @@ static bool being_prefilled(const struct generator *g, const struct job *job, si
     return false;
 }
 
+/* The slot whose cache holds this prompt, whether it is in use or was before; SIZE_MAX: none. */
+static size_t holder(const struct generator *g, const struct job *job)
+{
+    for (size_t s = 0; s < g->slot_count; s++) {
+        const struct job *of = g->slots[s].job ? g->slots[s].job : g->slots[s].before;
+
+        if (of && same_prompt(of, job) && rlhf_cache_length(g->cache, s) >= job->job.prompt_count)
+            return s;
+    }
+    return SIZE_MAX;
+}
+
 /* Lets waiting jobs of the present model in while slots are free, oldest first; those of others wait until the slots are
- * empty, so that they come in one batch, too. A job whose prompt is cached in another slot copies it, all but the last token,
+ * empty, so that they come in one batch, too. A job whose prompt some slot's cache holds copies it, all but the last token,
  * whose logits it needs. */
 static size_t admit(struct generator *g, size_t items)
 {
@@ -205,7 +231,7 @@ static size_t admit(struct generator *g, size_t items)
 
     for (size_t s = 0; s < g->slot_count; s++) {
         struct slot *slot = &g->slots[s];
-        size_t shared = SIZE_MAX;
+        size_t shared;
         struct job *job;
 
         if (slot->job)
@@ -215,20 +241,21 @@ static size_t admit(struct generator *g, size_t items)
             at = &(*at)->next;
         if (!(job = *at) || (prefill > 0 && prefill + job->job.prompt_count > g->max_prefill))
             break;
-        for (size_t i = 0; i < g->slot_count && shared == SIZE_MAX; i++)
-            if (g->slots[i].job && g->slots[i].count > 0 && same_prompt(g->slots[i].job, job))
-                shared = i;
-        slot->job = take_out(g, at);
-        slot->count = 0;
+        shared = holder(g, job);
+        job_free(slot->before);
+        *slot = (struct slot){ .job = take_out(g, at), .ids = slot->ids, .logprob = slot->logprob,
+                               .logprob_raw = slot->logprob_raw };
         g->active++;
-        rlhf_cache_clear(g->cache, s);
         g->items[items] = (struct rlhf_extend){ s, job->prompt, job->job.prompt_count };
         if (shared != SIZE_MAX) {
             rlhf_cache_fork(g->cache, shared, s, job->job.prompt_count - 1);
             g->items[items].tokens += job->job.prompt_count - 1;
             g->items[items].count = 1;
+        } else {
+            rlhf_cache_clear(g->cache, s);
         }
         prefill += g->items[items].count;
+        g->prefilled += g->items[items].count;
         g->item_slot[items++] = s;
     }
     return items;
@@ -236,7 +263,7 @@ static size_t admit(struct generator *g, size_t items)
 
 static void leave(struct generator *g, struct slot *slot)
 {
-    job_free(slot->job);
+    slot->before = slot->job;
     slot->job = NULL;
     slot->count = 0;
     g->active--;
@@ -357,6 +384,7 @@ void generator_drop_model(struct generator *g, const struct rlhf_digest *digest)
             struct rlhf_error err = { .code = RLHF_REJECT, .text = "the weights were dropped while in use" };
 
             fail_all_active(g, &err);
+            forget_prompts(g);
             g->model = NULL;
         }
         rlhf_model_free(g->weights[i].model);
@@ -372,6 +400,11 @@ void generator_cancel(struct generator *g)
     for (size_t s = 0; s < g->slot_count; s++)
         if (g->slots[s].job)
             leave(g, &g->slots[s]);
+}
+
+size_t generator_prefilled(const struct generator *g)
+{
+    return g->prefilled;
 }
 
 struct generator *generator_new(size_t slots, size_t max_prefill, struct rlhf_pool *pool, generator_done *done, void *ctx,

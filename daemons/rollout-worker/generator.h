@@ -2,7 +2,8 @@
  *
  * A fixed number of slots, each a sequence with its keys and values cached. Every step extends all of them by what
  * they lack (a prompt at first, then the token sampled last) in one pass; a finished sequence leaves and the next job
- * enters at once. Jobs with the same prompt share its prefill.
+ * enters at once. Jobs with the same prompt share its prefill, also one that comes when the others have ended, as long as
+ * no other sequence took their slots.
  *
  * Promise: a completion depends on (weights, prompt, sampling, key) alone: not on the other jobs, their order, the number
  * of slots or of threads. No I/O, no clock; belongs to one thread. */
@@ -55,6 +56,8 @@ int generator_add(struct generator *g, const struct generator_job *job, struct r
 void generator_cancel(struct generator *g);
 /* One step for every slot; false when there are no jobs. */
 bool generator_step(struct generator *g);
+/* Prompt tokens computed so far: the samples that share a prompt add one each to what its first added. */
+size_t generator_prefilled(const struct generator *g);
 void generator_free(struct generator *g); /* NULL is fine */
 
 #endif

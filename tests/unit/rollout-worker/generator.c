@@ -281,6 +281,47 @@ START_TEST(a_finished_sequence_leaves_and_the_next_enters_at_once)
 }
 END_TEST
 
+/* Samples from .. to - 1 of one prompt of 20 tokens, and all steps they take. */
+static void add_samples(struct generator *g, unsigned from, unsigned to, unsigned weights)
+{
+    int32_t prompt[CONTEXT];
+    struct generator_job job = a_job(0, prompt);
+
+    for (size_t t = 0; t < 20; t++)
+        prompt[t] = (int32_t)(t * 17 % VOCABULARY);
+    job.prompt_count = 20;
+    job.weights = digest_of_model(weights);
+    job.end_token = -1;
+    for (unsigned i = from; i < to; i++) {
+        job.tag = job.key.sample = i;
+        job.sampling.max_new_tokens = 3 + i % 2;
+        add(g, &job);
+    }
+    run(g);
+}
+
+START_TEST(samples_of_a_prompt_cost_one_prefill_whenever_they_come)
+{
+    struct rlhf_error err = { 0 };
+    struct generator *g = a_generator(3, 1000, NULL);
+
+    for (unsigned i = 0; i < 2; i++) {
+        struct rlhf_digest digest = digest_of_model(i);
+
+        expect_ok(generator_add_model(g, &digest, a_model("llama", 5 + i, RLHF_HEAD_LM), &err), err);
+    }
+    add_samples(g, 0, 8, 0); /* more than there are slots */
+    ck_assert_uint_eq(generator_prefilled(g), 20 + 7);
+    add_samples(g, 8, 12, 0); /* nobody is left of those */
+    ck_assert_uint_eq(generator_prefilled(g), 20 + 11);
+    add_samples(g, 0, 2, 1); /* what other weights cached is worth nothing */
+    ck_assert_uint_eq(generator_prefilled(g), 2 * 20 + 12);
+    add_samples(g, 12, 13, 0);
+    ck_assert_uint_eq(generator_prefilled(g), 3 * 20 + 12);
+    generator_free(g);
+}
+END_TEST
+
 START_TEST(jobs_of_several_models_never_mix_and_are_batched_by_model)
 {
     struct rlhf_error err = { 0 };
@@ -517,6 +558,7 @@ int main(void)
                      log_probs_are_those_of_scoring_the_same_tokens,
                      completions_end_with_the_end_token_or_by_length,
                      a_finished_sequence_leaves_and_the_next_enters_at_once,
+                     samples_of_a_prompt_cost_one_prefill_whenever_they_come,
                      jobs_of_several_models_never_mix_and_are_batched_by_model, models_of_different_shapes_take_turns,
                      a_job_that_cannot_be_done_ends_with_the_reason_and_harms_no_other,
                      weights_that_are_not_numbers_fail_their_jobs_and_nothing_else,
