@@ -38,9 +38,9 @@ static int make_room(struct rlhf_packed *p, size_t n, size_t k, bool halves, str
 
     if (p->panels && p->n == n && p->k == k && p->halves == halves)
         return 0;
-    if (!rlhf_mul_size(blocks(n, RLHF_LANES), panel_size(&wanted), &size))
+    if (!rlhf_mul_size(blocks(n, RLHF_LANES), panel_size(&wanted), &size) || !rlhf_mul_size(size, sizeof *memory, &size))
         return rlhf_fail(err, RLHF_FULL, "a weight of %zu x %zu is too large to pack", n, k);
-    if (!(memory = rlhf_aligned_new(size ? size : 1, sizeof *memory, err)))
+    if (!(memory = rlhf_block_new(size, err)))
         return -1;
     free(p->panels);
     *p = wanted;
