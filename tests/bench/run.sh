@@ -3,7 +3,7 @@
 #   tests/bench/run.sh [CASE ...]      cases of tests/bench/*.c by name; all of them without
 # SECONDS_A_CASE sets how long each is repeated (3); what counts is the median.
 # Peers do the same work in the same run (tests/bench/peers): RLHF_PEER_PYTHON is a Python that has torch, RLHF_LLAMA_PYTHON one
-# that has llama-cpp-python and gguf.
+# that has llama-cpp-python and gguf, RLHF_TRANSFORMERS_PYTHON one that has torch and transformers.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -23,6 +23,9 @@ if [ -n "${RLHF_PEER_PYTHON:-}" ] && { [ $# -eq 0 ] || [[ " $* " = *" train-tiny
     for threads in 1 2; do
         "$RLHF_PEER_PYTHON" tests/bench/peers/torch_train.py "${SECONDS_A_CASE:-3}" "$threads"
     done
+fi
+if [ -n "${RLHF_TRANSFORMERS_PYTHON:-}" ] && [ $# -eq 0 ]; then
+    "$RLHF_TRANSFORMERS_PYTHON" tests/bench/peers/transformers_generate.py "${SECONDS_A_CASE:-3}" 2
 fi
 if [ -n "${RLHF_LLAMA_PYTHON:-}" ] && [ $# -eq 0 ]; then
     "$RLHF_LLAMA_PYTHON" tests/bench/peers/llama_generate.py "${SECONDS_A_CASE:-3}" 2
