@@ -454,7 +454,9 @@ struct rlhf_run {
     } model;
     struct {
         char *listen; /* default ipc://DIR/learner.sock */
+        char *remote; /* endpoint for other hosts; NULL: none */
         bool insecure;
+        char *key, *peers; /* files: daemon/keys.h */
         int64_t threads; /* 0 = as many as there are cores */
         int64_t lease_ms;
         int64_t checkpoint_seconds;

@@ -16,6 +16,7 @@
 
 #include "base/check.h"
 #include "daemon/compute.h"
+#include "daemon/keys.h"
 #include "daemon/options.h"
 #include "daemon/sockets.h"
 #include "daemon/supervisor.h"
@@ -46,6 +47,7 @@ struct rlhf_daemon {
     char software[64];
     struct rlhf_random random;
     struct rlhf_env env;
+    struct rlhf_keys *keys; /* NULL: none */
     struct rlhf_sockets *sockets;
     struct rlhf_compute *compute;
     struct rlhf_node *node;
@@ -85,6 +87,7 @@ static int catch_signals(struct rlhf_daemon *d, struct rlhf_error *err)
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
     if (pthread_sigmask(SIG_BLOCK, &set, NULL) != 0
         || (d->signals = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC)) < 0)
         return rlhf_fail(err, RLHF_FATAL, "cannot catch signals: %s", strerror(errno));
@@ -161,6 +164,19 @@ struct rlhf_node *rlhf_daemon_node(struct rlhf_daemon *d, const struct rlhf_mach
     return d->node = rlhf_node_new(&c, &d->env, machine, err);
 }
 
+int rlhf_daemon_keys(struct rlhf_daemon *d, const char *key_file, const char *peers_file, struct rlhf_error *err)
+{
+    RLHF_ASSERT(!d->keys);
+    if (!key_file && !peers_file)
+        return 0;
+    if (!key_file || !peers_file)
+        return rlhf_fail(err, RLHF_REJECT, "`key` and `peers` belong together: set %s, too", key_file ? "`peers`" : "`key`");
+    if (!(d->keys = rlhf_keys_open(key_file, peers_file, err)) || rlhf_sockets_protect(d->sockets, d->keys, err) < 0)
+        return -1;
+    rlhf_log(RLHF_LEVEL_INFO, "curve public_key=\"%s\" peers=%s", rlhf_keys_public(d->keys), peers_file);
+    return 0;
+}
+
 int rlhf_daemon_serve(struct rlhf_daemon *d, const char *endpoint, bool insecure, struct rlhf_error *err)
 {
     RLHF_ASSERT(d->node);
@@ -180,7 +196,7 @@ int rlhf_daemon_link(struct rlhf_daemon *d, const char *endpoint, Rlhf__V1__Role
     uint64_t route;
 
     RLHF_ASSERT(d->node);
-    if (rlhf_sockets_link(d->sockets, endpoint, &route, err) < 0)
+    if (rlhf_sockets_link(d->sockets, endpoint, service, &route, err) < 0)
         return -1;
     rlhf_log(RLHF_LEVEL_INFO, "connecting endpoint=%s", endpoint);
     return rlhf_node_link(d->node, route, service, err);
@@ -272,6 +288,26 @@ static void drain(struct rlhf_daemon *d)
         d->stopped = true;
 }
 
+static bool still_known(void *keys, const char *key, Rlhf__V1__Role role)
+{
+    return rlhf_keys_know(keys, key, role);
+}
+
+static void reload(struct rlhf_daemon *d)
+{
+    struct rlhf_error err = { 0 };
+
+    if (!d->keys) {
+        rlhf_log(RLHF_LEVEL_INFO, "nothing_to_reload signal=HUP");
+    } else if (rlhf_keys_reload(d->keys, &err) < 0) {
+        rlhf_log_error("peers-not-reloaded", &err); /* those of before stay */
+    } else {
+        rlhf_log(RLHF_LEVEL_INFO, "peers_reloaded");
+        if (d->node)
+            rlhf_node_revoke(d->node, still_known, d->keys);
+    }
+}
+
 static void take_signal(struct rlhf_daemon *d)
 {
     struct signalfd_siginfo info;
@@ -279,6 +315,10 @@ static void take_signal(struct rlhf_daemon *d)
 
     if (read(d->signals, &info, sizeof info) != sizeof info)
         return;
+    if (info.ssi_signo == SIGHUP) {
+        reload(d);
+        return;
+    }
     /* A parent that is killed has us told once for each of its threads that dies (prctl(2)); that is one order, and
      * more of it must not be taken for the second. What came before now is heard with the first. */
     prctl(PR_SET_PDEATHSIG, 0);
@@ -416,6 +456,7 @@ void rlhf_daemon_free(struct rlhf_daemon *d)
         _exit(EXIT_FAILURE); /* it uses what would be freed next */
     rlhf_node_free(d->node);
     rlhf_sockets_free(d->sockets);
+    rlhf_keys_free(d->keys);
     rlhf_compute_free(d->compute);
     if (d->signals >= 0)
         close(d->signals);

@@ -32,8 +32,11 @@ const struct rlhf_env *rlhf_daemon_env(struct rlhf_daemon *d);
 /* The node: made once, before serving and linking. run may be NULL. Borrows machine. */
 struct rlhf_node *rlhf_daemon_node(struct rlhf_daemon *d, const struct rlhf_machine *machine, const char *run,
                                    const char *profile, struct rlhf_error *err);
+/* Before serving and linking: TCP under CURVE with our key, for the peers of that list (daemon/keys.h). Both NULL: in the
+ * clear; one without the other is an error. SIGHUP reads the list again: sessions of keys that left it end. */
+int rlhf_daemon_keys(struct rlhf_daemon *d, const char *key_file, const char *peers_file, struct rlhf_error *err);
 /* Binds a ROUTER ("tcp://127.0.0.1:5701", "ipc:///path"); port 0 or * picks one. Another address than loopback or
- * ipc is refused unless insecure. The error names the address, and who to look for when it is busy. */
+ * ipc is refused without keys, unless insecure. The error names the address, and who to look for when it is busy. */
 int rlhf_daemon_serve(struct rlhf_daemon *d, const char *endpoint, bool insecure, struct rlhf_error *err);
 /* The endpoint really bound by the last serve, for logs and tests. */
 const char *rlhf_daemon_endpoint(const struct rlhf_daemon *d);

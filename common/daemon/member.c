@@ -38,7 +38,8 @@ int rlhf_member_run(struct rlhf_daemon *d, const struct rlhf_member_settings *s,
     rlhf_daemon_on_drain(d, drain, m);
     rlhf_daemon_on_stop(d, stop_engine, e);
     rlhf_member_on_drain(m, stop_daemon, d);
-    return (s->control && rlhf_daemon_serve(d, s->control, s->insecure, err) < 0)
+    return rlhf_daemon_keys(d, s->key, s->peers, err) < 0
+                   || (s->control && rlhf_daemon_serve(d, s->control, s->insecure, err) < 0)
                    || rlhf_daemon_link(d, s->learner, RLHF__V1__ROLE__ROLE_LEARNER, err) < 0
                ? -1
                : rlhf_daemon_run(d, err);

@@ -11,6 +11,7 @@ struct rlhf_member_settings {
     char *learner; /* endpoint */
     char *control; /* endpoint to bind for rlhfctl; NULL: none */
     bool insecure;
+    char *key, *peers; /* files: daemon/keys.h */
     int64_t threads, max_models, max_model_mb;
 };
 
@@ -21,6 +22,10 @@ struct rlhf_member_settings {
       .help = "Endpoint of the learner, such as tcp://10.0.0.5:5701 or ipc:///run/rlhfd/learner.sock." },               \
     { .key = "control", .type = RLHF_CONFIG_STRING, .offset = offsetof(struct rlhf_member_settings, control),           \
       .help = "Endpoint to bind for rlhfctl status; absent: none." },                                                   \
+    { .key = "key", .type = RLHF_CONFIG_STRING, .offset = offsetof(struct rlhf_member_settings, key),                   \
+      .help = "File with this daemon's secret key (rlhfctl keys new), or a credential's name: TCP is under CURVE then." }, \
+    { .key = "peers", .type = RLHF_CONFIG_STRING, .offset = offsetof(struct rlhf_member_settings, peers),               \
+      .help = "File of the known public keys, a line each: KEY ROLE NAME [sessions=N]. SIGHUP reads it again." },       \
     { .key = "insecure", .type = RLHF_CONFIG_BOOL, .offset = offsetof(struct rlhf_member_settings, insecure),           \
       .def = "false", .help = "Allow control on an address that is neither loopback nor ipc://, in the clear." },       \
     { .key = "threads", .type = RLHF_CONFIG_INTEGER, .offset = offsetof(struct rlhf_member_settings, threads),          \

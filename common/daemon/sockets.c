@@ -30,13 +30,17 @@ enum {
 static const uint64_t LINK_ROUTE = UINT64_C(1) << 63;
 
 /* With a domain libzmq refuses the greetings of ZMTP 1 and 2, which it otherwise takes from anyone: it aborts the process when
- * the routing id of such a peer arrives while the socket closes (process_routing_id_msg, libzmq 4.3.4). Nobody answers for
- * the domain here, which lets ZMTP 3 pass as before. */
+ * the routing id of such a peer arrives while the socket closes (process_routing_id_msg, libzmq 4.3.4). Without keys nobody
+ * answers for the domain, which lets ZMTP 3 pass as before. */
 static const char DOMAIN[] = "rlhfd";
+
+static const char ZAP[] = "inproc://zeromq.zap.01"; /* RFC 27: where libzmq asks who may connect */
 
 struct socket {
     void *handle;
-    char *endpoint; /* to connect to again; NULL for services */
+    char *endpoint;         /* to connect to again; NULL for services */
+    Rlhf__V1__Role service; /* of a link */
+    bool curve;
 };
 
 struct rlhf_sockets {
@@ -46,6 +50,9 @@ struct rlhf_sockets {
     size_t count;
     size_t max_frame;
     char endpoint[256];
+    const struct rlhf_keys *keys;     /* NULL: no CURVE */
+    void *zap;                        /* answers ZAP */
+    const struct rlhf_sender *sender; /* of the message being received */
 };
 
 static int set_int(void *handle, int option, int value)
@@ -53,8 +60,104 @@ static int set_int(void *handle, int option, int value)
     return zmq_setsockopt(handle, option, &value, sizeof value);
 }
 
+/* ---- keys ------------------------------------------------------------------------------------------ */
+
+static bool under_curve(const struct rlhf_sockets *s, const char *endpoint)
+{
+    return s->keys && strncmp(endpoint, "tcp://", 6) == 0;
+}
+
+static int set_text(void *handle, int option, const char *text)
+{
+    return zmq_setsockopt(handle, option, text, strlen(text));
+}
+
+/* service: whose key the other side must have; for sockets that bind it is not used. */
+static int set_keys(const struct rlhf_sockets *s, void *handle, int type, Rlhf__V1__Role service, struct rlhf_error *err)
+{
+    const char *server = NULL;
+
+    if (type == ZMQ_DEALER && !(server = rlhf_keys_of_service(s->keys, service, err)))
+        return -1;
+    if ((server ? set_text(handle, ZMQ_CURVE_SERVERKEY, server) < 0
+                      || set_text(handle, ZMQ_CURVE_PUBLICKEY, rlhf_keys_public(s->keys)) < 0
+                : set_int(handle, ZMQ_CURVE_SERVER, 1) < 0)
+        || set_text(handle, ZMQ_CURVE_SECRETKEY, rlhf_keys_secret(s->keys)) < 0)
+        return rlhf_fail(err, RLHF_FATAL, "libzmq takes no keys: %s", zmq_strerror(errno));
+    return 0;
+}
+
+/* Whom the request is about, by its frames (RFC 27): the mechanism, then its credentials. */
+static bool admitted(const struct rlhf_sockets *s, const char *mechanism, const uint8_t *credentials, size_t size,
+                     char user[RLHF_KEY_TEXT])
+{
+    user[0] = 0;
+    if (strcmp(mechanism, "NULL") == 0)
+        return true; /* only sockets of ipc:// have it: libzmq holds peers to a socket's mechanism */
+    return strcmp(mechanism, "CURVE") == 0 && size == RLHF_KEY_SIZE && zmq_z85_encode(user, credentials, size)
+           && rlhf_keys_find(s->keys, user);
+}
+
+enum { ZAP_VERSION, ZAP_REQUEST, ZAP_DOMAIN, ZAP_ADDRESS, ZAP_IDENTITY, ZAP_MECHANISM, ZAP_CREDENTIALS };
+
+static void answer_zap(const struct rlhf_sockets *s, zmq_msg_t *frames, size_t count)
+{
+    char mechanism[16] = "", user[RLHF_KEY_TEXT] = "", address[64] = "";
+    bool yes;
+
+    if (count < ZAP_CREDENTIALS)
+        return; /* libzmq itself asks, and never so */
+    snprintf(mechanism, sizeof mechanism, "%.*s", (int)zmq_msg_size(&frames[ZAP_MECHANISM]),
+             (const char *)zmq_msg_data(&frames[ZAP_MECHANISM]));
+    snprintf(address, sizeof address, "%.*s", (int)zmq_msg_size(&frames[ZAP_ADDRESS]),
+             (const char *)zmq_msg_data(&frames[ZAP_ADDRESS]));
+    yes = count > ZAP_CREDENTIALS ? admitted(s, mechanism, zmq_msg_data(&frames[ZAP_CREDENTIALS]),
+                                             zmq_msg_size(&frames[ZAP_CREDENTIALS]), user)
+                                  : admitted(s, mechanism, NULL, 0, user);
+    if (!yes)
+        rlhf_log(RLHF_LEVEL_WARNING, "key_refused address=%s key=\"%s\"", address, user);
+    zmq_send(s->zap, "1.0", 3, ZMQ_SNDMORE);
+    zmq_send(s->zap, zmq_msg_data(&frames[ZAP_REQUEST]), zmq_msg_size(&frames[ZAP_REQUEST]), ZMQ_SNDMORE);
+    zmq_send(s->zap, yes ? "200" : "400", 3, ZMQ_SNDMORE);
+    zmq_send(s->zap, "", 0, ZMQ_SNDMORE);
+    zmq_send(s->zap, user, yes ? strlen(user) : 0, ZMQ_SNDMORE);
+    zmq_send(s->zap, "", 0, 0);
+}
+
+int rlhf_sockets_protect(struct rlhf_sockets *s, const struct rlhf_keys *k, struct rlhf_error *err)
+{
+    if (!zmq_has("curve"))
+        return rlhf_fail(err, RLHF_FATAL, "this libzmq was built without CURVE");
+    if (!(s->zap = zmq_socket(s->context, ZMQ_REP)) || set_int(s->zap, ZMQ_LINGER, 0) < 0 || zmq_bind(s->zap, ZAP) < 0)
+        return rlhf_fail(err, RLHF_FATAL, "nobody can answer who may connect: %s", zmq_strerror(errno));
+    s->keys = k;
+    return 0;
+}
+
+static const struct rlhf_sender *transport_sender(struct rlhf_transport *t)
+{
+    return ((const struct rlhf_sockets *)t)->sender;
+}
+
+/* Whose key the connection was admitted with, as the list says now. */
+static const struct rlhf_sender *sender_of(const struct rlhf_sockets *s, const struct socket *item, zmq_msg_t *frame)
+{
+    static const struct rlhf_sender nobody = { .name = "nobody" };
+    const struct rlhf_sender *known;
+    const char *user;
+
+    if (!item->curve || item->endpoint) /* a service proves itself by being able to answer */
+        return NULL;
+    user = zmq_msg_gets(frame, "User-Id");
+    known = user ? rlhf_keys_find(s->keys, user) : NULL;
+    return known ? known : &nobody;
+}
+
+/* ---- a socket -------------------------------------------------------------------------------------- */
+
 /* A socket with nothing left at a default that can hurt. */
-static void *open_socket(struct rlhf_sockets *s, int type, const char *endpoint, struct rlhf_error *err)
+static void *open_socket(struct rlhf_sockets *s, int type, const char *endpoint, Rlhf__V1__Role service,
+                         struct rlhf_error *err)
 {
     int64_t max_frame = (int64_t)s->max_frame;
     int ttl = PING_TIMEOUT_MS;
@@ -76,6 +179,10 @@ static void *open_socket(struct rlhf_sockets *s, int type, const char *endpoint,
         rlhf_fail(err, RLHF_FATAL, "no socket for %s: %s", endpoint, zmq_strerror(errno));
         if (handle)
             zmq_close(handle);
+        return NULL;
+    }
+    if (under_curve(s, endpoint) && set_keys(s, handle, type, service, err) < 0) {
+        zmq_close(handle);
         return NULL;
     }
     return handle;
@@ -147,7 +254,7 @@ static void transport_reset(struct rlhf_transport *t, uint64_t route)
 
     if (!(route & LINK_ROUTE))
         return; /* a ROUTER forgets a client when its connection ends; pings see to that */
-    if (!(fresh = open_socket(s, ZMQ_DEALER, item->endpoint, &err)) || zmq_connect(fresh, item->endpoint) < 0) {
+    if (!(fresh = open_socket(s, ZMQ_DEALER, item->endpoint, item->service, &err)) || zmq_connect(fresh, item->endpoint) < 0) {
         rlhf_log(RLHF_LEVEL_WARNING, "reconnect_failed endpoint=%s why=\"%s\"", item->endpoint,
                  fresh ? zmq_strerror(errno) : err.text);
         if (fresh)
@@ -219,14 +326,14 @@ int rlhf_sockets_serve(struct rlhf_sockets *s, const char *endpoint, bool insecu
 
     if (!item)
         return -1;
-    if (!insecure && !is_loopback(endpoint))
+    if (!insecure && !is_loopback(endpoint) && !under_curve(s, endpoint))
         return rlhf_fail(err, RLHF_FATAL,
-                         "%s is not loopback and would be open to everybody: listen on tcp://127.0.0.1 or ipc://, or "
-                         "set `insecure: true` on a network you trust",
+                         "%s is not loopback and would be open to everybody: set `key` and `peers` (rlhfctl keys new), "
+                         "listen on tcp://127.0.0.1 or ipc://, or set `insecure: true` on a network you trust",
                          endpoint);
     if (somebody_listens(endpoint))
         return busy(endpoint, err);
-    if (!(handle = open_socket(s, ZMQ_ROUTER, endpoint, err)))
+    if (!(handle = open_socket(s, ZMQ_ROUTER, endpoint, RLHF__V1__ROLE__ROLE_UNSPECIFIED, err)))
         return -1;
     if (zmq_bind(handle, endpoint) < 0 || zmq_getsockopt(handle, ZMQ_LAST_ENDPOINT, s->endpoint, &size) < 0) {
         int why = errno;
@@ -235,18 +342,19 @@ int rlhf_sockets_serve(struct rlhf_sockets *s, const char *endpoint, bool insecu
         return why == EADDRINUSE ? busy(endpoint, err)
                                  : rlhf_fail(err, RLHF_FATAL, "cannot listen on %s: %s", endpoint, zmq_strerror(why));
     }
-    item->handle = handle;
+    *item = (struct socket){ .handle = handle, .curve = under_curve(s, endpoint) };
     s->count++;
     return 0;
 }
 
-int rlhf_sockets_link(struct rlhf_sockets *s, const char *endpoint, uint64_t *route, struct rlhf_error *err)
+int rlhf_sockets_link(struct rlhf_sockets *s, const char *endpoint, Rlhf__V1__Role service, uint64_t *route,
+                      struct rlhf_error *err)
 {
     struct socket *item = new_item(s, endpoint, err);
     char *copy = strdup(endpoint);
     void *handle = NULL;
 
-    if (!item || !copy || !(handle = open_socket(s, ZMQ_DEALER, endpoint, err))) {
+    if (!item || !copy || !(handle = open_socket(s, ZMQ_DEALER, endpoint, service, err))) {
         free(copy);
         return item && !copy ? rlhf_fail(err, RLHF_FULL, "no memory for a link") : -1;
     }
@@ -259,7 +367,7 @@ int rlhf_sockets_link(struct rlhf_sockets *s, const char *endpoint, uint64_t *ro
                                           "ipc:///run/rlhfd/learner",
                          endpoint, zmq_strerror(why));
     }
-    *item = (struct socket){ .handle = handle, .endpoint = copy };
+    *item = (struct socket){ .handle = handle, .endpoint = copy, .service = service, .curve = under_curve(s, endpoint) };
     *route = LINK_ROUTE | (uint64_t)s->count << 32;
     s->count++;
     return 0;
@@ -315,12 +423,25 @@ static bool route_of(size_t index, zmq_msg_t *identity, uint64_t *route)
     return true;
 }
 
+static bool take_zap(struct rlhf_sockets *s)
+{
+    struct taken t;
+    bool whole = take(s->zap, &t);
+
+    if (whole)
+        answer_zap(s, t.frames, t.count);
+    release(&t);
+    return whole;
+}
+
 bool rlhf_sockets_receive(struct rlhf_sockets *s, size_t index, unsigned most,
                           void (*receive)(void *ctx, uint64_t route, const struct rlhf_blob *frames, size_t count),
                           void *ctx)
 {
-    bool link = s->items[index].endpoint != NULL;
+    bool link = index < s->count && s->items[index].endpoint;
 
+    if (index == s->count)
+        return take_zap(s);
     for (unsigned n = 0; n < most; n++) {
         struct rlhf_blob frames[1 + RLHF_MAX_FRAMES];
         uint64_t route = LINK_ROUTE | (uint64_t)index << 32;
@@ -331,7 +452,9 @@ bool rlhf_sockets_receive(struct rlhf_sockets *s, size_t index, unsigned most,
         if (whole && (link || (t.count > 0 && route_of(index, &t.frames[0], &route)))) {
             for (size_t i = first; i < t.count && count < sizeof frames / sizeof frames[0]; i++)
                 frames[count++] = (struct rlhf_blob){ zmq_msg_data(&t.frames[i]), zmq_msg_size(&t.frames[i]) };
+            s->sender = sender_of(s, &s->items[index], &t.frames[t.count - 1]);
             receive(ctx, route, frames, count);
+            s->sender = NULL;
         }
         release(&t);
         if (!whole)
@@ -358,7 +481,8 @@ struct rlhf_sockets *rlhf_sockets_new(struct rlhf_error *err)
         rlhf_fail(err, RLHF_FATAL, "no ZeroMQ context: %s", zmq_strerror(errno));
         return NULL;
     }
-    s->transport = (struct rlhf_transport){ .send = transport_send, .reset = transport_reset };
+    s->transport =
+        (struct rlhf_transport){ .send = transport_send, .reset = transport_reset, .sender = transport_sender };
     s->max_frame = DEFAULT_MAX_FRAME;
     return s;
 }
@@ -380,12 +504,12 @@ const char *rlhf_sockets_endpoint(const struct rlhf_sockets *s)
 
 size_t rlhf_sockets_count(const struct rlhf_sockets *s)
 {
-    return s->count;
+    return s->count + (s->zap != NULL);
 }
 
 void *rlhf_sockets_handle(const struct rlhf_sockets *s, size_t index)
 {
-    return s->items[index].handle;
+    return index < s->count ? s->items[index].handle : s->zap;
 }
 
 void rlhf_sockets_free(struct rlhf_sockets *s)
@@ -396,6 +520,8 @@ void rlhf_sockets_free(struct rlhf_sockets *s)
         zmq_close(s->items[i].handle);
         free(s->items[i].endpoint);
     }
+    if (s->zap)
+        zmq_close(s->zap);
     zmq_ctx_term(s->context);
     free(s);
 }

@@ -25,6 +25,13 @@ struct rlhf_keeper {
     void (*release)(struct rlhf_keeper *k);
 };
 
+/* Who a connection has proved to be. */
+struct rlhf_sender {
+    const char *name; /* of its key */
+    unsigned roles;   /* RLHF_ROLE_BIT()s of what it may be; 0: nobody that we know (any more) */
+    size_t sessions;  /* how many may be open under the name at once; 0: any number */
+};
+
 /* Where frames go. A route is a connection: to a service (our link) or from a client of our service. */
 struct rlhf_transport {
     /* Queues [frames] on route. RLHF_AGAIN: the peer is gone or has no room; nothing was queued. The blobs (frames 2 and
@@ -34,6 +41,9 @@ struct rlhf_transport {
     /* Forgets a client's route, or closes a link's connection and opens a new one (reconnecting with a
      * growing, jittered interval is the transport's business). */
     void (*reset)(struct rlhf_transport *t, uint64_t route);
+    /* Of the message that is being received. NULL, and a transport without it: this connection proves nothing, because
+     * who may make one is decided elsewhere (file permissions, a trusted network). */
+    const struct rlhf_sender *(*sender)(struct rlhf_transport *t);
 };
 
 struct rlhf_env {

@@ -28,6 +28,7 @@ struct peer {
     int64_t silence_us;        /* after which it is gone */
     int64_t interval_us;       /* of heartbeats */
     char software[SOFTWARE_MAX];
+    char key[SOFTWARE_MAX];    /* name of the key that it proved to have; "" where none is asked for */
     char run[RLHF_RUN_MAX];    /* what its messages carry */
     bool up;                   /* the state machine knows it: not before it was sent our Welcome */
     bool doomed;               /* a send failed: it goes at the next tick */
@@ -69,6 +70,7 @@ struct rlhf_node {
 /* A message being taken in. */
 struct incoming {
     uint64_t route;
+    const struct rlhf_sender *sender; /* NULL: whoever it says */
     struct rlhf_header header;
     struct rlhf_message message;
     struct peer *peer; /* NULL before the greeting */
@@ -182,8 +184,8 @@ static void lose_peer(struct rlhf_node *n, struct peer *p, const char *why)
 
 static void peer_up(struct rlhf_node *n, struct peer *p)
 {
-    rlhf_log(RLHF_LEVEL_INFO, "peer_up role=%s id=%llu software=\"%s\" same_host=%d", rlhf_role_name(p->pub.role),
-             (unsigned long long)p->pub.id, p->software, p->pub.same_host);
+    rlhf_log(RLHF_LEVEL_INFO, "peer_up role=%s id=%llu software=\"%s\" same_host=%d key=\"%s\"", rlhf_role_name(p->pub.role),
+             (unsigned long long)p->pub.id, p->software, p->pub.same_host, p->key);
     p->up = true;
     if (n->machine->peer_up)
         n->machine->peer_up(n->machine->state, &p->pub);
@@ -328,6 +330,23 @@ static int wrong_version(const struct rlhf_node *n, const char *them, uint32_t p
                      n->config.software, RLHF_PROTOCOL, ours ? n->config.software : them);
 }
 
+/* Sessions of one key are counted when one more is wanted: that is seldom. */
+static int admit(const struct rlhf_node *n, const struct incoming *in, Rlhf__V1__Role role, struct rlhf_error *err)
+{
+    const struct rlhf_sender *s = in->sender;
+    size_t open = 0;
+
+    if (!s)
+        return 0;
+    if (!(s->roles & RLHF_ROLE_BIT(role)))
+        return rlhf_fail(err, RLHF_DENIED, "the key of %s is not that of a %s", s->name, rlhf_role_name(role));
+    for (const struct peer *p = n->first; p; p = p->next)
+        open += p != in->peer && strcmp(p->key, s->name) == 0;
+    if (s->sessions > 0 && open >= s->sessions)
+        return rlhf_fail(err, RLHF_FULL, "%s has its %zu sessions already: try again later", s->name, s->sessions);
+    return 0;
+}
+
 static int on_hello(struct rlhf_node *n, struct incoming *in, struct rlhf_error *err)
 {
     const Rlhf__V1__Hello *hello = (const Rlhf__V1__Hello *)in->message.body;
@@ -340,6 +359,8 @@ static int on_hello(struct rlhf_node *n, struct incoming *in, struct rlhf_error 
     if (!(n->roles & RLHF_ROLE_BIT(hello->role)))
         return rlhf_fail(err, RLHF_DENIED, "%s has nothing to do with a %s: connect it elsewhere",
                          n->config.software, rlhf_role_name(hello->role));
+    if (admit(n, in, hello->role, err) < 0)
+        return -1;
     if (n->leaving)
         return rlhf_fail(err, RLHF_AGAIN, "%s is leaving: try again later", n->config.software);
     if (p && p->pub.epoch == hello->epoch) /* the Welcome was lost, or the Hello came twice */
@@ -354,6 +375,8 @@ static int on_hello(struct rlhf_node *n, struct incoming *in, struct rlhf_error 
     if (!(p = add_peer(n, in->route, hello->role, hello->software, hello->host, err)))
         return -1;
     p->pub.epoch = hello->epoch;
+    if (in->sender)
+        strncpy(p->key, in->sender->name, sizeof p->key - 1);
     strncpy(p->run, n->config.run, sizeof p->run - 1);
     if (send_welcome(n, p, in->message.request, err) < 0)
         return 0; /* doomed, and never up: the next tick clears it away */
@@ -515,6 +538,23 @@ static int not_greeted(const struct rlhf_node *n, struct incoming *in, struct rl
     return rlhf_fail(err, RLHF_AGAIN, "%s does not know you: say Hello first", n->config.software);
 }
 
+/* The key that this connection was let in with is not known any more, or for another role: the session ends, and nothing of
+ * the message is looked at. (It cannot connect again.) */
+static bool revoked(struct rlhf_node *n, struct incoming *in)
+{
+    const struct rlhf_sender *s = in->sender;
+
+    if (s->roles && !(in->peer && !(s->roles & RLHF_ROLE_BIT(in->peer->pub.role))))
+        return false;
+    n->counters.refused++;
+    n->counters.denied++;
+    if (in->peer) {
+        lose_peer(n, in->peer, "its key was revoked");
+        in->peer = NULL;
+    }
+    return true;
+}
+
 static int take(struct rlhf_node *n, struct incoming *in, const struct rlhf_blob *frames, size_t count,
                 struct rlhf_error *err)
 {
@@ -523,6 +563,10 @@ static int take(struct rlhf_node *n, struct incoming *in, const struct rlhf_blob
 
     in->link = find_link(n, in->route);
     in->peer = find_peer(n, in->route);
+    if (n->env->transport->sender)
+        in->sender = n->env->transport->sender(n->env->transport);
+    if (in->sender && revoked(n, in))
+        return 0;
     if (count < 2 || count > RLHF_MAX_FRAMES)
         return rlhf_fail(err, RLHF_REJECT, "a message of %zu frames; it has a header, a body and up to %d blobs",
                          count, RLHF_MAX_BLOBS);
@@ -571,9 +615,10 @@ static void refuse(struct rlhf_node *n, struct incoming *in, const struct rlhf_e
     if (why->code == RLHF_DENIED)
         n->counters.denied++;
     rlhf_log(in->peer && !in->peer->complained ? RLHF_LEVEL_WARNING : RLHF_LEVEL_DEBUG,
-             "refused type=%s from=%s id=%llu code=%s why=\"%s\"", rlhf_message_name(in->header.type),
+             "refused type=%s from=%s id=%llu key=\"%s\" code=%s why=\"%s\"", rlhf_message_name(in->header.type),
              in->peer ? rlhf_role_name(in->peer->pub.role) : "stranger",
-             (unsigned long long)(in->peer ? in->peer->pub.id : 0), rlhf_code_name(why->code), why->text);
+             (unsigned long long)(in->peer ? in->peer->pub.id : 0), in->sender ? in->sender->name : "",
+             rlhf_code_name(why->code), why->text);
     if (in->peer)
         in->peer->complained = true;
     if (in->header.type == RLHF__V1__MESSAGE_TYPE__ERROR || (in->link && !in->peer))
@@ -729,6 +774,15 @@ struct rlhf_peer *rlhf_node_peers(struct rlhf_node *n, struct rlhf_peer *after)
     while (p && !p->up)
         p = p->next;
     return p ? &p->pub : NULL;
+}
+
+void rlhf_node_revoke(struct rlhf_node *n, bool (*known)(void *ctx, const char *key, Rlhf__V1__Role role), void *ctx)
+{
+    for (struct peer *p = n->first, *next; p; p = next) {
+        next = p->next;
+        if (p->key[0] && !known(ctx, p->key, p->pub.role))
+            lose_peer(n, p, "its key was revoked");
+    }
 }
 
 void rlhf_node_leave(struct rlhf_node *n)

@@ -98,6 +98,8 @@ int rlhf_node_reply(struct rlhf_node *n, struct rlhf_peer *peer, const struct rl
                     const ProtobufCMessage *body, struct rlhf_error *err);
 /* Greeted peers in the order of their greeting; NULL ends. */
 struct rlhf_peer *rlhf_node_peers(struct rlhf_node *n, struct rlhf_peer *after);
+/* The list of keys has changed: the sessions of keys that are not known any more, or for another role, end. */
+void rlhf_node_revoke(struct rlhf_node *n, bool (*known)(void *ctx, const char *key, Rlhf__V1__Role role), void *ctx);
 /* Says Goodbye to all. */
 void rlhf_node_leave(struct rlhf_node *n);
 

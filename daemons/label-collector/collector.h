@@ -13,6 +13,7 @@
 struct collector_config {
     char *listen, *http, *http_address_file, *database, *run;
     bool insecure;
+    char *key, *peers; /* files: daemon/keys.h */
     struct rlhf_config_strings hosts;
     int64_t labels_per_task, reservation_seconds, max_connections, request_seconds;
     double gold_share;

@@ -38,6 +38,7 @@ int main(int argc, char **argv)
         machine = collector_machine(c);
         collector_on_end(c, on_fatal, on_drain, d);
         if ((node = rlhf_daemon_node(d, &machine, config.run, "", &err))
+            && rlhf_daemon_keys(d, config.key, config.peers, &err) == 0
             && rlhf_daemon_serve(d, config.listen, config.insecure, &err) == 0
             && rlhf_daemon_watch(d, collector_http_fd(h), collector_http_run, h, &err) == 0) {
             collector_attach(c, node);

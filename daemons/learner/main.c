@@ -48,7 +48,9 @@ static struct learner *fleet(struct rlhf_daemon *d, const struct rlhf_run *run, 
     if (!(node = rlhf_daemon_node(d, learner_machine(l), run->run.name, rlhf_tensor_profile(), err)))
         goto fail;
     learner_join(l, node);
-    if (rlhf_daemon_serve(d, run->learner.listen, run->learner.insecure, err) < 0
+    if (rlhf_daemon_keys(d, run->learner.key, run->learner.peers, err) < 0
+        || rlhf_daemon_serve(d, run->learner.listen, run->learner.insecure, err) < 0
+        || (run->learner.remote && rlhf_daemon_serve(d, run->learner.remote, run->learner.insecure, err) < 0)
         || rlhf_daemon_link(d, run->labels, RLHF__V1__ROLE__ROLE_LABEL_COLLECTOR, err) < 0)
         goto fail;
     return l;

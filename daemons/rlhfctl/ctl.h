@@ -21,6 +21,7 @@ int ctl_resume(int argc, char **argv, struct rlhf_error *err);
 int ctl_events(int argc, char **argv, struct rlhf_error *err);
 int ctl_generate(int argc, char **argv, struct rlhf_error *err);
 int ctl_eval(int argc, char **argv, struct rlhf_error *err);
+int ctl_keys(int argc, char **argv, struct rlhf_error *err);
 int ctl_label(int argc, char **argv, struct rlhf_error *err);
 int ctl_label_forget(int argc, char **argv, struct rlhf_error *err); /* of ctl_label() */
 int ctl_tokenizer(int argc, char **argv, struct rlhf_error *err);

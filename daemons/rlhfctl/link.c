@@ -80,7 +80,8 @@ static const struct rlhf_handler handlers[] = {{RLHF__V1__MESSAGE_TYPE__STATUS, 
                                                 SERVICES, MAX_STATUS, 0, 0, rlhf_check_status, on_status},
                                                {0}};
 
-struct ctl_link *ctl_link_new(const char *endpoint, Rlhf__V1__Role service, struct rlhf_error *err)
+struct ctl_link *ctl_link_new(const char *endpoint, Rlhf__V1__Role service, const struct rlhf_keys *keys,
+                              struct rlhf_error *err)
 {
     struct ctl_link *l = calloc(1, sizeof *l);
     struct rlhf_node_config config = {.role = RLHF__V1__ROLE__ROLE_CONTROL,
@@ -104,7 +105,8 @@ struct ctl_link *ctl_link_new(const char *endpoint, Rlhf__V1__Role service, stru
     if ((l->sockets = rlhf_sockets_new(err))) {
         l->env.transport = rlhf_sockets_transport(l->sockets);
         if ((l->node = rlhf_node_new(&config, &l->env, &l->machine, err)) &&
-            rlhf_sockets_link(l->sockets, endpoint, &route, err) == 0 &&
+            (!keys || rlhf_sockets_protect(l->sockets, keys, err) == 0) &&
+            rlhf_sockets_link(l->sockets, endpoint, service, &route, err) == 0 &&
             rlhf_node_link(l->node, route, service, err) == 0)
             return l;
     }

@@ -5,12 +5,15 @@
 #ifndef RLHFCTL_LINK_H
 #define RLHFCTL_LINK_H
 
+#include "daemon/keys.h"
 #include "net/node.h"
 #include "proto/control.pb-c.h"
 
 struct ctl_link;
 
-struct ctl_link *ctl_link_new(const char *endpoint, Rlhf__V1__Role service, struct rlhf_error *err);
+/* Under CURVE with these keys, where the endpoint is tcp://; NULL: in the clear. Borrows them. */
+struct ctl_link *ctl_link_new(const char *endpoint, Rlhf__V1__Role service, const struct rlhf_keys *keys,
+                              struct rlhf_error *err);
 /* Takes what has come; asks again when it is time. */
 void ctl_link_turn(struct ctl_link *l);
 /* The latest status, valid until the next turn; NULL: none yet, or none since the daemon was lost. */

@@ -17,6 +17,7 @@ static const struct ctl_command commands[] = {
     {"label", "import | export | ...", "brings comparisons in and out of the label-collector", ctl_label},
     {"trace", "label", "follows what a run was made of", ctl_trace},
     {"report", "DIR [-o FILE]", "what came of a run, as one HTML page", ctl_report},
+    {"keys", "new | public", "makes and shows keys for daemons on other hosts", ctl_keys},
     {"tokenizer", "train | encode | decode", "learns and applies a tokenizer", ctl_tokenizer},
     {"model", "inspect | convert | ...", "looks into model directories, writes them anew, runs them", ctl_model},
     {0}};

@@ -72,7 +72,7 @@ int ctl_resume(int argc, char **argv, struct rlhf_error *err)
     ctl_log_level("error");
     if (rlhf_run_read(&run, file, err) < 0)
         return -1;
-    if ((link = ctl_link_new(run.learner.listen, RLHF__V1__ROLE__ROLE_LEARNER, err)))
+    if ((link = ctl_link_new(run.learner.listen, RLHF__V1__ROLE__ROLE_LEARNER, NULL, err)))
         rc = tell(link, run.learner.listen, err);
     ctl_link_free(link);
     rlhf_run_free(&run);

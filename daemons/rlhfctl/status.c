@@ -10,12 +10,13 @@
 #include "rlhfctl/link.h"
 #include "rlhfctl/screen.h"
 
-enum { MAX_DAEMONS = 32, TURN_MS = 50 };
+enum { MAX_DAEMONS = 32, TURN_MS = 50, KEY_KEY = 256, KEY_PEERS };
 
 struct status_options {
     const char *arguments[MAX_DAEMONS];
     size_t count;
     double seconds;
+    const char *key, *peers;
 };
 
 struct asked {
@@ -113,6 +114,12 @@ static error_t parse(int key, char *text, struct argp_state *state)
     case 't':
         o->seconds = ctl_number(state, "--timeout", text, 0.1, 3600);
         break;
+    case KEY_KEY:
+        o->key = text;
+        break;
+    case KEY_PEERS:
+        o->peers = text;
+        break;
     case ARGP_KEY_ARG:
         if (o->count == MAX_DAEMONS)
             argp_error(state, "at most %d endpoints", MAX_DAEMONS);
@@ -121,6 +128,8 @@ static error_t parse(int key, char *text, struct argp_state *state)
     case ARGP_KEY_END:
         if (o->count == 0)
             argp_error(state, "which run file, or which endpoint?");
+        if (!o->key != !o->peers)
+            argp_error(state, "--key and --peers belong together");
         break;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -131,7 +140,10 @@ static error_t parse(int key, char *text, struct argp_state *state)
 int ctl_status(int argc, char **argv, struct rlhf_error *err)
 {
     static const struct argp_option argp_options[] = {
-        {"timeout", 't', "SECONDS", 0, "wait so long for answers (default 3)", 0}, {0}};
+        {"timeout", 't', "SECONDS", 0, "wait so long for answers (default 3)", 0},
+        {"key", KEY_KEY, "FILE", 0, "our secret key, for tcp:// endpoints under CURVE", 0},
+        {"peers", KEY_PEERS, "FILE", 0, "the known public keys, the endpoint's among them", 0},
+        {0}};
     static const struct argp parser = {
         argp_options,
         parse,
@@ -143,6 +155,7 @@ int ctl_status(int argc, char **argv, struct rlhf_error *err)
         NULL};
     struct status_options o = {.seconds = 3};
     struct asked list[MAX_DAEMONS];
+    struct rlhf_keys *keys = NULL;
     size_t count = 0, answered = 0;
     int result = 0;
 
@@ -154,8 +167,10 @@ int ctl_status(int argc, char **argv, struct rlhf_error *err)
                 o.arguments[i]); /* any daemon answers this */
         else
             result = add_run(list, &count, o.arguments[i], err);
+    if (result == 0 && o.key && !(keys = rlhf_keys_open(o.key, o.peers, err)))
+        result = -1;
     for (size_t i = 0; result == 0 && i < count; i++)
-        if (!(list[i].link = ctl_link_new(list[i].endpoint, list[i].role, err)))
+        if (!(list[i].link = ctl_link_new(list[i].endpoint, list[i].role, keys, err)))
             result = -1;
     if (result == 0) {
         answered = ask_all(list, count, o.seconds);
@@ -167,5 +182,6 @@ int ctl_status(int argc, char **argv, struct rlhf_error *err)
     }
     for (size_t i = 0; i < count; i++)
         ctl_link_free(list[i].link);
+    rlhf_keys_free(keys);
     return result;
 }

@@ -200,7 +200,7 @@ static int make_place(struct up *u, struct rlhf_error *err)
 
 static int add_link(struct up *u, const char *endpoint, Rlhf__V1__Role role, struct rlhf_error *err)
 {
-    if (!(u->links[u->link_count] = ctl_link_new(endpoint, role, err)))
+    if (!(u->links[u->link_count] = ctl_link_new(endpoint, role, NULL, err)))
         return -1;
     u->link_count++;
     return 0;

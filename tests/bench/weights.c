@@ -5,6 +5,7 @@
  *   hash        BLAKE2b-256 of chunks of 1 MiB on one thread, one after the other and several at once
  *   link        libzmq alone: messages of 1 MiB from a ROUTER to a DEALER over TCP loopback, sent without a copy, read and
  *               thrown away; then 440 MB of weights over the same, verified and whole in memory at the end
+ *   link-curve  both under CURVE
  *
  * Sender and receiver are two processes, each with what a daemon has: a socket, a thread of libzmq's, a reactor. Link and
  * weights take turns; a figure is MB (10^6 bytes) over the median time of the turns. */
@@ -13,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <zmq.h>
@@ -30,6 +32,11 @@
 enum { PAYLOAD = 440000000, CHUNKS = PAYLOAD / RLHF_CHUNK_SIZE, MAX_TURNS = 64 };
 
 static struct bench_arguments arguments;
+static bool curve; /* both ends have keys */
+static struct {
+    char public_key[41], secret[41];
+} learner_keys, worker_keys;
+static char files[] = "/tmp/rlhfd-bench-XXXXXX";
 
 static void print(const char *name, double value, const char *unit)
 {
@@ -161,6 +168,11 @@ static double receive_link(const char *endpoint)
     void *context = zmq_ctx_new(), *dealer = zmq_socket(context, ZMQ_DEALER);
     double begin = 0;
 
+    if (curve) {
+        zmq_setsockopt(dealer, ZMQ_CURVE_SERVERKEY, learner_keys.public_key, 40);
+        zmq_setsockopt(dealer, ZMQ_CURVE_PUBLICKEY, worker_keys.public_key, 40);
+        zmq_setsockopt(dealer, ZMQ_CURVE_SECRETKEY, worker_keys.secret, 40);
+    }
     if (!dealer || zmq_connect(dealer, endpoint) < 0 || zmq_send(dealer, "", 0, 0) < 0)
         fail("connect");
     for (size_t i = 0; i < CHUNKS; i++) {
@@ -182,6 +194,9 @@ static void open_link(struct link *l, const uint8_t *payload)
 
     *l = (struct link){ .context = zmq_ctx_new(), .payload = payload };
     if (!(l->router = zmq_socket(l->context, ZMQ_ROUTER))
+        || (curve
+            && (zmq_setsockopt(l->router, ZMQ_CURVE_SERVER, &(int){ 1 }, sizeof(int)) < 0
+                || zmq_setsockopt(l->router, ZMQ_CURVE_SECRETKEY, learner_keys.secret, 40) < 0))
         || zmq_setsockopt(l->router, ZMQ_SNDHWM, &(int){ CHUNKS + 1 }, sizeof(int)) < 0
         || zmq_bind(l->router, "tcp://127.0.0.1:0") < 0
         || zmq_getsockopt(l->router, ZMQ_LAST_ENDPOINT, l->endpoint, &size) < 0)
@@ -198,6 +213,7 @@ static void close_link(struct link *l)
 
 struct side {
     struct rlhf_sockets *sockets;
+    struct rlhf_keys *keys;
     struct rlhf_random random;
     struct rlhf_env env;
     struct rlhf_machine machine;
@@ -285,6 +301,48 @@ static int64_t deadline(void *state)
     return s->store ? rlhf_weights_store_deadline(s->store) : INT64_MAX;
 }
 
+static const char *in_files(const char *name)
+{
+    static char paths[2][64];
+    static unsigned next;
+
+    snprintf(paths[next % 2], sizeof paths[0], "%s/%s", files, name);
+    return paths[next++ % 2];
+}
+
+static void write_keys(const char *name, const char *secret)
+{
+    FILE *f = fopen(in_files(name), "w");
+
+    if (!f || fchmod(fileno(f), 0600) < 0)
+        fail("keys");
+    fprintf(f, "%s\n", secret);
+    fclose(f);
+}
+
+static void make_keys(void)
+{
+    FILE *f;
+
+    if (!mkdtemp(files) || zmq_curve_keypair(learner_keys.public_key, learner_keys.secret) < 0
+        || zmq_curve_keypair(worker_keys.public_key, worker_keys.secret) < 0)
+        fail("keys");
+    write_keys("learner", learner_keys.secret);
+    write_keys("worker", worker_keys.secret);
+    if (!(f = fopen(in_files("peers"), "w")))
+        fail("peers");
+    fprintf(f, "%s learner learner\n%s rollout-worker worker\n", learner_keys.public_key, worker_keys.public_key);
+    fclose(f);
+}
+
+static void remove_keys(void)
+{
+    unlink(in_files("learner"));
+    unlink(in_files("worker"));
+    unlink(in_files("peers"));
+    rmdir(files);
+}
+
 static void open_side(struct side *s, Rlhf__V1__Role role)
 {
     struct rlhf_node_config c = { .role = role, .run = role == LEARNER ? "bench" : NULL, .host = "" };
@@ -293,6 +351,10 @@ static void open_side(struct side *s, Rlhf__V1__Role role)
     *s = (struct side){ 0 };
     rlhf_random_init(&s->random, (uint64_t)getpid(), RLHF_PURPOSE_FAULT, role, 0);
     if (!(s->sockets = rlhf_sockets_new(&err)))
+        bench_fail(&err);
+    if (curve
+        && (!(s->keys = rlhf_keys_open(in_files(role == LEARNER ? "learner" : "worker"), in_files("peers"), &err))
+            || rlhf_sockets_protect(s->sockets, s->keys, &err) < 0))
         bench_fail(&err);
     rlhf_sockets_limit(s->sockets, RLHF_MANIFEST_BYTES);
     s->env = (struct rlhf_env){ &rlhf_system_clock, &rlhf_system_io, rlhf_sockets_transport(s->sockets), &s->random };
@@ -314,12 +376,16 @@ static void receive(void *ctx, uint64_t route, const struct rlhf_blob *frames, s
 static void live(void *ctx)
 {
     struct side *s = ctx;
-    zmq_pollitem_t item = { .socket = rlhf_sockets_handle(s->sockets, 0), .events = ZMQ_POLLIN };
+    zmq_pollitem_t items[2]; /* under keys the second one is asked who may connect */
+    size_t count = rlhf_sockets_count(s->sockets);
     int64_t wait = rlhf_node_deadline(s->node) - rlhf_now(&rlhf_system_clock);
 
-    zmq_poll(&item, 1, wait <= 0 ? 0 : wait < 10000 ? (long)(wait + 999) / 1000 : 10);
-    while (rlhf_sockets_receive(s->sockets, 0, 128, receive, s))
-        ;
+    for (size_t i = 0; i < count; i++)
+        items[i] = (zmq_pollitem_t){ .socket = rlhf_sockets_handle(s->sockets, i), .events = ZMQ_POLLIN };
+    zmq_poll(items, (int)count, wait <= 0 ? 0 : wait < 10000 ? (long)(wait + 999) / 1000 : 10);
+    for (size_t i = 0; i < count; i++)
+        while (rlhf_sockets_receive(s->sockets, i, 128, receive, s))
+            ;
     rlhf_node_tick(s->node);
 }
 
@@ -334,7 +400,7 @@ static double receive_weights(const char *endpoint)
                                            &(struct rlhf_weights_store_config){
                                                .host = "", .max_bytes = PAYLOAD, .ctx = &s, .ready = ready, .failed = failed },
                                            &err))
-        || rlhf_weights_store_want(s.store, &wanted, &err) < 0 || rlhf_sockets_link(s.sockets, endpoint, &route, &err) < 0
+        || rlhf_weights_store_want(s.store, &wanted, &err) < 0 || rlhf_sockets_link(s.sockets, endpoint, LEARNER, &route, &err) < 0
         || rlhf_node_link(s.node, route, LEARNER, &err) < 0)
         bench_fail(&err);
     while (s.took == 0)
@@ -342,6 +408,7 @@ static double receive_weights(const char *endpoint)
     rlhf_node_leave(s.node);
     rlhf_node_free(s.node);
     rlhf_sockets_free(s.sockets);
+    rlhf_keys_free(s.keys);
     return s.took;
 }
 
@@ -377,12 +444,13 @@ static void bench_link(const uint8_t *payload)
     }
     a = (CHUNKS - 1) * (double)RLHF_CHUNK_SIZE * 1e-6 / bench_median(alone, turns);
     w = PAYLOAD * 1e-6 / bench_median(weights, turns);
-    print("link-clear", a, "MB/s");
-    print("weights-clear", w, "MB/s");
-    print("weights-clear-of-link", w / a, "ratio");
+    print(curve ? "link-curve" : "link-clear", a, "MB/s");
+    print(curve ? "weights-curve" : "weights-clear", w, "MB/s");
+    print(curve ? "weights-curve-of-link" : "weights-clear-of-link", w / a, "ratio");
     rlhf_node_free(s.node);
     rlhf_weights_source_free(s.source);
     rlhf_sockets_free(s.sockets);
+    rlhf_keys_free(s.keys);
 }
 
 int main(int argc, char **argv)
@@ -395,6 +463,12 @@ int main(int argc, char **argv)
         bench_hash(payload);
     if (bench_wanted(&arguments, "link"))
         bench_link(payload);
+    if (bench_wanted(&arguments, "link-curve")) {
+        curve = true;
+        make_keys();
+        bench_link(payload);
+        remove_keys();
+    }
     free(payload);
     return 0;
 }

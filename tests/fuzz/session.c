@@ -138,7 +138,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct fake_clock clock;
     struct rlhf_random random;
-    struct rlhf_transport transport = { send, reset };
+    struct rlhf_transport transport = { .send = send, .reset = reset };
     struct rlhf_env env = { &clock.clock, NULL, &transport, &random };
     struct rlhf_node_config c = {
         .role = RLHF__V1__ROLE__ROLE_LEARNER, .software = "fuzzed", .max_peers = 8

@@ -48,6 +48,7 @@ struct completion {
 struct party {
     struct loopback_peers peers; /* first */
     struct rlhf_sockets *sockets;
+    struct rlhf_keys *keys; /* NULL: in the clear */
     struct rlhf_random random;
     struct rlhf_env env;
     struct rlhf_machine machine;
@@ -219,7 +220,7 @@ static void a_control(struct party *p, const char *endpoint)
     uint64_t route;
 
     a_party(p, CONTROL);
-    expect_ok(rlhf_sockets_link(p->sockets, endpoint, &route, &err), err);
+    expect_ok(rlhf_sockets_link(p->sockets, endpoint, WORKER, &route, &err), err);
     expect_ok(rlhf_node_link(p->node, route, WORKER, &err), err);
 }
 
@@ -227,6 +228,7 @@ static void end_party(struct party *p)
 {
     rlhf_node_free(p->node);
     rlhf_sockets_free(p->sockets);
+    rlhf_keys_free(p->keys);
     rlhf_weights_source_free(p->source);
 }
 
@@ -250,10 +252,14 @@ static void receive(void *ctx, uint64_t route, const struct rlhf_blob *frames, s
 
 static void live(struct party *p)
 {
-    zmq_pollitem_t item = { .socket = rlhf_sockets_handle(p->sockets, 0), .events = ZMQ_POLLIN };
+    zmq_pollitem_t items[2]; /* under keys the second one is asked who may connect */
+    size_t count = rlhf_sockets_count(p->sockets);
 
-    zmq_poll(&item, 1, 20);
-    rlhf_sockets_receive(p->sockets, 0, 1000, receive, p);
+    for (size_t i = 0; i < count; i++)
+        items[i] = (zmq_pollitem_t){ .socket = rlhf_sockets_handle(p->sockets, i), .events = ZMQ_POLLIN };
+    zmq_poll(items, (int)count, 20);
+    for (size_t i = 0; i < count; i++)
+        rlhf_sockets_receive(p->sockets, i, 1000, receive, p);
     rlhf_node_tick(p->node);
 }
 
@@ -490,6 +496,61 @@ START_TEST(a_worker_started_before_its_learner_does_its_jobs_to_the_bit)
         ck_assert_int_eq(wait_for(pid, "rollout-worker"), 0);
         end_party(&learner);
     }
+}
+END_TEST
+
+/* Makes the keys of a learner and a worker, and lists both. */
+static void make_keys(const char *peers)
+{
+    static const char *const names[] = { "learner", "rollout-worker" };
+    char public_key[RLHF_KEY_TEXT];
+    struct rlhf_error err = { 0 };
+    FILE *f = fopen(peers, "w");
+
+    ck_assert_ptr_nonnull(f);
+    for (size_t i = 0; i < 2; i++) {
+        expect_ok(rlhf_keys_make(in_directory(dir, names[i]), public_key, &err), err);
+        fprintf(f, "%s %s %s\n", public_key, names[i], names[i]);
+    }
+    fclose(f);
+}
+
+START_TEST(a_worker_under_curve_does_its_jobs_until_its_key_is_revoked)
+{
+    struct party learner;
+    struct rlhf_digest digest;
+    struct rlhf_error err = { 0 };
+    char config[1024], peers[512];
+    pid_t pid;
+
+    dir = a_directory();
+    snprintf(peers, sizeof peers, "%s/peers", dir);
+    make_keys(peers);
+    a_party(&learner, LEARNER);
+    expect_some(learner.keys = rlhf_keys_open(in_directory(dir, "learner"), peers, &err), err);
+    expect_ok(rlhf_sockets_protect(learner.sockets, learner.keys, &err), err);
+    expect_ok(rlhf_sockets_serve(learner.sockets, "tcp://127.0.0.1:0", false, &err), err);
+    snprintf(config, sizeof config, "learner: \"%s\"\nkey: %s/rollout-worker\npeers: %s\nthreads: 1\nslots: 8\n",
+             rlhf_sockets_endpoint(learner.sockets), dir, peers);
+    pid = start("rollout-worker", config);
+    AWAIT(&learner, learner.credit > 0);
+    digest = publish(&learner, a_model(3, RLHF_HEAD_LM), NULL); /* chunk by chunk */
+    send_jobs(&learner, &digest);
+    AWAIT(&learner, learner.results == JOBS);
+    expect_rollouts(&learner, a_model(3, RLHF_HEAD_LM));
+
+    kill(pid, SIGHUP); /* reads its list again, and goes on */
+    for (int i = 0; !strstr(log_of("rollout-worker"), "peers_reloaded"); i++) {
+        ck_assert_int_lt(i, 6000);
+        live(&learner);
+    }
+    ck_assert_uint_eq(learner.peers.lost, 0);
+    fclose(fopen(peers, "w"));
+    expect_ok(rlhf_keys_reload(learner.keys, &err), err);
+    AWAIT(&learner, learner.peers.lost == 1); /* with its next heartbeat */
+    kill(pid, SIGTERM);
+    ck_assert_int_eq(wait_for(pid, "rollout-worker"), 0);
+    end_party(&learner);
 }
 END_TEST
 
@@ -839,6 +900,7 @@ END_TEST
 int main(void)
 {
     return RUN_SUITE("net/workers", a_worker_started_before_its_learner_does_its_jobs_to_the_bit,
+                     a_worker_under_curve_does_its_jobs_until_its_key_is_revoked,
                      a_scorer_gives_the_scores_that_are_computed_here,
                      weights_that_are_no_model_come_back_with_the_reason,
                      a_worker_survives_its_learners_death_and_works_for_the_next_one,
