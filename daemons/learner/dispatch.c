@@ -10,20 +10,47 @@
 
 enum { LOGPROB_SLACK = 1 }; /* nats above 0 that rounding can never explain */
 
-static bool does_this(const struct learner *l, const struct rlhf_peer *peer)
+/* ---- who wants jobs ---------------------------------------------------------------------------------- */
+
+static struct learner_hungry *table_of(struct learner *l, const struct learner_peer *worker)
 {
-    return peer->state
-           && peer->role
-                  == (l->action->kind == LEARNER_GENERATE ? RLHF__V1__ROLE__ROLE_ROLLOUT_WORKER
-                                                          : RLHF__V1__ROLE__ROLE_REWARD_SCORER);
+    return worker->peer->role == RLHF__V1__ROLE__ROLE_ROLLOUT_WORKER ? &l->workers : &l->scorers;
 }
 
-static size_t room(const struct rlhf_peer *peer)
+static size_t room(const struct learner_peer *worker)
 {
-    const struct learner_peer *worker = peer->state;
-
     return worker->credit > worker->holder.held ? worker->credit - worker->holder.held : 0;
 }
+
+void learner_leaves_table(struct learner *l, struct learner_peer *worker)
+{
+    struct learner_hungry *h = table_of(l, worker);
+
+    if (!worker->hungry)
+        return;
+    *(worker->before ? &worker->before->next : &h->first) = worker->next;
+    *(worker->next ? &worker->next->before : &h->last) = worker->before;
+    worker->hungry = false;
+    h->count--;
+}
+
+void learner_appetite(struct learner *l, struct learner_peer *worker)
+{
+    struct learner_hungry *h = table_of(l, worker);
+
+    if (room(worker) == 0) {
+        learner_leaves_table(l, worker);
+    } else if (!worker->hungry) {
+        worker->hungry = true;
+        worker->next = NULL;
+        worker->before = h->last;
+        *(h->last ? &h->last->next : &h->first) = worker;
+        h->last = worker;
+        h->count++;
+    }
+}
+
+/* ---- jobs ---------------------------------------------------------------------------------------------- */
 
 static void send_generate(struct learner *l, struct rlhf_peer *peer, const size_t *index, const uint32_t *attempt,
                           size_t count)
@@ -181,11 +208,10 @@ out:
     rlhf_bytes_free(&texts);
 }
 
-/* One helping for a peer: its fair share of what is pending, so that the first to ask does not take it all. */
-static size_t feed(struct learner *l, struct rlhf_peer *peer, size_t share)
+/* One helping: a fair share of what is pending, so that the first to ask does not take it all. */
+static size_t feed(struct learner *l, struct learner_peer *worker, size_t share)
 {
-    struct learner_peer *worker = peer->state;
-    size_t index[LEARNER_MAX_JOBS_A_MESSAGE], credit = room(peer), granted;
+    size_t index[LEARNER_MAX_JOBS_A_MESSAGE], credit = room(worker), granted;
     uint32_t attempt[LEARNER_MAX_JOBS_A_MESSAGE];
 
     if (credit > share)
@@ -197,9 +223,9 @@ static size_t feed(struct learner *l, struct rlhf_peer *peer, size_t share)
         return 0;
     l->counters.granted += granted;
     if (l->action->kind == LEARNER_GENERATE)
-        send_generate(l, peer, index, attempt, granted);
+        send_generate(l, worker->peer, index, attempt, granted);
     else
-        send_score(l, peer, index, attempt, granted);
+        send_score(l, worker->peer, index, attempt, granted);
     return granted;
 }
 
@@ -225,24 +251,22 @@ static void finish_when_done(struct learner *l)
 
 void learner_dispatch(struct learner *l)
 {
-    size_t hungry, fed;
+    struct learner_hungry *h;
+    size_t pending, fed = 1;
 
     if (!l->action || (l->action->kind != LEARNER_GENERATE && l->action->kind != LEARNER_SCORE))
         return;
-    do {
-        size_t pending = learner_leases_pending(l->leases), share;
-
-        hungry = 0;
+    h = l->action->kind == LEARNER_GENERATE ? &l->workers : &l->scorers;
+    while (fed > 0 && learner_leases_pending(l->leases) > 0) { /* rounds: who could take more stands at the end again */
         fed = 0;
-        for (struct rlhf_peer *p = rlhf_node_peers(l->node, NULL); p; p = rlhf_node_peers(l->node, p))
-            hungry += does_this(l, p) && room(p) > 0;
-        if (pending == 0 || hungry == 0)
-            break;
-        share = (pending + hungry - 1) / hungry;
-        for (struct rlhf_peer *p = rlhf_node_peers(l->node, NULL); p; p = rlhf_node_peers(l->node, p))
-            if (does_this(l, p) && room(p) > 0)
-                fed += feed(l, p, share);
-    } while (fed > 0);
+        for (size_t left = h->count; left > 0 && (pending = learner_leases_pending(l->leases)) > 0; left--) {
+            struct learner_peer *worker = h->first;
+
+            learner_leaves_table(l, worker);
+            fed += feed(l, worker, (pending + left - 1) / left);
+            learner_appetite(l, worker);
+        }
+    }
     finish_when_done(l);
 }
 

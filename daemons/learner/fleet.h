@@ -19,9 +19,19 @@ enum {
 
 /* Of a worker or scorer. */
 struct learner_peer {
-    struct learner_holder holder;
+    struct learner_holder holder; /* first */
+    struct rlhf_peer *peer;
     size_t credit; /* the most jobs it may hold */
     uint64_t done; /* results that counted      */
+    struct learner_peer *next, *before; /* among the hungry */
+    bool hungry;
+};
+
+/* Those of one role that may hold more jobs than they do, in the order in which they became so: dispatching costs what is
+ * dispatched, however many workers there are. */
+struct learner_hungry {
+    struct learner_peer *first, *last;
+    size_t count;
 };
 
 struct learner_published {
@@ -55,6 +65,7 @@ struct learner {
 
     /* of GENERATE and SCORE: lease.c knows the jobs */
     struct learner_leases *leases;
+    struct learner_hungry workers, scorers;
     uint64_t first_job;
     int64_t expire_at; /* next look at the leases */
 
@@ -90,6 +101,9 @@ void learner_finish(struct learner *l, const struct rlhf_error *err);
 /* dispatch.c */
 int learner_dispatch_begin(struct learner *l, struct rlhf_error *err);
 void learner_dispatch(struct learner *l);
+/* What worker holds, or may hold, has changed. */
+void learner_appetite(struct learner *l, struct learner_peer *worker);
+void learner_leaves_table(struct learner *l, struct learner_peer *worker); /* it will get nothing more */
 int learner_take_rollouts(struct learner *l, struct rlhf_peer *peer, const struct rlhf_message *m,
                           struct rlhf_error *err);
 int learner_take_scores(struct learner *l, struct rlhf_peer *peer, const struct rlhf_message *m,

@@ -16,6 +16,7 @@ static int on_credit(void *machine, struct rlhf_peer *peer, const struct rlhf_me
     if (!worker)
         return rlhf_fail(err, RLHF_FULL, "the learner has no memory for another worker; try again later");
     worker->credit = ((const Rlhf__V1__Credit *)m->body)->jobs;
+    learner_appetite(machine, worker);
     learner_dispatch(machine);
     return 0;
 }

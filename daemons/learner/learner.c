@@ -22,6 +22,7 @@ static void on_peer_up(void *machine, struct rlhf_peer *peer)
             rlhf_log(RLHF_LEVEL_ERROR, "no-memory peer=%llu", (unsigned long long)peer->id);
             return; /* it never gets credit, so never a job */
         }
+        ((struct learner_peer *)peer->state)->peer = peer;
         rlhf_log(RLHF_LEVEL_INFO, "peer-up peer=%llu software=\"%s\"", (unsigned long long)peer->id,
                  peer->software);
         learner_announce(l, peer);
@@ -48,10 +49,16 @@ static void on_peer_lost(void *machine, struct rlhf_peer *peer)
         rlhf_log(RLHF_LEVEL_WARNING, "peer-lost peer=%llu software=\"%s\" jobs=%zu",
                  (unsigned long long)peer->id, peer->software, worker->holder.held);
         learner_leases_release(l->leases, &worker->holder);
+        learner_leaves_table(l, worker);
         free(worker);
         peer->state = NULL;
         learner_dispatch(l);
     }
+}
+
+static void on_room(void *ctx, struct learner_holder *h)
+{
+    learner_appetite(ctx, (struct learner_peer *)h);
 }
 
 static void on_heartbeat(void *machine, struct rlhf_peer *peer, const uint64_t *ids, size_t count)
@@ -144,6 +151,7 @@ struct learner *learner_new(const struct learner_options *o, const struct rlhf_e
         learner_free(l);
         return NULL;
     }
+    learner_leases_on_room(l->leases, on_room, l);
     return l;
 }
 

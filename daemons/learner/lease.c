@@ -21,6 +21,8 @@ struct learner_leases {
     size_t count, capacity;
     size_t hint; /* no job before it is pending */
     size_t pending, leased, aside;
+    void (*room)(void *ctx, struct learner_holder *h); /* may be NULL */
+    void *room_ctx;
 };
 
 struct learner_leases *learner_leases_new(const struct rlhf_clock *clock, int64_t lease_us,
@@ -37,6 +39,12 @@ struct learner_leases *learner_leases_new(const struct rlhf_clock *clock, int64_
     t->max_attempts = max_attempts;
     t->first = 1;
     return t;
+}
+
+void learner_leases_on_room(struct learner_leases *t, void (*room)(void *ctx, struct learner_holder *h), void *ctx)
+{
+    t->room = room;
+    t->room_ctx = ctx;
 }
 
 static void hold(struct learner_leases *t, struct learner_holder *h, struct job *job)
@@ -56,15 +64,19 @@ static void hold(struct learner_leases *t, struct learner_holder *h, struct job 
 
 static void unhold(struct learner_leases *t, struct job *job)
 {
+    struct learner_holder *h = job->holder;
+
     if (job->before_plus)
         t->jobs[job->before_plus - 1].next_plus = job->next_plus;
     else
-        job->holder->first_plus = job->next_plus;
+        h->first_plus = job->next_plus;
     if (job->next_plus)
         t->jobs[job->next_plus - 1].before_plus = job->before_plus;
-    job->holder->held--;
+    h->held--;
     job->holder = NULL;
     t->leased--;
+    if (t->room)
+        t->room(t->room_ctx, h);
 }
 
 int learner_leases_open(struct learner_leases *t, size_t count, uint64_t *first, struct rlhf_error *err)

@@ -33,6 +33,9 @@ enum learner_result {
 struct learner_leases *learner_leases_new(const struct rlhf_clock *clock, int64_t lease_us,
                                           uint32_t max_attempts, struct rlhf_error *err);
 
+/* room(ctx, h) is called whenever a holder holds less than before, from inside the calls below. */
+void learner_leases_on_room(struct learner_leases *t, void (*room)(void *ctx, struct learner_holder *h), void *ctx);
+
 /* Starts an action of count jobs; whatever was open before is forgotten. Job i has id first + i; ids grow over the
  * life of the table. */
 int learner_leases_open(struct learner_leases *t, size_t count, uint64_t *first, struct rlhf_error *err);
