@@ -1,4 +1,5 @@
 if(TARGET learner-objects)
   add_library(rlhf_learner_fleet ALIAS learner-objects)
   rlhf_suites(unit learner USES learner_fleet simulation)
+  rlhf_bench(coordinator USES learner_fleet daemon net bench)
 endif()
