@@ -74,8 +74,8 @@ int main(int argc, char **argv)
 
     if (err.code != RLHF_OK)
         rlhf_log_error("failed", &err);
-    learner_bridge_free(b);
     learner_free(l);
+    learner_bridge_free(b);
     rlhf_daemon_free(d);
     rlhf_run_free(&run);
     return err.code == RLHF_OK ? EXIT_SUCCESS : EXIT_FAILURE;

@@ -3,20 +3,27 @@
 #include <errno.h>
 #include <limits.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
 
 #include "base/io.h"
 #include "learner/train.h"
 #include "net/weights.h"
 #include "telemetry/log.h"
 
+static const char MEMORY[] = "/dev/shm";
+
 struct learner_bridge {
     struct learner_port port; /* first: the trainer's handle */
     struct rlhf_daemon *daemon;
     struct learner *learner;
     const struct rlhf_run *run;
-    char weights_dir[PATH_MAX]; /* compute thread's */
+    char weights_dir[PATH_MAX]; /* compute thread's, as is the next */
+    char memory_dir[64];        /* on a file system in memory; "" where there is none */
 
     pthread_mutex_t lock; /* guards all below */
     pthread_cond_t changed;
@@ -200,6 +207,16 @@ static void drop(struct learner_port *p)
     pthread_mutex_unlock(&b->lock);
 }
 
+/* Room for the version before, this one, and as much to spare: what fills the memory of a host ends programs there. */
+static const char *shared_dir(const struct learner_bridge *b, size_t size)
+{
+    struct statvfs fs;
+
+    return b->memory_dir[0] && statvfs(b->memory_dir, &fs) == 0 && (size_t)fs.f_bavail * fs.f_frsize / 3 > size
+               ? b->memory_dir
+               : b->weights_dir;
+}
+
 static int ask(struct learner_port *p, const struct learner_action *wanted, struct learner_answer *out,
                struct rlhf_error *err)
 {
@@ -214,7 +231,7 @@ static int ask(struct learner_port *p, const struct learner_action *wanted, stru
                                               .config = action.config->data,
                                               .payload = action.tensors->data,
                                               .size = action.tensors->size,
-                                              .shared_dir = b->weights_dir },
+                                              .shared_dir = shared_dir(b, action.tensors->size) },
                  err)))
         return -1;
     if (start(p, &action, err) == 0)
@@ -265,6 +282,22 @@ static bool resumed(struct learner_port *p)
     return yes;
 }
 
+/* In memory no disk is waited for: every version is 4 bytes a parameter. The name hangs on the run's directory, so that the next
+ * life finds what a killed one left. A directory of somebody else's is not used, nor is one that others may write to. */
+static void open_memory_dir(struct learner_bridge *b)
+{
+    struct rlhf_digest run = rlhf_digest_of(b->weights_dir, strlen(b->weights_dir));
+    char text[RLHF_DIGEST_TEXT];
+    struct stat st;
+
+    rlhf_digest_text(&run, text);
+    snprintf(b->memory_dir, sizeof b->memory_dir, "%s/rlhfd-%.16s", MEMORY, text);
+    if (lstat(b->memory_dir, &st) == 0 && S_ISDIR(st.st_mode) && st.st_uid == geteuid())
+        rlhf_remove_tree(&rlhf_system_io, b->memory_dir, NULL);
+    if (mkdir(b->memory_dir, 0700) < 0)
+        b->memory_dir[0] = '\0';
+}
+
 /* Where published weights lie for workers of this host, as an absolute path: theirs is another directory. A new life
  * serves weights of its own, so what a killed one left there is of no use. */
 static int clear_weights_dir(const struct rlhf_run *run, char dir[PATH_MAX], struct rlhf_error *err)
@@ -286,8 +319,10 @@ static void train(void *ctx)
     const struct rlhf_env *env = rlhf_daemon_env(b->daemon);
     struct learner_trainer *t = learner_trainer_new(b->run, env->io, env->clock, &b->result); /* locks the directory */
 
-    if (t && clear_weights_dir(b->run, b->weights_dir, &b->result) == 0)
+    if (t && clear_weights_dir(b->run, b->weights_dir, &b->result) == 0) {
+        open_memory_dir(b);
         learner_trainer_run(t, &b->port, &b->result);
+    }
     learner_trainer_free(t);
 }
 
@@ -331,6 +366,8 @@ void learner_bridge_free(struct learner_bridge *b)
 {
     if (!b)
         return;
+    if (b->memory_dir[0])
+        rmdir(b->memory_dir); /* the weights in it went with the learner */
     learner_answer_free(&b->answer);
     pthread_cond_destroy(&b->changed);
     pthread_mutex_destroy(&b->lock);

@@ -14,6 +14,6 @@ struct learner_bridge *learner_bridge_new(struct rlhf_daemon *d, struct learner 
                                           struct rlhf_error *err);
 /* Runs the trainer over all stages on the compute thread; the daemon stops when it is through, or fails. */
 int learner_bridge_start(struct learner_bridge *b, struct rlhf_error *err);
-void learner_bridge_free(struct learner_bridge *b); /* after the daemon's loop has ended; NULL is fine */
+void learner_bridge_free(struct learner_bridge *b); /* after the daemon's loop has ended, and the learner; NULL is fine */
 
 #endif
