@@ -4,6 +4,7 @@
 # SECONDS_A_CASE sets how long each is repeated (3); what counts is the median.
 # Peers do the same work in the same run (tests/bench/peers): RLHF_PEER_PYTHON is a Python that has torch, RLHF_LLAMA_PYTHON one
 # that has llama-cpp-python and gguf, RLHF_TRANSFORMERS_PYTHON one that has torch and transformers.
+# that has llama-cpp-python and gguf. `iteration` is a case, too: the daemons', and TRL's with RLHF_PEER_PYTHON.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -29,4 +30,9 @@ if [ -n "${RLHF_TRANSFORMERS_PYTHON:-}" ] && [ $# -eq 0 ]; then
 fi
 if [ -n "${RLHF_LLAMA_PYTHON:-}" ] && [ $# -eq 0 ]; then
     "$RLHF_LLAMA_PYTHON" tests/bench/peers/llama_generate.py "${SECONDS_A_CASE:-3}" 2
+fi
+if [ $# -eq 0 ] || [[ " $* " = *" iteration "* ]]; then
+    cmake --build build/dev -j "$(nproc)" >&2
+    tests/bench/iteration.py build/dev
+    [ -z "${RLHF_PEER_PYTHON:-}" ] || "$RLHF_PEER_PYTHON" tests/bench/peers/trl_grpo.py "$(nproc)"
 fi
