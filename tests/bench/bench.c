@@ -71,7 +71,7 @@ _Noreturn void bench_fail(const struct rlhf_error *err)
 
 /* ---- sgemm alone ----------------------------------------------------------------------------------- */
 
-enum { SIDE = 768, SGEMMS = 24 };
+enum { SIDE = 768, SGEMMS = 8 };
 
 static void *sgemms(void *rate)
 {
