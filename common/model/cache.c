@@ -160,7 +160,7 @@ static int rows_get(struct rows *r, const struct rlhf_cache *k, const struct rlh
         || !(r->mean = rlhf_arena_get(k->arena, r->heads, sizeof *r->mean))
         || !(r->rstd = rlhf_arena_get(k->arena, r->heads, sizeof *r->rstd))
         || (k->adapter && !(r->room = rlhf_arena_get(k->arena, r->count, 2 * k->adapter->widest * sizeof *r->room)))
-        || rlhf_activations_get(&r->a, &k->config, r->count, false, k->arena) < 0)
+        || rlhf_activations_get(&r->a, &k->config, r->count, false, NULL, k->arena) < 0)
         return rlhf_fail(err, RLHF_FULL, "no memory for the activations of %zu tokens", r->count);
     for (size_t i = 0; i < count; i++) {
         size_t length = k->length[items[i].slot];
@@ -262,7 +262,7 @@ int rlhf_cache_logprobs(struct rlhf_cache *k, const struct rlhf_model *m, const 
         }
     if (n > 0) {
         rlhf_norm_forward(m, &m->norm, r.last, n, r.hidden, r.mean, r.rstd, k->pool);
-        rlhf_vocab_logprobs(&m->head.packed, r.hidden, targets, n, k->config.logit_cap, 1, logprobs, NULL, lse, k->pool);
+        rlhf_vocab_logprobs(&m->head.packed, r.hidden, targets, n, k->config.logit_cap, 1, logprobs, NULL, lse, NULL, k->pool);
     }
     for (size_t i = 0, j = 0; i < tokens; i++)
         logprob[i] = target[i] >= 0 ? logprobs[j++] : 0;

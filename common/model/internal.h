@@ -33,6 +33,7 @@ struct rlhf_layer {
     struct rlhf_norm_place q, k;         /* norm_qk: gain [D] */
     struct rlhf_product qkv, out; /* qkv: the three matrices are neighbours in the block, and their biases */
     struct rlhf_product up, down; /* up: [gate | up] when gated, neighbours too */
+    uint32_t index;
 };
 
 /* Where a model's weights are stored. */
@@ -98,7 +99,8 @@ int rlhf_model_embed(const struct rlhf_model *m, const int32_t *token, const uin
 const char *rlhf_model_file_name(const struct rlhf_model_config *c, const char *parameter);
 
 /* The activations of one layer, or of all layers in turn where nothing is kept for backward. Rows are T. What a
- * configuration does not have is NULL. */
+ * configuration does not have is NULL. All layers share norm1, norm2 and activated, a third of the memory, which backward
+ * computes again: a hundredth of its time. */
 struct rlhf_activations {
     float *x;               /* [T, C] the residual stream that enters                  */
     float *norm1;           /* [T, C]                                                  */
@@ -118,9 +120,13 @@ struct rlhf_activations {
     float *post2;           /* [T, C] what feed-forward gives, before its norm         */
     float *mean4, *rstd4;   /* [T]                                                     */
 };
-/* Takes them from arena; -1 when it is full. lse and raw only with keep. */
+/* Takes them from arena, what layers share from `first` unless this is the first (NULL); -1 when it is full. lse and raw only
+ * with keep. */
 int rlhf_activations_get(struct rlhf_activations *a, const struct rlhf_model_config *c, size_t t, bool keep,
-                         struct rlhf_arena *arena);
+                         const struct rlhf_activations *first, struct rlhf_arena *arena);
+/* activated from up. */
+void rlhf_layer_activate(const struct rlhf_model_config *c, const struct rlhf_activations *a, size_t t,
+                         struct rlhf_pool *pool);
 
 /* What attention runs over: packed sequences, or rows behind a cache. */
 struct rlhf_attending {

@@ -7,18 +7,19 @@
 #include "model/dropout.h"
 
 int rlhf_activations_get(struct rlhf_activations *a, const struct rlhf_model_config *c, size_t t, bool keep,
-                         struct rlhf_arena *arena)
+                         const struct rlhf_activations *first, struct rlhf_arena *arena)
 {
     const size_t channels = c->channels, q = (size_t)c->heads * c->head_size, kv = (size_t)c->kv_heads * c->head_size;
+    const size_t shared = !first;
     const size_t post = c->norm_post ? channels : 0, post_row = c->norm_post, qk = c->norm_qk;
     const struct {
         float **place;
         size_t width;
     } parts[] = {
-        { &a->x, channels },      { &a->norm1, channels },  { &a->mean1, 1 },     { &a->rstd1, 1 },
-        { &a->qkv, q + 2 * kv },  { &a->attention, q },     { &a->middle, channels }, { &a->norm2, channels },
+        { &a->x, channels },      { &a->norm1, shared * channels },  { &a->mean1, 1 },     { &a->rstd1, 1 },
+        { &a->qkv, q + 2 * kv },  { &a->attention, q },     { &a->middle, channels }, { &a->norm2, shared * channels },
         { &a->mean2, 1 },         { &a->rstd2, 1 },         { &a->up, (c->gated ? 2 : 1) * (size_t)c->mlp_size },
-        { &a->activated, c->mlp_size }, { &a->lse, keep ? c->heads : 0 },
+        { &a->activated, shared * c->mlp_size }, { &a->lse, keep ? c->heads : 0 },
         { &a->raw, keep && qk ? q + kv : 0 }, { &a->rstd_q, qk * c->heads }, { &a->rstd_k, qk * c->kv_heads },
         { &a->post1, post }, { &a->mean3, post_row }, { &a->rstd3, post_row },
         { &a->post2, post }, { &a->mean4, post_row }, { &a->rstd4, post_row },
@@ -28,6 +29,11 @@ int rlhf_activations_get(struct rlhf_activations *a, const struct rlhf_model_con
         *parts[i].place = parts[i].width ? rlhf_arena_get(arena, t, parts[i].width * sizeof(float)) : NULL;
         if (parts[i].width && !*parts[i].place)
             return -1;
+    }
+    if (first) {
+        a->norm1 = first->norm1;
+        a->norm2 = first->norm2;
+        a->activated = first->activated;
     }
     return 0;
 }
@@ -123,7 +129,7 @@ static void attend(const struct rlhf_model *m, const struct rlhf_layer *l, const
                    const struct rlhf_attending *over, size_t t, struct rlhf_pool *pool)
 {
     const struct rlhf_model_config *c = &m->config;
-    const struct rlhf_attention_shape shape = rlhf_layer_attention(c, (uint32_t)(l - m->layers), over->start,
+    const struct rlhf_attention_shape shape = rlhf_layer_attention(c, l->index, over->start,
                                                                    over->sequences);
 
     if (c->norm_qk)
@@ -144,7 +150,16 @@ static void project(const struct rlhf_model *m, const struct rlhf_layer *l, enum
 
     rlhf_product_forward(m, p, x, t, y, pool);
     if (over->adapter)
-        rlhf_adapter_forward(over->adapter, (uint32_t)(l - m->layers), slot, x, t, y, p->n, over->room, pool);
+        rlhf_adapter_forward(over->adapter, l->index, slot, x, t, y, p->n, over->room, pool);
+}
+
+void rlhf_layer_activate(const struct rlhf_model_config *c, const struct rlhf_activations *a, size_t t,
+                         struct rlhf_pool *pool)
+{
+    if (c->gated)
+        rlhf_gate(c->activation, a->up, t, c->mlp_size, a->activated, pool);
+    else
+        rlhf_activate(c->activation, a->up, t * c->mlp_size, a->activated, pool);
 }
 
 /* What a branch of layer l adds to the stream, less what is dropped of it. */
@@ -154,7 +169,7 @@ static void drop(const struct rlhf_model *m, const struct rlhf_layer *l, uint32_
     const struct rlhf_batch b = { .start = over->start, .sequences = over->sequences };
 
     if (over->dropout)
-        rlhf_dropout_apply(over->dropout, 2 * (uint32_t)(l - m->layers) + branch, &b, over->position, m->config.channels, x, x,
+        rlhf_dropout_apply(over->dropout, 2 * l->index + branch, &b, over->position, m->config.channels, x, x,
                            pool);
 }
 
@@ -175,10 +190,7 @@ void rlhf_layer_forward(const struct rlhf_model *m, const struct rlhf_layer *l, 
 
     rlhf_norm_forward(m, &l->norm2, c->parallel ? a->x : a->middle, t, a->norm2, a->mean2, a->rstd2, pool);
     project(m, l, RLHF_SLOT_UP, over, a->norm2, t, a->up, pool);
-    if (c->gated)
-        rlhf_gate(c->activation, a->up, t, c->mlp_size, a->activated, pool);
-    else
-        rlhf_activate(c->activation, a->up, t * c->mlp_size, a->activated, pool);
+    rlhf_layer_activate(c, a, t, pool);
     project(m, l, RLHF_SLOT_DOWN, over, a->activated, t, c->norm_post ? a->post2 : y, pool);
     if (c->norm_post)
         rlhf_norm_forward(m, &l->post2, a->post2, t, y, a->mean4, a->rstd4, pool);

@@ -7,11 +7,14 @@
 #include "model/adapter_internal.h"
 #include "model/dropout.h"
 
-/* The weights laid out for backward products. Only training needs them, so they belong to the pass, and are
- * made anew when the model's version has changed. */
-struct backward_weights {
+/* One layer's weights laid out for its products, forward or backward. A pass that trains lays out every layer anew in
+ * this same memory: that takes as long as the products of some ten tokens, and all layers' would be as large as the model. */
+struct layer_panels {
     struct rlhf_packed qkv, out, up, down;
 };
+
+/* Logits are kept for backward when they are no more than this many floats, 128 MB; else they are computed twice. */
+enum { KEPT_LOGITS = 32 << 20 };
 
 /* The rows that a head was applied to. */
 struct head_rows {
@@ -22,6 +25,9 @@ struct head_rows {
     float *mean, *rstd;  /* [count] */
     int32_t *target;     /* [count] language-model head, as are the rest */
     float *lse, *logprob, *entropy;
+    float *d_hidden;     /* [count, C] backward: the gradient of hidden */
+    float *logits;       /* [count, V], or NULL: not kept; the last in the arena, for what backward needs to take their place */
+    size_t before_logits; /* mark */
     float temperature;
     bool has_entropy;
 };
@@ -50,9 +56,8 @@ struct rlhf_pass {
     float *waste; /* backward: where gradients go that nobody wants, [2 C] or more */
 
     struct rlhf_rope rope;
-    struct backward_weights *back; /* [L] */
-    struct rlhf_packed back_head;
-    uint64_t back_version;
+    struct layer_panels panels;
+    struct rlhf_packed head_panels, back_head; /* where logits are kept, head_panels is both in turn */
 };
 
 struct rlhf_pass *rlhf_pass_new(const struct rlhf_model_config *c, struct rlhf_pool *pool, int train,
@@ -69,8 +74,7 @@ struct rlhf_pass *rlhf_pass_new(const struct rlhf_model_config *c, struct rlhf_p
     p->config = *c;
     p->pool = pool;
     p->train = train != 0;
-    if (!(p->layers = calloc(train ? c->layers : 1, sizeof *p->layers))
-        || (train && !(p->back = calloc(c->layers, sizeof *p->back)))) {
+    if (!(p->layers = calloc(train ? c->layers : 1, sizeof *p->layers))) {
         rlhf_fail(err, RLHF_FULL, "no memory for a pass over %u layers", c->layers);
     } else if ((p->arena = rlhf_arena_new(0, err))) {
         return p;
@@ -98,14 +102,12 @@ void rlhf_pass_free(struct rlhf_pass *p)
 {
     if (!p)
         return;
-    for (uint32_t i = 0; p->back && i < p->config.layers; i++) {
-        rlhf_packed_free(&p->back[i].qkv);
-        rlhf_packed_free(&p->back[i].out);
-        rlhf_packed_free(&p->back[i].up);
-        rlhf_packed_free(&p->back[i].down);
-    }
+    rlhf_packed_free(&p->panels.qkv);
+    rlhf_packed_free(&p->panels.out);
+    rlhf_packed_free(&p->panels.up);
+    rlhf_packed_free(&p->panels.down);
+    rlhf_packed_free(&p->head_panels);
     rlhf_packed_free(&p->back_head);
-    free(p->back);
     free(p->rope.cos_sin);
     free(p->layers);
     rlhf_arena_free(p->arena);
@@ -159,7 +161,7 @@ static int lay_out(struct rlhf_pass *p, const struct rlhf_batch *b)
     if (p->adapter && !(p->adapter_room = rlhf_arena_get(p->arena, p->t, 2 * p->adapter->widest * sizeof(float))))
         return -1;
     for (size_t i = 0; i < layers; i++)
-        if (rlhf_activations_get(&p->layers[i], &p->config, p->t, p->train, p->arena) < 0)
+        if (rlhf_activations_get(&p->layers[i], &p->config, p->t, p->train, i > 0 ? &p->layers[0] : NULL, p->arena) < 0)
             return -1;
     p->x = p->layers[0].x; /* without train one set of activations serves all layers, and its x is the stream */
     if (p->train && !(p->x = rlhf_arena_get(p->arena, p->t, p->config.channels * sizeof *p->x)))
@@ -171,6 +173,23 @@ static int lay_out(struct rlhf_pass *p, const struct rlhf_batch *b)
             p->position[i] = i - b->start[s];
     p->after_forward = rlhf_arena_mark(p->arena);
     return 0;
+}
+
+/* Whether the pass lays out weights for itself. Weights that stay in files are laid out once, in the model. */
+static bool lays_out(const struct rlhf_pass *p, const struct rlhf_model *m)
+{
+    return p->train && !rlhf_model_is_frozen(m);
+}
+
+static int pack_layer(struct rlhf_pass *p, const struct rlhf_model *m, const struct rlhf_layer *l, bool back,
+                      struct rlhf_error *err)
+{
+    struct layer_panels *to = &p->panels;
+
+    return rlhf_product_pack(m, &l->qkv, back, &to->qkv, p->pool, err) < 0
+                   || rlhf_product_pack(m, &l->out, back, &to->out, p->pool, err) < 0
+                   || rlhf_product_pack(m, &l->up, back, &to->up, p->pool, err) < 0
+                   || rlhf_product_pack(m, &l->down, back, &to->down, p->pool, err) < 0 ? -1 : 0;
 }
 
 static int run_body(struct rlhf_pass *p, const struct rlhf_model *m, struct rlhf_error *err)
@@ -186,7 +205,17 @@ static int run_body(struct rlhf_pass *p, const struct rlhf_model *m, struct rlhf
         const struct rlhf_activations *a = &p->layers[p->train ? i : 0];
         float *y = p->train && i + 1 < layers ? p->layers[i + 1].x : p->x;
 
-        rlhf_layer_forward(m, &m->layers[i], a, &over, p->t, y, p->pool);
+        struct rlhf_layer l = m->layers[i];
+
+        if (lays_out(p, m)) {
+            if (pack_layer(p, m, &l, false, err) < 0)
+                return -1;
+            l.qkv.packed = p->panels.qkv;
+            l.out.packed = p->panels.out;
+            l.up.packed = p->panels.up;
+            l.down.packed = p->panels.down;
+        }
+        rlhf_layer_forward(m, &l, a, &over, p->t, y, p->pool);
     }
     return 0;
 }
@@ -217,7 +246,7 @@ int rlhf_pass_forward(struct rlhf_pass *p, const struct rlhf_model *m, const str
 
     check_model(p, m);
     p->t = 0;
-    if (check_batch(p, b, &longest, err) < 0 || rlhf_model_ready(m, p->pool, err) < 0
+    if (check_batch(p, b, &longest, err) < 0 || (!lays_out(p, m) && rlhf_model_ready(m, p->pool, err) < 0)
         || rlhf_rope_grow(&p->rope, longest, &p->config, err) < 0)
         return -1;
     p->t = b->start[b->sequences];
@@ -268,6 +297,14 @@ static int norm_rows(struct rlhf_pass *p, const struct rlhf_model *m, const int3
     return 0;
 }
 
+/* The head's weights laid out for logits; NULL on failure. */
+static const struct rlhf_packed *head_panels(struct rlhf_pass *p, const struct rlhf_model *m, struct rlhf_error *err)
+{
+    if (!lays_out(p, m))
+        return &m->head.packed;
+    return rlhf_product_pack(m, &m->head, false, &p->head_panels, p->pool, err) < 0 ? NULL : &p->head_panels;
+}
+
 static size_t row_of(const struct head_rows *h, size_t i)
 {
     return h->row ? h->row[i] : i;
@@ -277,6 +314,7 @@ int rlhf_pass_logprobs(struct rlhf_pass *p, const struct rlhf_model *m, const in
                        float *logprob, float *entropy, struct rlhf_error *err)
 {
     struct head_rows *h = &p->head;
+    const struct rlhf_packed *w;
 
     RLHF_ASSERT(p->config.head == RLHF_HEAD_LM);
     if (!(temperature > 0))
@@ -285,19 +323,24 @@ int rlhf_pass_logprobs(struct rlhf_pass *p, const struct rlhf_model *m, const in
         if (target[i] >= (int64_t)p->config.vocabulary)
             return rlhf_fail(err, RLHF_REJECT, "target %zu: id %d is not in the vocabulary of %u", i, target[i],
                              p->config.vocabulary);
-    if (norm_rows(p, m, target, err) < 0)
+    if (norm_rows(p, m, target, err) < 0 || !(w = head_panels(p, m, err)))
         return -1;
     if (!(h->target = rlhf_arena_get(p->arena, h->count, sizeof *h->target))
         || !(h->lse = rlhf_arena_get(p->arena, h->count, sizeof *h->lse))
         || !(h->logprob = rlhf_arena_get(p->arena, h->count, sizeof *h->logprob))
-        || !(h->entropy = rlhf_arena_get(p->arena, h->count, sizeof *h->entropy)))
+        || !(h->entropy = rlhf_arena_get(p->arena, h->count, sizeof *h->entropy))
+        || (p->train && !(h->d_hidden = rlhf_arena_get(p->arena, h->count, p->config.channels * sizeof *h->d_hidden))))
+        return no_memory(p, err);
+    h->before_logits = rlhf_arena_mark(p->arena);
+    if (p->train && h->count * p->config.vocabulary <= KEPT_LOGITS
+        && !(h->logits = rlhf_arena_get(p->arena, h->count, p->config.vocabulary * sizeof *h->logits)))
         return no_memory(p, err);
     h->temperature = temperature;
     h->has_entropy = entropy != NULL;
     for (size_t i = 0; i < h->count; i++)
         h->target[i] = target[row_of(h, i)];
-    rlhf_vocab_logprobs(&m->head.packed, h->hidden, h->target, h->count, p->config.logit_cap, temperature,
-                        h->logprob, entropy ? h->entropy : NULL, h->lse, p->pool);
+    rlhf_vocab_logprobs(w, h->hidden, h->target, h->count, p->config.logit_cap, temperature, h->logprob,
+                        entropy ? h->entropy : NULL, h->lse, h->logits, p->pool);
     memset(logprob, 0, p->t * sizeof *logprob);
     if (entropy)
         memset(entropy, 0, p->t * sizeof *entropy);
@@ -311,20 +354,24 @@ int rlhf_pass_logprobs(struct rlhf_pass *p, const struct rlhf_model *m, const in
 
 int rlhf_pass_scalars(struct rlhf_pass *p, const struct rlhf_model *m, float *scalar, struct rlhf_error *err)
 {
+    const struct rlhf_packed *w;
+
     RLHF_ASSERT(p->config.head == RLHF_HEAD_SCALAR);
-    if (norm_rows(p, m, NULL, err) < 0)
+    if (norm_rows(p, m, NULL, err) < 0 || !(w = head_panels(p, m, err)))
         return -1;
-    rlhf_linear(p->adapter && !p->merged && p->adapter->head != RLHF_NOWHERE ? &p->adapter->head_packed : &m->head.packed,
+    rlhf_linear(p->adapter && !p->merged && p->adapter->head != RLHF_NOWHERE ? &p->adapter->head_packed : w,
                 p->head.hidden, p->config.channels, p->t, &m->bias, false, scalar, 1, p->pool);
     return 0;
 }
 
 int rlhf_pass_logits(struct rlhf_pass *p, const struct rlhf_model *m, float *logits, struct rlhf_error *err)
 {
+    const struct rlhf_packed *w;
+
     RLHF_ASSERT(p->config.head == RLHF_HEAD_LM);
-    if (norm_rows(p, m, NULL, err) < 0)
+    if (norm_rows(p, m, NULL, err) < 0 || !(w = head_panels(p, m, err)))
         return -1;
-    rlhf_product_forward(m, &m->head, p->head.hidden, p->t, logits, p->pool);
+    rlhf_linear(w, p->head.hidden, p->config.channels, p->t, NULL, false, logits, p->config.vocabulary, p->pool);
     if (p->config.logit_cap > 0)
         rlhf_soft_cap(logits, p->t * p->config.vocabulary, p->config.logit_cap, p->pool);
     return 0;
@@ -360,25 +407,15 @@ struct flow {
     float *activated; /* [T, M] */
 };
 
-static int prepare_weights(struct rlhf_pass *p, const struct rlhf_model *m, struct rlhf_error *err)
+/* What the first products of backward need, so that nothing can fail once gradients have been added to. */
+static int begin_backward(struct rlhf_pass *p, const struct rlhf_model *m, const struct rlhf_packed **w,
+                          struct rlhf_packed **back, struct rlhf_error *err)
 {
-    if (p->back_version == m->version)
-        return 0;
-    p->back_version = 0;
-    for (uint32_t i = 0; i < p->config.layers; i++) {
-        const struct rlhf_layer *l = &m->layers[i];
-        struct backward_weights *b = &p->back[i];
-
-        if (rlhf_product_pack(m, &l->qkv, true, &b->qkv, p->pool, err) < 0
-            || rlhf_product_pack(m, &l->out, true, &b->out, p->pool, err) < 0
-            || rlhf_product_pack(m, &l->up, true, &b->up, p->pool, err) < 0
-            || rlhf_product_pack(m, &l->down, true, &b->down, p->pool, err) < 0)
-            return -1;
-    }
-    if (rlhf_product_pack(m, &m->head, true, &p->back_head, p->pool, err) < 0)
+    *back = p->head.logits && lays_out(p, m) ? &p->head_panels : &p->back_head;
+    if ((w && !p->head.logits && !(*w = head_panels(p, m, err)))
+        || rlhf_product_pack(m, &m->head, true, *back, p->pool, err) < 0)
         return -1;
-    p->back_version = m->version;
-    return 0;
+    return pack_layer(p, m, &m->layers[p->config.layers - 1], true, err);
 }
 
 /* Where the gradient of what stands at offset is added. */
@@ -414,15 +451,14 @@ static void product_backward(const struct rlhf_pass *p, const struct rlhf_produc
 }
 
 /* A product of layer l, and an adapter beside it. */
-static void project_backward(const struct rlhf_pass *p, const struct rlhf_model *m, const struct rlhf_layer *l,
-                             enum rlhf_slot slot, const struct rlhf_packed *back, const float *dy, const float *x,
-                             float *dx, float *grad)
+static void project_backward(const struct rlhf_pass *p, const struct rlhf_layer *l, enum rlhf_slot slot,
+                             const struct rlhf_packed *back, const float *dy, const float *x, float *dx, float *grad)
 {
     const struct rlhf_product *product = rlhf_layer_product(l, slot);
 
     product_backward(p, product, back, dy, x, p->t, dx, grad);
     if (p->adapter)
-        rlhf_adapter_backward(p->adapter, (uint32_t)(l - m->layers), slot, dy, product->n, x, p->t, p->merged ? NULL : dx, p->adapter_grad,
+        rlhf_adapter_backward(p->adapter, l->index, slot, dy, product->n, x, p->t, p->merged ? NULL : dx, p->adapter_grad,
                               p->adapter_room, p->pool);
 }
 
@@ -446,19 +482,21 @@ static const float *into_branch(const struct rlhf_pass *p, const struct rlhf_mod
 }
 
 static void mlp_backward(const struct rlhf_pass *p, const struct rlhf_model *m, const struct rlhf_layer *l,
-                         const struct backward_weights *b, const struct rlhf_activations *a, const struct flow *d,
+                         const struct layer_panels *b, const struct rlhf_activations *a, const struct flow *d,
                          float *grad)
 {
     const struct rlhf_model_config *c = &p->config;
     const size_t t = p->t;
-    const float *dy = into_branch(p, m, 2 * (uint32_t)(l - m->layers) + 1, &l->post2, a->post2, a->mean4, a->rstd4, d, grad);
+    const float *dy = into_branch(p, m, 2 * l->index + 1, &l->post2, a->post2, a->mean4, a->rstd4, d, grad);
 
-    project_backward(p, m, l, RLHF_SLOT_DOWN, &b->down, dy, a->activated, d->activated, grad);
+    rlhf_layer_activate(c, a, t, p->pool);
+    project_backward(p, l, RLHF_SLOT_DOWN, &b->down, dy, a->activated, d->activated, grad);
     if (c->gated)
         rlhf_gate_backward(c->activation, d->activated, a->up, t, c->mlp_size, d->up, p->pool);
     else
         rlhf_activate_backward(c->activation, d->activated, a->up, t * c->mlp_size, d->up, p->pool);
-    project_backward(p, m, l, RLHF_SLOT_UP, &b->up, d->up, a->norm2, d->branch, grad);
+    rlhf_norm_forward(m, &l->norm2, c->parallel ? a->x : a->middle, t, a->norm2, a->mean2, a->rstd2, p->pool);
+    project_backward(p, l, RLHF_SLOT_UP, &b->up, d->up, a->norm2, d->branch, grad);
     if (c->parallel)
         memset(d->aside, 0, t * c->channels * sizeof *d->aside);
     norm_backward(p, m, &l->norm2, d->branch, c->parallel ? a->x : a->middle, a->mean2, a->rstd2, t,
@@ -478,26 +516,27 @@ static void norm_heads_backward(const struct rlhf_pass *p, const struct rlhf_mod
 }
 
 static void attention_backward(const struct rlhf_pass *p, const struct rlhf_model *m, const struct rlhf_layer *l,
-                               const struct backward_weights *b, const struct rlhf_activations *a,
+                               const struct layer_panels *b, const struct rlhf_activations *a,
                                const struct flow *d, float *grad)
 {
     const struct rlhf_model_config *c = &p->config;
-    const struct rlhf_attention_shape shape = rlhf_layer_attention(c, (uint32_t)(l - m->layers), p->start,
+    const struct rlhf_attention_shape shape = rlhf_layer_attention(c, l->index, p->start,
                                                                    p->sequences);
-    const float *dy = into_branch(p, m, 2 * (uint32_t)(l - m->layers), &l->post1, a->post1, a->mean3, a->rstd3, d, grad);
+    const float *dy = into_branch(p, m, 2 * l->index, &l->post1, a->post1, a->mean3, a->rstd3, d, grad);
 
-    project_backward(p, m, l, RLHF_SLOT_OUT, &b->out, dy, a->attention, d->attention, grad);
+    project_backward(p, l, RLHF_SLOT_OUT, &b->out, dy, a->attention, d->attention, grad);
     rlhf_attention_backward(&shape, d->attention, a->qkv, a->attention, a->lse, d->qkv, p->pool);
     if (c->position == RLHF_POSITION_ROTARY)
         rlhf_layer_rotate(c, d->qkv, p->position, p->t, p->rope.cos_sin, true, p->pool);
     if (c->norm_qk)
         norm_heads_backward(p, m, l, a, d, grad);
-    project_backward(p, m, l, RLHF_SLOT_QKV, &b->qkv, d->qkv, a->norm1, d->branch, grad);
+    rlhf_norm_forward(m, &l->norm1, a->x, p->t, a->norm1, a->mean1, a->rstd1, p->pool);
+    project_backward(p, l, RLHF_SLOT_QKV, &b->qkv, d->qkv, a->norm1, d->branch, grad);
     norm_backward(p, m, &l->norm1, d->branch, a->x, a->mean1, a->rstd1, p->t, d->stream, grad);
 }
 
 static void layer_backward(const struct rlhf_pass *p, const struct rlhf_model *m, const struct rlhf_layer *l,
-                           const struct backward_weights *b, const struct rlhf_activations *a,
+                           const struct layer_panels *b, const struct rlhf_activations *a,
                            const struct flow *d, float *grad)
 {
     mlp_backward(p, m, l, b, a, d, grad);
@@ -541,8 +580,11 @@ static int body_backward(struct rlhf_pass *p, const struct rlhf_model *m, const 
     } else {
         norm_backward(p, m, &m->norm, d_hidden, h->x, h->mean, h->rstd, p->t, d.stream, grad);
     }
-    for (uint32_t i = p->config.layers; i-- > 0;)
-        layer_backward(p, m, &m->layers[i], &p->back[i], &p->layers[i], &d, grad);
+    for (uint32_t i = p->config.layers; i-- > 0;) {
+        layer_backward(p, m, &m->layers[i], &p->panels, &p->layers[i], &d, grad);
+        if (i > 0 && pack_layer(p, m, &m->layers[i - 1], true, err) < 0)
+            return -1;
+    }
     if (p->config.embedding_scaled)
         rlhf_scale(d.stream, p->t * c, sqrtf((float)c), p->pool);
     if (grad)
@@ -554,16 +596,16 @@ static int body_backward(struct rlhf_pass *p, const struct rlhf_model *m, const 
 int rlhf_pass_backward_logprobs(struct rlhf_pass *p, const struct rlhf_model *m, const float *d_logprob,
                                 const float *d_entropy, float *grad, struct rlhf_error *err)
 {
-    const struct head_rows *h = &p->head;
-    const size_t mark = rlhf_arena_mark(p->arena);
-    float *d_hidden, *d_l, *d_e;
+    struct head_rows *h = &p->head;
+    const struct rlhf_packed *w = NULL;
+    struct rlhf_packed *back;
+    float *d_l, *d_e;
     int rc;
 
     RLHF_ASSERT(p->train && p->t > 0 && h->target && (!d_entropy || h->has_entropy));
-    if (prepare_weights(p, m, err) < 0)
+    if (begin_backward(p, m, &w, &back, err) < 0)
         return -1;
-    if (!(d_hidden = rlhf_arena_get(p->arena, h->count, p->config.channels * sizeof *d_hidden))
-        || !(d_l = rlhf_arena_get(p->arena, h->count, sizeof *d_l))
+    if (!(d_l = rlhf_arena_get(p->arena, h->count, sizeof *d_l))
         || !(d_e = rlhf_arena_get(p->arena, h->count, sizeof *d_e))) {
         rc = no_memory(p, err);
     } else {
@@ -571,24 +613,26 @@ int rlhf_pass_backward_logprobs(struct rlhf_pass *p, const struct rlhf_model *m,
             d_l[i] = d_logprob[row_of(h, i)];
             d_e[i] = d_entropy ? d_entropy[row_of(h, i)] : 0;
         }
-        rlhf_vocab_logprobs_backward(&m->head.packed, &p->back_head, h->hidden, h->target, h->count,
-                                     p->config.logit_cap, h->temperature, h->lse, d_entropy ? h->entropy : NULL, d_l, d_entropy ? d_e : NULL, d_hidden,
+        rlhf_vocab_logprobs_backward(w, back, h->hidden, h->target, h->count, p->config.logit_cap, h->temperature, h->lse,
+                                     d_entropy ? h->entropy : NULL, d_l, d_entropy ? d_e : NULL, h->logits, h->d_hidden,
                                      grad ? grad + m->head.weight : NULL, p->pool);
-        rc = body_backward(p, m, d_hidden, grad, err);
+        rlhf_arena_reset(p->arena, h->before_logits); /* logits have become their gradient, which has done its work */
+        rc = body_backward(p, m, h->d_hidden, grad, err);
     }
-    rlhf_arena_reset(p->arena, mark);
+    h->logits = NULL;
+    rlhf_arena_reset(p->arena, h->before_logits);
     return rc;
 }
 
 /* The scalar head: the model's, or an adapter's own. */
-static void head_backward(const struct rlhf_pass *p, const struct rlhf_model *m, const float *d_scalar, float *d_hidden,
-                          float *grad)
+static void head_backward(const struct rlhf_pass *p, const struct rlhf_model *m, const struct rlhf_packed *back,
+                          const float *d_scalar, float *d_hidden, float *grad)
 {
     const struct rlhf_adapter *a = p->adapter;
     const size_t c = p->config.channels;
 
     if (!a || a->head == RLHF_NOWHERE) {
-        product_backward(p, &m->head, &p->back_head, d_scalar, p->head.hidden, p->t, d_hidden, grad);
+        product_backward(p, &m->head, back, d_scalar, p->head.hidden, p->t, d_hidden, grad);
         return;
     }
     if (p->adapter_grad)
@@ -601,16 +645,17 @@ int rlhf_pass_backward_scalars(struct rlhf_pass *p, const struct rlhf_model *m, 
                                struct rlhf_error *err)
 {
     const size_t mark = rlhf_arena_mark(p->arena);
+    struct rlhf_packed *back;
     float *d_hidden;
     int rc;
 
     RLHF_ASSERT(p->train && p->t > 0 && p->config.head == RLHF_HEAD_SCALAR && p->head.hidden);
-    if (prepare_weights(p, m, err) < 0)
+    if (begin_backward(p, m, NULL, &back, err) < 0)
         return -1;
     if (!(d_hidden = rlhf_arena_get(p->arena, p->t, p->config.channels * sizeof *d_hidden))) {
         rc = no_memory(p, err);
     } else {
-        head_backward(p, m, d_scalar, d_hidden, grad);
+        head_backward(p, m, back, d_scalar, d_hidden, grad);
         rc = body_backward(p, m, d_hidden, grad, err);
     }
     rlhf_arena_reset(p->arena, mark);

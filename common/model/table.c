@@ -185,6 +185,7 @@ struct rlhf_model *rlhf_model_plan(const struct rlhf_model_config *c, struct rlh
                                       : RLHF_NOWHERE;
     for (uint32_t i = 0; i < c->layers; i++) {
         snprintf(p.prefix, sizeof p.prefix, "%s%s.%u.", p.names->prefix, p.names->layer, i);
+        m->layers[i].index = i;
         add_layer(&p, &m->layers[i]);
     }
     snprintf(p.prefix, sizeof p.prefix, "%s", p.names->prefix);

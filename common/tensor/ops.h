@@ -51,7 +51,7 @@ struct rlhf_packed {
     enum rlhf_products products;
 };
 /* w is [n, k] (transposed = false: torch Linear) or [k, n] (transposed = true: GPT-2's Conv1D, or the same
- * Linear weight for the backward product). Reuses p's memory when the shape is the same. */
+ * Linear weight for the backward product). Reuses p's memory when there is enough of it. */
 int rlhf_pack(struct rlhf_packed *p, const float *w, size_t n, size_t k, bool transposed,
               struct rlhf_pool *pool, struct rlhf_error *err);
 /* The same for products of rounded operands. */
@@ -186,9 +186,10 @@ void rlhf_attention_extend(const struct rlhf_attention_shape *s, const struct rl
 
 /* For each of n rows of hidden [n, C]: logprob = log softmax(logits / temperature)[target], logits = hidden·w, or
  * cap·tanh(hidden·w / cap) with a cap that is not 0; entropy (may be NULL) of that distribution, lse kept for backward.
- * Logits exist in tiles only. */
+ * Logits exist in tiles only, unless there is room to keep them, logits [n, V]: that saves backward a product. */
 void rlhf_vocab_logprobs(const struct rlhf_packed *w, const float *hidden, const int32_t *target, size_t n,
-                         float cap, float temperature, float *logprob, float *entropy, float *lse, struct rlhf_pool *pool);
+                         float cap, float temperature, float *logprob, float *entropy, float *lse, float *logits,
+                         struct rlhf_pool *pool);
 /* The same for one row of logits that is in memory, bit for bit, so that what a sampler records is what
  * scoring computes: log softmax(logits / temperature)[target]. -inf logits have probability 0. */
 float rlhf_vocab_logprob_row(const float *logits, size_t v, float temperature, int32_t target);
@@ -200,11 +201,13 @@ void rlhf_vocab_weights_row(const float *logits, size_t v, float temperature, fl
 size_t rlhf_vocab_largest(const float *x, size_t count);
 /* In double, in a fixed order (16 lanes, folded as a tree, then what is left). */
 double rlhf_vocab_sum(const float *x, size_t count);
-/* d_hidden [n, C] overwritten; d_w [V, C] adds; NULL: not wanted. w_back is the packed transpose (for d_hidden). d_entropy may be NULL. */
+/* d_hidden [n, C] overwritten; d_w [V, C] adds; NULL: not wanted. w_back is the packed transpose (for d_hidden). d_entropy may
+ * be NULL. logits are those that were kept, and become their gradient; NULL: they are computed anew, from w, which else is not looked at. */
 void rlhf_vocab_logprobs_backward(const struct rlhf_packed *w, const struct rlhf_packed *w_back,
                                   const float *hidden, const int32_t *target, size_t n, float cap,
                                   float temperature, const float *lse, const float *entropy, const float *d_logprob,
-                                  const float *d_entropy, float *d_hidden, float *d_w, struct rlhf_pool *pool);
+                                  const float *d_entropy, float *logits, float *d_hidden, float *d_w,
+                                  struct rlhf_pool *pool);
 
 /* ---- optimiser ------------------------------------------------------------------------------------- */
 

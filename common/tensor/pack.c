@@ -36,10 +36,14 @@ static int make_room(struct rlhf_packed *p, size_t n, size_t k, bool halves, str
     size_t size;
     float *memory;
 
-    if (p->panels && p->n == n && p->k == k && p->halves == halves)
-        return 0;
     if (!rlhf_mul_size(blocks(n, RLHF_LANES), panel_size(&wanted), &size) || !rlhf_mul_size(size, sizeof *memory, &size))
         return rlhf_fail(err, RLHF_FULL, "a weight of %zu x %zu is too large to pack", n, k);
+    if (p->panels && size <= blocks(p->n, RLHF_LANES) * panel_size(p) * sizeof *memory) {
+        memory = p->panels;
+        *p = wanted;
+        p->panels = memory;
+        return 0;
+    }
     if (!(memory = rlhf_block_new(size, err)))
         return -1;
     free(p->panels);
@@ -79,15 +83,28 @@ static void pack_panel(void *ctx, size_t panel)
 {
     const struct packing *p = ctx;
     size_t from = panel * RLHF_LANES, width = least(p->n - from, RLHF_LANES);
-    float *to = p->panels + from * p->k;
 
-    if (!p->transposed) {
-        rlhf_kernels()->transpose_panel(p->w + from * p->k, p->k, width, p->k, to);
-        return;
-    }
-    for (size_t l = 0; l < p->k; l++, to += RLHF_LANES) {
-        memcpy(to, p->w + l * p->n + from, width * sizeof *to);
-        memset(to + width, 0, (RLHF_LANES - width) * sizeof *to);
+    rlhf_kernels()->transpose_panel(p->w + from * p->k, p->k, width, p->k, p->panels + from * p->k);
+}
+
+/* Panels from .. to - 1 of a matrix that lies across them: some at once, so that each of its rows is read a whole page's part
+ * at a time. */
+static void pack_across(void *ctx, size_t index)
+{
+    const struct packing *p = ctx;
+    size_t from = index * GROUP * RLHF_LANES, width = least(p->n - from, GROUP * RLHF_LANES), whole = width / RLHF_LANES;
+    size_t rest = width % RLHF_LANES;
+
+    for (size_t l = 0; l < p->k; l++) {
+        const float *row = p->w + l * p->n + from;
+        float *to = p->panels + from * p->k + l * RLHF_LANES;
+
+        for (size_t i = 0; i < whole; i++, row += RLHF_LANES, to += p->k * RLHF_LANES)
+            memcpy(to, row, RLHF_LANES * sizeof *to);
+        if (rest) {
+            memcpy(to, row, rest * sizeof *to);
+            memset(to + rest, 0, (RLHF_LANES - rest) * sizeof *to);
+        }
     }
 }
 
@@ -118,7 +135,8 @@ int rlhf_pack(struct rlhf_packed *p, const float *w, size_t n, size_t k, bool tr
     if (make_room(p, n, k, false, err) < 0)
         return -1;
     struct packing job = { w, n, k, transposed, p->panels };
-    rlhf_pool_for(n * k < LEAST_WEIGHTS ? NULL : pool, blocks(n, RLHF_LANES), pack_panel, &job);
+    rlhf_pool_for(n * k < LEAST_WEIGHTS ? NULL : pool, blocks(n, transposed ? GROUP * RLHF_LANES : RLHF_LANES),
+                  transposed ? pack_across : pack_panel, &job);
     return 0;
 }
 

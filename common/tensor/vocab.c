@@ -1,4 +1,4 @@
-/* vocab.c - log-probs over a vocabulary, logits in tiles only.
+/* vocab.c - log-probs over a vocabulary, logits in tiles or kept for backward.
  *
  * A row's sums are those of its chunks of CHUNK columns, joined in order: whoever computes a chunk, and
  * whether the logits come from a product or from memory, the bits are the same. */
@@ -8,7 +8,12 @@
 
 #include "tensor/kernels.h"
 
-enum { CHUNK = 512, BLOCK_ROWS = 112, BLOCK_K = 256 };
+enum {
+    CHUNK = 512,
+    WIDE = 4 * CHUNK, /* columns that backward does at once where logits are kept */
+    BLOCK_ROWS = 112, /* rows a task takes, at most: 8 micro-kernels of 14 */
+    BLOCK_K = 256,
+};
 
 static size_t least(size_t a, size_t b)
 {
@@ -24,13 +29,15 @@ struct vocab {
     const struct rlhf_packed *w, *back;
     const float *hidden, *lse, *entropy, *d_logprob, *d_entropy;
     const int32_t *target;
-    size_t n, chunks, row_blocks, chunks_a_task;
+    size_t n, chunks, row_blocks, rows, chunks_a_task;
     float scale; /* 1/temperature */
     float cap;   /* 0: none */
     float *mst;    /* [n][chunks][3], and behind it the targets' logits [n] */
     float *target_logit;
-    size_t chunk;  /* backward: the one being done */
-    float *logits; /* backward: [n][CHUNK], its logits and then their gradient */
+    float *logits;      /* rows of `stride`; forward: NULL when they are not kept */
+    size_t stride;
+    size_t col, cols;   /* backward: those being done, which are logits' first unless all are kept */
+    bool kept;
     float *d_hidden;
 };
 
@@ -54,24 +61,34 @@ static void product(const struct rlhf_packed *w, const float *x, size_t x_stride
     } while (from < to);
 }
 
+/* Tasks of as many rows each as possible, two at least where there are rows for two threads. */
+static void share_rows(struct vocab *v)
+{
+    v->row_blocks = blocks(v->n, BLOCK_ROWS);
+    if (v->row_blocks % 2 && v->n > BLOCK_ROWS / 4)
+        v->row_blocks++;
+    v->rows = blocks(v->n, v->row_blocks);
+    v->row_blocks = blocks(v->n, v->rows);
+}
+
 static void logprobs_part(void *ctx, size_t index)
 {
     const struct vocab *v = ctx;
-    size_t row = index % v->row_blocks * BLOCK_ROWS, m = least(v->n - row, BLOCK_ROWS);
+    size_t row = index % v->row_blocks * v->rows, m = least(v->n - row, v->rows);
     size_t first = index / v->row_blocks * v->chunks_a_task, last = least(first + v->chunks_a_task, v->chunks);
-    float *logits = rlhf_scratch(BLOCK_ROWS * CHUNK);
+    float *tile = v->logits ? NULL : rlhf_scratch(BLOCK_ROWS * CHUNK);
 
     for (size_t chunk = first; chunk < last; chunk++) {
         size_t col = chunk * CHUNK, cols = least(v->w->n - col, CHUNK);
-        product(v->w, v->hidden + row * v->w->k, v->w->k, m, col, cols, 0, v->w->k, NULL, logits, CHUNK);
-        for (size_t i = 0; i < m; i++) {
+        float *logits = tile ? tile : v->logits + row * v->stride + col;
+        product(v->w, v->hidden + row * v->w->k, v->w->k, m, col, cols, 0, v->w->k, NULL, logits, v->stride);
+        for (size_t i = 0; i < m; i++, logits += v->stride) {
             size_t at = (size_t)v->target[row + i] - col;
             if (v->cap > 0)
-                rlhf_kernels()->soft_cap(logits + i * CHUNK, cols, v->cap);
-            rlhf_kernels()->vocab_chunk(logits + i * CHUNK, cols, v->scale,
-                                        v->mst + ((row + i) * v->chunks + chunk) * 3);
+                rlhf_kernels()->soft_cap(logits, cols, v->cap);
+            rlhf_kernels()->vocab_chunk(logits, cols, v->scale, v->mst + ((row + i) * v->chunks + chunk) * 3);
             if (at < cols)
-                v->target_logit[row + i] = logits[i * CHUNK + at];
+                v->target_logit[row + i] = logits[at];
         }
     }
 }
@@ -84,14 +101,15 @@ static float logprob_of(float logit, float scale, float most, float log_sum)
 }
 
 void rlhf_vocab_logprobs(const struct rlhf_packed *w, const float *hidden, const int32_t *target, size_t n,
-                         float cap, float temperature, float *logprob, float *entropy, float *lse,
+                         float cap, float temperature, float *logprob, float *entropy, float *lse, float *logits,
                          struct rlhf_pool *pool)
 {
     struct vocab v = { .w = w, .hidden = hidden, .target = target, .n = n, .chunks = blocks(w->n, CHUNK),
-                       .row_blocks = blocks(n, BLOCK_ROWS), .scale = 1.0f / temperature, .cap = cap };
+                       .scale = 1.0f / temperature, .cap = cap, .logits = logits, .stride = logits ? w->n : CHUNK };
 
     if (n == 0)
         return;
+    share_rows(&v);
     v.mst = rlhf_shared_scratch(n * v.chunks * 3 + n);
     v.target_logit = v.mst + n * v.chunks * 3;
     v.chunks_a_task = v.row_blocks >= 16 ? v.chunks : blocks(v.chunks, blocks(32, v.row_blocks));
@@ -145,39 +163,45 @@ double rlhf_vocab_sum(const float *x, size_t count)
 static void gradient_part(void *ctx, size_t index)
 {
     const struct vocab *v = ctx;
-    size_t row = index * BLOCK_ROWS, m = least(v->n - row, BLOCK_ROWS), c = v->w->k;
-    size_t col = v->chunk * CHUNK, cols = least(v->w->n - col, CHUNK);
-    float *logits = v->logits + row * CHUNK, *d_hidden = v->d_hidden + row * c;
+    size_t row = index * v->rows, m = least(v->n - row, v->rows), c = v->back->n;
+    float *logits = v->logits + row * v->stride + (v->kept ? v->col : 0), *d_hidden = v->d_hidden + row * c;
 
-    product(v->w, v->hidden + row * c, c, m, col, cols, 0, c, NULL, logits, CHUNK);
+    if (!v->kept)
+        product(v->w, v->hidden + row * c, c, m, v->col, v->cols, 0, c, NULL, logits, v->stride);
     for (size_t i = 0; i < m; i++) {
-        if (v->cap > 0)
-            rlhf_kernels()->soft_cap(logits + i * CHUNK, cols, v->cap);
-        rlhf_kernels()->vocab_gradient(logits + i * CHUNK, cols, v->scale, v->cap, v->lse[row + i],
-                                       v->d_entropy ? v->entropy[row + i] : 0, (size_t)v->target[row + i] - col,
+        float *z = logits + i * v->stride;
+
+        if (v->cap > 0 && !v->kept)
+            rlhf_kernels()->soft_cap(z, v->cols, v->cap);
+        rlhf_kernels()->vocab_gradient(z, v->cols, v->scale, v->cap, v->lse[row + i],
+                                       v->d_entropy ? v->entropy[row + i] : 0, (size_t)v->target[row + i] - v->col,
                                        v->d_logprob[row + i], v->d_entropy ? v->d_entropy[row + i] : 0);
     }
-    product(v->back, logits, CHUNK, m, 0, c, col, col + cols, v->chunk ? d_hidden : NULL, d_hidden, c);
+    product(v->back, logits, v->stride, m, 0, c, v->col, v->col + v->cols, v->col ? d_hidden : NULL, d_hidden, c);
 }
 
 void rlhf_vocab_logprobs_backward(const struct rlhf_packed *w, const struct rlhf_packed *w_back,
                                   const float *hidden, const int32_t *target, size_t n, float cap,
                                   float temperature, const float *lse, const float *entropy, const float *d_logprob,
-                                  const float *d_entropy, float *d_hidden, float *d_w, struct rlhf_pool *pool)
+                                  const float *d_entropy, float *logits, float *d_hidden, float *d_w,
+                                  struct rlhf_pool *pool)
 {
     struct vocab v = { .w = w, .back = w_back, .hidden = hidden, .lse = lse, .entropy = entropy,
                        .d_logprob = d_logprob, .d_entropy = d_entropy, .target = target, .n = n,
-                       .chunks = blocks(w->n, CHUNK), .row_blocks = blocks(n, BLOCK_ROWS),
-                       .scale = 1.0f / temperature, .cap = cap, .d_hidden = d_hidden };
+                       .scale = 1.0f / temperature, .cap = cap, .logits = logits, .stride = logits ? w_back->k : CHUNK,
+                       .kept = logits != NULL, .d_hidden = d_hidden };
+    size_t step = logits ? WIDE : CHUNK, c = w_back->n;
 
     if (n == 0)
         return;
-    v.logits = rlhf_shared_scratch(n * CHUNK);
-    for (v.chunk = 0; v.chunk < v.chunks; v.chunk++) {
-        size_t col = v.chunk * CHUNK, cols = least(w->n - col, CHUNK);
+    share_rows(&v);
+    if (!logits)
+        v.logits = rlhf_shared_scratch(n * CHUNK);
+    for (; v.col < w_back->k; v.col += step) {
+        v.cols = least(w_back->k - v.col, step);
         rlhf_pool_for(pool, v.row_blocks, gradient_part, &v);
         if (d_w)
-            (w->products == RLHF_PRODUCTS_BF16 ? rlhf_linear_backward_weight_rounded : rlhf_linear_backward_weight)(v.logits, CHUNK, hidden, w->k, n, cols, w->k, false, d_w + col * w->k, NULL,
-                                        pool);
+            (w_back->products == RLHF_PRODUCTS_BF16 ? rlhf_linear_backward_weight_rounded : rlhf_linear_backward_weight)(
+                v.logits + (logits ? v.col : 0), v.stride, hidden, c, n, v.cols, c, false, d_w + v.col * c, NULL, pool);
     }
 }

@@ -101,8 +101,8 @@ void learner_batch_spread(struct learner_batch *b, const float *picked)
 
 /* ---- passes ------------------------------------------------------------------------------------------ */
 
-/* Activations of one pass stay near 400 MB: about 12 rows of C and 4 of the feed-forward width a layer and
- * token. */
+/* What one pass that trains holds stays near 400 MB: a layer and token keep about 6 rows of C and 2 of the feed-forward
+ * width, and backward wants about as much again for gradients on their way and for the head. */
 static size_t token_limit(const struct rlhf_model_config *c)
 {
     const size_t floats = (size_t)100 << 20;

@@ -267,9 +267,10 @@ static void bench_vocab(const struct model *m)
     for (int i = 0; i < 2 || now() < end; i++) {
         double begin = now(), middle, after;
 
-        rlhf_vocab_logprobs(&o.w, hidden, target, m->t, 0, 1, logprob, NULL, lse, pool);
+        rlhf_vocab_logprobs(&o.w, hidden, target, m->t, 0, 1, logprob, NULL, lse, NULL, pool);
         middle = now();
-        rlhf_vocab_logprobs_backward(&o.w, &o.back, hidden, target, m->t, 0, 1, lse, NULL, logprob, NULL, d_hidden, d_w, pool);
+        rlhf_vocab_logprobs_backward(&o.w, &o.back, hidden, target, m->t, 0, 1, lse, NULL, logprob, NULL, NULL, d_hidden, d_w,
+                                     pool);
         after = now();
         forward_time = middle - begin < forward_time ? middle - begin : forward_time;
         backward_time = after - middle < backward_time ? after - middle : backward_time;

@@ -299,7 +299,7 @@ static inline struct logits logits_of(struct test_case *c, const char *name, con
         for (size_t j = 0; j < l.vocabulary; j++)
             l.x[i * l.vocabulary + j] = (float)all[at[i] * l.vocabulary + j];
     ck_assert_int_eq(rlhf_pack(&l.identity, one, l.vocabulary, l.vocabulary, false, NULL, &err), 0);
-    rlhf_vocab_logprobs(&l.identity, l.x, token, count, 0, l.temperature, l.logprob, l.entropy, l.lse, NULL);
+    rlhf_vocab_logprobs(&l.identity, l.x, token, count, 0, l.temperature, l.logprob, l.entropy, l.lse, NULL, NULL);
     return l;
 }
 static inline void logits_free(struct logits *l)
@@ -318,7 +318,7 @@ static inline void logits_same(struct test_case *c, const char *prefix, const st
     snprintf(name, sizeof name, "%s.%s", prefix, l->name);
     w = case_wanted(c, name);
     rlhf_vocab_logprobs_backward(&l->identity, &l->identity, l->x, l->token, l->count, 0, l->temperature,
-                                 l->lse, l->entropy, d_logprob, d_entropy, d_x, d_w, NULL);
+                                 l->lse, l->entropy, d_logprob, d_entropy, NULL, d_x, d_w, NULL);
     row = case_memory(c, w.count / v, sizeof *row);
     for (size_t i = 0; i < l->count; i++)
         row[l->at[i]] = i + 1;

@@ -366,13 +366,15 @@ static void compare_vocabulary(size_t n, size_t v, size_t c, float cap, float te
     struct both w = some(v * c, 1), hidden = some(n * c, 1), logprob = nothing(n), entropy = nothing(n),
                 lse = nothing(n), d_logprob = some(n, 1), d_entropy = some(n, 1), d_hidden = some(n * c, 1),
                 d_w = some(v * c, 1);
+    struct both kept_hidden = nothing(n * c), kept_w = some(v * c, 1);
     struct rlhf_packed p = packed(w.f, v, c, false), back = packed(w.f, c, v, true);
     int32_t *target = malloc((n + 1) * sizeof *target);
+    float *kept = malloc((n * v + 1) * sizeof *kept), *again = malloc((2 * n + 1) * sizeof *again);
     float *logits = malloc(v * sizeof *logits);
 
     for (size_t i = 0; i < n; i++)
         target[i] = (int32_t)noise_below(v);
-    rlhf_vocab_logprobs(&p, hidden.f, target, n, cap, temperature, logprob.f, with_entropy ? entropy.f : NULL, lse.f, NULL);
+    rlhf_vocab_logprobs(&p, hidden.f, target, n, cap, temperature, logprob.f, with_entropy ? entropy.f : NULL, lse.f, NULL, NULL);
     rlhf_reference_vocab_logprobs(w.d, hidden.d, target, n, v, c, (double)cap, (double)temperature, logprob.d,
                                   with_entropy ? entropy.d : NULL, lse.d);
     expect_close(&logprob, 5e-6), expect_close(&entropy, 1e-5), expect_close(&lse, 5e-6);
@@ -383,14 +385,22 @@ static void compare_vocabulary(size_t n, size_t v, size_t c, float cap, float te
         float one = rlhf_vocab_logprob_row(logits, v, temperature, target[i]);
         expect_same_bits(&one, &logprob.f[i], 1);
     }
-    rlhf_vocab_logprobs_backward(&p, &back, hidden.f, target, n, cap, temperature, lse.f,
-                                 with_entropy ? entropy.f : NULL, d_logprob.f, with_entropy ? d_entropy.f : NULL, d_hidden.f, d_w.f, NULL);
+    memcpy(kept_w.f, d_w.f, v * c * sizeof *kept_w.f);
+    rlhf_vocab_logprobs_backward(&p, &back, hidden.f, target, n, cap, temperature, lse.f, with_entropy ? entropy.f : NULL,
+                                 d_logprob.f, with_entropy ? d_entropy.f : NULL, NULL, d_hidden.f, d_w.f, NULL);
+    rlhf_vocab_logprobs(&p, hidden.f, target, n, cap, temperature, again, NULL, again + n, kept, NULL);
+    expect_same_bits(again, logprob.f, n);
+    rlhf_vocab_logprobs_backward(NULL, &back, hidden.f, target, n, cap, temperature, lse.f, with_entropy ? entropy.f : NULL,
+                                 d_logprob.f, with_entropy ? d_entropy.f : NULL, kept, kept_hidden.f, kept_w.f, NULL);
+    expect_same_bits(kept_hidden.f, d_hidden.f, n * c);
     rlhf_reference_vocab_logprobs_backward(w.d, hidden.d, target, n, v, c, (double)cap, (double)temperature, lse.d,
                                            with_entropy ? entropy.d : NULL, d_logprob.d,
                                            with_entropy ? d_entropy.d : NULL, d_hidden.d, d_w.d);
     expect_close(&d_hidden, 2e-5), expect_close(&d_w, 2e-5);
+    memcpy(kept_w.d, d_w.d, v * c * sizeof *kept_w.d);
+    expect_close(&kept_w, 2e-5);
     rlhf_packed_free(&p), rlhf_packed_free(&back);
-    free(target), free(logits);
+    free(target), free(logits), free(kept), free(again), done(&kept_hidden), done(&kept_w);
     done(&w), done(&hidden), done(&logprob), done(&entropy), done(&lse), done(&d_logprob), done(&d_entropy),
         done(&d_hidden), done(&d_w);
 }

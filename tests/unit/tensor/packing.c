@@ -186,7 +186,7 @@ START_TEST(a_vocabulary_in_halves_gives_the_same_log_probs)
         expect_ok(rlhf_pack(&p[0], s.floats.f, V, C, false, NULL, &err), err);
         expect_ok(rlhf_pack_pieces(&p[1], &piece, 1, V, C, false, true, NULL, &err), err);
         for (int i = 0; i < 2; i++) {
-            rlhf_vocab_logprobs(&p[i], hidden.f, target, N, 0, 0.7f, logprob[i], entropy[i], lse[i], NULL);
+            rlhf_vocab_logprobs(&p[i], hidden.f, target, N, 0, 0.7f, logprob[i], entropy[i], lse[i], NULL, NULL);
             rlhf_packed_free(&p[i]);
         }
         free(p);

@@ -235,8 +235,8 @@ static float *run_everything(struct rlhf_pool *pool, size_t *count)
     rlhf_linear(&w, x.f, C, T, dy.f, false, y, N, pool);
     rlhf_linear(&back, dy.f, N, T, NULL, false, dx, C, pool);
     rlhf_linear_backward_weight_rounded(dy.f, N, x.f, C, T, N, C, false, dw, dw + N * C, pool);
-    rlhf_vocab_logprobs(&head, x.f, target, T, 2, 0.8f, logprob, logprob + T, logprob + 2 * T, pool);
-    rlhf_vocab_logprobs_backward(&head, &head_back, x.f, target, T, 2, 0.8f, logprob + 2 * T, logprob + T, x.f, dy.f,
+    rlhf_vocab_logprobs(&head, x.f, target, T, 2, 0.8f, logprob, logprob + T, logprob + 2 * T, NULL, pool);
+    rlhf_vocab_logprobs_backward(&head, &head_back, x.f, target, T, 2, 0.8f, logprob + 2 * T, logprob + T, x.f, dy.f, NULL,
                                  logprob + 3 * T, logprob + 3 * T + T * C, pool);
     rlhf_packed_free(&w), rlhf_packed_free(&back), rlhf_packed_free(&head), rlhf_packed_free(&head_back);
     done(&weight), done(&x), done(&dy), done(&vocabulary);
@@ -281,9 +281,9 @@ START_TEST(log_probs_alone_are_those_in_any_batch)
     WITH_EVERY_ROUNDING_SET({
         struct rlhf_packed p = packed(w.f, WORDS, WIDTH, false);
 
-        rlhf_vocab_logprobs(&p, hidden.f, target, ROWS, 0, 0.9f, logprob, NULL, lse, NULL);
+        rlhf_vocab_logprobs(&p, hidden.f, target, ROWS, 0, 0.9f, logprob, NULL, lse, NULL, NULL);
         for (size_t i = 0; i < ROWS; i++) {
-            rlhf_vocab_logprobs(&p, hidden.f + i * WIDTH, target + i, 1, 0, 0.9f, &alone, NULL, &alone_lse, NULL);
+            rlhf_vocab_logprobs(&p, hidden.f + i * WIDTH, target + i, 1, 0, 0.9f, &alone, NULL, &alone_lse, NULL, NULL);
             expect_same_bits(&alone, &logprob[i], 1);
             rlhf_linear(&p, hidden.f + i * WIDTH, WIDTH, 1, NULL, false, logits, WORDS, NULL); /* as a sampler does */
             alone = rlhf_vocab_logprob_row(logits, WORDS, 0.9f, target[i]);

@@ -48,10 +48,10 @@ START_TEST(a_log_prob_alone_is_the_log_prob_in_any_batch)
     WITH_EVERY_SET({
         struct rlhf_packed p = packed(w.f, V, C);
         for (size_t n = 1; n <= N; n += 21) {
-            rlhf_vocab_logprobs(&p, hidden.f, target, n, 0, 0.9f, logprob.f, entropy.f, lse.f, NULL);
+            rlhf_vocab_logprobs(&p, hidden.f, target, n, 0, 0.9f, logprob.f, entropy.f, lse.f, NULL, NULL);
             for (size_t i = 0; i < n; i++) {
                 float one[3];
-                rlhf_vocab_logprobs(&p, hidden.f + i * C, target + i, 1, 0, 0.9f, &one[0], &one[1], &one[2], NULL);
+                rlhf_vocab_logprobs(&p, hidden.f + i * C, target + i, 1, 0, 0.9f, &one[0], &one[1], &one[2], NULL, NULL);
                 expect_same_bits(&one[0], &logprob.f[i], 1);
                 expect_same_bits(&one[1], &entropy.f[i], 1);
                 expect_same_bits(&one[2], &lse.f[i], 1);
@@ -135,8 +135,8 @@ static struct everything run_everything(struct rlhf_pool *pool)
     memcpy(rstd + T * H, d_out.f, T * H * D * sizeof *rstd);
     rlhf_head_norm_backward(qkv.f, ROW, gain.f, 0, rstd, T, H, D, rstd + T * H, H * D, rstd + T * H + T * H * D, pool);
     logprob = take(&e, 3 * T + T * C + V * C), entropy = logprob + T, lse = entropy + T;
-    rlhf_vocab_logprobs(&head, x.f, token, T, 2, 0.8f, logprob, entropy, lse, pool);
-    rlhf_vocab_logprobs_backward(&head, &head_back, x.f, token, T, 2, 0.8f, lse, entropy, x.f, dy.f, lse + T,
+    rlhf_vocab_logprobs(&head, x.f, token, T, 2, 0.8f, logprob, entropy, lse, NULL, pool);
+    rlhf_vocab_logprobs_backward(&head, &head_back, x.f, token, T, 2, 0.8f, lse, entropy, x.f, dy.f, NULL, lse + T,
                                  lse + T + T * C, pool);
     y = take(&e, 3);
     rlhf_vocab_row(big.f, 1601, 0.8f, y, y + 1, y + 2);
