@@ -672,6 +672,7 @@ static const struct collector_route routes[] = {
     { "POST", "/api/v1/standing", BODY_SMALL, true, false, collector_post_standing },
     { "POST", "/api/v1/quarantine", BODY_SMALL, true, false, collector_post_quarantine },
     { "GET", "/api/v1/agreement", 0, false, false, collector_get_agreement },
+    { "POST", "/api/v1/weights", BODY_SMALL, true, false, collector_post_weights },
     { "POST", "/api/v1/comparisons", BODY_LARGE, true, false, post_comparisons },
     { "GET", "/api/v1/comparisons", 0, false, false, get_comparisons },
     { "POST", "/api/v1/rankings", BODY_LARGE, true, false, post_rankings },

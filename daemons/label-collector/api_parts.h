@@ -32,5 +32,6 @@ void collector_post_quarantine(struct collector *c, const struct collector_reque
                                struct collector_response *r);
 void collector_get_agreement(struct collector *c, const struct collector_request *q,
                              struct collector_response *r);
+void collector_post_weights(struct collector *c, const struct collector_request *q, struct collector_response *r);
 
 #endif

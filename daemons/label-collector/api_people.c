@@ -194,3 +194,28 @@ void collector_get_agreement(struct collector *c, const struct collector_request
                                 "first_shown_chosen", estimate_json(&a.first_shown), "labelers", people));
     collector_agreement_free(&a);
 }
+
+/* What Dawid and Skene make of a round's labelers becomes what their labels weigh. */
+void collector_post_weights(struct collector *c, const struct collector_request *q, struct collector_response *r)
+{
+    json_t *object = read_object(q, r);
+    const char *who = object ? object_name(object, "who", r) : NULL;
+    const char *round = who ? json_string_value(json_object_get(object, "round")) : NULL;
+    struct collector_agreement a;
+    struct rlhf_error err;
+    size_t set = 0;
+
+    if (who && collector_measure_agreement(c->store, round ? round : "", &a, &err) == 0) {
+        while (set < a.people &&
+               collector_store_set_weight(c->store, a.person[set].name, a.person[set].weight, who, &err) == 0)
+            ++set;
+        if (set == a.people)
+            collector_respond(r, 200, json_pack("{s:s, s:I}", "status", "stored", "labelers", (json_int_t)set));
+        else
+            collector_respond_verdict(r, COLLECTOR_FAILED, &err);
+        collector_agreement_free(&a);
+    } else if (who) {
+        collector_respond_verdict(r, COLLECTOR_FAILED, &err);
+    }
+    json_decref(object);
+}

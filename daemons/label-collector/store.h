@@ -96,6 +96,9 @@ struct collector_standing {
 /* Sets quota and weight. */
 int collector_store_set_standing(struct collector_store *s, const struct collector_standing *to,
                                  const char *who, struct rlhf_error *err);
+/* A labeler's weight alone; quota and quarantine stay. */
+int collector_store_set_weight(struct collector_store *s, const char *labeler, double weight, const char *who,
+                               struct rlhf_error *err);
 
 /* ---- reading: committed state only, never between begin and commit ----------------------------- */
 

@@ -112,6 +112,17 @@ int collector_store_set_standing(struct collector_store *s, const struct collect
     return set_standing(s, &f.standing, err) < 0 ? -1 : audit(s, who, "standing", to->name, text, err);
 }
 
+int collector_store_set_weight(struct collector_store *s, const char *labeler, double weight, const char *who,
+                               struct rlhf_error *err)
+{
+    struct found_standing f;
+
+    if (collector_database_within(s->db, err) < 0 || find_standing(s, "labeler", labeler, &f, err) < 0)
+        return -1;
+    f.standing.weight = weight;
+    return collector_store_set_standing(s, &f.standing, who, err);
+}
+
 int collector_store_quarantine(struct collector_store *s, const char *scope, const char *name,
                                const char *why, const char *who, uint64_t *changed, struct rlhf_error *err)
 {

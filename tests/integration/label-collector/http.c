@@ -154,6 +154,8 @@ START_TEST(answers_are_taken_back_and_people_set_aside_and_readmitted)
     a = http_get(address, "/api/v1/agreement?round=r");
     expect_contains(a.body, "\"alpha\":{\"value\":null");
     http_answer_free(&a);
+    post("/api/v1/weights", "{\"round\":\"r\"}", 422); /* who says so? */
+    post("/api/v1/weights", "{\"who\":\"o\",\"round\":\"r\"}", 200);
 }
 END_TEST
 

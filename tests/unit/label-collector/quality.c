@@ -106,6 +106,32 @@ START_TEST(agreement_and_position_bias_come_with_intervals)
 }
 END_TEST
 
+static struct collector_standing standing;
+
+static void see(void *ctx, const struct collector_standing *st)
+{
+    (void)ctx;
+    standing = *st;
+}
+
+START_TEST(a_new_weight_leaves_quota_and_quarantine)
+{
+    struct collector_store *s = a_store();
+    struct collector_standing to = {.scope = "labeler", .name = "cat", .quota = 7, .weight = 1};
+    uint64_t changed;
+
+    expect_ok(collector_store_set_standing(s, &to, "owner", &err), err);
+    expect_ok(collector_store_quarantine(s, "labeler", "cat", "clicks", "owner", &changed, &err), err);
+    expect_ok(collector_store_set_weight(s, "cat", 0.25, "owner", &err), err);
+    expect_ok(collector_store_commit(s, &err), err);
+    expect_ok(collector_store_standing(s, "labeler", "cat", 1, see, NULL, &err), err);
+    ck_assert_double_eq_tol(standing.weight, 0.25, 1e-9);
+    ck_assert_int_eq(standing.quota, 7);
+    ck_assert_ptr_nonnull(standing.quarantine);
+    collector_store_close(s);
+}
+END_TEST
+
 START_TEST(an_empty_store_has_no_agreement)
 {
     struct collector_store *s = a_store();
@@ -122,5 +148,6 @@ END_TEST
 int main(void)
 {
     return RUN_SUITE("label-collector/quality", who_clicks_what_is_shown_first_weighs_nothing,
-                     agreement_and_position_bias_come_with_intervals, an_empty_store_has_no_agreement);
+                     agreement_and_position_bias_come_with_intervals,
+                     a_new_weight_leaves_quota_and_quarantine, an_empty_store_has_no_agreement);
 }
