@@ -97,7 +97,8 @@ static int by_key(const void *a, const void *b)
 /* Keys and names are unique: a name in a log means one key. */
 static int sort(struct list *l, const char *file, struct rlhf_error *err)
 {
-    qsort(l->known, l->count, sizeof *l->known, by_key);
+    if (l->count > 0)
+        qsort(l->known, l->count, sizeof *l->known, by_key);
     for (size_t i = 0; i < l->count; i++) {
         l->known[i].sender.name = l->known[i].name;
         if (i > 0 && strcmp(l->known[i].key, l->known[i - 1].key) == 0)
