@@ -43,6 +43,7 @@ static void a_collected_round(void)
         tiny_place(&world, &dir);
     snprintf(place[runs], sizeof place[0], "%s-%u", dir, runs);
     dir = place[runs++];
+    local_port_free(&port);
     local_port_init(&port, tiny_utility);
     port.spoil = take_back;
     forgotten = NULL;

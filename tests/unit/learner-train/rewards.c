@@ -46,6 +46,7 @@ static void calm_run(void)
     struct rlhf_error err = {0};
 
     tiny_place(&world, &calm);
+    local_port_free(&port);
     local_port_init(&port, tiny_utility);
     port.say = moody;
     expect_ok(tiny_go(RUN, calm, world, &rlhf_system_io, &port, 1000, &err), err);
@@ -142,6 +143,7 @@ START_TEST(a_run_that_wants_no_missing_reward_stops_says_whose_and_goes_on_later
     const char *dir, *own;
 
     tiny_place(&own, &dir);
+    local_port_free(&port);
     local_port_init(&port, tiny_utility);
     port.say = silent;
     ck_assert_int_lt(tiny_go(STOPPING, dir, own, &rlhf_system_io, &port, 1000, &err), 0);
