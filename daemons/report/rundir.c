@@ -44,25 +44,33 @@ static const char *name_of(const struct rundir *d, const char *path)
     return path + strlen(d->path) + 1;
 }
 
+/* False when the file is not there, or cannot be read: then that is a problem of d. */
+static bool map_below(struct rundir *d, struct rlhf_mapping *file, char path[PATH], const char *fmt, va_list ap)
+{
+    struct rlhf_error err = {0};
+
+    if (!below(d, path, fmt, ap) || !rlhf_exists(&rlhf_system_io, path))
+        return false;
+    if (rlhf_map_file(file, path, &err) == 0)
+        return true;
+    rundir_problem(d, "%s", err.text);
+    return false;
+}
+
 json_t *rundir_json(struct rundir *d, const char *fmt, ...)
 {
     struct rlhf_mapping file;
-    struct rlhf_error err = {0};
     json_error_t why;
     char path[PATH];
     json_t *o;
     va_list ap;
-    bool fits;
+    bool there;
 
     va_start(ap, fmt);
-    fits = below(d, path, fmt, ap);
+    there = map_below(d, &file, path, fmt, ap);
     va_end(ap);
-    if (!fits || !rlhf_exists(&rlhf_system_io, path))
+    if (!there)
         return NULL;
-    if (rlhf_map_file(&file, path, &err) < 0) {
-        rundir_problem(d, "%s", err.text);
-        return NULL;
-    }
     if (!(o = json_loadb((const char *)file.data, file.size, 0, &why)))
         rundir_problem(d, "%s:%d: not JSON (%s); left out", name_of(d, path), why.line, why.text);
     rlhf_unmap(&file);
@@ -95,20 +103,15 @@ static void read_lines(struct rundir *d, const char *path, const struct rlhf_map
 bool rundir_lines(struct rundir *d, bool (*each)(void *ctx, json_t *line), void *ctx, const char *fmt, ...)
 {
     struct rlhf_mapping file;
-    struct rlhf_error err = {0};
     char path[PATH];
     va_list ap;
-    bool fits;
+    bool there;
 
     va_start(ap, fmt);
-    fits = below(d, path, fmt, ap);
+    there = map_below(d, &file, path, fmt, ap);
     va_end(ap);
-    if (!fits || !rlhf_exists(&rlhf_system_io, path))
+    if (!there)
         return false;
-    if (rlhf_map_file(&file, path, &err) < 0) {
-        rundir_problem(d, "%s", err.text);
-        return false;
-    }
     read_lines(d, path, &file, each, ctx);
     rlhf_unmap(&file);
     return true;
