@@ -132,7 +132,7 @@ static const char *const sql[STATEMENTS] = {
     [RECOUNT_OPEN] = "UPDATE rounds SET open = (SELECT count(*) FROM tasks t WHERE t.round = rounds.round "
                      "AND t.missing > 0)"
                      " WHERE round IN (SELECT round FROM labels WHERE label IN " CHOSEN ")",
-    [FIND_LABEL_NUMBER] = "SELECT label FROM labels WHERE source = ?1 AND id = ?2",
+    [FIND_LABEL_NUMBER] = "SELECT label FROM labels WHERE source = ?1 AND id = ?2 AND labeler = coalesce(?3, labeler)",
     [PEOPLE] = "SELECT scope, name, labels, quota, gold_seen, gold_right, gold_ratio, weight, quarantine "
                "FROM standing"
                " WHERE scope = ?1 AND (?2 = '' OR name = ?2) ORDER BY labels DESC, name LIMIT ?3",

@@ -71,7 +71,7 @@ int collector_store_put_skip(struct collector_store *s, const char *task, const 
 
 /* ---- what counts ------------------------------------------------------------------------------ */
 
-/* Labels: one (source and id), or all of a labeler or of a source. */
+/* Labels: one (source and id; of that labeler, where one is given), or all of a labeler or of a source. */
 struct collector_choice {
     const char *source, *id, *labeler; /* NULL = not given */
 };

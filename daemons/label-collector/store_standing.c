@@ -42,19 +42,21 @@ static int exclude(struct collector_store *s, const struct chosen *c, const char
 int collector_store_exclude(struct collector_store *s, const struct collector_choice *which, const char *from,
                             const char *to, uint64_t *changed, struct rlhf_error *err)
 {
-    struct chosen c = {
-        .label = INT64_MIN, .labeler = which->labeler, .source = which->id ? NULL : which->source};
+    struct chosen c = {.label = INT64_MIN};
 
     *changed = 0;
     if (collector_database_within(s->db, err) < 0)
         return -1;
     if (which->id) {
-        struct collector_rows *st = QUERY(s, err, FIND_LABEL_NUMBER, "tt", which->source, which->id);
+        struct collector_rows *st = QUERY(s, err, FIND_LABEL_NUMBER, "ttt", which->source, which->id, which->labeler);
         int rc = collector_rows_next(st, err);
         if (rc <= 0)
             return rc; /* nothing to exclude */
         c.label = collector_rows_integer(st, 0);
         collector_rows_done(st);
+    } else {
+        c.labeler = which->labeler;
+        c.source = which->source;
     }
     return exclude(s, &c, from, to, changed, err);
 }

@@ -611,6 +611,25 @@ START_TEST(a_label_taken_back_opens_its_task_and_may_be_given_again)
 }
 END_TEST
 
+START_TEST(taking_one_label_back_leaves_the_labelers_others)
+{
+    struct collector_store *s = a_store();
+    struct collector_label first = a_label("l0", "t0", "ada"), second = a_label("l1", "t1", "ada");
+    struct collector_choice of_bob = {.source = "api", .id = "l0", .labeler = "bob"},
+                            of_ada = {.source = "api", .id = "l0", .labeler = "ada"};
+
+    put_task(s, "t0", "r");
+    put_task(s, "t1", "r");
+    ck_assert_int_eq(put(s, &first), COLLECTOR_STORED);
+    ck_assert_int_eq(put(s, &second), COLLECTOR_STORED);
+    ck_assert_uint_eq(exclude(s, &of_bob, "", "undone"), 0); /* not bob's to take back */
+    ck_assert_uint_eq(exclude(s, &of_ada, "", "undone"), 1);
+    ck_assert_uint_eq(counts(s, "r").labels, 1);
+    ck_assert_str_eq(next(s, "ada", "", 9), "t0");
+    collector_store_close(s);
+}
+END_TEST
+
 START_TEST(quarantine_takes_everything_out_and_the_end_of_it_brings_it_back)
 {
     struct collector_store *s = a_store();
@@ -933,6 +952,7 @@ END_TEST
         the_order_shown_is_random_but_fixed_and_stored, a_request_is_undone_alone,                           \
         open_tasks_follow_the_labels_wanted, a_label_that_brings_its_content_makes_its_task,                 \
         a_label_taken_back_opens_its_task_and_may_be_given_again,                                            \
+        taking_one_label_back_leaves_the_labelers_others, \
         quarantine_takes_everything_out_and_the_end_of_it_brings_it_back,                                    \
         who_answers_gold_items_wrongly_is_quarantined, gold_items_come_among_the_others_and_only_once,       \
         labels_beyond_the_quota_are_kept_and_do_not_count, every_kind_of_task_takes_its_answer_and_no_other
