@@ -4,8 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/hash.h"
-
 enum { ROUNDS = 200, BETTER = 0, WORSE = 1, EQUAL = 2, CATEGORIES = 3, PAGE = 1000 };
 static const struct rlhf_dawid_skene_prior prior = {.expected = 0.85, .strength = 10};
 

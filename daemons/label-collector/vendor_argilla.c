@@ -50,10 +50,8 @@ static void read_response(const json_t *record, const json_t *response, json_t *
         return;
     snprintf(id, sizeof(id), "%.60s@%.50s", collector_text_of(json_object_get(record, "id")), user);
     json_t *said = collector_said(list, id, user);
-    collector_said_of(said, json_object_get(record, "fields"), "", "prompt", "response%d", 1);
-    const char *task = collector_text_of(json_object_get(record, "external_id"));
-    if (*task)
-        json_object_set_new(said, "task", json_string(task));
+    collector_said_of(said, json_object_get(record, "fields"), "response%d");
+    collector_said_task(said, json_object_get(record, "external_id"));
     if (strcmp(status, "discarded") == 0) {
         json_object_set_new(said, "skip", json_string("discarded in Argilla"));
         return;
@@ -72,15 +70,6 @@ static void read_response(const json_t *record, const json_t *response, json_t *
         json_array_remove(list, json_array_size(list) - 1);
 }
 
-static json_t *records(json_t *document)
-{
-    json_t *items = json_object_get(document, "items");
-
-    return json_is_array(document) ? json_incref(document)
-           : json_is_array(items)  ? json_incref(items)
-                                   : json_pack("[O]", document);
-}
-
 static int judgements(const json_t *record, json_t *list, struct rlhf_error *err)
 {
     json_t *response;
@@ -94,4 +83,4 @@ static int judgements(const json_t *record, json_t *list, struct rlhf_error *err
 }
 
 const struct collector_vendor collector_argilla = {
-    .name = "argilla", .records = records, .judgements = judgements};
+    .name = "argilla", .list = "items", .judgements = judgements};

@@ -97,7 +97,8 @@ static void read_annotation(const json_t *annotation, const json_t *data, json_t
     size_t i;
     int judged = 0;
 
-    collector_said_of(said, data, "uid", "prompt", "answer%d", 1);
+    collector_said_task(said, json_object_get(data, "uid"));
+    collector_said_of(said, data, "answer%d");
     if (json_is_true(json_object_get(annotation, "was_cancelled"))) {
         json_object_set_new(said, "skip", json_string("skipped in Label Studio"));
         return;
@@ -121,7 +122,8 @@ static void read_flat(const json_t *record, json_t *list)
     json_t *value;
     int judged = 0;
 
-    collector_said_of(said, record, "uid", "prompt", "answer%d", 1);
+    collector_said_task(said, json_object_get(record, "uid"));
+    collector_said_of(said, record, "answer%d");
     if (json_is_number(seconds))
         json_object_set(said, "seconds", (json_t *)(uintptr_t)seconds);
     json_object_foreach((json_t *)(uintptr_t)record, key, value)
@@ -132,15 +134,6 @@ static void read_flat(const json_t *record, json_t *list)
     }
     if (!judged)
         drop_last(list);
-}
-
-static json_t *records(json_t *document)
-{
-    json_t *tasks = json_object_get(document, "tasks");
-
-    return json_is_array(document) ? json_incref(document)
-           : json_is_array(tasks)  ? json_incref(tasks)
-                                   : json_pack("[O]", document);
 }
 
 static int judgements(const json_t *record, json_t *list, struct rlhf_error *err)
@@ -163,4 +156,4 @@ static int judgements(const json_t *record, json_t *list, struct rlhf_error *err
 }
 
 const struct collector_vendor collector_label_studio = {
-    .name = "label_studio", .records = records, .judgements = judgements};
+    .name = "label_studio", .list = "tasks", .judgements = judgements};

@@ -63,11 +63,6 @@ static void read_label(const json_t *label, const char *task, json_t *list)
         collector_said_best(said, 2, best);
 }
 
-static json_t *records(json_t *document)
-{
-    return json_is_array(document) ? json_incref(document) : json_pack("[O]", document);
-}
-
 static int judgements(const json_t *record, json_t *list, struct rlhf_error *err)
 {
     const json_t *row = json_object_get(record, "data_row"), *projects = json_object_get(record, "projects");
@@ -91,4 +86,4 @@ static int judgements(const json_t *record, json_t *list, struct rlhf_error *err
 }
 
 const struct collector_vendor collector_labelbox = {
-    .name = "labelbox", .records = records, .judgements = judgements};
+    .name = "labelbox", .judgements = judgements};

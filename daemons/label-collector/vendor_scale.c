@@ -108,29 +108,19 @@ static void read_turn(const json_t *task, const json_t *thread, const json_t *tu
     const json_t *submission = json_array_get(json_object_get(thread, "submissions"), 0);
     const json_t *metadata = json_object_get(task, "metadata");
     const char *who = collector_text_of(json_object_get(submission, "contributor_id"));
-    const char *ours = collector_text_of(json_object_get(metadata, "pair_id"));
     char id[COLLECTOR_MAX_NAME];
     json_t *ids = json_array();
 
     snprintf(id, sizeof(id), number ? "%.80s/%zu" : "%.80s",
              collector_text_of(json_object_get(task, "task_id")), number);
     json_t *said = collector_said(list, id, *who ? who : "scale");
-    if (*ours && number == 0)
-        json_object_set_new(said, "task", json_string(ours));
+    if (number == 0)
+        collector_said_task(said, json_object_get(metadata, "pair_id"));
     read_messages(said, turn, ids);
     read_annotations(said, turn, ids);
     if (!json_object_get(said, "ranks") && !json_object_get(said, "error"))
         json_array_remove(list, json_array_size(list) - 1); /* a turn that nobody was asked to rank */
     json_decref(ids);
-}
-
-static json_t *records(json_t *document)
-{
-    json_t *tasks = json_object_get(document, "tasks");
-
-    return json_is_array(document) ? json_incref(document)
-           : json_is_array(tasks)  ? json_incref(tasks)
-                                   : json_pack("[O]", document);
 }
 
 static int judgements(const json_t *record, json_t *list, struct rlhf_error *err)
@@ -149,4 +139,4 @@ static int judgements(const json_t *record, json_t *list, struct rlhf_error *err
 }
 
 const struct collector_vendor collector_scale = {
-    .name = "scale", .records = records, .judgements = judgements};
+    .name = "scale", .list = "tasks", .judgements = judgements};

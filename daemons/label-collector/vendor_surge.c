@@ -28,7 +28,7 @@ static void read_response(const json_t *response, const json_t *fields, json_t *
     const char *question;
     json_t *answer, *a = json_object_get(fields, "response_a"), *b = json_object_get(fields, "response_b");
 
-    collector_said_of(said, fields, "pair_id", "prompt", "response_%d", 1);
+    collector_said_task(said, json_object_get(fields, "pair_id"));
     if (json_is_string(a) && json_is_string(b) && json_is_string(json_object_get(fields, "prompt"))) {
         json_object_set(said, "prompt", json_object_get(fields, "prompt"));
         json_object_set_new(said, "completions", json_pack("[O, O]", a, b));
@@ -44,11 +44,6 @@ static void read_response(const json_t *response, const json_t *fields, json_t *
         collector_said_best(said, 2, best);
         json_object_set_new(said, "strength", json_integer(best < 0 ? 0 : best == 0 ? strength : -strength));
     }
-}
-
-static json_t *records(json_t *document)
-{
-    return json_is_array(document) ? json_incref(document) : json_pack("[O]", document);
 }
 
 static int judgements(const json_t *record, json_t *list, struct rlhf_error *err)
@@ -67,4 +62,4 @@ static int judgements(const json_t *record, json_t *list, struct rlhf_error *err
 }
 
 const struct collector_vendor collector_surge = {
-    .name = "surge", .records = records, .judgements = judgements};
+    .name = "surge", .judgements = judgements};

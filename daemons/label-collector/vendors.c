@@ -41,16 +41,20 @@ int collector_said_wrongly(json_t *said, const char *fmt, ...)
     return 0;
 }
 
-void collector_said_of(json_t *said, const json_t *fields, const char *task_key, const char *prompt_key,
-                       const char *completion_keys, int first)
+void collector_said_task(json_t *said, const json_t *id)
 {
-    json_t *completions = json_array(), *prompt = json_object_get(fields, prompt_key);
-    const char *task = collector_text_of(json_object_get(fields, task_key));
+    const char *text = collector_text_of(id);
+
+    if (*text)
+        json_object_set_new(said, "task", json_string(text));
+}
+
+void collector_said_of(json_t *said, const json_t *fields, const char *completion_keys)
+{
+    json_t *completions = json_array(), *prompt = json_object_get(fields, "prompt");
     char key[64];
 
-    if (*task)
-        json_object_set_new(said, "task", json_string(task));
-    for (int i = first; i < first + COLLECTOR_MAX_COMPLETIONS; ++i) {
+    for (int i = 1; i <= COLLECTOR_MAX_COMPLETIONS; ++i) {
         snprintf(key, sizeof(key), completion_keys, i);
         json_t *text = json_object_get(fields, key);
         if (!json_is_string(text))
@@ -197,8 +201,10 @@ json_t *collector_vendor_records(const struct collector_vendor *v, const char *t
         return v == &collector_label_studio ? read_csv(text, size) : read_lines(text, size, err);
     if (!(document = json_loadb(text, size, 0, NULL)))
         return read_lines(text, size, err);
-    if (!(records = v->records(document)))
-        rlhf_fail(err, RLHF_REJECT, "this is JSON, but not a document of %s", v->name);
+    json_t *inside = v->list ? json_object_get(document, v->list) : NULL;
+    records = json_is_array(document) ? json_incref(document)
+              : json_is_array(inside) ? json_incref(inside)
+                                      : json_pack("[O]", document);
     json_decref(document);
     return records;
 }

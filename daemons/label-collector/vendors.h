@@ -20,8 +20,7 @@
 
 struct collector_vendor {
     const char *name; /* as in the query and as a label's source */
-    /* The records of a whole document: owned. NULL: not a document of this vendor. */
-    json_t *(*records)(json_t *document);
+    const char *list; /* of a document, what holds its records; NULL = it is a list of them, or one, itself */
     /* Appends what a record says to list. RLHF_REJECT: it is no record of this vendor. */
     int (*judgements)(const json_t *record, json_t *list, struct rlhf_error *err);
 };
@@ -42,10 +41,10 @@ extern const struct collector_vendor collector_label_studio, collector_labelbox,
 json_t *collector_said(json_t *list, const char *id, const char *labeler);
 /* Turns it into an error. Returns 0: the record is one, what it says is not. */
 int collector_said_wrongly(json_t *said, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-/* Our id of the task, prompt and completions that fields hold under these names ("answer%d" counts from
- * `first`). */
-void collector_said_of(json_t *said, const json_t *fields, const char *task_key, const char *prompt_key,
-                       const char *completion_keys, int first);
+/* Our id of the task, where the vendor has one. */
+void collector_said_task(json_t *said, const json_t *id);
+/* Prompt and completions ("answer%d" counts from 1) that fields hold, where all are there. */
+void collector_said_of(json_t *said, const json_t *fields, const char *completion_keys);
 /* ranks of k completions from the best one's index; -1: a tie of all. */
 void collector_said_best(json_t *said, size_t k, int best);
 /* Text of a string or a number, "" for anything else; in static storage for the next four calls. */
