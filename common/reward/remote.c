@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "http/post.h"
 #include "reward/answers.h"
-#include "reward/post.h"
 
 enum { MAX_KEY = 4096 };
 
@@ -87,11 +87,11 @@ static int take_score(struct rlhf_remote *r, struct batch *b, const struct rlhf_
     return 0;
 }
 
-static int answered(void *ctx, void *tag, const struct rlhf_bytes *answer, struct rlhf_error *err)
+static int answered(void *ctx, void *tag, const struct rlhf_post_answer *answer, struct rlhf_error *err)
 {
     struct batch *b = tag;
-    int rc = rlhf_source_settings(b->source)->kind == RLHF_SOURCE_JUDGE ? take_score(ctx, b, answer, err)
-                                                                         : take_rewards(ctx, b, answer, err);
+    int rc = rlhf_source_settings(b->source)->kind == RLHF_SOURCE_JUDGE ? take_score(ctx, b, answer->body, err)
+                                                                         : take_rewards(ctx, b, answer->body, err);
 
     if (rc == 0)
         batch_free(b);

@@ -1,10 +1,11 @@
-#include "reward/post.h"
+#include "http/post.h"
 
 #include <curl/curl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/random.h>
 
 #include "base/clock.h"
@@ -20,7 +21,7 @@ enum {
 struct request {
     struct rlhf_post post; /* texts are the request's own */
     struct rlhf_poster *poster;
-    char *url, *body;
+    char *url, *body, *method; /* body NULL: none */
     struct curl_slist *headers;
     CURL *easy; /* NULL: waiting, until due_us */
     struct rlhf_bytes answer;
@@ -64,6 +65,7 @@ static void request_free(struct request *r)
     rlhf_bytes_free(&r->answer);
     free(r->url);
     free(r->body);
+    free(r->method);
     free(r);
 }
 
@@ -93,8 +95,12 @@ static bool begin(struct request *r)
     curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, (long)r->post.timeout_ms);
     curl_easy_setopt(c, CURLOPT_HTTPHEADER, r->headers);
-    curl_easy_setopt(c, CURLOPT_POSTFIELDS, r->body);
-    curl_easy_setopt(c, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)r->post.size);
+    if (r->body) {
+        curl_easy_setopt(c, CURLOPT_POSTFIELDS, r->body);
+        curl_easy_setopt(c, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)r->post.size);
+    }
+    if (r->method)
+        curl_easy_setopt(c, CURLOPT_CUSTOMREQUEST, r->method);
     curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, take_bytes);
     curl_easy_setopt(c, CURLOPT_WRITEDATA, r);
     curl_easy_setopt(c, CURLOPT_ERRORBUFFER, r->reason);
@@ -140,10 +146,13 @@ static bool finish(struct request *r, CURLcode code)
         rlhf_fail(&why, RLHF_REJECT, "an answer of more than %d MiB", MAX_ANSWER >> 20);
     else if (code != CURLE_OK)
         rlhf_fail(&why, RLHF_AGAIN, "%.150s", r->reason[0] ? r->reason : curl_easy_strerror(code));
-    else if (status != 200) {
+    else if (status != 200 && !(r->post.any_status && (!may_pass(status) || r->attempt == r->post.attempts))) {
         rlhf_fail(&why, RLHF_AGAIN, "HTTP status %ld", status);
         again = may_pass(status);
-    } else if (p->taker.answered(p->taker.ctx, r->post.tag, &r->answer, &why) == 0)
+    } else if (p->taker.answered(
+                   p->taker.ctx, r->post.tag,
+                   &(struct rlhf_post_answer){ (unsigned)status, &r->answer, (int64_t)asked }, &why)
+               == 0)
         return true;
     curl_multi_remove_handle(p->multi, r->easy);
     curl_easy_cleanup(r->easy);
@@ -263,21 +272,37 @@ static int add_header(struct request *r, const char *name, const char *value)
     return more ? 0 : -1;
 }
 
+static int add_headers(struct request *r, const struct rlhf_post *post)
+{
+    bool typed = !post->body;
+
+    for (size_t i = 0; i < post->header_count; i++) {
+        typed = typed || strncasecmp(post->headers[i], "Content-Type:", 13) == 0;
+        if (add_header(r, post->headers[i], "") < 0)
+            return -1;
+    }
+    if (!typed && add_header(r, "Content-Type: application/json", "") < 0)
+        return -1;
+    if (add_header(r, "Expect:", "") < 0) /* no waiting for a 100 */
+        return -1;
+    return post->key ? add_header(r, "Authorization: Bearer ", post->key) : 0;
+}
+
 int rlhf_poster_add(struct rlhf_poster *p, const struct rlhf_post *post, struct rlhf_error *err)
 {
     struct request *r = calloc(1, sizeof *r);
 
-    if (!r || !(r->url = strdup(post->url)) || !(r->body = malloc(post->size + 1))
-        || add_header(r, "Content-Type: application/json", "") < 0
-        || add_header(r, "Expect:", "") < 0 /* no waiting for a 100 */
-        || (post->key && add_header(r, "Authorization: Bearer ", post->key) < 0)) {
+    if (!r || !(r->url = strdup(post->url)) || (post->body && !(r->body = malloc(post->size + 1)))
+        || (post->method && !(r->method = strdup(post->method))) || add_headers(r, post) < 0) {
         request_free(r);
         return rlhf_fail(err, RLHF_FULL, "no memory for a request of %zu bytes", post->size);
     }
     r->poster = p;
     r->post = *post;
-    r->post.url = r->post.key = r->post.body = NULL;
-    memcpy(r->body, post->body, post->size);
+    r->post.url = r->post.key = r->post.body = r->post.method = NULL;
+    r->post.headers = NULL;
+    if (post->body)
+        memcpy(r->body, post->body, post->size);
     pthread_mutex_lock(&p->lock);
     r->era = p->era;
     *p->last = r;
