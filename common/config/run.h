@@ -235,6 +235,8 @@ struct rlhf_stage_collect {
     struct rlhf_run_sampling sampling;
     int64_t want; /* comparisons to wait for; 0 = one for every task submitted */
     int64_t patience_seconds; /* without an open task and a new comparison; 0 = for ever */
+    int64_t deadline_seconds; /* since its tasks were submitted; 0 = none */
+    int64_t at_least;         /* comparisons that suffice when deadline or patience is over; 0 = want */
 };
 
 struct rlhf_stage_reward {

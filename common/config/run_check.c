@@ -283,6 +283,15 @@ static int check_direct(const struct check *c)
     return 0;
 }
 
+static int check_waiting(const struct check *c, const struct rlhf_stage_collect *k)
+{
+    if (k->deadline_seconds > 0 && k->at_least == 0)
+        return complain(c, "at_least", "missing; say how many comparisons suffice after deadline_seconds");
+    if (k->want > 0 && k->at_least > k->want)
+        return complain(c, "at_least", "%lld are more than want, %lld", (long long)k->at_least, (long long)k->want);
+    return 0;
+}
+
 static int check_choice(const struct check *c, const struct rlhf_stage_collect *k)
 {
     const struct rlhf_run_choice *s = k->select;
@@ -465,7 +474,7 @@ static int check_kind(const struct check *c)
             return complain(c, k->prompts ? "policies" : "want",
                             k->prompts ? "missing; name the stages whose policies complete the prompts"
                                        : "missing; say how many imported comparisons to wait for");
-        return check_choice(c, k) < 0 ? -1 : check_sampling(c, &k->sampling);
+        return check_choice(c, k) < 0 || check_waiting(c, k) < 0 ? -1 : check_sampling(c, &k->sampling);
     }
     case RLHF_STAGE_REWARD:
         if (refer(c, "from", s->reward->from, true, 0) < 0)

@@ -315,6 +315,10 @@ static const struct rlhf_config_key collect_keys[] = {
     INT("want", COL, want, "0", 0, 1e9, "Comparisons to wait for; 0: one for every task submitted."),
     INT("patience_seconds", COL, patience_seconds, "3600", 0, 1e9,
         "The stage fails when no task is open and no comparison came for so long; 0: it waits for ever."),
+    INT("deadline_seconds", COL, deadline_seconds, "0", 0, 1e9,
+        "So long after its tasks were submitted, at_least comparisons suffice; 0: no deadline."),
+    INT("at_least", COL, at_least, "0", 0, 1e9,
+        "Comparisons that suffice when the deadline has passed, or where the stage would fail; 0: want."),
     {0}};
 static const struct rlhf_config_schema collect_schema = {"collect", collect_keys, sizeof(COL)};
 

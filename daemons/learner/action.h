@@ -89,9 +89,11 @@ struct learner_action {
     /* PULL */
     uint64_t cursor;
     size_t want;                           /* comparisons in all behind cursor; 0: what there is now */
-    size_t have;                           /* comparisons pulled before, for progress only */
+    size_t have;                           /* comparisons pulled before */
     int64_t patience_us;                   /* fewer than want are the answer when none came for so long while no task of
                                               the round was open; with want 0, when nobody answered for so long; 0: never */
+    size_t at_least;                       /* so many, `have` included, are an answer as well, */
+    int64_t deadline_us;                   /* but not before so long from now; at_least 0: want alone counts */
 };
 
 struct learner_rollout {

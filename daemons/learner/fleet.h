@@ -79,6 +79,7 @@ struct learner {
     size_t comparisons_capacity;
     int64_t labels_at; /* send (again) at this time */
     int64_t heard_us;  /* when the question was asked, or last answered */
+    int64_t deadline_us; /* from when on at_least comparisons suffice */
     int64_t idle_us;   /* since when no task is open and no comparison comes; 0: one is or did */
 
     struct learner_stage stages[LEARNER_MAX_STAGES];

@@ -17,6 +17,7 @@ int learner_labels_begin(struct learner *l, struct rlhf_error *err)
     l->answer.cursor = l->cursor;
     l->comparisons_capacity = 0;
     l->labels_at = l->heard_us = rlhf_now(l->env->clock);
+    l->deadline_us = l->heard_us + l->action->deadline_us;
     if (l->action->kind == LEARNER_SUBMIT && l->action->task_count == 0)
         learner_finish(l, NULL);
     else
@@ -166,6 +167,13 @@ static bool waited_enough(struct learner *l, const Rlhf__V1__Comparisons *body)
     return l->action->patience_us > 0 && now - l->idle_us >= l->action->patience_us;
 }
 
+/* True when the deadline has passed and all that there are suffice. */
+static bool late_enough(const struct learner *l, const Rlhf__V1__Comparisons *body)
+{
+    return l->action->at_least > 0 && body->n_comparisons == 0 && l->action->have + l->answer.count >= l->action->at_least &&
+           rlhf_now(l->env->clock) >= l->deadline_us;
+}
+
 int learner_take_comparisons(struct learner *l, struct rlhf_peer *peer, const struct rlhf_message *m,
                              struct rlhf_error *err)
 {
@@ -192,7 +200,7 @@ int learner_take_comparisons(struct learner *l, struct rlhf_peer *peer, const st
         snprintf(detail, sizeof detail, "%zu of %zu comparisons, %u tasks open", have, want, body->open_tasks);
         learner_set_progress(l, l->action->stage, have, want, l->stages[l->action->stage].tokens, detail);
     }
-    if (waited_enough(l, body)
+    if (waited_enough(l, body) || late_enough(l, body)
         || (l->action->want > 0 ? l->answer.count >= l->action->want : body->n_comparisons == 0))
         learner_finish(l, NULL);
     else if (body->n_comparisons > 0)

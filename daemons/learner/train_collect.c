@@ -303,53 +303,87 @@ static json_t *with_ids(struct pulled *p, const struct learner_comparison *c, st
                      completions, "ranks", ranks, "chosen_by", json_object_get(task, "chosen_by"));
 }
 
-/* Until `want` different comparisons have come; a later revision of one of them replaces it, or takes it back. */
+/* Puts how long it is until the deadline in *left_us. It counts from when people were first asked, whoever was killed since. */
+static int until_deadline(struct learner_work *w, int64_t *left_us, struct rlhf_error *err)
+{
+    int64_t now_us = w->t->clock->wall_us(w->t->clock);
+
+    if (!w->record->asked_us) {
+        w->record->asked_us = now_us;
+        if (learner_journal(w, "asked", json_pack("{s:I}", "time_ms", (json_int_t)(now_us / 1000)), err) < 0)
+            return -1;
+    }
+    *left_us = w->record->asked_us + w->stage->collect->deadline_seconds * 1000000 - now_us;
+    return 0;
+}
+
+/* A later revision of a comparison replaces it, or takes it back. */
+static int take(struct pulled *p, const struct learner_comparison *c, size_t want, struct rlhf_error *err)
+{
+    json_t *o;
+
+    if (c->excluded) { /* taken back, or of somebody who is not believed any more */
+        json_object_del(p->comparisons, c->id);
+        return 0;
+    }
+    if (json_object_size(p->comparisons) >= want && !json_object_get(p->comparisons, c->id))
+        return 0;
+    if (!(o = with_ids(p, c, err)) || json_object_set_new(p->comparisons, c->id, o) < 0)
+        return err && err->code != RLHF_OK
+                   ? -1
+                   : rlhf_fail(err, RLHF_FULL, "out of memory for comparisons (or text that is not UTF-8)");
+    return 0;
+}
+
+/* Fewer than want are the answer, and no more will come, or the deadline has passed: 0 when they suffice. */
+static int make_do(const struct learner_work *w, size_t have, size_t want, struct rlhf_error *err)
+{
+    const struct rlhf_stage_collect *s = w->stage->collect;
+
+    if (s->at_least > 0 && have >= (size_t)s->at_least) {
+        rlhf_log(RLHF_LEVEL_INFO, "round-starts-with-fewer stage=%s have=%zu want=%zu", w->name, have, want);
+        return 0;
+    }
+    return rlhf_fail(err, RLHF_REJECT,
+                     "%zu of %zu comparisons came, no task is open, and none came for %lld s: set `want` or `at_least` to "
+                     "%zu or less, or import the missing ones, and start again",
+                     have, want, (long long)s->patience_seconds, have);
+}
+
+/* Until `want` different comparisons have come, or those that did suffice. */
 static int pull(struct pulled *p, size_t want, struct rlhf_error *err)
 {
     struct learner_work *w = p->w;
+    const struct rlhf_stage_collect *s = w->stage->collect;
     struct learner_action a = {
         .kind = LEARNER_PULL, .stage = w->index, .round = w->name, .seed = (uint64_t)w->t->run->run.seed,
-        .patience_us = w->stage->collect->patience_seconds * 1000000};
+        .patience_us = s->patience_seconds * 1000000, .at_least = s->deadline_seconds > 0 ? (size_t)s->at_least : 0};
+    bool enough = false;
+    int rc = 0;
 
-    while (json_object_size(p->comparisons) < want) {
-        size_t have = json_object_size(p->comparisons);
+    while (rc == 0 && !enough && (w->step = a.have = json_object_size(p->comparisons)) < want) {
         struct learner_answer answer = {0};
-        bool all_came;
-        w->step = have;
+
         learner_progress(w, "waiting for comparisons");
         if (learner_stopping(w))
             return learner_stopped(err);
-        a.want = want - have;
-        a.have = have;
+        if (a.at_least > 0 && until_deadline(w, &a.deadline_us, err) < 0)
+            return -1;
+        a.want = want - a.have;
         if (w->t->port->ask(w->t->port, &a, &answer, err) < 0)
             return -1;
-        for (size_t i = 0; i < answer.count; i++) {
-            const struct learner_comparison *c = &answer.comparisons[i];
-            json_t *o;
-            if (c->excluded) { /* taken back, or of somebody who is not believed any more */
-                json_object_del(p->comparisons, c->id);
-                continue;
-            }
-            if (json_object_size(p->comparisons) >= want && !json_object_get(p->comparisons, c->id))
-                continue;
-            if (!(o = with_ids(p, c, err)) || json_object_set_new(p->comparisons, c->id, o) < 0) {
-                if (err && err->code == RLHF_OK)
-                    rlhf_fail(err, RLHF_FULL, "out of memory for comparisons (or text that is not UTF-8)");
-                learner_answer_free(&answer);
-                return -1;
-            }
-        }
+        for (size_t i = 0; rc == 0 && i < answer.count; i++)
+            rc = take(p, &answer.comparisons[i], want, err);
         p->cursor = a.cursor = answer.cursor;
-        all_came = answer.count < a.want;
+        if (rc == 0 && answer.count < a.want) {
+            size_t have = json_object_size(p->comparisons), told = a.have + answer.count;
+            if (have < want && !(a.at_least > 0 && told >= a.at_least && have < a.at_least)) /* some take others back: ask on */
+                rc = make_do(w, have, want, err), enough = true;
+        }
         learner_answer_free(&answer);
-        if (all_came && (have = json_object_size(p->comparisons)) < want)
-            return rlhf_fail(err, RLHF_REJECT,
-                             "%zu of %zu comparisons came, no task is open, and none came for %lld s: set `want` to "
-                             "%zu or less, or import the missing ones, and start again",
-                             have, want, (long long)w->stage->collect->patience_seconds, have);
     }
-    w->step = want;
-    return 0;
+    w->steps = w->step = json_object_size(p->comparisons);
+    return rc;
 }
 
 static int by_task_and_id(const void *a, const void *b)

@@ -20,7 +20,7 @@ int learner_stage_hash(const struct learner_trainer *t, size_t index, char text[
 
     if (one.collect) { /* how long to wait may be changed while waiting; what came in the end is journaled */
         collect = *one.collect;
-        collect.want = collect.patience_seconds = 0;
+        collect.want = collect.patience_seconds = collect.deadline_seconds = collect.at_least = 0;
         one.collect = &collect;
     }
     if (one.policy) { /* limits may be changed while it is paused; what was done about them is journaled */
@@ -237,7 +237,8 @@ int learner_check_done(struct learner_trainer *t, struct rlhf_error *err)
                 "tokenizer's or the seed); put them back, add stages behind it only, or give the changed run "
                 "another run.dir",
                 rlhf_stage_name(s), r->done ? "done" : "started");
-        if (r->done && s->collect && s->collect->want > 0 && (uint64_t)s->collect->want != r->steps)
+        if (r->done && s->collect && s->collect->want > 0 && (uint64_t)s->collect->want != r->steps &&
+            (s->collect->at_least == 0 || (uint64_t)s->collect->want < r->steps || (uint64_t)s->collect->at_least > r->steps))
             return rlhf_fail(err, RLHF_REJECT,
                              "stage %s is done and has %llu comparisons: `want` must stay %llu, or give the changed run "
                              "another run.dir",

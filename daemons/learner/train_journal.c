@@ -170,6 +170,7 @@ int learner_replay(void *ctx, const void *record, size_t size, struct rlhf_error
         r->started = true;
         r->done = false;
         r->iterations = 0;
+        r->asked_us = 0;
         r->has_reference = r->paused = false;
         snprintf(r->hash, sizeof r->hash, "%s", json_string_value(json_object_get(o, "hash")) ?: "");
         snprintf(r->inputs, sizeof r->inputs, "%s", json_string_value(json_object_get(o, "inputs")) ?: "");
@@ -179,6 +180,8 @@ int learner_replay(void *ctx, const void *record, size_t size, struct rlhf_error
         r->steps = (uint64_t)json_integer_value(json_object_get(o, "steps"));
         r->tokens = (uint64_t)json_integer_value(json_object_get(o, "tokens"));
         r->seconds = json_number_value(json_object_get(o, "seconds"));
+    } else if (strcmp(event, "asked") == 0) {
+        r->asked_us = json_integer_value(json_object_get(o, "time_ms")) * 1000;
     } else if (strcmp(event, "labels") == 0) {
         r->cursor = (uint64_t)json_integer_value(json_object_get(o, "cursor"));
     } else if (strcmp(event, "reference") == 0) {

@@ -28,6 +28,7 @@ struct learner_record {
     uint64_t steps, tokens;
     double seconds;
     uint64_t cursor;              /* collect: behind the last comparison that was pulled              */
+    int64_t asked_us;             /* collect: wall time when people were first asked; 0: not yet      */
     uint64_t iterations;          /* policy: how many are in `consumed`                               */
     bool has_reference;           /* direct: the reference's log-probs are in state/STAGE.reference */
     struct rlhf_digest reference; /* and these are they                                             */

@@ -154,6 +154,8 @@ START_TEST(what_the_table_cannot_say_is_checked)
     refused(HEAD PRETRAIN "  - collect: {name: c, policies: [pre], prompts: q, samples: 1}\n", "samples",
             "2 or more");
     refused(HEAD PRETRAIN "  - collect: {name: c}\n", "want", "imported");
+    refused(HEAD PRETRAIN "  - collect: {name: c, want: 5, at_least: 6}\n", "at_least", "more than want");
+    refused(HEAD PRETRAIN "  - collect: {name: c, want: 5, deadline_seconds: 60}\n", "at_least", "suffice");
     refused(HEAD PRETRAIN "  - sft: {name: s, data: [d], steps: 1, mix: {weight: 1}}\n", "mix.data",
             "missing");
     refused(HEAD PRETRAIN "  - collect: {name: c, want: 5}\n  - reward: {name: r, rounds: [c], unit_deviation: true}\n",

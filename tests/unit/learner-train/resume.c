@@ -215,8 +215,6 @@ static void same_as_calm(const char *dir, const char *what, unsigned n)
     events_say_what_metrics_say(dir);
 }
 
-/* Each run dies once, at the n-th of its calls or asks, for n over the whole length of a run; a coprime step
- * visits all kinds. */
 static int lines_of(const char *dir, const char *name)
 {
     FILE *f = fopen(in_directory(dir, name), "r");
@@ -229,6 +227,26 @@ static int lines_of(const char *dir, const char *name)
     return lines;
 }
 
+/* How often the journal has this event. */
+static int events_of(const char *dir, const char *event)
+{
+    struct rlhf_error err = {0};
+    struct rlhf_mapping m;
+    char text[64];
+    size_t length;
+    int count = 0;
+
+    snprintf(text, sizeof text, "\"event\":\"%s\"", event);
+    length = strlen(text);
+    expect_ok(rlhf_map_file(&m, in_directory(dir, "journal"), &err), err);
+    for (const uint8_t *at = m.data; (at = memmem(at, m.size - (size_t)(at - m.data), text, length)); at += length)
+        count++;
+    rlhf_unmap(&m);
+    return count;
+}
+
+/* Each run dies once, at the n-th of its calls or asks, for n over the whole length of a run; a coprime step
+ * visits all kinds. */
 START_TEST(a_learner_killed_while_it_waits_for_others_goes_on_with_the_same_bits)
 {
     struct rlhf_error err = {0};
@@ -376,7 +394,7 @@ START_TEST(who_wanted_more_comparisons_than_come_is_told_and_may_want_fewer)
     expect_code(err, RLHF_REJECT);
     expect_contains(err.text, "stage round-1: ");
     expect_contains(err.text, " of 100 comparisons came");
-    expect_contains(err.text, "set `want` to ");
+    expect_contains(err.text, "set `want` or `at_least` to ");
     submitted = (unsigned)port.submitted;
     expect_ok(go(COLLECT("7"), dir, &err), err);
     ck_assert_uint_eq(port.submitted, submitted); /* nothing was generated anew */
@@ -385,6 +403,28 @@ START_TEST(who_wanted_more_comparisons_than_come_is_told_and_may_want_fewer)
     expect_code(err, RLHF_REJECT);
     expect_contains(err.text, "`want` must stay 7");
     expect_ok(go(COLLECT("7") TINY_REWARD, dir, &err), err);
+}
+END_TEST
+
+START_TEST(a_round_starts_with_fewer_comparisons_where_they_suffice)
+{
+#define LIMITED(want, at_least) COLLECT(want) "      deadline_seconds: 60\n      at_least: " at_least "\n"
+    struct rlhf_error err = {0};
+    const char *dir = fresh();
+    int came;
+
+    ck_assert_int_lt(go(LIMITED("100", "90"), dir, &err), 0);
+    expect_code(err, RLHF_REJECT);
+    expect_contains(err.text, "set `want` or `at_least` to ");
+    ck_assert_int_eq(events_of(dir, "asked"), 1);
+    expect_ok(go(LIMITED("100", "7"), dir, &err), err);
+    ck_assert_int_eq(events_of(dir, "asked"), 1); /* the deadline counts from there, whoever waits */
+    came = lines_of(dir, "comparisons/round-1.jsonl");
+    ck_assert_int_ge(came, 7);
+    expect_ok(go(LIMITED("100", "7") TINY_REWARD, dir, &err), err);
+    ck_assert_int_lt(go(LIMITED("100", "99"), dir, &err), 0); /* what came is what the reward model learned from */
+    expect_contains(err.text, "is done and has ");
+    ck_assert_int_eq(lines_of(dir, "comparisons/round-1.jsonl"), came);
 }
 END_TEST
 
@@ -445,6 +485,7 @@ int main(void)
         a_damaged_checkpoint_is_set_aside_and_its_stage_done_again,
         a_changed_stage_is_refused_and_an_added_one_is_done,
         who_wanted_more_comparisons_than_come_is_told_and_may_want_fewer,
+        a_round_starts_with_fewer_comparisons_where_they_suffice,
         data_that_changes_inside_a_stage_is_refused,
         a_second_learner_in_the_same_directory_is_refused);
 }

@@ -109,6 +109,18 @@ static void end(struct pair *p)
     loopback_end(&p->wire);
 }
 
+/* The same again: fewer than it wants suffice after an hour, if there are at_least. */
+static void until_a_deadline(struct pair *p, size_t at_least)
+{
+    struct rlhf_error err = { 0 };
+
+    learner_abandon(p->learner);
+    p->action.at_least = at_least;
+    p->action.deadline_us = (int64_t)3600 * SECOND;
+    expect_ok(learner_act(p->learner, &p->action, on_answered, p, &err), err);
+    loopback_settle(&p->wire);
+}
+
 START_TEST(what_is_there_is_pulled_at_once)
 {
     struct pair p;
@@ -168,6 +180,37 @@ START_TEST(time_without_the_collector_is_not_counted)
 }
 END_TEST
 
+START_TEST(after_the_deadline_it_makes_do_with_what_came)
+{
+    struct pair p;
+
+    a_waiting_learner(&p, 1, 2);
+    until_a_deadline(&p, 4);
+    loopback_run(&p.wire, (int64_t)3500 * SECOND);
+    ck_assert(!p.answered);
+    loopback_run(&p.wire, (int64_t)200 * SECOND);
+    ck_assert(p.answered);
+    ck_assert_uint_eq(p.came, 1);
+    end(&p);
+}
+END_TEST
+
+START_TEST(a_deadline_with_too_few_waits_for_enough)
+{
+    struct pair p;
+
+    a_waiting_learner(&p, 1, 2);
+    until_a_deadline(&p, 5);
+    loopback_run(&p.wire, (int64_t)5000 * SECOND);
+    ck_assert(!p.answered);
+    p.collector.stored = 2;
+    loopback_run(&p.wire, (int64_t)5 * SECOND);
+    ck_assert(p.answered);
+    ck_assert_uint_eq(p.came, 2);
+    end(&p);
+}
+END_TEST
+
 START_TEST(nobody_is_an_answer_to_what_was_taken_back)
 {
     struct rlhf_error err = { 0 };
@@ -220,6 +263,7 @@ int main(void)
     setenv("RLHF_LOG", "error", 0);
     return RUN_SUITE("learner/labels", what_is_there_is_pulled_at_once, with_a_task_open_it_waits_for_ever,
                      without_an_open_task_it_gives_up_after_its_patience, time_without_the_collector_is_not_counted,
+                     after_the_deadline_it_makes_do_with_what_came, a_deadline_with_too_few_waits_for_enough,
                      nobody_is_an_answer_to_what_was_taken_back, all_that_there_is_now_is_pulled_without_waiting,
                      progress_shows_all_that_came_not_the_last_pulls);
 }
