@@ -442,6 +442,8 @@ struct rlhf_run {
     } run;
     struct {
         char *load; /* a directory with tokenizer.json */
+        bool chat;   /* dialogues become tokens as its chat template has them */
+        char *today; /* what the template takes for today, YYYY-MM-DD */
         struct {
             struct rlhf_config_strings files;
             int64_t vocab_size;

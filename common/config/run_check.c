@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/text.h"
 
@@ -527,6 +528,14 @@ static bool good_name(const char *name)
     return name[0] && name[0] != '.' && strlen(name) <= 60 && strspn(name, ok) == strlen(name);
 }
 
+static bool good_day(const char *text)
+{
+    struct tm day = {0};
+    const char *end = strptime(text, "%Y-%m-%d", &day);
+
+    return end && !*end;
+}
+
 static int check_stage(const struct check *c)
 {
     const struct rlhf_stage *s = c->stage;
@@ -558,6 +567,11 @@ int rlhf_run_check(const struct rlhf_run *run, const char *where, struct rlhf_er
                          where, run->run.name);
     if (run->tokenizer.load && run->tokenizer.train.files.count)
         return rlhf_fail(err, RLHF_REJECT, "%s: tokenizer: has both load and train.files; keep one", where);
+    if (run->tokenizer.chat && run->tokenizer.train.files.count)
+        return rlhf_fail(err, RLHF_REJECT, "%s: tokenizer.chat: a tokenizer that is learned from text has no chat template", where);
+    if (!good_day(run->tokenizer.today))
+        return rlhf_fail(err, RLHF_REJECT, "%s: tokenizer.today: '%s' is no day; write it as 2024-07-26", where,
+                         run->tokenizer.today);
     if (!run->tokenizer.load && !run->tokenizer.train.files.count && !run->model.load)
         return rlhf_fail(
             err, RLHF_REJECT,

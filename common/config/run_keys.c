@@ -611,6 +611,10 @@ static const struct rlhf_config_schema tokenizer_train_schema = {"train", tokeni
                                                                  sizeof(PART(tokenizer.train))};
 static const struct rlhf_config_key tokenizer_keys[] = {
     STR("load", PART(tokenizer), load, NULL, "A directory with tokenizer.json; default: model.load."),
+    BOOL("chat", PART(tokenizer), chat, "false",
+         "Prompts, demonstrations and comparisons become tokens as its chat template has dialogues; otherwise as their text stands."),
+    STR("today", PART(tokenizer), today, "2024-07-26",
+        "What the template takes for today, YYYY-MM-DD: the same whenever the run is run."),
     MAP("train", PART(tokenizer), train, tokenizer_train_schema, "Learn it from text."),
     {0}};
 static const struct rlhf_config_schema tokenizer_schema = {"tokenizer", tokenizer_keys,

@@ -1,8 +1,8 @@
 /* data.h - what runs are fed with, read from files and turned into tokens.
  *
  * Files are JSON lines (one object a line, UTF-8) or plain text, as they are or compressed with gzip. A
- * line that is not what it should be is an error that names file, line and key. Text becomes tokens in one
- * place: [begin] prompt completion [end]. */
+ * line that is not what it should be is an error that names file, line and key. How prompts and completions become tokens
+ * says form.h. */
 #ifndef RLHF_DATA_DATA_H
 #define RLHF_DATA_DATA_H
 
@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "data/form.h"
 #include "tokenizer/tokenizer.h"
 
 /* Many token sequences in one block: item i is tokens.data[start[i]] .. [start[i + 1]). */
@@ -36,10 +37,9 @@ int rlhf_cut_windows(const struct rlhf_sequences *documents, size_t size, struct
 
 /* Demonstrations and prompts: {"prompt", "completion"}, strings or role/content lists; {"messages"}; HH transcripts
  * {"chosen"} count as well. Dialogues become "\n\nHuman: ...\n\nAssistant: ..." transcripts, and the prompt is what goes
- * up to and includes the last "\n\nAssistant:". Prompt and completion are encoded apart, so that the prompt's ids are the
- * same when it is sampled from, whatever is answered. Sequence = [begin] prompt completion [end]; prompt_size[i] is the number of
- * its tokens before the completion. For prompts, the completion is left out and so is [end]; "expected", or
- * else "answer", is kept where present (exact-match tasks), and "question" may stand for "prompt", as in gsm8k. Over max_tokens: left out and counted in *skipped. */
+ * up to and includes the last "\n\nAssistant:". A sequence is the prompt's tokens and the completion's; prompt_size[i] is the
+ * number of the former. For prompts the completion is left out; "expected", or else "answer", is kept where present (exact-match
+ * tasks), and "question" may stand for "prompt", as in gsm8k. Over max_tokens: left out and counted in *skipped. */
 struct rlhf_demonstrations {
     struct rlhf_sequences sequences;
     uint32_t *prompt_size; /* [count] */
@@ -47,9 +47,9 @@ struct rlhf_demonstrations {
     char **expected;       /* [count] owned, NULL where absent */
     size_t skipped;
 };
-int rlhf_read_demonstrations(const char *path, const struct rlhf_tokenizer *t, size_t max_tokens,
+int rlhf_read_demonstrations(const char *path, const struct rlhf_form *form, size_t max_tokens,
                              struct rlhf_demonstrations *out, struct rlhf_error *err);
-int rlhf_read_prompts(const char *path, const struct rlhf_tokenizer *t, size_t max_tokens,
+int rlhf_read_prompts(const char *path, const struct rlhf_form *form, size_t max_tokens,
                       struct rlhf_demonstrations *out, struct rlhf_error *err);
 void rlhf_demonstrations_free(struct rlhf_demonstrations *d);
 

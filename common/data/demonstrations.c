@@ -6,7 +6,7 @@
 #include "data/transcript.h"
 
 struct reader {
-    const struct rlhf_tokenizer *tokenizer;
+    const struct rlhf_form *form;
     size_t max_tokens;
     bool completions; /* demonstrations, not prompts */
     struct rlhf_demonstrations *out;
@@ -14,22 +14,13 @@ struct reader {
     struct rlhf_bytes prompt, completion;
 };
 
-/* Prompt and completion are encoded apart: the prompt's ids must be the same when it is sampled from, whatever will be
- * answered. */
 static int tokenise(struct reader *r, size_t *prompt_size, struct rlhf_error *err)
 {
-    int32_t begin = rlhf_tokenizer_begin(r->tokenizer), end = rlhf_tokenizer_end(r->tokenizer);
-
     rlhf_tokens_clear(&r->ids);
-    if ((begin >= 0 && rlhf_tokens_append(&r->ids, &begin, 1, err) < 0)
-        || rlhf_tokenizer_encode(r->tokenizer, r->prompt.data, r->prompt.size, &r->ids, err) < 0)
+    if (rlhf_form_prompt(r->form, r->prompt.data, &r->ids, err) < 0)
         return -1;
     *prompt_size = r->ids.size;
-    if (!r->completions)
-        return 0;
-    if (rlhf_tokenizer_encode(r->tokenizer, r->completion.data, r->completion.size, &r->ids, err) < 0)
-        return -1;
-    return end >= 0 ? rlhf_tokens_append(&r->ids, &end, 1, err) : 0;
+    return r->completions ? rlhf_form_completion(r->form, r->prompt.data, r->completion.data, &r->ids, err) : 0;
 }
 
 static int push(struct reader *r, size_t prompt_size, const char *expected, struct rlhf_error *err)
@@ -174,17 +165,17 @@ static int read_all(struct reader *r, const char *path, struct rlhf_error *err)
     return rc;
 }
 
-int rlhf_read_demonstrations(const char *path, const struct rlhf_tokenizer *t, size_t max_tokens,
+int rlhf_read_demonstrations(const char *path, const struct rlhf_form *form, size_t max_tokens,
                              struct rlhf_demonstrations *out, struct rlhf_error *err)
 {
-    return read_all(&(struct reader){ .tokenizer = t, .max_tokens = max_tokens, .completions = true, .out = out }, path,
+    return read_all(&(struct reader){ .form = form, .max_tokens = max_tokens, .completions = true, .out = out }, path,
                     err);
 }
 
-int rlhf_read_prompts(const char *path, const struct rlhf_tokenizer *t, size_t max_tokens,
+int rlhf_read_prompts(const char *path, const struct rlhf_form *form, size_t max_tokens,
                       struct rlhf_demonstrations *out, struct rlhf_error *err)
 {
-    return read_all(&(struct reader){ .tokenizer = t, .max_tokens = max_tokens, .out = out }, path, err);
+    return read_all(&(struct reader){ .form = form, .max_tokens = max_tokens, .out = out }, path, err);
 }
 
 void rlhf_demonstrations_free(struct rlhf_demonstrations *d)

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#define HUMAN_TURN "\n\nHuman:"
+
 size_t rlhf_transcript_prompt(const char *text, size_t limit)
 {
     const size_t size = strlen(RLHF_ASSISTANT_TURN);
@@ -15,7 +17,7 @@ size_t rlhf_transcript_prompt(const char *text, size_t limit)
 
 bool rlhf_transcript_has_turn(const char *text)
 {
-    return strstr(text, "\n\nHuman:") || strstr(text, RLHF_ASSISTANT_TURN);
+    return strstr(text, HUMAN_TURN) || strstr(text, RLHF_ASSISTANT_TURN);
 }
 
 static const char *heading(const char *role)
@@ -24,8 +26,8 @@ static const char *heading(const char *role)
         const char *role, *heading;
     } roles[] = {
         { "system", "" },
-        { "user", "\n\nHuman: " },
-        { "human", "\n\nHuman: " },
+        { "user", HUMAN_TURN " " },
+        { "human", HUMAN_TURN " " },
         { "assistant", RLHF_ASSISTANT_TURN " " },
     };
 
@@ -55,4 +57,44 @@ int rlhf_transcript_append(const json_t *turns, const char *key, struct rlhf_byt
             return -1;
     }
     return 0;
+}
+
+/* Where the next turn begins; the end of the text where none does. */
+static const char *next_turn(const char *text)
+{
+    const char *human = strstr(text, HUMAN_TURN), *assistant = strstr(text, RLHF_ASSISTANT_TURN);
+
+    if (!human || (assistant && assistant < human))
+        human = assistant;
+    return human ? human : text + strlen(text);
+}
+
+static int append_turn(json_t *turns, const char *role, const char *from, const char *to)
+{
+    return json_array_append_new(turns, json_pack("{s:s, s:s%}", "role", role, "content", from, (size_t)(to - from)));
+}
+
+json_t *rlhf_transcript_turns(const char *text)
+{
+    json_t *turns = json_array();
+    const char *at = next_turn(text);
+    bool assistant = false;
+    int rc = 0;
+
+    if (at > text)
+        rc = append_turn(turns, *at ? "system" : "user", text, at);
+    while (rc == 0 && *at) {
+        assistant = strncmp(at, RLHF_ASSISTANT_TURN, strlen(RLHF_ASSISTANT_TURN)) == 0;
+        at += assistant ? strlen(RLHF_ASSISTANT_TURN) : strlen(HUMAN_TURN);
+        at += *at == ' ';
+        text = at;
+        at = next_turn(text);
+        rc = append_turn(turns, assistant ? "assistant" : "user", text, at);
+    }
+    if (rc == 0 && !assistant)
+        rc = append_turn(turns, "assistant", at, at);
+    if (rc == 0)
+        return turns;
+    json_decref(turns);
+    return NULL;
 }

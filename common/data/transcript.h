@@ -20,4 +20,9 @@ bool rlhf_transcript_has_turn(const char *text);
 /* Appends a list of {"role", "content"} as a transcript. Roles: system (its text alone), user or human, assistant. */
 int rlhf_transcript_append(const json_t *turns, const char *key, struct rlhf_bytes *out, struct rlhf_error *err);
 
+/* The way back: a list of {"role": system, user or assistant, "content"}. What stands before the first turn is the system's;
+ * text without turns is what a user says. The last turn is the assistant's, empty where it has not begun. NULL: no memory, or
+ * not UTF-8. */
+json_t *rlhf_transcript_turns(const char *text);
+
 #endif

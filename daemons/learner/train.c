@@ -315,8 +315,9 @@ void learner_trainer_free(struct learner_trainer *t)
         t->io->close(t->io, t->lock_fd);
     rlhf_journal_close(t->journal);
     free_records(t->records, rlhf_run_stages(t->run));
-    rlhf_bytes_free(&t->tokenizer_json);
-    rlhf_bytes_free(&t->tokenizer_config);
+    for (size_t i = 0; i < LEARNER_TOKENIZER_FILES; i++)
+        rlhf_bytes_free(&t->tokenizer_files[i]);
+    rlhf_chat_free(t->form.chat);
     rlhf_tokenizer_free(t->tokenizer);
     rlhf_pool_free(t->pool);
     free(t);

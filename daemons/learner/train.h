@@ -5,7 +5,7 @@
  *
  *   DIR/settings.yaml                  the run file, with every default filled in
  *   DIR/journal                        what was started, finished and consumed, in order (JSON records)
- *   DIR/tokenizer/                     tokenizer.json, tokenizer_config.json
+ *   DIR/tokenizer/                     tokenizer.json, tokenizer_config.json, chat_template.jinja
  *   DIR/adapters/STAGE/                the LoRA adapter that the stage trained, in PEFT's format, MANIFEST
  *   DIR/checkpoints/STAGE/             the stage's model as a Hugging Face directory, provenance.json, labels.jsonl
  *                                      (the labels behind it), MANIFEST

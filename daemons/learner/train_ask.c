@@ -225,7 +225,7 @@ int learner_read_prompts(struct learner_work *w, const char *path, uint32_t cont
         return rlhf_fail(err, RLHF_REJECT,
                          "sampling.max_new_tokens %lld leaves no room for a prompt in a context of %u",
                          (long long)max_new_tokens, context);
-    if (rlhf_read_prompts(path, w->t->tokenizer, (size_t)(context - max_new_tokens), out, err) < 0)
+    if (rlhf_read_prompts(path, &w->t->form, (size_t)(context - max_new_tokens), out, err) < 0)
         return -1;
     if (out->skipped)
         rlhf_log(RLHF_LEVEL_WARNING, "prompts-too-long path=%s left_out=%zu", path, out->skipped);
@@ -284,16 +284,25 @@ json_t *learner_ids_json(const int32_t *ids, size_t count)
     return list;
 }
 
-json_t *learner_encode(const struct learner_trainer *t, const char *text, int32_t before, int32_t behind,
-                       struct rlhf_error *err)
+/* The ids as JSON, if it went well; they are freed. */
+static json_t *taken(struct rlhf_tokens *ids, int rc)
+{
+    json_t *list = rc == 0 ? learner_ids_json(ids->data, ids->size) : NULL;
+
+    rlhf_tokens_free(ids);
+    return list;
+}
+
+json_t *learner_prompt_ids(const struct learner_trainer *t, const char *prompt, struct rlhf_error *err)
 {
     struct rlhf_tokens ids = {0};
-    json_t *list = NULL;
 
-    if ((before < 0 || rlhf_tokens_append(&ids, &before, 1, err) == 0) &&
-        rlhf_tokenizer_encode(t->tokenizer, text, strlen(text), &ids, err) == 0 &&
-        (behind < 0 || rlhf_tokens_append(&ids, &behind, 1, err) == 0))
-        list = learner_ids_json(ids.data, ids.size);
-    rlhf_tokens_free(&ids);
-    return list;
+    return taken(&ids, rlhf_form_prompt(&t->form, prompt, &ids, err));
+}
+
+json_t *learner_completion_ids(const struct learner_trainer *t, const char *prompt, const char *completion, struct rlhf_error *err)
+{
+    struct rlhf_tokens ids = {0};
+
+    return taken(&ids, rlhf_form_completion(&t->form, prompt, completion, &ids, err));
 }

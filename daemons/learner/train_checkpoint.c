@@ -96,6 +96,16 @@ struct rlhf_model *learner_load_model(struct learner_work *w, const char *stage,
     return other;
 }
 
+static int put_tokenizer(const struct learner_trainer *t, struct rlhf_atomic_dir *dir, struct rlhf_error *err)
+{
+    for (size_t i = 0; i < LEARNER_TOKENIZER_FILES; i++) {
+        const struct rlhf_bytes *file = &t->tokenizer_files[i];
+        if (file->size && rlhf_atomic_put(dir, learner_tokenizer_files[i], file->data, file->size, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
 static int put_model(struct learner_work *w, const struct rlhf_model *m, struct rlhf_error *err)
 {
     struct learner_trainer *t = w->t;
@@ -111,10 +121,7 @@ static int put_model(struct learner_work *w, const struct rlhf_model *m, struct 
         (dir = rlhf_atomic_begin(t->io, path, err)) &&
         rlhf_atomic_put(dir, "config.json", config.data, config.size, err) == 0 &&
         rlhf_atomic_put(dir, "model.safetensors", tensors.data, tensors.size, err) == 0 &&
-        rlhf_atomic_put(dir, "tokenizer.json", t->tokenizer_json.data, t->tokenizer_json.size, err) == 0 &&
-        (t->tokenizer_config.size == 0 ||
-         rlhf_atomic_put(dir, "tokenizer_config.json", t->tokenizer_config.data, t->tokenizer_config.size,
-                         err) == 0) &&
+        put_tokenizer(t, dir, err) == 0 &&
         (labels.size == 0 || rlhf_atomic_put(dir, "labels.jsonl", labels.data, labels.size, err) == 0) &&
         rlhf_atomic_put(dir, "provenance.json", provenance, strlen(provenance), err) == 0)
         rc = 0;

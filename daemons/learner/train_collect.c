@@ -276,13 +276,13 @@ static json_t *with_ids(struct pulled *p, const struct learner_comparison *c, st
     json_t *task = c->task && *c->task ? json_object_get(p->tasks, c->task) : NULL;
     json_t *completions = json_array(), *ranks = json_array();
     json_t *prompt_ids = task ? json_incref(json_object_get(task, "prompt_ids"))
-                              : learner_encode(t, c->prompt, rlhf_tokenizer_begin(t->tokenizer), -1, err);
+                              : learner_prompt_ids(t, c->prompt, err);
 
     for (size_t k = 0; prompt_ids && k < c->count; k++) {
         json_t *ids = task ? sampled_ids(task, c->completions[k]) : NULL;
         if (!ids) {
             p->retokenised += task != NULL;
-            ids = learner_encode(t, c->completions[k], -1, rlhf_tokenizer_end(t->tokenizer), err);
+            ids = learner_completion_ids(t, c->prompt, c->completions[k], err);
         }
         if (!ids) {
             json_decref(prompt_ids);

@@ -130,11 +130,10 @@ static json_t *tokenised(const struct learner_trainer *t, const struct rlhf_comp
                          struct rlhf_error *err)
 {
     json_t *completions = json_array(), *ranks = json_array(), *prompt_ids;
-    int32_t begin = rlhf_tokenizer_begin(t->tokenizer), end = rlhf_tokenizer_end(t->tokenizer);
 
-    prompt_ids = learner_encode(t, c->prompt, begin, -1, err);
+    prompt_ids = learner_prompt_ids(t, c->prompt, err);
     for (size_t k = 0; prompt_ids && k < c->count; k++) {
-        json_t *ids = learner_encode(t, c->completion[k], -1, end, err);
+        json_t *ids = learner_completion_ids(t, c->prompt, c->completion[k], err);
         if (!ids) {
             json_decref(prompt_ids);
             prompt_ids = NULL;

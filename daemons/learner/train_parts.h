@@ -53,6 +53,10 @@ struct learner_published {
     size_t drop;                 /* 0 or 1                            */
 };
 
+/* What DIR/tokenizer and checkpoints have of a tokenizer. */
+enum { LEARNER_TOKENIZER_FILES = 3 };
+extern const char *const learner_tokenizer_files[LEARNER_TOKENIZER_FILES];
+
 struct learner_trainer {
     const struct rlhf_run *run;
     const struct rlhf_io *io;
@@ -60,7 +64,8 @@ struct learner_trainer {
     struct learner_port *port; /* while running */
     struct rlhf_pool *pool;
     struct rlhf_tokenizer *tokenizer;
-    struct rlhf_bytes tokenizer_json, tokenizer_config; /* what checkpoints carry */
+    struct rlhf_form form;           /* how text becomes tokens; its chat is owned, if any */
+    struct rlhf_bytes tokenizer_files[LEARNER_TOKENIZER_FILES]; /* what checkpoints carry; empty: there is none */
     struct rlhf_journal *journal;
     struct learner_record *records; /* [stages] */
     struct learner_published published[LEARNER_NAMES];
@@ -399,9 +404,10 @@ int learner_read_prompts(struct learner_work *w, const char *path, uint32_t cont
 /* Text of a completion as valid UTF-8 without NUL: what is not becomes U+FFFD. */
 int learner_decode(const struct learner_trainer *t, const int32_t *ids, size_t count, struct rlhf_bytes *out,
                    struct rlhf_error *err);
-/* Ids as a JSON array; those of a text with a token before and behind it (-1: none). NULL on failure. */
+/* Ids as a JSON array; those of text in the run's form. NULL on failure. */
 json_t *learner_ids_json(const int32_t *ids, size_t count);
-json_t *learner_encode(const struct learner_trainer *t, const char *text, int32_t before, int32_t behind,
-                       struct rlhf_error *err);
+json_t *learner_prompt_ids(const struct learner_trainer *t, const char *prompt, struct rlhf_error *err);
+json_t *learner_completion_ids(const struct learner_trainer *t, const char *prompt, const char *completion,
+                               struct rlhf_error *err);
 
 #endif

@@ -254,7 +254,7 @@ static int center(struct reward *r, struct learner_training *tr, json_t *o, stru
     double mean = 0, square = 0;
     int rc = -1;
 
-    if (rlhf_read_demonstrations(r->settings->zero_mean_on, r->w->t->tokenizer, r->limit, &d, err) < 0)
+    if (rlhf_read_demonstrations(r->settings->zero_mean_on, &r->w->t->form, r->limit, &d, err) < 0)
         return -1;
     count = count < d.sequences.count ? count : d.sequences.count;
     if (count == 0) {

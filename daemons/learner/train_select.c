@@ -18,7 +18,7 @@ static int open_validation(struct learner_select *s, struct learner_work *w, uin
     if (!(s->validation = calloc(files->count, sizeof *s->validation)))
         return rlhf_fail(err, RLHF_FULL, "out of memory for demonstrations");
     for (size_t i = 0; i < files->count; i++) {
-        if (rlhf_read_demonstrations(files->items[i], w->t->tokenizer, context, &s->validation[i], err) < 0)
+        if (rlhf_read_demonstrations(files->items[i], &w->t->form, context, &s->validation[i], err) < 0)
             return -1;
         s->item_count += s->validation[i].sequences.count;
     }

@@ -61,7 +61,7 @@ static int read_demonstrations(struct sft *s, struct learner_work *w, uint32_t c
         return rlhf_fail(err, RLHF_FULL, "out of memory for demonstrations");
     for (size_t i = 0; i < s->file_count; i++) {
         if (file_path(s, w, i, path, err) < 0 ||
-            rlhf_read_demonstrations(path, w->t->tokenizer, limit, &s->files[i], err) < 0)
+            rlhf_read_demonstrations(path, &w->t->form, limit, &s->files[i], err) < 0)
             return -1;
         s->count += s->files[i].sequences.count;
         skipped += s->files[i].skipped;

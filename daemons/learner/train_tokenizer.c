@@ -1,5 +1,6 @@
 /* train_tokenizer.c - the run's tokenizer: loaded or learnt once, then kept in DIR/tokenizer. */
 #include <stdlib.h>
+#include <time.h>
 
 #include "learner/train_parts.h"
 
@@ -37,14 +38,17 @@ out:
     return tokenizer;
 }
 
+const char *const learner_tokenizer_files[LEARNER_TOKENIZER_FILES] = {"tokenizer.json", "tokenizer_config.json",
+                                                                      "chat_template.jinja"};
+
 /* Puts DIR/tokenizer in place from the files in source. */
 static int keep_tokenizer(const struct learner_trainer *t, const char *source, const char *target,
                           struct rlhf_error *err)
 {
-    static const char *const names[] = {"tokenizer.json", "tokenizer_config.json"};
+    const char *const *names = learner_tokenizer_files;
     struct rlhf_atomic_dir *dir = rlhf_atomic_begin(t->io, target, err);
 
-    for (size_t i = 0; dir && i < 2; i++) {
+    for (size_t i = 0; dir && i < LEARNER_TOKENIZER_FILES; i++) {
         char path[LEARNER_PATH];
         struct rlhf_bytes bytes = {0};
         int rc;
@@ -53,7 +57,7 @@ static int keep_tokenizer(const struct learner_trainer *t, const char *source, c
             rlhf_atomic_abort(dir);
             return -1;
         }
-        if (i == 1 && !rlhf_exists(t->io, path)) /* not every tokenizer has one */
+        if (i > 0 && !rlhf_exists(t->io, path)) /* not every tokenizer has them */
             continue;
         rc = rlhf_read_file(t->io, path, LEARNER_FILE_LIMIT, &bytes, err) < 0 ||
                      rlhf_atomic_put(dir, names[i], bytes.data, bytes.size, err) < 0
@@ -87,9 +91,36 @@ static int make_tokenizer(struct learner_trainer *t, const char *target, struct 
     return rc;
 }
 
+/* Noon of tokenizer.today, so that templates see the same day in every time zone. */
+static time_t today(const char *text)
+{
+    struct tm day = {0};
+
+    strptime(text, "%Y-%m-%d", &day);
+    day.tm_hour = 12;
+    day.tm_isdst = -1;
+    return mktime(&day);
+}
+
+/* Reads what checkpoints carry, and how text becomes tokens. */
+static int read_tokenizer(struct learner_trainer *t, const char *dir, struct rlhf_error *err)
+{
+    char path[LEARNER_PATH];
+
+    for (size_t i = 0; i < LEARNER_TOKENIZER_FILES; i++)
+        if (rlhf_path(path, sizeof path, dir, learner_tokenizer_files[i], err) < 0 ||
+            ((i == 0 || rlhf_exists(t->io, path)) &&
+             rlhf_read_file(t->io, path, LEARNER_FILE_LIMIT, &t->tokenizer_files[i], err) < 0))
+            return -1;
+    if (!(t->tokenizer = rlhf_tokenizer_load(dir, err)))
+        return -1;
+    t->form = (struct rlhf_form){.tokenizer = t->tokenizer, .today = today(t->run->tokenizer.today)};
+    return !t->run->tokenizer.chat || (t->form.chat = rlhf_chat_load(dir, err)) ? 0 : -1;
+}
+
 int learner_tokenizer_open(struct learner_trainer *t, struct rlhf_error *err)
 {
-    char dir[LEARNER_PATH], path[LEARNER_PATH];
+    char dir[LEARNER_PATH];
     struct rlhf_error damage = {0};
 
     if (learner_path(t, dir, sizeof dir, err, "tokenizer") < 0)
@@ -100,12 +131,5 @@ int learner_tokenizer_open(struct learner_trainer *t, struct rlhf_error *err)
         if (make_tokenizer(t, dir, err) < 0)
             return -1;
     }
-    if (!(t->tokenizer = rlhf_tokenizer_load(dir, err)) ||
-        rlhf_path(path, sizeof path, dir, "tokenizer.json", err) < 0 ||
-        rlhf_read_file(t->io, path, LEARNER_FILE_LIMIT, &t->tokenizer_json, err) < 0 ||
-        rlhf_path(path, sizeof path, dir, "tokenizer_config.json", err) < 0)
-        return -1;
-    return rlhf_exists(t->io, path)
-               ? rlhf_read_file(t->io, path, LEARNER_FILE_LIMIT, &t->tokenizer_config, err)
-               : 0;
+    return read_tokenizer(t, dir, err);
 }

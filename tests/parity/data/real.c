@@ -143,8 +143,8 @@ START_TEST(demonstrations_are_the_chosen_answers)
     struct rlhf_demonstrations all = { 0 }, some = { 0 };
     struct rlhf_error err = { 0 };
 
-    expect_ok(rlhf_read_demonstrations(path, t, 0, &all, &err), err);
-    expect_ok(rlhf_read_demonstrations(path, t, 256, &some, &err), err);
+    expect_ok(rlhf_read_demonstrations(path, &(struct rlhf_form){ .tokenizer = t }, 0, &all, &err), err);
+    expect_ok(rlhf_read_demonstrations(path, &(struct rlhf_form){ .tokenizer = t }, 256, &some, &err), err);
     printf("%zu demonstrations, %zu of them longer than 256 tokens\n", all.sequences.count, some.skipped);
     ck_assert_uint_eq(all.sequences.count + all.skipped, 224);
     ck_assert_uint_eq(some.sequences.count + some.skipped, 224);

@@ -117,7 +117,7 @@ START_TEST(demonstrations_know_where_the_prompt_ends)
                        "{\"prompt\": [{\"role\": \"user\", \"content\": \"a\"}], \"completion\": \"b\"}\n"
                        "{\"prompt\": [{\"role\": \"user\", \"content\": \"a\"}], \"completion\": [{\"role\": \"assistant\", "
                        "\"content\": \"b\"}]}\n"),
-                  t, 0, &d, &err),
+                  &(struct rlhf_form){ .tokenizer = t }, 0, &d, &err),
               err);
     ck_assert_uint_eq(d.sequences.count, 5);
     check_sequence(&d.sequences, 0, "Q: x\nA: y.", 1, 1);
@@ -143,7 +143,7 @@ START_TEST(prompts_have_no_completion_and_no_end)
                                                 "{\"chosen\": \"\\n\\nHuman: a\\n\\nAssistant: b\"}\n"
                                                 "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}\n"
                                                 "{\"question\": \"1 + 1?\", \"answer\": \"#### 2\"}\n"), /* gsm8k's form */
-                                t, 0, &d, &err),
+                                &(struct rlhf_form){ .tokenizer = t }, 0, &d, &err),
               err);
     ck_assert_uint_eq(d.sequences.count, 4);
     check_sequence(&d.sequences, 3, "1 + 1?", 1, 0);
@@ -169,8 +169,8 @@ START_TEST(a_prompt_has_the_same_ids_whatever_is_answered)
 
     expect_some(t, err);
     const char *path = with("m.jsonl", "{\"prompt\": \"x\", \"completion\": \"y\"}\n");
-    expect_ok(rlhf_read_demonstrations(path, t, 0, &d, &err), err);
-    expect_ok(rlhf_read_prompts(path, t, 0, &p, &err), err);
+    expect_ok(rlhf_read_demonstrations(path, &(struct rlhf_form){ .tokenizer = t }, 0, &d, &err), err);
+    expect_ok(rlhf_read_prompts(path, &(struct rlhf_form){ .tokenizer = t }, 0, &p, &err), err);
     ck_assert_uint_eq(d.prompt_size[0], p.prompt_size[0]);
     ck_assert(!memcmp(d.sequences.tokens.data, p.sequences.tokens.data, p.sequences.tokens.size * sizeof(int32_t)));
     ck_assert_uint_eq(d.sequences.tokens.size, 4); /* begin x y end, not begin xy end */
@@ -188,7 +188,7 @@ START_TEST(what_is_too_long_is_left_out_and_counted)
 
     expect_ok(rlhf_read_demonstrations(with("d.jsonl", "{\"prompt\": \"abc\", \"completion\": \"d\"}\n"
                                                        "{\"prompt\": \"abc\", \"completion\": \"de\"}\n"),
-                                       t, 6, &d, &err),
+                                       &(struct rlhf_form){ .tokenizer = t }, 6, &d, &err),
               err);
     ck_assert_uint_eq(d.sequences.count, 1);
     ck_assert_uint_eq(d.skipped, 1);
@@ -203,7 +203,7 @@ static void refused(const char *path, const char *because)
     struct rlhf_demonstrations d = { 0 };
     struct rlhf_error err = { 0 };
 
-    ck_assert_int_eq(rlhf_read_demonstrations(path, t, 0, &d, &err), -1);
+    ck_assert_int_eq(rlhf_read_demonstrations(path, &(struct rlhf_form){ .tokenizer = t }, 0, &d, &err), -1);
     expect_code(err, RLHF_REJECT);
     expect_contains(err.text, path);
     expect_contains(err.text, because);
@@ -303,7 +303,7 @@ START_TEST(a_file_of_blanks_holds_nothing)
     char blanks[4097] = { 0 };
 
     memset(blanks, ' ', 4096);
-    expect_ok(rlhf_read_demonstrations(with("d.jsonl", blanks), t, 0, &d, &err), err);
+    expect_ok(rlhf_read_demonstrations(with("d.jsonl", blanks), &(struct rlhf_form){ .tokenizer = t }, 0, &d, &err), err);
     ck_assert_uint_eq(d.sequences.count, 0);
     rlhf_tokenizer_free(t);
 }
