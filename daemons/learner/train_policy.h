@@ -117,6 +117,10 @@ int learner_lag_begin(struct learner_policy *p, uint64_t step, struct rlhf_error
 int learner_lag_finish(struct learner_policy *p, struct learner_answer *out, struct rlhf_error *err);
 /* Keeps the present policy for batches to come. After the next batch was begun, and before it is updated. */
 void learner_lag_keep(struct learner_policy *p);
+/* Ratios are to the policy that is about to be updated, not to the one that sampled. */
+bool learner_lag_decoupled(const struct learner_policy *p);
+/* [T] of p->r: log-probs under the policy that ratios and the KL penalty in the rewards are of. */
+const float *learner_lag_logprob(const struct learner_policy *p);
 /* Importance weights of the minibatch's tokens, into p->mb: pi_prox / pi_sampled in its range. Adds to *s. */
 void learner_lag_weigh(struct learner_policy *p, size_t count, size_t tokens, struct learner_policy_sums *s);
 

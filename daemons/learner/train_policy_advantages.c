@@ -29,8 +29,8 @@ static int critic_advantages(struct learner_policy *p, json_t *metrics, struct r
 
     if (critic_values(p, err) < 0)
         return -1;
-    rlhf_kl_rewards(p->reward_kl, &completions, r->logprob_old, r->logprob_ref, r->score, p->reward_beta, r->reward,
-                    NULL);
+    rlhf_kl_rewards(p->reward_kl, &completions, learner_lag_logprob(p), r->logprob_ref, r->score, p->reward_beta,
+                    r->reward, NULL);
     if (s->whiten_rewards)
         rlhf_whiten(r->reward, r->tokens, true);
     rlhf_gae(&completions, r->reward, r->value, s->discount, s->gae_lambda, r->advantage, r->ret);
@@ -48,7 +48,7 @@ static int group_advantages(struct learner_policy *p, struct rlhf_error *err)
 
     memcpy(r->whole, r->score, r->count * sizeof *r->whole);
     if (p->reward_beta > 0) {
-        rlhf_kl_rewards(p->reward_kl, &completions, r->logprob_old, r->logprob_ref, r->score, 0, r->reward, r->kl);
+        rlhf_kl_rewards(p->reward_kl, &completions, learner_lag_logprob(p), r->logprob_ref, r->score, 0, r->reward, r->kl);
         for (size_t i = 0; i < r->count; i++)
             r->whole[i] = (float)(r->whole[i] - p->reward_beta * r->kl[i]);
     }
@@ -68,8 +68,8 @@ static int return_advantages(struct learner_policy *p, struct rlhf_error *err)
 
     if (rlhf_group_advantages(&groups, r->score, p->algorithm->baseline, p->scale, r->whole, NULL, NULL, err) < 0)
         return -1;
-    rlhf_kl_rewards(p->reward_kl, &completions, r->logprob_old, r->logprob_ref, r->whole, p->reward_beta, r->advantage,
-                    NULL);
+    rlhf_kl_rewards(p->reward_kl, &completions, learner_lag_logprob(p), r->logprob_ref, r->whole, p->reward_beta,
+                    r->advantage, NULL);
     rlhf_returns(&completions, r->advantage, p->settings->discount, r->advantage);
     rlhf_normalize(r->advantage, r->tokens);
     return 0;

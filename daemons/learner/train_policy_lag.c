@@ -3,7 +3,11 @@
  *
  * While the present policy is trained on batch n, batch n + 1 is sampled by an older one, whose weights are kept: `lag`
  * copies, which are part of the stage's state. Off-policy data is corrected for by a formula, not by luck: decoupled PPO
- * (Hilton et al. 2021, section 3; Fu et al. 2025, AReaL) with truncated or masked importance weights. */
+ * (Hilton et al. 2021, section 3; Fu et al. 2025, AReaL) with truncated or masked importance weights.
+ *
+ * Importance weights make of a lagged batch a sample of the present policy, so the KL penalty in its rewards is the
+ * present policy's too: log pi_prox - log pi_ref. With the sampling policy's the penalty of a drift would come `lag`
+ * iterations late. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,6 +37,16 @@ void learner_lag_close(struct learner_policy *p)
     rlhf_model_free(p->lag.behaviour);
     free(p->lag.past);
     p->lag = (struct learner_lag){0};
+}
+
+bool learner_lag_decoupled(const struct learner_policy *p)
+{
+    return p->lag.behaviour && p->settings->off_policy == RLHF_RUN_DECOUPLED;
+}
+
+const float *learner_lag_logprob(const struct learner_policy *p)
+{
+    return learner_lag_decoupled(p) ? p->r.logprob_prox : p->r.logprob_old;
 }
 
 static float *past(struct learner_policy *p, uint64_t version)

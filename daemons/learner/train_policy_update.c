@@ -33,12 +33,6 @@ int learner_policy_reserve(struct learner_policy *p, struct rlhf_error *err)
     return 0;
 }
 
-/* Ratios are to the policy that is about to be updated, not to the one that sampled. */
-static bool decoupled(const struct learner_policy *p)
-{
-    return p->lag.behaviour && p->settings->off_policy == RLHF_RUN_DECOUPLED;
-}
-
 /* Copies the packed arrays of completions index[0 .. count) behind each other. Returns their tokens. */
 static size_t gather_minibatch(struct learner_policy *p, const uint32_t *index, size_t count)
 {
@@ -52,7 +46,7 @@ static size_t gather_minibatch(struct learner_policy *p, const uint32_t *index, 
 
         mb->items[i] = r->items[index[i]];
         mb->whole[i] = r->whole[index[i]];
-        memcpy(mb->logprob_old + n, (decoupled(p) ? r->logprob_prox : r->logprob_old) + from, size * sizeof(float));
+        memcpy(mb->logprob_old + n, learner_lag_logprob(p) + from, size * sizeof(float));
         memcpy(mb->logprob_sampled + n, r->logprob_old + from, size * sizeof(float));
         memcpy(mb->logprob_ref + n, r->logprob_ref + from, size * sizeof(float));
         memcpy(mb->value + n, r->value + from, size * sizeof(float));
@@ -90,8 +84,8 @@ static int policy_gradient(struct learner_policy *p, size_t count, size_t tokens
                              .logprob_ref = mb->logprob_ref,
                              .advantage = p->algorithm->credit == RLHF_CREDIT_GROUP ? mb->whole + from : NULL,
                              .advantage_token = p->algorithm->credit == RLHF_CREDIT_GROUP ? NULL : mb->advantage,
-                             .importance = decoupled(p) && by_completion ? mb->importance_whole + from : NULL,
-                             .importance_token = decoupled(p) && !by_completion ? mb->importance : NULL,
+                             .importance = learner_lag_decoupled(p) && by_completion ? mb->importance_whole + from : NULL,
+                             .importance_token = learner_lag_decoupled(p) && !by_completion ? mb->importance : NULL,
                              .weight = mb->weight + from,
                          },
                          mb->slope, s);
@@ -169,7 +163,7 @@ static int update(struct learner_policy *p, const uint32_t *index, size_t count,
     size_t tokens = gather_minibatch(p, index, count);
     bool policy_updated, critic_updated = true;
 
-    if (decoupled(p))
+    if (learner_lag_decoupled(p))
         learner_lag_weigh(p, count, tokens, s);
     if (policy_gradient(p, count, tokens, &policy, &s->entropy, err) < 0 ||
         critic_gradient(p, count, tokens, &value, err) < 0 || mix_gradient(p, s->updates, &mix_loss, err) < 0)

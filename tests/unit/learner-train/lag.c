@@ -9,11 +9,12 @@
     "sampling: {max_new_tokens: 8}, optimizer: {learning_rate: 2e-3}, algorithm: " more "}\n"
 #define BASE TINY_HEAD TINY_PRETRAIN TINY_SFT TINY_COLLECT TINY_REWARD
 #define RUN                                                                                                   \
-    BASE POLICY("none", "ppo") POLICY("one", "ppo, lag: 1") POLICY("three", "grpo, lag: 3, importance: mask, importance_low: 0.5") \
+    BASE POLICY("none", "ppo") POLICY("one", "ppo, lag: 1") POLICY("two", "ppo, lag: 2, value_optimizer: {learning_rate: 1e-2}") \
+    POLICY("three", "grpo, lag: 3, importance: mask, importance_low: 0.5") \
     POLICY("ratio", "ppo, lag: 2, off_policy: ratio")                                     \
     POLICY("whole", "rloo, lag: 1, importance_by_completion: true, dynamic_sampling: 2, adapter: {rank: 4}")
 
-static const char *const stages[] = {"none", "one", "three", "ratio", "whole"};
+static const char *const stages[] = {"none", "one", "two", "three", "ratio", "whole"};
 enum { STAGES = sizeof stages / sizeof *stages };
 
 static struct local_port port;
@@ -44,13 +45,13 @@ START_TEST(batch_n_is_sampled_by_the_policy_of_iteration_n_less_the_lag)
     static const struct {
         const char *stage;
         int lag;
-    } lagged[] = {{"one", 1}, {"ratio", 2}, {"three", 3}, {"whole", 1}};
+    } lagged[] = {{"one", 1}, {"two", 2}, {"ratio", 2}, {"three", 3}, {"whole", 1}};
 
     for (size_t i = 0; i < sizeof lagged / sizeof *lagged; i++)
         for (int n = 0; n < 8; n++)
             ck_assert_double_eq(metric(lagged[i].stage, "staleness", n, n + 1), n < lagged[i].lag ? n : lagged[i].lag);
     ck_assert(isnan(metric("none", "staleness", 0, 8)));
-    ck_assert_uint_eq(calm_overlapped, 4 * 8); /* every batch of the four was begun before it was waited for */
+    ck_assert_uint_eq(calm_overlapped, 5 * 8); /* every batch of the five was begun before it was waited for */
 }
 END_TEST
 
@@ -82,11 +83,38 @@ START_TEST(the_first_batch_is_as_without_a_lag)
 }
 END_TEST
 
+/* Iteration 2 is sampled by the reference itself, whose own penalty is 0; the policy has moved away by then. */
+START_TEST(the_penalty_is_of_the_policy_that_is_corrected_for_else_of_the_one_that_sampled)
+{
+    static const char *const how[] = {"ppo, lag: 2, kl_coefficient: ", "rloo, lag: 2, kl_coefficient: ",
+                                      "reinforce_plus_plus, lag: 2, kl_coefficient: ",
+                                      "ppo, lag: 2, off_policy: ratio, kl_coefficient: "};
+    const char *base = a_directory();
+
+    for (size_t i = 0; i < 4; i++) {
+        double loss[2];
+        for (int dear = 0; dear < 2; dear++) {
+            struct rlhf_error err = {0};
+            char dir[600], text[1 << 13];
+            local_port_free(&port);
+            local_port_init(&port, tiny_utility);
+            snprintf(dir, sizeof dir, "%s/penalty-%zu-%d", base, i, dear);
+            snprintf(text, sizeof text, "%s  - policy: {name: p, from: sft, reward_model: rm, prompts: %%s/prompts.jsonl, "
+                     "iterations: 2, prompts_per_iteration: 6, samples: 4, minibatch: 8, sampling: {max_new_tokens: 8}, "
+                     "optimizer: {learning_rate: 2e-3}, algorithm: %s%s}\n", BASE, how[i], dear ? "3" : "0.05");
+            expect_ok(tiny_go(text, dir, world, &rlhf_system_io, &port, 1000, &err), err);
+            loss[dear] = tiny_metric(dir, "p", "policy_loss", 1, 2, NULL);
+        }
+        ck_assert_msg((loss[0] != loss[1]) == (i < 3), "%s: losses %g and %g", how[i], loss[0], loss[1]);
+    }
+}
+END_TEST
+
 START_TEST(what_is_corrected_for_its_lag_learns_all_the_same)
 {
-    static const char *const corrected[] = {"one", "three"};
+    static const char *const corrected[] = {"one", "two", "three"};
 
-    for (size_t i = 0; i < 2; i++)
+    for (size_t i = 0; i < 3; i++)
         ck_assert_double_gt(metric(corrected[i], "reward", 6, 8), metric(corrected[i], "reward", 0, 2) + 1);
 }
 END_TEST
@@ -130,7 +158,8 @@ int main(void)
 {
     return RUN_SUITE_AFTER(calm_run, "learner-train/lag", batch_n_is_sampled_by_the_policy_of_iteration_n_less_the_lag,
                            tokens_of_the_present_policy_weigh_one_and_older_ones_what_it_gives_them_now,
-                           the_first_batch_is_as_without_a_lag, what_is_corrected_for_its_lag_learns_all_the_same,
+                           the_first_batch_is_as_without_a_lag,
+                           the_penalty_is_of_the_policy_that_is_corrected_for_else_of_the_one_that_sampled, what_is_corrected_for_its_lag_learns_all_the_same,
                            a_learner_killed_at_any_ask_goes_on_with_the_same_bits,
                            a_learner_stopped_with_a_batch_under_way_goes_on_with_the_same_bits);
 }
