@@ -6,6 +6,7 @@
 #ifndef LABEL_COLLECTOR_API_H
 #define LABEL_COLLECTOR_API_H
 
+#include "access.h"
 #include "base/memory.h"
 #include "collector.h"
 
@@ -18,15 +19,23 @@ struct collector_request {
     size_t body_size;
     const char *content_type;    /* NULL = none given */
     const char *idempotency_key; /* NULL = none given */
+    struct collector_identity who;
+    const char *address; /* the client's */
+    const char *session; /* the cookie, NULL = none */
     /* Decoded value of a query parameter, or NULL. */
     const char *(*query)(void *ctx, const char *key);
-    void *query_ctx;
+    /* Value of a header, or NULL. */
+    const char *(*header)(void *ctx, const char *name);
+    void *ctx; /* of both */
 };
 
 struct collector_response {
     unsigned status;
     const char *content_type; /* static */
-    const char *allow;        /* for 405: the methods, static; else NULL */
+    char allow[32];           /* for 405: the methods */
+    char *set_cookie;         /* owned; NULL = none */
+    unsigned retry_after;     /* seconds; 0 = not said */
+    bool authenticate;        /* 401: says how */
     struct rlhf_bytes body;
     const void *fixed; /* in place of body: static bytes */
     size_t fixed_size;
@@ -41,7 +50,8 @@ typedef void collector_handle(struct collector *c, const struct collector_reques
 struct collector_route {
     const char *method;
     const char *path; /* one "{id}" may stand for the rest up to what follows it */
-    size_t max_body;
+    unsigned roles; /* that may use it: of enum collector_role, COLLECTOR_ANY_ROLE or COLLECTOR_PUBLIC */
+    size_t max_body; /* 0 = none is looked at */
     bool writes;
     bool lines; /* the body is JSON lines */
     collector_handle *handle;
@@ -69,5 +79,8 @@ void collector_api_write(struct collector *c, struct collector_exchange **exchan
 /* Fills *r with {"error": ...}. code: "invalid", "not_found", ... */
 void collector_respond_error(struct collector_response *r, unsigned status, const char *code, const char *fmt,
                              ...) __attribute__((format(printf, 4, 5)));
+
+/* The store failed: 5xx. */
+void collector_respond_failure(struct collector_response *r, const struct rlhf_error *err);
 
 #endif

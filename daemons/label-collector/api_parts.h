@@ -4,11 +4,39 @@
 
 #include "api.h"
 
+/* ---- api_answer.c: answers and refusals ---------------------------------------------------------- */
+
 /* Takes json; NULL means that memory ran out while it was made. */
 void collector_respond(struct collector_response *r, unsigned status, json_t *json);
 /* The status that a failure of the store asks for, and its text. */
 void collector_respond_verdict(struct collector_response *r, enum collector_outcome outcome,
                                const struct rlhf_error *err);
+
+/* How a refusal or failure is told. */
+struct collector_verdict {
+    unsigned status;
+    const char *code;
+};
+struct collector_verdict collector_verdict_of(enum collector_outcome outcome, const struct rlhf_error *err);
+json_t *collector_error_json(const char *code, const char *message);
+const char *collector_outcome_name(enum collector_outcome outcome); /* of what was stored */
+
+/* What is wrong with which element of a request; the first one decides the status. */
+struct collector_complaints {
+    const char *key; /* "index" or "line" */
+    json_t *list;
+    size_t count;
+    struct rlhf_error first;
+    enum collector_outcome outcome; /* of the first */
+};
+/* The sender's fault, not the store's. */
+bool collector_is_refusal(const struct rlhf_error *err);
+void collector_complain(struct collector_complaints *c, size_t place, enum collector_outcome outcome,
+                        const struct rlhf_error *err);
+/* Answers with the complaints; takes their list. */
+void collector_respond_complaints(struct collector_response *r, struct collector_complaints *c, bool single);
+
+/* ---- api_answer.c: what a request says ----------------------------------------------------------- */
 
 /* A name from the query; "" where absent. NULL and the answer (400) when it is none. */
 const char *collector_query_name(const struct collector_request *q, const char *key,
@@ -18,20 +46,31 @@ int collector_query_number(const struct collector_request *q, const char *key, u
 /* The body as JSON: *list becomes a new array of the object or objects sent. */
 int collector_read_elements(const struct collector_request *q, json_t **list, bool *single,
                             struct collector_response *r);
+/* The one object that the body must be; the caller's. NULL: the answer says why not. */
+json_t *collector_read_object(const struct collector_request *q, struct collector_response *r);
+/* The name under key, borrowed. NULL: the answer (422) says why not. */
+const char *collector_object_name(const json_t *object, const char *key, struct collector_response *r);
+/* On whose word: the token's name, or "owner" where there are no tokens. */
+const char *collector_asker(const struct collector_request *q);
 /* The {id} of a path that matched "before{id}after"; the caller's. NULL: out of memory. */
 char *collector_path_id(const char *path, const char *before, const char *after);
 
-/* api_people.c: what people take back, how they stand, how far they agree. */
-void collector_post_undo(struct collector *c, const struct collector_request *q,
-                         struct collector_response *r);
-void collector_get_standing(struct collector *c, const struct collector_request *q,
-                            struct collector_response *r);
-void collector_post_standing(struct collector *c, const struct collector_request *q,
-                             struct collector_response *r);
-void collector_post_quarantine(struct collector *c, const struct collector_request *q,
-                               struct collector_response *r);
-void collector_get_agreement(struct collector *c, const struct collector_request *q,
-                             struct collector_response *r);
-void collector_post_weights(struct collector *c, const struct collector_request *q, struct collector_response *r);
+/* ---- the handlers ------------------------------------------------------------------------------- */
+
+/* api_tasks.c */
+collector_handle collector_post_tasks, collector_get_next, collector_post_skip;
+/* api_labels.c */
+collector_handle collector_post_label, collector_post_comparisons, collector_post_rankings,
+    collector_get_comparisons;
+/* api_files.c */
+collector_handle collector_post_import, collector_get_export;
+/* api_people.c: what people take back, how they stand, how far they agree */
+collector_handle collector_post_undo, collector_get_standing, collector_post_standing,
+    collector_post_quarantine, collector_get_agreement, collector_post_weights;
+/* api_access.c */
+collector_handle collector_get_tokens, collector_post_tokens, collector_delete_token, collector_get_session,
+    collector_post_session, collector_delete_session;
+/* api_watch.c */
+collector_handle collector_get_stats, collector_get_health, collector_get_page;
 
 #endif

@@ -9,52 +9,26 @@
 
 enum { MOST_PEOPLE = 1000 };
 
-/* The one object that the body must be; the caller's. NULL: the answer says why not. */
-static json_t *read_object(const struct collector_request *q, struct collector_response *r)
-{
-    json_t *list, *object;
-    bool single;
-
-    if (collector_read_elements(q, &list, &single, r) < 0)
-        return NULL;
-    object = single ? json_incref(json_array_get(list, 0)) : NULL;
-    json_decref(list);
-    if (json_is_object(object))
-        return object;
-    json_decref(object);
-    collector_respond_error(r, 422, "invalid", "the body must be one object");
-    return NULL;
-}
-
-/* The name under key, borrowed. NULL: the answer (422) says why not. */
-static const char *object_name(const json_t *object, const char *key, struct collector_response *r)
-{
-    struct rlhf_error err;
-    const char *text = json_string_value(json_object_get(object, key));
-
-    if (collector_name_check(key, text, false, &err) == 0)
-        return text;
-    collector_respond_error(r, 422, "invalid", "%s", err.text);
-    return NULL;
-}
-
 /* A label of the page or the API has the id labeler@task unless its sender named it. */
 void collector_post_undo(struct collector *c, const struct collector_request *q, struct collector_response *r)
 {
-    json_t *object = read_object(q, r);
-    const char *labeler = object ? object_name(object, "labeler", r) : NULL;
+    json_t *object = collector_read_object(q, r);
+    const char *labeler = json_string_value(json_object_get(object, "labeler"));
     const char *source = json_string_value(json_object_get(object, "source"));
     const char *given = json_string_value(json_object_get(object, "id"));
     char *task = collector_path_id(q->path, "/api/v1/tasks/", "/undo"), id[2 * COLLECTOR_MAX_NAME + 2];
     struct rlhf_error err = {.code = RLHF_OK};
     uint64_t changed;
 
-    if (labeler && !task) {
+    if (object && !task) {
         collector_respond(r, 503, NULL);
-    } else if (labeler) {
+    } else if (object && (collector_act_as(&q->who, &labeler, &source, &err) < 0
+                          || collector_name_check("labeler", labeler, false, &err) < 0)) {
+        collector_respond_verdict(r, COLLECTOR_INVALID, &err);
+    } else if (object) {
         snprintf(id, sizeof(id), "%s@%s", labeler, task);
         struct collector_choice which = {
-            .source = source ? source : "api", .id = given ? given : id, .labeler = labeler};
+            .source = source, .id = given ? given : id, .labeler = labeler};
         if (collector_store_exclude(c->store, &which, "", "undone", &changed, &err) < 0)
             collector_respond_verdict(r, COLLECTOR_FAILED, &err);
         else if (changed == 0)
@@ -64,6 +38,12 @@ void collector_post_undo(struct collector *c, const struct collector_request *q,
     }
     free(task);
     json_decref(object);
+}
+
+/* On whose word: the token's name; where there are no tokens, the body says. */
+static const char *who_says(const struct collector_request *q, const json_t *object, struct collector_response *r)
+{
+    return q->who.token ? q->who.name : collector_object_name(object, "who", r);
 }
 
 /* ---- standing ---------------------------------------------------------------------------------- */
@@ -92,7 +72,7 @@ static const char *scope_of(const char *text, unsigned status, struct collector_
 void collector_get_standing(struct collector *c, const struct collector_request *q,
                             struct collector_response *r)
 {
-    const char *asked = q->query(q->query_ctx, "scope");
+    const char *asked = q->query(q->ctx, "scope");
     const char *scope = scope_of(asked ? asked : "labeler", 400, r),
                *name = scope ? collector_query_name(q, "name", r) : NULL;
     struct rlhf_error err;
@@ -111,11 +91,11 @@ void collector_get_standing(struct collector *c, const struct collector_request 
 void collector_post_standing(struct collector *c, const struct collector_request *q,
                              struct collector_response *r)
 {
-    json_t *object = read_object(q, r), *quota = json_object_get(object, "quota"),
+    json_t *object = collector_read_object(q, r), *quota = json_object_get(object, "quota"),
            *weight = json_object_get(object, "weight");
     const char *scope = object ? scope_of(json_string_value(json_object_get(object, "scope")), 422, r) : NULL;
-    const char *name = scope ? object_name(object, "name", r) : NULL,
-               *who = name ? object_name(object, "who", r) : NULL;
+    const char *name = scope ? collector_object_name(object, "name", r) : NULL,
+               *who = name ? who_says(q, object, r) : NULL;
     struct collector_standing to = {.scope = scope, .name = name, .quota = -1, .weight = 1};
     struct rlhf_error err;
 
@@ -136,12 +116,12 @@ void collector_post_standing(struct collector *c, const struct collector_request
 void collector_post_quarantine(struct collector *c, const struct collector_request *q,
                                struct collector_response *r)
 {
-    json_t *object = read_object(q, r);
+    json_t *object = collector_read_object(q, r);
     const char *scope = object ? scope_of(json_string_value(json_object_get(object, "scope")), 422, r) : NULL;
-    const char *name = scope ? object_name(object, "name", r) : NULL,
-               *who = name ? object_name(object, "who", r) : NULL;
+    const char *name = scope ? collector_object_name(object, "name", r) : NULL,
+               *who = name ? who_says(q, object, r) : NULL;
     bool end = json_is_null(json_object_get(object, "why"));
-    const char *why = who && !end ? object_name(object, "why", r) : NULL;
+    const char *why = who && !end ? collector_object_name(object, "why", r) : NULL;
     uint64_t changed;
     struct rlhf_error err;
 
@@ -198,8 +178,8 @@ void collector_get_agreement(struct collector *c, const struct collector_request
 /* What Dawid and Skene make of a round's labelers becomes what their labels weigh. */
 void collector_post_weights(struct collector *c, const struct collector_request *q, struct collector_response *r)
 {
-    json_t *object = read_object(q, r);
-    const char *who = object ? object_name(object, "who", r) : NULL;
+    json_t *object = collector_read_object(q, r);
+    const char *who = object ? who_says(q, object, r) : NULL;
     const char *round = who ? json_string_value(json_object_get(object, "round")) : NULL;
     struct collector_agreement a;
     struct rlhf_error err;

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "access.h"
 #include "telemetry/log.h"
 
 struct collector *collector_new(const struct rlhf_env *env, const struct collector_config *config,
@@ -23,7 +24,7 @@ struct collector *collector_new(const struct rlhf_env *env, const struct collect
                                           .gold_share = config->gold_share,
                                           .auto_quarantine = config->auto_quarantine },
         env->clock, err);
-    if (c->store)
+    if (c->store && (c->access = collector_access_new(config, c->store, env->clock, err)))
         return c;
     collector_free(c);
     return NULL;
@@ -66,6 +67,7 @@ void collector_free(struct collector *c)
 {
     if (!c)
         return;
+    collector_access_free(c->access);
     collector_store_close(c->store);
     free(c);
 }

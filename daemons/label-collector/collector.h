@@ -12,14 +12,17 @@
 
 struct collector_config {
     char *listen, *http, *http_address_file, *database, *run;
+    char *public_url; /* under which people reach the page, where a proxy stands in front; NULL = none does */
     bool insecure;
     char *key, *peers; /* files: daemon/keys.h */
     struct rlhf_config_strings hosts;
-    int64_t labels_per_task, reservation_seconds, max_connections, request_seconds;
+    int64_t labels_per_task, reservation_seconds, max_connections, request_seconds, session_hours;
     double gold_share;
     bool auto_quarantine;
 };
 extern const struct rlhf_config_schema collector_config_schema;
+
+struct collector_access;
 
 struct collector_counters {
     uint64_t requests, refused, failed; /* HTTP: answered; with 4xx; with 5xx */
@@ -30,6 +33,7 @@ struct collector {
     const struct rlhf_env *env;
     const struct collector_config *config;
     struct collector_store *store;
+    struct collector_access *access;
     struct rlhf_node *node; /* set by collector_attach(); NULL without peers */
     struct collector_counters counters;
     int64_t started_us;

@@ -13,6 +13,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include "access.h"
 #include "api.h"
 #include "base/text.h"
 #include "telemetry/log.h"
@@ -49,7 +50,8 @@ struct visit {
     struct collector_exchange exchange;
     struct rlhf_bytes body;
     size_t swallowed;
-    char *path, *method, *content_type, *idempotency_key;
+    char *path, *method, *content_type, *idempotency_key, *session;
+    char client[INET6_ADDRSTRLEN];
     bool answered;      /* a write: committed or refused */
     struct visit *next; /* among those that wait for the commit */
 };
@@ -60,6 +62,7 @@ struct collector_http {
     int epoll, timer;
     char host[80], address[112];
     bool any_host;
+    const char *public_host; /* of public_url, behind its "//"; NULL = none */
     struct wire *oldest, *newest;
     size_t wires, max_wires;
     size_t held;                 /* bytes of bodies */
@@ -158,6 +161,8 @@ static bool host_is_ours(const struct collector_http *h, const char *host)
     for (size_t i = 0; i < sizeof(loopback) / sizeof(loopback[0]); ++i)
         if (strlen(loopback[i]) == size && strncasecmp(loopback[i], host, size) == 0)
             return true;
+    if (h->public_host && strcspn(h->public_host, ":/") == size && strncasecmp(h->public_host, host, size) == 0)
+        return true;
     for (size_t i = 0; i < more->count; ++i)
         if (strlen(more->items[i]) == size && strncasecmp(more->items[i], host, size) == 0)
             return true;
@@ -172,6 +177,15 @@ static bool origin_is_ours(const char *origin, const char *host)
     return name && strcasecmp(name, host) == 0;
 }
 
+/* The proxy may have given us a name of its own. */
+static bool origin_is_public(const struct collector_http *h, const char *origin)
+{
+    const char *url = h->collector->config->public_url;
+    size_t size = h->public_host ? (size_t)(h->public_host - url) + strcspn(h->public_host, "/") : 0;
+
+    return size > 0 && strlen(origin) == size && strncasecmp(origin, url, size) == 0;
+}
+
 /* Sets the answer (403) and returns false when a browser carries someone else's request. */
 static bool same_site(const struct collector_http *h, struct MHD_Connection *c, struct collector_response *r)
 {
@@ -183,7 +197,7 @@ static bool same_site(const struct collector_http *h, struct MHD_Connection *c, 
                                 host && rlhf_utf8_valid(host, strlen(host)) ? host : "that host", h->address);
         return false;
     }
-    if ((origin && !origin_is_ours(origin, host))
+    if ((origin && !origin_is_ours(origin, host) && !origin_is_public(h, origin))
         || (site && strcmp(site, "same-origin") != 0 && strcmp(site, "none") != 0)) {
         collector_respond_error(r, 403, "origin", "requests from pages of other sites are refused");
         return false;
@@ -201,6 +215,44 @@ static bool may_enter(const struct collector_http *h, struct MHD_Connection *c, 
         && host_is_ours(h, host))
         return true;
     return same_site(h, c, r);
+}
+
+static bool is_loopback(const struct sockaddr *a)
+{
+    if (a->sa_family == AF_INET)
+        return ntohl(((const struct sockaddr_in *)(const void *)a)->sin_addr.s_addr) >> 24 == 127;
+    return a->sa_family == AF_INET6
+           && IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)(const void *)a)->sin6_addr);
+}
+
+/* Whose requests are counted together: an IPv6 client has a whole /64. */
+static void print_address(const struct sockaddr *a, char text[INET6_ADDRSTRLEN])
+{
+    struct in6_addr network = { 0 };
+
+    if (a->sa_family == AF_INET) {
+        inet_ntop(AF_INET, &((const struct sockaddr_in *)(const void *)a)->sin_addr, text, INET6_ADDRSTRLEN);
+        return;
+    }
+    memcpy(&network, &((const struct sockaddr_in6 *)(const void *)a)->sin6_addr, 8);
+    inet_ntop(AF_INET6, &network, text, INET6_ADDRSTRLEN);
+}
+
+/* A proxy on this host says for whom it asks, behind what its client may have said; others are not believed. */
+static void find_client(const struct collector_http *h, struct MHD_Connection *c, char text[INET6_ADDRSTRLEN])
+{
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(c, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    const char *forwarded = h->public_host ? header(c, "X-Forwarded-For") : NULL;
+    const char *last = forwarded ? strrchr(forwarded, ',') : NULL;
+
+    snprintf(text, INET6_ADDRSTRLEN, "unknown");
+    if (!info || !info->client_addr)
+        return;
+    print_address(info->client_addr, text);
+    if (forwarded && is_loopback(info->client_addr)) {
+        last = last ? last + 1 + strspn(last + 1, " ") : forwarded;
+        snprintf(text, INET6_ADDRSTRLEN, "%.*s", (int)strcspn(last, " "), last);
+    }
 }
 
 /* ---- answers ----------------------------------------------------------------------------------- */
@@ -269,10 +321,17 @@ static enum MHD_Result answer(struct visit *v)
     for (size_t i = 0; i < sizeof(headers) / sizeof(headers[0]); ++i)
         MHD_add_response_header(response, headers[i][0], headers[i][1]);
     MHD_add_response_header(response, "Content-Type", r->content_type);
-    if (r->allow)
+    if (*r->allow)
         MHD_add_response_header(response, "Allow", r->allow);
-    if (r->status == 503 || r->status == 507)
-        MHD_add_response_header(response, "Retry-After", "2");
+    if (r->authenticate)
+        MHD_add_response_header(response, "WWW-Authenticate", "Bearer");
+    if (r->set_cookie)
+        MHD_add_response_header(response, "Set-Cookie", r->set_cookie);
+    if (r->retry_after || r->status == 503 || r->status == 507) {
+        char seconds[12];
+        snprintf(seconds, sizeof(seconds), "%u", r->retry_after ? r->retry_after : 2);
+        MHD_add_response_header(response, "Retry-After", seconds);
+    }
     rc = MHD_queue_response(v->connection, r->status, response);
     MHD_destroy_response(response);
     return rc;
@@ -296,13 +355,32 @@ static void visit_free(struct visit *v)
     free(v->method);
     free(v->content_type);
     free(v->idempotency_key);
+    free(v->session);
     free(v);
+}
+
+static const char *request_header(void *ctx, const char *name)
+{
+    return header(ctx, name);
 }
 
 static char *copy_header(struct MHD_Connection *c, const char *name)
 {
     const char *text = header(c, name);
     return text ? strdup(text) : NULL;
+}
+
+/* Whether the sender may use the route; otherwise the answer says why not. */
+static bool admit(struct visit *v, const struct collector_route *route)
+{
+    struct collector_access *access = v->http->collector->access;
+    struct collector_credentials c = { .authorization = header(v->connection, "Authorization"),
+                                       .session = v->session,
+                                       .page = header(v->connection, COLLECTOR_PAGE_HEADER),
+                                       .address = v->client };
+
+    return collector_access_admit(access, &c, route->roles, route->writes, &v->exchange.request.who,
+                                  &v->exchange.response);
 }
 
 /* The header is there. Decides on the route and on everything that can be refused without the body. */
@@ -324,6 +402,10 @@ static struct visit *visit_new(struct collector_http *h, struct MHD_Connection *
     v->method = strdup(method);
     v->content_type = copy_header(connection, "Content-Type");
     v->idempotency_key = copy_header(connection, "Idempotency-Key");
+    const char *session =
+        MHD_lookup_connection_value(connection, MHD_COOKIE_KIND, collector_access_cookie(h->collector->access));
+    v->session = session ? strdup(session) : NULL;
+    find_client(h, connection, v->client);
     if (!v->path || !v->method) {
         visit_free(v);
         return NULL;
@@ -332,11 +414,16 @@ static struct visit *visit_new(struct collector_http *h, struct MHD_Connection *
                                                       .path = v->path,
                                                       .content_type = v->content_type,
                                                       .idempotency_key = v->idempotency_key,
+                                                      .session = v->session,
+                                                      .address = v->client,
                                                       .query = query,
-                                                      .query_ctx = connection };
+                                                      .header = request_header,
+                                                      .ctx = connection };
     struct collector_response *r = &v->exchange.response;
     const struct collector_route *route =
         may_enter(h, connection, path, method, r) ? collector_route_find(method, path, r) : NULL;
+    if (route && !admit(v, route))
+        route = NULL;
     if (route && route->writes && !collector_route_accepts(route, v->content_type, r))
         route = NULL;
     const char *length = header(connection, "Content-Length");
@@ -526,12 +613,25 @@ static int split_address(const char *text, char *host, size_t size, char port[6]
     return 0;
 }
 
-static bool is_loopback(const struct sockaddr *a)
+/* Beyond loopback nobody is the owner just by being there, and tokens should not be read on their way. */
+static int may_leave_host(struct collector_http *h, struct rlhf_error *err)
 {
-    if (a->sa_family == AF_INET)
-        return ntohl(((const struct sockaddr_in *)(const void *)a)->sin_addr.s_addr) >> 24 == 127;
-    return a->sa_family == AF_INET6
-           && IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)(const void *)a)->sin6_addr);
+    const struct collector_config *c = h->collector->config;
+    int open = collector_access_open(h->collector->access, err);
+
+    if (open < 0)
+        return -1;
+    if (open)
+        return rlhf_fail(err, RLHF_DENIED,
+                         "http: %s is not loopback, and there is no token: make one with `rlhfctl token add --role "
+                         "owner NAME`",
+                         c->http);
+    if (!c->insecure && !(c->public_url && rlhf_starts_with(c->public_url, "https://")))
+        return rlhf_fail(err, RLHF_DENIED,
+                         "http: %s is not loopback: put a TLS proxy in front and set `public_url: https://...`, or set "
+                         "`insecure: true` to send tokens in the clear",
+                         c->http);
+    return 0;
 }
 
 /* A listening socket on config->http; fills host and address. */
@@ -552,14 +652,8 @@ static int bind_socket(struct collector_http *h, struct rlhf_error *err)
     int rc = getaddrinfo(bare, port, &hints, &found);
     if (rc != 0)
         return rlhf_fail(err, RLHF_REJECT, "http: %s: %s", c->http, gai_strerror(rc));
-    if (!is_loopback(found->ai_addr) && !c->insecure) {
-        rlhf_fail(err, RLHF_DENIED,
-                  "http: %s is not loopback, and the API has no passwords: put a TLS proxy with a login in "
-                  "front, or set"
-                  " `insecure: true`",
-                  c->http);
+    if (!is_loopback(found->ai_addr) && may_leave_host(h, err) < 0)
         goto failed;
-    }
     h->any_host = !is_loopback(found->ai_addr) && c->hosts.count == 0;
     fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0
@@ -654,6 +748,8 @@ struct collector_http *collector_http_new(struct collector *c, struct rlhf_error
     h->collector = c;
     h->epoll = h->timer = -1;
     h->last = &h->first;
+    const char *url = c->config->public_url;
+    h->public_host = url && strstr(url, "://") ? strstr(url, "://") + 3 : NULL;
     const char *file = c->config->http_address_file;
     if (file)
         c->env->io->unlink(c->env->io, file); /* what a former life wrote */

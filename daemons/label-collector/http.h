@@ -3,7 +3,7 @@
  * Promises: a write is answered after the commit that holds it, and the writes that arrive together share
  * one. A client that sends slowly, never, or too much costs itself the connection and others nothing: header,
  * body, connections, time for a request and bytes held for all of them have limits. Browsers are believed
- * only when they come from this daemon's own page. */
+ * only when they come from this daemon's own page. Who asks is settled (access.h) before a body is read. */
 #ifndef LABEL_COLLECTOR_HTTP_H
 #define LABEL_COLLECTOR_HTTP_H
 

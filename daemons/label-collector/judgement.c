@@ -136,12 +136,21 @@ static int presented_check(const struct collector_label *l, struct rlhf_error *e
     return 0;
 }
 
-int collector_label_check(struct collector_label *l, struct rlhf_error *err)
+int collector_source_check(const char *text, struct rlhf_error *err)
 {
     static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
 
+    if (collector_name_check("source", text, false, err) < 0)
+        return -1;
+    return text[strspn(text, allowed)]
+               ? rlhf_fail(err, RLHF_REJECT, "source may hold letters, digits, '.', '_' and '-' only")
+               : 0;
+}
+
+int collector_label_check(struct collector_label *l, struct rlhf_error *err)
+{
     if (name_check("id", l->id, COLLECTOR_MAX_LABEL_ID, false, err) < 0 ||
-        collector_name_check("source", l->source, false, err) < 0 ||
+        collector_source_check(l->source, err) < 0 ||
         collector_name_check("labeler", l->labeler, false, err) < 0 ||
         (l->task && collector_name_check("task", l->task, false, err) < 0) ||
         (!l->task && collector_name_check("round", l->round, true, err) < 0) ||
@@ -152,8 +161,6 @@ int collector_label_check(struct collector_label *l, struct rlhf_error *err)
         (l->ratings && text_check("ratings", l->ratings, COLLECTOR_MAX_NOTE, err) < 0) ||
         (l->answer && text_check("answer", l->answer, COLLECTOR_MAX_TEXT, err) < 0))
         return -1;
-    if (l->source[strspn(l->source, allowed)])
-        return rlhf_fail(err, RLHF_REJECT, "source may hold letters, digits, '.', '_' and '-' only");
     if (l->has_strength && (l->strength < -100 || l->strength > 100))
         return rlhf_fail(err, RLHF_REJECT, "strength is %d, must be -100 to 100", l->strength);
     if (!(l->seconds < 1e9)) /* NaN too; negative = not known */

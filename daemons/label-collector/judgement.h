@@ -89,6 +89,8 @@ int collector_label_fits(const struct collector_label *l, enum collector_kind ki
 bool collector_gold_right(const char *gold, const struct collector_label *l);
 /* One name (id, round, labeler): length, UTF-8, no control characters. */
 int collector_name_check(const char *field, const char *text, bool may_be_empty, struct rlhf_error *err);
+/* A source: a name of letters, digits, '.', '_' and '-'. */
+int collector_source_check(const char *text, struct rlhf_error *err);
 
 /* From an API object; text is borrowed from json. No check of values beyond their types is made. id and
  * source stay NULL where absent. ranking: the field is "ranking" (best first) instead of "ranks". */

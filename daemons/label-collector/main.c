@@ -1,10 +1,12 @@
 /* label-collector: turns people's judgements into comparisons that the learner trains on. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "collector.h"
 #include "daemon/daemon.h"
 #include "http.h"
 #include "telemetry/log.h"
+#include "token_command.h"
 
 static const struct rlhf_daemon_info info = {
     .name = "label-collector",
@@ -26,6 +28,9 @@ static void on_drain(void *daemon)
 
 int main(int argc, char **argv)
 {
+    if (argc > 1 && strcmp(argv[1], "token") == 0)
+        return collector_token_command(argc - 1, argv + 1);
+
     struct collector_config config = { 0 };
     struct rlhf_error err = { .code = RLHF_OK };
     struct rlhf_daemon *d = rlhf_daemon_new(&info, argc, argv, &config, &err);

@@ -246,6 +246,37 @@ static const struct collector_migration collector_migrations[] = {
             " why text NOT NULL"
             ");",
     },
+    /* 4: who may use the API. Of tokens and sessions only hashes are kept. */
+    {
+        .sqlite = "CREATE TABLE tokens ("
+                  " token INTEGER PRIMARY KEY,"
+                  " digest BLOB NOT NULL UNIQUE," /* BLAKE2b-256 of the text */
+                  " role TEXT NOT NULL,"
+                  " name TEXT NOT NULL,"
+                  " made_us INTEGER NOT NULL,"
+                  " revoked_us INTEGER" /* NULL: it is good */
+                  ") STRICT;"
+                  "CREATE TABLE sessions ("
+                  " digest BLOB PRIMARY KEY,"
+                  " token INTEGER NOT NULL REFERENCES tokens,"
+                  " expires_us INTEGER NOT NULL"
+                  ") STRICT, WITHOUT ROWID;"
+                  "CREATE INDEX sessions_by_time ON sessions (expires_us);",
+        .postgresql = "CREATE TABLE tokens ("
+                      " token bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,"
+                      " digest bytea NOT NULL UNIQUE,"
+                      " role text NOT NULL,"
+                      " name text NOT NULL,"
+                      " made_us bigint NOT NULL,"
+                      " revoked_us bigint"
+                      ");"
+                      "CREATE TABLE sessions ("
+                      " digest bytea PRIMARY KEY,"
+                      " token bigint NOT NULL REFERENCES tokens,"
+                      " expires_us bigint NOT NULL"
+                      ");"
+                      "CREATE INDEX sessions_by_time ON sessions (expires_us);",
+    },
 };
 
 enum { COLLECTOR_SCHEMA = sizeof(collector_migrations) / sizeof(collector_migrations[0]) };

@@ -136,6 +136,16 @@ static const char *const sql[STATEMENTS] = {
     [PEOPLE] = "SELECT scope, name, labels, quota, gold_seen, gold_right, gold_ratio, weight, quarantine "
                "FROM standing"
                " WHERE scope = ?1 AND (?2 = '' OR name = ?2) ORDER BY labels DESC, name LIMIT ?3",
+    [ADD_TOKEN] = "INSERT INTO tokens (digest, role, name, made_us) VALUES (?1, ?2, ?3, ?4) RETURNING token",
+    [REVOKE_TOKEN] = "UPDATE tokens SET revoked_us = ?2 WHERE token = ?1 AND revoked_us IS NULL",
+    [LIST_TOKENS] = "SELECT token, role, name, made_us, revoked_us FROM tokens WHERE token > ?1 ORDER BY token LIMIT ?2",
+    [FIND_TOKEN] = "SELECT token, role, name, made_us, revoked_us, digest FROM tokens WHERE digest = ?1",
+    [COUNT_TOKENS] = "SELECT CAST(count(*) AS bigint) FROM (SELECT 1 FROM tokens LIMIT 1) AS any_token",
+    [ADD_SESSION] = "INSERT INTO sessions (digest, token, expires_us) VALUES (?1, ?2, ?3)",
+    [FIND_SESSION] = "SELECT t.token, t.role, t.name, t.made_us, t.revoked_us, s.digest FROM sessions s"
+                     " JOIN tokens t ON t.token = s.token WHERE s.digest = ?1 AND s.expires_us > ?2",
+    [END_SESSION] = "DELETE FROM sessions WHERE digest = ?1",
+    [EXPIRE_SESSIONS] = "DELETE FROM sessions WHERE expires_us <= ?1",
 };
 
 /* ---- opening ----------------------------------------------------------------------------------- */
@@ -149,6 +159,8 @@ static int recount_missing(struct collector_store *s, struct rlhf_error *err)
     if (collector_database_ask(s->db, "SELECT value FROM meta WHERE key = 'labels_per_task'", &before, err) <
         0)
         return -1;
+    if (s->labels_per_task == 0)
+        s->labels_per_task = before > 0 ? (uint32_t)before : 1;
     if (before == s->labels_per_task)
         return 0;
     snprintf(text, sizeof(text),
@@ -178,7 +190,7 @@ struct collector_store *collector_store_open(const struct collector_store_config
         return NULL;
     }
     s->clock = clock;
-    s->labels_per_task = c->labels_per_task ? c->labels_per_task : 1;
+    s->labels_per_task = c->labels_per_task;
     s->reservation_us = c->reservation_us;
     s->gold_share = c->gold_share;
     s->auto_quarantine = c->auto_quarantine;

@@ -24,7 +24,7 @@ struct collector_store;
 struct collector_store_config {
     const char *database;     /* a file, ":memory:", or postgresql://... (database.h) */
     const char *vfs;          /* SQLite VFS; NULL = the default. Tests: a disk that fails */
-    uint32_t labels_per_task; /* judgements that a task waits for, >= 1 */
+    uint32_t labels_per_task; /* judgements that a task waits for; 0 = as it was */
     int64_t reservation_us;
     double gold_share;    /* of the tasks handed out, where gold items are there; 0 = none */
     bool auto_quarantine; /* of who fails the test of gold answers */
@@ -99,6 +99,46 @@ int collector_store_set_standing(struct collector_store *s, const struct collect
 /* A labeler's weight alone; quota and quarantine stay. */
 int collector_store_set_weight(struct collector_store *s, const char *labeler, double weight, const char *who,
                                struct rlhf_error *err);
+
+/* ---- who may use the API ------------------------------------------------------------------------- */
+
+/* What a token lets its holder do; a route names those that may use it. */
+enum collector_role {
+    COLLECTOR_NOBODY = 0,
+    COLLECTOR_LABELER = 1 << 0, /* judges, as itself */
+    COLLECTOR_VENDOR = 1 << 1,  /* brings judgements of its people, as itself (the source) */
+    COLLECTOR_LEARNER = 1 << 2, /* brings tasks, takes judgements away */
+    COLLECTOR_OWNER = 1 << 3,   /* everything */
+};
+const char *collector_role_name(enum collector_role role); /* "labeler", ... */
+int collector_role_parse(enum collector_role *role, const char *name, struct rlhf_error *err);
+
+struct collector_token {
+    int64_t number; /* by which it is named: the token itself is not kept */
+    enum collector_role role;
+    const char *name; /* borrowed for the call */
+    int64_t made_us, revoked_us; /* wall clock; 0 = not revoked */
+};
+/* Only the digest of a token is stored. Within a transaction; who: on whose word. */
+int collector_store_add_token(struct collector_store *s, const struct rlhf_digest *digest, enum collector_role role,
+                              const char *name, const char *who, int64_t *number, struct rlhf_error *err);
+/* Its sessions end with it. found: it was good until now. */
+int collector_store_revoke_token(struct collector_store *s, int64_t number, const char *who, bool *found,
+                                 struct rlhf_error *err);
+/* A session of a token: what the browser keeps in its place. Within a transaction. */
+int collector_store_add_session(struct collector_store *s, const struct rlhf_digest *digest, int64_t token,
+                                int64_t expires_us, struct rlhf_error *err);
+int collector_store_end_session(struct collector_store *s, const struct rlhf_digest *digest, struct rlhf_error *err);
+/* Reading. The limit tokens numbered above after, revoked ones, too. */
+int collector_store_tokens(struct collector_store *s, int64_t after, size_t limit,
+                           void (*each)(void *ctx, const struct collector_token *t), void *ctx,
+                           struct rlhf_error *err);
+/* Calls each for the token, or that of the session, with this digest; not when it was revoked or is over. */
+int collector_store_find_token(struct collector_store *s, const struct rlhf_digest *digest, bool session,
+                               void (*each)(void *ctx, const struct collector_token *t), void *ctx,
+                               struct rlhf_error *err);
+/* Whether a token was ever made. */
+int collector_store_has_tokens(struct collector_store *s, bool *has, struct rlhf_error *err);
 
 /* ---- reading: committed state only, never between begin and commit ----------------------------- */
 

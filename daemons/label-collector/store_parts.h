@@ -56,6 +56,15 @@ enum statement {
     GOLD_IN_ROUND,
     GOLD_ANY,
     PEOPLE,
+    ADD_TOKEN,
+    REVOKE_TOKEN,
+    LIST_TOKENS,
+    FIND_TOKEN,
+    COUNT_TOKENS,
+    ADD_SESSION,
+    FIND_SESSION,
+    END_SESSION,
+    EXPIRE_SESSIONS,
     STATEMENTS
 };
 
@@ -74,6 +83,9 @@ struct collector_store {
 /* And one with them. */
 #define QUERY(s, err, statement, ...) collector_database_query((s)->db, statement, err, __VA_ARGS__)
 
+/* store_standing.c: who did what, for whoever asks later. */
+int collector_store_audit(struct collector_store *s, const char *who, const char *what, const char *of_whom,
+                          const char *why, struct rlhf_error *err);
 /* store_standing.c: a new answer to a gold item. */
 int collector_store_gold(struct collector_store *s, const struct collector_label *l, bool right,
                          struct rlhf_error *err);

@@ -8,8 +8,8 @@
 #include "agreement/labelers.h"
 #include "telemetry/log.h"
 
-static int audit(struct collector_store *s, const char *who, const char *what, const char *of_whom,
-                 const char *why, struct rlhf_error *err)
+int collector_store_audit(struct collector_store *s, const char *who, const char *what, const char *of_whom,
+                          const char *why, struct rlhf_error *err)
 {
     return RUN(s, err, ADD_AUDIT, "itttt", s->clock->wall_us(s->clock), who, what, of_whom, why) < 0 ? -1 : 0;
 }
@@ -111,7 +111,7 @@ int collector_store_set_standing(struct collector_store *s, const struct collect
     f.standing.quota = to->quota;
     f.standing.weight = to->weight;
     snprintf(text, sizeof(text), "quota %" PRId64 ", weight %.4f", to->quota, to->weight);
-    return set_standing(s, &f.standing, err) < 0 ? -1 : audit(s, who, "standing", to->name, text, err);
+    return set_standing(s, &f.standing, err) < 0 ? -1 : collector_store_audit(s, who, "standing", to->name, text, err);
 }
 
 int collector_store_set_weight(struct collector_store *s, const char *labeler, double weight, const char *who,
@@ -140,7 +140,7 @@ int collector_store_quarantine(struct collector_store *s, const char *scope, con
     f.standing.quarantine = why;
     if (set_standing(s, &f.standing, err) < 0 ||
         exclude(s, &c, why ? "" : "quarantine", why ? "quarantine" : "", changed, err) < 0 ||
-        audit(s, who, why ? "quarantine" : "readmit", name, why ? why : "", err) < 0)
+        collector_store_audit(s, who, why ? "quarantine" : "readmit", name, why ? why : "", err) < 0)
         return -1;
     rlhf_log(RLHF_LEVEL_WARNING, "%s scope=%s name=\"%s\" labels=%" PRIu64 " why=\"%s\"",
              why ? "quarantined" : "readmitted", scope, name, *changed, why ? why : "");

@@ -35,6 +35,8 @@ static int read_line(struct collector_label *l, struct rlhf_comparison *comparis
     l->revision = 0; /* of the store it came from */
     l->source = l->source ? l->source : i->source;
     l->labeler = l->labeler ? l->labeler : i->labeler;
+    if (i->only_source && strcmp(l->source, i->only_source) != 0)
+        return rlhf_fail(err, RLHF_REJECT, "source is %.60s, but this is %.60s's token", l->source, i->only_source);
     bool named = l->id != NULL;
     l->id = named ? l->id : "line";
     if (collector_label_check(l, err) < 0)

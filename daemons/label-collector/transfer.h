@@ -8,6 +8,7 @@
 struct collector_import {
     const char *round, *labeler,
         *source; /* for lines that name none; labeler "import", source "import" by default */
+    const char *only_source; /* any other is refused; NULL = none is */
     size_t lines, stored, known, revised, skipped, rejected;
     /* Told of every line that was refused. */
     void (*refused)(void *ctx, size_t line, const char *why);

@@ -26,6 +26,7 @@ int ctl_label(int argc, char **argv, struct rlhf_error *err);
 int ctl_label_forget(int argc, char **argv, struct rlhf_error *err); /* of ctl_label() */
 int ctl_tokenizer(int argc, char **argv, struct rlhf_error *err);
 int ctl_report(int argc, char **argv, struct rlhf_error *err);
+int ctl_token(int argc, char **argv, struct rlhf_error *err);
 int ctl_trace(int argc, char **argv, struct rlhf_error *err);
 int ctl_model(int argc, char **argv, struct rlhf_error *err);
 int ctl_model_inspect(int argc, char **argv, struct rlhf_error *err); /* of ctl_model() */

@@ -1,6 +1,7 @@
 #include "rlhfctl/labels_http.h"
 
 #include <jansson.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/io.h"
@@ -64,12 +65,17 @@ int http_request(struct http *h, const char *url, const char *type, const char *
                  struct rlhf_error *err)
 {
     struct curl_slist *headers = NULL;
-    char header[80];
+    const char *token = getenv("RLHF_TOKEN"); /* not an argument: those are seen by all */
+    char header[120];
     CURLcode code;
 
     if (body) {
         snprintf(header, sizeof header, "Content-Type: %s", type);
         headers = curl_slist_append(NULL, header);
+    }
+    if (token && *token) {
+        snprintf(header, sizeof header, "Authorization: Bearer %s", token);
+        headers = curl_slist_append(headers, header);
     }
 
     rlhf_bytes_clear(&h->answer);
@@ -81,8 +87,8 @@ int http_request(struct http *h, const char *url, const char *type, const char *
     curl_easy_setopt(h->curl, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(h->curl, CURLOPT_WRITEFUNCTION, receive);
     curl_easy_setopt(h->curl, CURLOPT_WRITEDATA, h);
+    curl_easy_setopt(h->curl, CURLOPT_HTTPHEADER, headers);
     if (body) {
-        curl_easy_setopt(h->curl, CURLOPT_HTTPHEADER, headers);
         curl_easy_setopt(h->curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)size);
         curl_easy_setopt(h->curl, CURLOPT_POSTFIELDS, body);
     }

@@ -20,7 +20,7 @@ void http_close(struct http *h);
 
 /* Appends "&key=value", escaped. */
 int http_add_query(struct http *h, struct rlhf_bytes *url, const char *key, const char *value, struct rlhf_error *err);
-/* One request; body NULL: GET. RLHF_AGAIN: worth another try. *status: HTTP's, 0 when nobody answered. */
+/* One request, with the token in $RLHF_TOKEN where there is one; body NULL: GET. RLHF_AGAIN: worth another try. *status: HTTP's, 0 when nobody answered. */
 int http_request(struct http *h, const char *url, const char *type, const char *body, size_t size, long *status,
                  struct rlhf_error *err);
 /* Says in *err why the answer is not 2xx. Returns -1. */

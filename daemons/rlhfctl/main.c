@@ -15,6 +15,7 @@ static const struct ctl_command commands[] = {
     {"eval", "--model DIR --suite ...", "how well a model does on published sets of questions", ctl_eval},
     {"sample", "probs", "the probabilities that given logits lead to", ctl_sample},
     {"label", "import | export | ...", "brings comparisons in and out of the label-collector", ctl_label},
+    {"token", "add | list | revoke", "who may use the label-collector", ctl_token},
     {"trace", "label", "follows what a run was made of", ctl_trace},
     {"report", "DIR [-o FILE]", "what came of a run, as one HTML page", ctl_report},
     {"keys", "new | public", "makes and shows keys for daemons on other hosts", ctl_keys},

@@ -49,6 +49,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                          "/api/v1/comparisons", "/api/v1/rankings", "/api/v1/import",
                                          "/api/v1/tasks/t/undo", "/api/v1/standing", "/api/v1/quarantine" };
     static const char *const formats[] = { NULL, "label_studio", "labelbox", "scale", "surge", "argilla" };
+    static const enum collector_role roles[] = { COLLECTOR_OWNER, COLLECTOR_LABELER, COLLECTOR_VENDOR };
     static struct collector *c;
     static unsigned runs;
     uint64_t rows = 0;
@@ -64,8 +65,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                                  .path = path,
                                                  .body = (const char *)data + 1,
                                                  .body_size = size - 1,
+                                                 .who = { .role = roles[data[0] / 54 % 3], .name = "a" },
                                                  .query = query,
-                                                 .query_ctx = (char *)(uintptr_t)formats[data[0] / 9 % 6] } };
+                                                 .ctx = (char *)(uintptr_t)formats[data[0] / 9 % 6] } };
     struct collector_counts before = counts(c);
     x.route = collector_route_find("POST", path, &x.response);
     RLHF_ASSERT(x.route);
@@ -73,7 +75,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     struct collector_counts after = counts(c);
     unsigned status = x.response.status;
-    RLHF_ASSERT(status == 200 || status == 400 || status == 404 || status == 409 || status == 422);
+    RLHF_ASSERT(status == 200 || status == 400 || status == 403 || status == 404 || status == 409 || status == 422);
     RLHF_ASSERT(status == 200 || memcmp(&before, &after, sizeof(before)) == 0);
     json_t *json = json_loadb(x.response.body.data, x.response.body.size, 0, NULL);
     RLHF_ASSERT(json_is_object(json) && (status == 200) == !json_object_get(json, "error"));

@@ -799,7 +799,7 @@ START_TEST(what_cannot_be_bound_is_named)
 
     snprintf(settings, sizeof(settings), "http: %s\n", address + 7);
     expect_refusal(settings, "is in use: see who has it");
-    expect_refusal("http: 0.0.0.0:0\n", "insecure: true");
+    expect_refusal("http: 0.0.0.0:0\n", "there is no token");
     expect_refusal("http: nonsense\n", "is not an address");
     expect_refusal("http: 127.0.0.1:99999\n", "is not an address");
     expect_refusal("htpp: 127.0.0.1:0\n", "htpp");

@@ -942,8 +942,71 @@ START_TEST(a_newer_schema_is_refused)
 }
 END_TEST
 
+static void see_token(void *ctx, const struct collector_token *t)
+{
+    char *text = ctx;
+
+    sprintf(text + strlen(text), "%lld %s %s%s;", (long long)t->number, collector_role_name(t->role), t->name,
+            t->revoked_us ? " revoked" : "");
+}
+
+static void begun(struct collector_store *s)
+{
+    expect_ok(collector_store_begin(s, &err), err);
+}
+
+static void ended(struct collector_store *s)
+{
+    expect_ok(collector_store_commit(s, &err), err);
+}
+
+START_TEST(tokens_and_sessions_are_found_by_their_hashes_until_they_end)
+{
+    struct collector_store *s = a_store();
+    struct rlhf_digest token = rlhf_digest_of("token", 5), other = rlhf_digest_of("other", 5),
+                       session = rlhf_digest_of("session", 7);
+    int64_t number, second, now = fake.clock.wall_us(&fake.clock);
+    char found_ones[256] = "";
+    bool has, found;
+
+    expect_ok(collector_store_has_tokens(s, &has, &err), err);
+    ck_assert(!has);
+    begun(s);
+    expect_ok(collector_store_add_token(s, &token, COLLECTOR_LABELER, "ada", "olga", &number, &err), err);
+    expect_ok(collector_store_add_token(s, &other, COLLECTOR_OWNER, "olga", "olga", &second, &err), err);
+    expect_ok(collector_store_add_session(s, &session, number, now + 1000, &err), err);
+    ended(s);
+    expect_ok(collector_store_has_tokens(s, &has, &err), err);
+    ck_assert(has);
+    expect_ok(collector_store_find_token(s, &token, false, see_token, found_ones, &err), err);
+    expect_ok(collector_store_find_token(s, &session, true, see_token, found_ones, &err), err);
+    ck_assert_str_eq(found_ones, "1 labeler ada;1 labeler ada;");
+    expect_ok(collector_store_find_token(s, &token, true, see_token, found_ones, &err), err); /* each in its own place */
+    expect_ok(collector_store_find_token(s, &session, false, see_token, found_ones, &err), err);
+    fake_clock_advance(&fake, 1000);
+    expect_ok(collector_store_find_token(s, &session, true, see_token, found_ones, &err), err); /* it is over */
+    ck_assert_str_eq(found_ones, "1 labeler ada;1 labeler ada;");
+    begun(s);
+    expect_ok(collector_store_add_session(s, &session, second, now + 5000, &err), err); /* the old one made room */
+    expect_ok(collector_store_revoke_token(s, second, "olga", &found, &err), err);
+    ck_assert(found);
+    expect_ok(collector_store_revoke_token(s, second, "olga", &found, &err), err);
+    ck_assert(!found);
+    ended(s);
+    found_ones[0] = '\0';
+    expect_ok(collector_store_find_token(s, &other, false, see_token, found_ones, &err), err);
+    expect_ok(collector_store_find_token(s, &session, true, see_token, found_ones, &err), err); /* ends with its token */
+    ck_assert_str_eq(found_ones, "");
+    expect_ok(collector_store_tokens(s, 0, 1, see_token, found_ones, &err), err);
+    expect_ok(collector_store_tokens(s, 1, 9, see_token, found_ones, &err), err);
+    ck_assert_str_eq(found_ones, "1 labeler ada;2 owner olga revoked;");
+    collector_store_close(s);
+}
+END_TEST
+
 #define ON_BOTH                                                                                              \
-    what_was_committed_is_there_after_reopening, the_same_label_again_changes_nothing,                       \
+    what_was_committed_is_there_after_reopening,                                                             \
+    tokens_and_sessions_are_found_by_their_hashes_until_they_end, the_same_label_again_changes_nothing,                       \
         another_answer_under_the_same_id_is_a_revision_with_history,                                         \
         a_late_retry_of_an_earlier_revision_is_known_as_one, ids_are_not_taken_over,                         \
         a_cursor_sees_every_revision_once, tasks_with_the_fewest_labels_come_first,                          \
