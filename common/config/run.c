@@ -245,6 +245,30 @@ const struct rlhf_run_source *rlhf_run_source(const struct rlhf_run_reward *r, i
     return all[*kind];
 }
 
+int rlhf_run_reward_kinds(const struct rlhf_run_reward *r)
+{
+    return (r->reward_model != NULL) + (r->pattern != NULL) + (r->length != NULL) + (r->exact != NULL) + (r->service != NULL) +
+           (r->judge != NULL);
+}
+
+int rlhf_run_reward_read(struct rlhf_run_reward *r, const char *path, struct rlhf_error *err)
+{
+    int kinds;
+
+    if (rlhf_config_read(&rlhf_run_reward_schema, path, r, err) < 0)
+        return -1;
+    if ((kinds = rlhf_run_reward_kinds(r)) == 1)
+        return 0;
+    rlhf_run_reward_free(r);
+    return rlhf_fail(err, RLHF_REJECT, "%s: a source of rewards has exactly one key, its kind (" RLHF_RUN_REWARD_KINDS "), "
+                     "this one has %d", path, kinds);
+}
+
+void rlhf_run_reward_free(struct rlhf_run_reward *r)
+{
+    rlhf_config_free(&rlhf_run_reward_schema, r);
+}
+
 const char *rlhf_run_algorithm(const struct rlhf_stage_policy *s)
 {
     return rlhf_run_algorithms[s->algorithm];

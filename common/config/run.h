@@ -505,6 +505,9 @@ const char *rlhf_stage_from(const struct rlhf_run *run, size_t index);
 void rlhf_run_made_of(const struct rlhf_run *run, size_t index, bool all, bool *made_of);
 /* What the candidate of this gate stage is compared with; NULL: the run's model. */
 const char *rlhf_run_incumbent(const struct rlhf_run *run, size_t index);
+/* One entry of `rewards:` in a file of its own. -1: RLHF_REJECT. */
+int rlhf_run_reward_read(struct rlhf_run_reward *r, const char *path, struct rlhf_error *err);
+void rlhf_run_reward_free(struct rlhf_run_reward *r); /* leaves it zeroed */
 /* The source, and its kind: 0 for the stage's reward model, else 1 + enum rlhf_source_kind. */
 const struct rlhf_run_source *rlhf_run_source(const struct rlhf_run_reward *r, int *kind);
 const char *rlhf_run_algorithm(const struct rlhf_stage_policy *s); /* "ppo" ... */

@@ -115,12 +115,11 @@ static int check_rewards(const struct check *c, const struct rlhf_config_list *l
         return complain(c, "rewards", "%zu sources; at most %d are allowed", list->count, RLHF_RUN_REWARDS);
     for (size_t i = 0; i < list->count; i++) {
         const struct rlhf_run_source *s = rlhf_run_source(&r[i], &kind);
-        int kinds = (r[i].reward_model != NULL) + (r[i].pattern != NULL) + (r[i].length != NULL) + (r[i].exact != NULL) +
-                    (r[i].service != NULL) + (r[i].judge != NULL);
+        int kinds = rlhf_run_reward_kinds(&r[i]);
 
         if (kinds != 1)
-            return complain(c, "rewards", "source %zu has exactly one key, its kind (reward_model, pattern, length, exact, "
-                            "service or judge), this one has %d", i + 1, kinds);
+            return complain(c, "rewards", "source %zu has exactly one key, its kind (" RLHF_RUN_REWARD_KINDS "), this one has %d",
+                            i + 1, kinds);
         if (kind == 0 && (!reward_model || model))
             return complain(c, "rewards", reward_model ? "two sources are the reward_model" : "the stage has no reward_model");
         model |= kind == 0;

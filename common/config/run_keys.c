@@ -239,7 +239,7 @@ static const struct rlhf_config_key reward_source_keys[] = {
            "A reward service: POST of {\"prompts\", \"completions\", \"answers\"}, answered by {\"rewards\"}."),
     OPTION("judge", RWD, judge, judge_schema, "A language model behind an OpenAI-compatible chat API, at temperature 0."),
     {0}};
-static const struct rlhf_config_schema reward_source_schema = {"rewards", reward_source_keys, sizeof(RWD)};
+const struct rlhf_config_schema rlhf_run_reward_schema = {"rewards", reward_source_keys, sizeof(RWD)};
 #define REWARDS_HELP "Sources of rewards beside reward_model, or in its place: weighted, and added."
 
 #define PRE struct rlhf_stage_pretrain
@@ -378,7 +378,7 @@ static const struct rlhf_config_key policy_keys[] = {
          "deviation."),
     NUM("ensemble_deviations", POL, ensemble_deviations, "0", 0, 1000,
         "How much their disagreement costs (Coste et al. 2023); needs ensemble."),
-    LIST("rewards", POL, rewards, reward_source_schema, REWARDS_HELP),
+    LIST("rewards", POL, rewards, rlhf_run_reward_schema, REWARDS_HELP),
     NEED("prompts", POL, prompts, "File of prompts."),
     CHOICE("algorithm", POL, algorithm, "ppo", rlhf_run_algorithms,
            "How rewards become updates; only ppo has a critic. Keys that are -1 or own keep what the algorithm's "
@@ -497,7 +497,7 @@ static const struct rlhf_config_key best_keys[] = {
     NEED("name", BES, name, "The stage's name, unique in the run, and that of the round of its best and worst."),
     STR("from", BES, from, NULL, "The stage whose policy writes the completions; default: the last that made one."),
     STR("reward_model", BES, reward_model, NULL, "The reward stage whose model says which is best, and"),
-    LIST("rewards", BES, rewards, reward_source_schema, REWARDS_HELP),
+    LIST("rewards", BES, rewards, rlhf_run_reward_schema, REWARDS_HELP),
     NEED("prompts", BES, prompts, "File of prompts."),
     INT("count", BES, count, "0", 0, 1e9, "How many of its prompts; 0 means all."),
     INT("samples", BES, samples, "16", 2, 1024, "Completions of each prompt."),
@@ -523,7 +523,7 @@ static const struct rlhf_config_key evaluate_keys[] = {
     NEEDS("policies", EVA, policies, "Stages whose policies are evaluated."),
     STR("reference", EVA, reference, NULL, "Stage of the policy that KL refers to."),
     STR("reward_model", EVA, reward_model, NULL, "Stage of the reward model that scores."),
-    LIST("rewards", EVA, rewards, reward_source_schema, REWARDS_HELP),
+    LIST("rewards", EVA, rewards, rlhf_run_reward_schema, REWARDS_HELP),
     LIST("prompts", EVA, prompts, file_schema, "Files of prompts to complete."),
     INT("samples", EVA, samples, "1", 1, 1024, "Completions of a prompt."),
     MAP("sampling", EVA, sampling, sampling_schema,

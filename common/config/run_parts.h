@@ -12,6 +12,12 @@ extern const char *const rlhf_run_styles[];         /* of model.style  */
 
 #define RLHF_RUN_LARGE 1e15 /* a limit for numbers that have no natural one */
 
+extern const struct rlhf_config_schema rlhf_run_reward_schema; /* an entry of `rewards:` */
+
+#define RLHF_RUN_REWARD_KINDS "reward_model, pattern, length, exact, service or judge"
+/* How many keys it has: exactly one, its kind, is right. */
+int rlhf_run_reward_kinds(const struct rlhf_run_reward *r);
+
 bool rlhf_stage_makes_policy(enum rlhf_stage_kind kind);
 
 /* -1: RLHF_REJECT, err says which key of which stage goes against which rule. where names the file. */

@@ -84,19 +84,29 @@ static double weight_of(const struct rlhf_figure *f, size_t i)
 /* sum x / sum w, and what turns it into the figure: its value and the slope there. */
 struct point {
     double ratio, mean_weight, value, slope;
+    size_t count;
 };
 
-static struct point point_of(const struct rlhf_figure *f)
+/* Whether unit i is there, in both figures. */
+static bool is_there(const struct rlhf_figure *f, const struct rlhf_figure *other, size_t i)
 {
-    double x = 0, w = 0;
-    struct point p;
+    return !isnan(f->value[i]) && (!other || !isnan(other->value[i]));
+}
 
-    for (size_t i = 0; i < f->count; i++) {
-        x += f->value[i];
-        w += weight_of(f, i);
-    }
+/* other: the one it is paired with, so that only units of both count; NULL: none. */
+static struct point point_of(const struct rlhf_figure *f, const struct rlhf_figure *other)
+{
+    struct point p = { 0 };
+    double x = 0, w = 0;
+
+    for (size_t i = 0; i < f->count; i++)
+        if (is_there(f, other, i)) {
+            x += f->value[i];
+            w += weight_of(f, i);
+            p.count++;
+        }
     p.ratio = x / w;
-    p.mean_weight = w / (double)f->count;
+    p.mean_weight = w / (double)p.count;
     p.value = f->kind == RLHF_PERPLEXITY ? exp(p.ratio) : f->kind == RLHF_BITS ? p.ratio / M_LN2 : p.ratio;
     p.slope = f->kind == RLHF_PERPLEXITY ? p.value : f->kind == RLHF_BITS ? 1 / M_LN2 : 1;
     return p;
@@ -126,21 +136,30 @@ static void wilson(struct rlhf_estimate *e)
     e->method = "wilson";
 }
 
+size_t rlhf_figure_units(const struct rlhf_figure *f)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < f->count; i++)
+        count += is_there(f, NULL, i);
+    return count;
+}
+
 struct rlhf_estimate rlhf_estimate(const struct rlhf_figure *f)
 {
-    struct rlhf_estimate e = { .count = f->count, .interval = f->count > 1 };
-    struct point p;
+    struct point p = point_of(f, NULL);
+    struct rlhf_estimate e = { .count = p.count, .interval = p.count > 1 };
     double squares = 0, error;
 
-    RLHF_ASSERT(f->count > 0);
-    p = point_of(f);
+    RLHF_ASSERT(p.count > 0);
     e.value = e.low = e.high = p.value;
     e.method = f->kind == RLHF_RATE ? "wilson" : f->kind == RLHF_PERPLEXITY ? "normal-log" : "normal";
     if (!e.interval)
         return e;
     for (size_t i = 0; i < f->count; i++)
-        squares += influence(f, &p, i) * influence(f, &p, i);
-    error = standard_error(squares, f->count);
+        if (is_there(f, NULL, i))
+            squares += influence(f, &p, i) * influence(f, &p, i);
+    error = standard_error(squares, p.count);
     e.error = error * p.slope;
     if (f->kind == RLHF_RATE) {
         wilson(&e);
@@ -156,22 +175,22 @@ struct rlhf_estimate rlhf_estimate(const struct rlhf_figure *f)
 
 struct rlhf_estimate rlhf_difference(const struct rlhf_figure *a, const struct rlhf_figure *b)
 {
-    struct rlhf_estimate e = { .count = a->count, .interval = a->count == b->count && a->count > 1, .method = "paired-normal" };
-    struct point p, q;
+    const bool paired = a->count == b->count;
+    const struct point p = point_of(a, paired ? b : NULL), q = point_of(b, paired ? a : NULL);
+    struct rlhf_estimate e = { .count = p.count, .interval = paired && p.count > 1, .method = "paired-normal" };
     double squares = 0;
 
-    RLHF_ASSERT(a->count > 0 && b->count > 0 && a->kind == b->kind);
-    p = point_of(a);
-    q = point_of(b);
+    RLHF_ASSERT(a->kind == b->kind);
     e.value = e.low = e.high = p.value - q.value;
     if (!e.interval)
         return e;
-    for (size_t i = 0; i < a->count; i++) {
-        double moved = influence(a, &p, i) * p.slope - influence(b, &q, i) * q.slope;
+    for (size_t i = 0; i < a->count; i++)
+        if (is_there(a, b, i)) {
+            double moved = influence(a, &p, i) * p.slope - influence(b, &q, i) * q.slope;
 
-        squares += moved * moved;
-    }
-    e.error = standard_error(squares, a->count);
+            squares += moved * moved;
+        }
+    e.error = standard_error(squares, p.count);
     e.low = e.value - z95 * e.error;
     e.high = e.value + z95 * e.error;
     return e;

@@ -33,8 +33,9 @@ struct rlhf_figures {
 /* A figure of no units yet; valid until the next one is added. NULL when out of memory. */
 struct rlhf_figure *rlhf_figures_add(struct rlhf_figures *f, const char *name, enum rlhf_figure_kind kind,
                                      enum rlhf_better better, struct rlhf_error *err);
-/* One unit more; weight is looked at by PERPLEXITY and BITS alone. */
+/* One unit more, NaN where its value is missing: it keeps its place, and counts for nothing. weight is looked at by PERPLEXITY and BITS alone. */
 int rlhf_figure_append(struct rlhf_figure *f, double value, double weight, struct rlhf_error *err);
+size_t rlhf_figure_units(const struct rlhf_figure *f); /* those that are not missing */
 const struct rlhf_figure *rlhf_figures_find(const struct rlhf_figures *f, const char *name); /* NULL: there is none */
 void rlhf_figures_free(struct rlhf_figures *f);
 
@@ -47,8 +48,8 @@ struct rlhf_estimate {
 };
 /* Of a figure with at least one unit. */
 struct rlhf_estimate rlhf_estimate(const struct rlhf_figure *f);
-/* a less b over the same units, which makes the interval narrow: normal, of the paired differences (of a ratio, of its first-order
- * terms). Without an interval where the units are not as many. */
+/* a less b over the units that neither misses, which makes the interval narrow: normal, of the paired differences (of a ratio, of its first-order
+ * terms). Without an interval where the units are not as many; NaN where there is none in common. */
 struct rlhf_estimate rlhf_difference(const struct rlhf_figure *a, const struct rlhf_figure *b);
 
 #endif

@@ -21,7 +21,7 @@ json_t *rlhf_figures_json(const struct rlhf_figures *f)
     json_t *o = json_object();
 
     for (size_t i = 0; o && i < f->count; i++)
-        if (f->at[i].count > 0) {
+        if (rlhf_figure_units(&f->at[i]) > 0) {
             struct rlhf_estimate e = rlhf_estimate(&f->at[i]);
 
             json_object_set_new(o, f->at[i].name, estimate_json(&e, f->at[i].better));
@@ -36,7 +36,7 @@ json_t *rlhf_differences_json(const struct rlhf_figures *a, const struct rlhf_fi
     for (size_t i = 0; o && i < a->count; i++) {
         const struct rlhf_figure *f = &a->at[i], *g = rlhf_figures_find(b, f->name);
 
-        if (g && f->count > 0 && g->count > 0) {
+        if (g && rlhf_figure_units(f) > 0 && rlhf_figure_units(g) > 0) {
             struct rlhf_estimate e = rlhf_difference(f, g);
 
             json_object_set_new(o, f->name, estimate_json(&e, f->better));

@@ -13,10 +13,10 @@ enum { USUAL_TOKENS = 128 };
 static int check(struct rlhf_suite *s, struct rlhf_error *err)
 {
     return s->settings.rewarder ? 0
-                                : rlhf_fail(err, RLHF_REJECT, "win_rate: who judges? It needs a reward model");
+                                : rlhf_fail(err, RLHF_REJECT, "win_rate: who judges? It needs a reward model or a judge");
 }
 
-/* Rewards of the completions; figures keep a unit for each prompt, so one that is missing is an error. */
+/* Rewards of the completions, a unit for each prompt, also where it is missing. */
 static int judge(const struct rlhf_suite *s, char **text, struct rlhf_figure *rewards, struct rlhf_error *err)
 {
     const struct rlhf_rewarder *r = s->settings.rewarder;
@@ -29,8 +29,9 @@ static int judge(const struct rlhf_suite *s, char **text, struct rlhf_figure *re
     if (rc == 0)
         rc = r->reward(r->ctx, prompts, (const char *const *)text, s->count, reward, err);
     for (size_t i = 0; rc == 0 && i < s->count; i++)
-        rc = isnan(reward[i]) ? rlhf_fail(err, RLHF_REJECT, "%s: its completion got no reward", s->questions[i].where)
-                              : rlhf_figure_append(rewards, reward[i], 1, err);
+        rc = rlhf_figure_append(rewards, reward[i], 1, err);
+    if (rc == 0 && rlhf_figure_units(rewards) == 0)
+        rc = rlhf_fail(err, RLHF_REJECT, "no completion got a reward");
     free(reward);
     free(prompts);
     return rc;
@@ -63,7 +64,8 @@ static int compare(const struct rlhf_figures *a, const struct rlhf_figures *b, s
     struct rlhf_figure *wins = rlhf_figures_add(out, "win_rate", RLHF_RATE, RLHF_HIGHER, err);
 
     for (size_t i = 0; wins && i < x->count; i++)
-        if (rlhf_figure_append(wins, x->value[i] > y->value[i] ? 1 : x->value[i] == y->value[i] ? 0.5 : 0, 1, err) < 0)
+        if (rlhf_figure_append(wins, isnan(x->value[i]) || isnan(y->value[i]) ? NAN : x->value[i] > y->value[i] ? 1 : x->value[i] == y->value[i] ? 0.5 : 0,
+                               1, err) < 0)
             return -1;
     return wins ? 0 : -1;
 }

@@ -5,40 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "evaluation/judge.h"
 #include "rl/reward.h"
 #include "telemetry/log.h"
 
-_Static_assert((int)RLHF_SOURCE_JUDGE == 4 && (int)RLHF_LENGTH_CHARACTERS == 2, "the run file's lists are these");
-
 /* ---- opening ----------------------------------------------------------------------------------------- */
-
-static struct rlhf_source_settings settings_of(const struct rlhf_run_source *s, int kind)
-{
-    return (struct rlhf_source_settings){
-        .kind = (enum rlhf_source_kind)(kind - 1),
-        .name = s->name,
-        .expression = s->expression ?: "",
-        .matched = s->matched,
-        .unmatched = s->unmatched,
-        .numbers = s->numbers,
-        .unit = (enum rlhf_length_unit)s->unit,
-        .low = s->low,
-        .high = s->high,
-        .per_unit = s->per_unit,
-        .url = s->url ?: "",
-        .credential = s->credential ?: "",
-        .timeout_ms = (uint32_t)s->timeout_ms,
-        .attempts = (uint32_t)s->attempts,
-        .backoff_ms = (uint32_t)s->backoff_ms,
-        .batch = s->batch > 0 ? (uint32_t)s->batch : 1,
-        .concurrency = (uint32_t)s->concurrency,
-        .model = s->model ?: "",
-        .system = s->system ?: "",
-        .question = s->question ?: "",
-        .key = s->key ?: "",
-        .max_tokens = (uint32_t)s->max_tokens,
-    };
-}
 
 /* The sources of a list, the reward model first where the list does not say where it stands. */
 static void list_sources(struct learner_sources *s, const struct rlhf_config_list *list, bool model)
@@ -57,7 +28,7 @@ static void list_sources(struct learner_sources *s, const struct rlhf_config_lis
 
         *to = (struct learner_source){.name = kind ? one->name : "reward_model", .settings = one, .model = kind == 0};
         if (kind > 0) {
-            to->asked = settings_of(one, kind);
+            to->asked = rlhf_judge_settings(one, kind);
             to->remote = rlhf_source_is_remote(to->asked.kind);
         }
     }
@@ -91,7 +62,7 @@ int learner_check_rewards(const struct rlhf_run *run, struct rlhf_error *err)
         for (size_t k = 0; list && k < list->count; k++) {
             int kind;
             const struct rlhf_run_source *one = rlhf_run_source(&r[k], &kind);
-            struct rlhf_source_settings asked = kind ? settings_of(one, kind) : (struct rlhf_source_settings){0};
+            struct rlhf_source_settings asked = kind ? rlhf_judge_settings(one, kind) : (struct rlhf_source_settings){0};
             struct rlhf_source *made = kind ? rlhf_source_new(&asked, err) : NULL;
 
             if (kind && !made)

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "base/io.h"
+#include "evaluation/judge.h"
 #include "evaluation/report.h"
 #include "rlhfctl/ctl.h"
 #include "telemetry/progress.h"
@@ -17,7 +18,7 @@ enum { MAX_SUITES = 32, MAX_PATH = 4096, USUAL_BATCH = 2048, SHOTS_NOT_GIVEN = -
 struct options {
     const char *suites[MAX_SUITES]; /* NAME or NAME=FILE */
     size_t suite_count;
-    const char *data, *json, *lexicon, *reward_model, *toxicity_model;
+    const char *data, *json, *lexicon, *reward_model, *judge, *toxicity_model, *toxicity_judge, *credentials;
     size_t limit, batch;
     int64_t shots;
     uint32_t max_new_tokens;
@@ -26,12 +27,13 @@ struct options {
     unsigned threads;
 };
 
-/* A reward model that a suite asks. */
+/* A reward model, or somebody behind HTTP, that a suite asks. */
 struct judging {
     struct rlhf_tokenizer *tokenizer;
     struct rlhf_model *model;
     struct rlhf_reward_model *rewards;
-    struct rlhf_rewarder rewarder;
+    struct rlhf_judge *judge;
+    struct rlhf_rewarder rewarder; /* reward NULL: nobody */
 };
 
 struct command {
@@ -104,9 +106,9 @@ static int read_suite(struct command *k, size_t i, struct rlhf_error *err)
         return -1;
     s.companion = *companion ? companion : NULL;
     if (strcmp(s.name, "win_rate") == 0)
-        s.rewarder = k->reward.rewards ? &k->reward.rewarder : NULL;
+        s.rewarder = k->reward.rewarder.reward ? &k->reward.rewarder : NULL;
     else if (strcmp(s.name, "toxicity") == 0)
-        s.rewarder = k->toxicity.rewards ? &k->toxicity.rewarder : NULL;
+        s.rewarder = k->toxicity.rewarder.reward ? &k->toxicity.rewarder : NULL;
     s.shots = k->o.shots == SHOTS_NOT_GIVEN ? rlhf_suite_usual_shots(s.name) : (size_t)k->o.shots;
     if (!(k->files[i] = strdup(file)))
         return rlhf_fail(err, RLHF_FULL, "no memory for a suite's file");
@@ -115,20 +117,39 @@ static int read_suite(struct command *k, size_t i, struct rlhf_error *err)
 
 /* ---- judges ------------------------------------------------------------------------------------------- */
 
-static int open_judge(struct judging *j, const char *dir, struct rlhf_pool *pool, size_t batch, struct rlhf_error *err)
+/* The model in dir, or who the file describes; both NULL: nobody. */
+static int open_judge(struct judging *j, const char *dir, const char *file, const struct command *k, struct rlhf_error *err)
 {
+    if (file && dir)
+        return rlhf_fail(err, RLHF_REJECT, "%s and %s: two who judge; keep one", dir, file);
+    if (file) {
+        if (!(j->judge = rlhf_judge_open(file, k->o.credentials, err)))
+            return -1;
+        j->rewarder = rlhf_judge_rewarder(j->judge);
+    }
     if (!dir)
         return 0;
     if (!(j->tokenizer = rlhf_tokenizer_load(dir, err)) || !(j->model = rlhf_model_open(dir, RLHF_PANELS_STORED, err)))
         return -1;
-    if (!(j->rewards = rlhf_reward_model_new(j->model, j->tokenizer, pool, batch, err)))
+    if (!(j->rewards = rlhf_reward_model_new(j->model, j->tokenizer, k->pool, k->o.batch, err)))
         return rlhf_fail_prefix(err, "%s", dir);
     j->rewarder = rlhf_reward_model_rewarder(j->rewards);
     return 0;
 }
 
+/* What was asked for in vain is left out of the figures, and said. */
+static void tell_missing(const struct judging *j, const char *file)
+{
+    const char *why;
+    size_t missing = j->judge ? rlhf_judge_missing(j->judge, &why) : 0;
+
+    if (missing > 0)
+        fprintf(stderr, "rlhfctl: %s: %zu completions got no score and are left out; the last: %s\n", file, missing, why);
+}
+
 static void close_judge(struct judging *j)
 {
+    rlhf_judge_free(j->judge);
     rlhf_reward_model_free(j->rewards);
     rlhf_model_free(j->model);
     rlhf_tokenizer_free(j->tokenizer);
@@ -248,7 +269,7 @@ static int write_json(const struct command *k, struct rlhf_error *err)
 
 /* ---- the command -------------------------------------------------------------------------------------- */
 
-enum { AGAINST = 256, AGAINST_ADAPTER, SHOTS, LEXICON, REWARD_MODEL, TOXICITY_MODEL, SEED };
+enum { AGAINST = 256, AGAINST_ADAPTER, SHOTS, LEXICON, REWARD_MODEL, JUDGE, TOXICITY_MODEL, TOXICITY_JUDGE, CREDENTIALS, SEED };
 
 static error_t parse(int key, char *text, struct argp_state *state)
 {
@@ -300,8 +321,17 @@ static error_t parse(int key, char *text, struct argp_state *state)
     case REWARD_MODEL:
         o->reward_model = text;
         break;
+    case JUDGE:
+        o->judge = text;
+        break;
     case TOXICITY_MODEL:
         o->toxicity_model = text;
+        break;
+    case TOXICITY_JUDGE:
+        o->toxicity_judge = text;
+        break;
+    case CREDENTIALS:
+        o->credentials = text;
         break;
     case 'b':
         o->batch = (size_t)ctl_integer(state, "--batch", text, 1, 1 << 20);
@@ -348,8 +378,8 @@ static char *help(int key, const char *text, void *input)
 static int run(struct command *k, struct rlhf_error *err)
 {
     if (rlhf_tensor_start(err) < 0 || !(k->pool = rlhf_pool_new(k->o.threads, err))
-        || open_judge(&k->reward, k->o.reward_model, k->pool, k->o.batch, err) < 0
-        || open_judge(&k->toxicity, k->o.toxicity_model, k->pool, k->o.batch, err) < 0)
+        || open_judge(&k->reward, k->o.reward_model, k->o.judge, k, err) < 0
+        || open_judge(&k->toxicity, k->o.toxicity_model, k->o.toxicity_judge, k, err) < 0)
         return -1;
     for (size_t i = 0; i < k->o.suite_count; i++)
         if (read_suite(k, i, err) < 0)
@@ -357,6 +387,8 @@ static int run(struct command *k, struct rlhf_error *err)
     for (size_t i = 0; i < k->model_count; i++)
         if (load_and_examine(k, &k->models[i], err) < 0)
             return -1;
+    tell_missing(&k->reward, k->o.judge);
+    tell_missing(&k->toxicity, k->o.toxicity_judge);
     for (size_t i = 0; k->model_count == 2 && i < k->o.suite_count; i++)
         if (rlhf_suite_compare(k->suites[i], &k->models[0].figures[i], &k->models[1].figures[i], &k->compared[i], err) < 0)
             return -1;
@@ -377,11 +409,14 @@ int ctl_eval(int argc, char **argv, struct rlhf_error *err)
         {"limit", 'l', "N", 0, "only the first N questions of each suite", 0},
         {"shots", SHOTS, "N", 0, "examples before each question of suites that have some (gsm8k: 5)", 0},
         {"max-new-tokens", 'n', "N", 0, "of an answer, where one is written (gsm8k: 256, win_rate: 128, toxicity: 20)", 0},
-        {"reward-model", REWARD_MODEL, "DIR", 0, "win_rate: the judge", 0},
+        {"reward-model", REWARD_MODEL, "DIR", 0, "win_rate: the model that judges", 0},
+        {"judge", JUDGE, "FILE", 0, "win_rate: a judge or reward service behind HTTP, as an entry of `rewards:` of a run file", 0},
         {"temperature", 't', "T", 0, "win_rate: completions are sampled with (default 1; 0: greedily)", 0},
         {"seed", SEED, "N", 0, "win_rate: of the draws, the same for both models (default 1)", 0},
         {"lexicon", LEXICON, "FILE", 0, "toxicity: a term a line (default: ldnoobw/en.txt of --data)", 0},
         {"toxicity-model", TOXICITY_MODEL, "DIR", 0, "toxicity: a reward model that says how toxic a text is", 0},
+        {"toxicity-judge", TOXICITY_JUDGE, "FILE", 0, "toxicity: somebody behind HTTP who says so, as --judge", 0},
+        {"credentials", CREDENTIALS, "DIR", 0, "where the keys are that judges' `credential` names", 0},
         {"json", 'J', "FILE", 0, "also write the figures to FILE (-: to standard output, without the table)", 0},
         {"batch", 'b', "TOKENS", 0, "in one pass, about (default 2048); changes no figure", 0},
         {"threads", 'j', "N", 0, "0: one a core (default)", 0},

@@ -73,6 +73,54 @@ assert o["comparison"]["win_rate"]["win_rate"]["n"] == 3, o["comparison"]
 assert o["suites"]["toxicity"]["lexicon_neutral"]["interval"] == "wilson"
 END
 
+# And by a judge behind HTTP, who has nothing to say of the third prompt: it is left out of both models' figures.
+cat >judge.py <<'END'
+import http.server, json
+class Judge(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        question = asked["messages"][-1]["content"]
+        assert self.headers["Authorization"] == "Bearer open-sesame", self.headers
+        words = "No idea." if "Every" in question else json.dumps({"score": len(question) % 11})
+        body = json.dumps({"choices": [{"message": {"role": "assistant", "content": words}}]}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *_):
+        pass
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Judge)
+print(server.server_port, flush=True)
+server.serve_forever()
+END
+mkfifo port
+python3 judge.py >port &
+server=$!
+trap 'kill $server; rm -rf "$dir"' EXIT
+read -r port_number <port
+mkdir keys && (umask 077; echo open-sesame >keys/judge-key)
+cat >judge.yaml <<END
+judge: {name: helpful, url: 'http://127.0.0.1:$port_number/v1/chat/completions', model: a-judge, credential: judge-key, backoff_ms: 1,
+        question: 'Rate from 0 to 10: {prompt} / {completion}'}
+END
+"$ctl" eval --model "$model" --against "$other" --suite win_rate=prompts.jsonl --suite toxicity=prompts.jsonl --judge judge.yaml --toxicity-judge judge.yaml \
+    --credentials keys --max-new-tokens 8 --json asked.json >out 2>&1
+shows "2 completions got no score and are left out; the last: "
+python3 - <<'END'
+import json
+o = json.load(open("asked.json"))
+reward = o["suites"]["win_rate"]["reward"]
+assert reward["n"] == 2 and 0 <= reward["value"] <= 10, reward
+assert o["comparison"]["win_rate"]["win_rate"]["n"] == 2 and o["difference"]["win_rate"]["reward"]["n"] == 2, o
+assert o["suites"]["toxicity"]["score_neutral"]["n"] == 2, o["suites"]["toxicity"]
+END
+refuses "judge-key" "$ctl" eval --model "$model" --suite win_rate=prompts.jsonl --judge judge.yaml
+echo 'length: {name: short}' >rule.yaml
+refuses "describe a judge or a service" "$ctl" eval --model "$model" --suite win_rate=prompts.jsonl --judge rule.yaml
+echo '{}' >rule.yaml
+refuses "exactly one key, its kind" "$ctl" eval --model "$model" --suite win_rate=prompts.jsonl --judge rule.yaml
+refuses "two who judge" "$ctl" eval --model "$model" --suite win_rate=prompts.jsonl --judge judge.yaml --reward-model judge
+
 refuses "who judges? It needs a reward model" "$ctl" eval --model "$model" --suite win_rate=prompts.jsonl
 refuses "this is a language model, no reward model" "$ctl" eval --model "$model" --suite win_rate=prompts.jsonl --reward-model "$model"
 refuses "there is no suite 'truthfullqa'; did you mean 'truthfulqa'" "$ctl" eval --model "$model" --suite truthfullqa=x

@@ -119,6 +119,28 @@ START_TEST(a_difference_is_paired)
 }
 END_TEST
 
+START_TEST(a_missing_unit_counts_for_nothing_and_keeps_its_place)
+{
+    struct rlhf_figures f = { 0 }, g = { 0 }, h = { 0 };
+    const double a[] = { 1, NAN, 9, 14 }, b[] = { 0, 4, 8, NAN }, none[] = { NAN, 1, NAN, NAN }, both[] = { 1, 9 };
+    const struct rlhf_figure *x = figure(&f, RLHF_MEAN, a, NULL, 4), *y = figure(&g, RLHF_MEAN, b, NULL, 4);
+    struct rlhf_estimate e = rlhf_estimate(x);
+
+    ck_assert_uint_eq(e.count, 3);
+    close_to(e.value, 8);
+    e = rlhf_difference(x, y); /* of the first and the third */
+    ck_assert_uint_eq(e.count, 2);
+    close_to(e.value, 1);
+    close_to(e.error, 0);
+    close_to(rlhf_estimate(figure(&h, RLHF_MEAN, both, NULL, 2)).value, 5);
+    ck_assert(isnan(rlhf_difference(x, figure(&h, RLHF_MEAN, none, NULL, 4)).value));
+    ck_assert_uint_eq(rlhf_figure_units(x), 3);
+    rlhf_figures_free(&f);
+    rlhf_figures_free(&g);
+    rlhf_figures_free(&h);
+}
+END_TEST
+
 /* By hand: the figure with a unit's value moved a little, and what the first-order term says of it. */
 START_TEST(a_difference_of_perplexities_has_the_slope_of_each)
 {
@@ -141,5 +163,6 @@ int main(void)
 {
     return RUN_SUITE("evaluation/figures", a_rates_interval_is_wilsons, a_rate_of_all_or_none_keeps_its_value_inside,
                      a_mean_has_its_standard_error, a_perplexity_is_of_all_the_text, one_unit_has_no_interval, a_difference_is_paired,
+                     a_missing_unit_counts_for_nothing_and_keeps_its_place,
                      a_difference_of_perplexities_has_the_slope_of_each);
 }
