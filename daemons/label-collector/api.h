@@ -76,7 +76,8 @@ struct collector_exchange {
 };
 void collector_api_write(struct collector *c, struct collector_exchange **exchanges, size_t count);
 
-/* Fills *r with {"error": ...}. code: "invalid", "not_found", ... */
+/* Fills *r with application/problem+json; of 400, 403 and 422 the text begins with what is at fault (fault.h). code:
+ * "invalid", "not_found", ... */
 void collector_respond_error(struct collector_response *r, unsigned status, const char *code, const char *fmt,
                              ...) __attribute__((format(printf, 4, 5)));
 

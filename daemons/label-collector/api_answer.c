@@ -6,11 +6,13 @@
 #include <string.h>
 
 #include "base/text.h"
+#include "fault.h"
 #include "transfer.h"
 
 enum {
     MAX_ELEMENTS = 10000, /* of an array in one request */
     MAX_ERRORS = 100,     /* told one by one in an answer */
+    MAX_DETAIL = 512,     /* bytes of text of each */
 };
 
 /* ---- answers ----------------------------------------------------------------------------------- */
@@ -29,17 +31,17 @@ static int append(const char *data, size_t size, void *ctx)
 }
 
 /* Takes json; NULL means that memory ran out while it was made. */
-void collector_respond(struct collector_response *r, unsigned status, json_t *json)
+static void respond_as(struct collector_response *r, unsigned status, const char *type, json_t *json)
 {
-    static const char sorry[] =
-        "{\"error\":{\"code\":\"memory\",\"message\":\"out of memory: send the same again later\"}}\n";
+    static const char sorry[] = "{\"type\":\"urn:rlhfd:problem:memory\",\"title\":\"Memory\",\"status\":503,"
+                                "\"detail\":\"out of memory: send the same again later\"}\n";
 
     collector_response_free(r);
-    r->content_type = "application/json";
+    r->content_type = type;
     r->status = status;
-    if (!json || json_dump_callback(json, append, &r->body, JSON_COMPACT) < 0
-        || append("\n", 1, &r->body) < 0) {
+    if (!json || json_dump_callback(json, append, &r->body, JSON_COMPACT) < 0 || append("\n", 1, &r->body) < 0) {
         rlhf_bytes_free(&r->body);
+        r->content_type = COLLECTOR_PROBLEM;
         r->status = 503;
         r->fixed = sorry;
         r->fixed_size = sizeof(sorry) - 1;
@@ -47,27 +49,57 @@ void collector_respond(struct collector_response *r, unsigned status, json_t *js
     json_decref(json);
 }
 
-/* Messages may quote what was sent, but an answer is always UTF-8. */
-static json_t *text_json(const char *text)
+void collector_respond(struct collector_response *r, unsigned status, json_t *json)
 {
-    return rlhf_utf8_valid(text, strlen(text)) ? json_string(text) : json_string("(not UTF-8)");
+    respond_as(r, status, "application/json", json);
 }
 
-json_t *collector_error_json(const char *code, const char *message)
+void collector_respond_problem(struct collector_response *r, json_t *problem)
 {
-    return json_pack("{s:{s:s, s:o}}", "error", "code", code, "message", text_json(message));
+    respond_as(r, (unsigned)json_integer_value(json_object_get(problem, "status")), COLLECTOR_PROBLEM, problem);
+}
+
+/* Messages may quote what was sent, and be cut within a character, but an answer is always UTF-8. */
+static const char *clean_text(const char *text, char *out, size_t size)
+{
+    size_t length = strnlen(text, size - 1);
+
+    memcpy(out, text, length);
+    for (size_t cut = 0; cut < 4 && cut <= length; ++cut) {
+        out[length - cut] = '\0';
+        if (rlhf_utf8_valid(out, length - cut))
+            return out;
+    }
+    return "(not UTF-8)";
+}
+
+json_t *collector_problem(unsigned status, const char *code, const char *detail)
+{
+    char type[64], title[32], text[MAX_DETAIL];
+    const char *clean = clean_text(detail, text, sizeof(text));
+    json_t *problem, *fault = status == 400 || status == 403 || status == 422 ? collector_fault_json(clean) : NULL;
+
+    snprintf(type, sizeof(type), "urn:rlhfd:problem:%s", code);
+    snprintf(title, sizeof(title), "%s", code);
+    title[0] = (char)(title[0] - 'a' + 'A');
+    for (char *c = title; *c; ++c)
+        *c = *c == '_' ? ' ' : *c;
+    problem = json_pack("{s:s, s:s, s:i, s:s}", "type", type, "title", title, "status", (int)status, "detail", clean);
+    if (fault)
+        json_object_set_new(problem, "errors", json_pack("[o]", fault));
+    return problem;
 }
 
 void collector_respond_error(struct collector_response *r, unsigned status, const char *code, const char *fmt,
                              ...)
 {
-    char message[512];
+    char detail[MAX_DETAIL];
     va_list args;
 
     va_start(args, fmt);
-    vsnprintf(message, sizeof(message), fmt, args);
+    vsnprintf(detail, sizeof(detail), fmt, args);
     va_end(args);
-    collector_respond(r, status, collector_error_json(code, message));
+    collector_respond_problem(r, collector_problem(status, code, detail));
 }
 
 struct collector_verdict collector_verdict_of(enum collector_outcome outcome, const struct rlhf_error *err)
@@ -94,7 +126,7 @@ void collector_respond_verdict(struct collector_response *r, enum collector_outc
 {
     struct collector_verdict v = collector_verdict_of(outcome, err);
 
-    collector_respond(r, v.status, collector_error_json(v.code, err->text));
+    collector_respond_problem(r, collector_problem(v.status, v.code, err->text));
     if (v.status >= 500)
         r->failure = *err;
 }
@@ -214,9 +246,14 @@ void collector_complain(struct collector_complaints *c, size_t place, enum colle
     }
     if (!c->list)
         c->list = json_array();
-    if (c->count <= MAX_ERRORS)
-        json_array_append_new(
-            c->list, json_pack("{s:I, s:o}", c->key, (json_int_t)place, "message", text_json(err->text)));
+    if (c->count > MAX_ERRORS)
+        return;
+    char text[MAX_DETAIL], place_text[32], pointer[COLLECTOR_POINTER];
+    const char *clean = clean_text(err->text, text, sizeof(text));
+    snprintf(place_text, sizeof(place_text), "/%zu", place);
+    collector_fault_pointer(clean, place_text, pointer);
+    json_array_append_new(c->list, c->lines ? json_pack("{s:I, s:s}", "line", (json_int_t)place, "detail", clean)
+                                            : json_pack("{s:s, s:s}", "pointer", pointer, "detail", clean));
 }
 
 /* Answers with the complaints; takes their list. */
@@ -228,9 +265,9 @@ void collector_respond_complaints(struct collector_response *r, struct collector
         return;
     }
     struct collector_verdict v = collector_verdict_of(c->outcome, &c->first);
-    json_t *json = collector_error_json(v.code, c->first.text);
-    json_object_set_new(json, "errors", c->list);
-    collector_respond(r, v.status, json);
+    json_t *problem = collector_problem(v.status, v.code, c->first.text);
+    json_object_set_new(problem, "errors", c->list);
+    collector_respond_problem(r, problem);
 }
 
 /* The {id} of a path that matched "before{id}after". */

@@ -16,7 +16,7 @@ static void refuse_line(void *ctx, size_t line, const char *why)
 
 void collector_post_import(struct collector *c, const struct collector_request *q, struct collector_response *r)
 {
-    struct collector_complaints complaints = { .key = "line" };
+    struct collector_complaints complaints = { .lines = true };
     struct collector_import i = { .refused = refuse_line, .ctx = &complaints };
     struct rlhf_error err;
 
@@ -54,11 +54,12 @@ void collector_post_import(struct collector *c, const struct collector_request *
                              complaints.list ? complaints.list : json_array());
     bool none = i.stored + i.known + i.revised + i.skipped == 0;
     if (none && json) {
-        json_t *error =
-            collector_error_json("invalid", i.rejected ? complaints.first.text : "there is no line to import");
-        json_object_update_missing_new(json, error);
+        json_object_update_missing_new(
+            json, collector_problem(422, "invalid", i.rejected ? complaints.first.text : "there is no line to import"));
+        collector_respond_problem(r, json);
+        return;
     }
-    collector_respond(r, none ? 422 : 200, json);
+    collector_respond(r, 200, json);
 }
 
 void collector_get_export(struct collector *c, const struct collector_request *q, struct collector_response *r)

@@ -69,7 +69,7 @@ static int put_label(struct collector *c, const json_t *element, const struct su
 static void put_labels(struct collector *c, const struct collector_request *q, struct submission *s,
                        struct collector_response *r)
 {
-    struct collector_complaints complaints = { .key = "index" };
+    struct collector_complaints complaints = { .count = 0 };
     struct collector_receipt receipt;
     json_t *list, *element, *results;
     size_t count[3] = { 0 }; /* by outcome: stored, known, revised */

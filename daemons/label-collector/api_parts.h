@@ -18,12 +18,15 @@ struct collector_verdict {
     const char *code;
 };
 struct collector_verdict collector_verdict_of(enum collector_outcome outcome, const struct rlhf_error *err);
-json_t *collector_error_json(const char *code, const char *message);
+/* An answer of RFC 9457 with the field at fault, where the text names one (fault.h): its errors. */
+json_t *collector_problem(unsigned status, const char *code, const char *detail);
+void collector_respond_problem(struct collector_response *r, json_t *problem); /* takes it; status is in it */
+#define COLLECTOR_PROBLEM "application/problem+json"
 const char *collector_outcome_name(enum collector_outcome outcome); /* of what was stored */
 
 /* What is wrong with which element of a request; the first one decides the status. */
 struct collector_complaints {
-    const char *key; /* "index" or "line" */
+    bool lines; /* places are lines of a file, else elements of an array */
     json_t *list;
     size_t count;
     struct rlhf_error first;

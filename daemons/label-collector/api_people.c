@@ -65,7 +65,7 @@ static const char *scope_of(const char *text, unsigned status, struct collector_
 {
     if (text && (strcmp(text, "labeler") == 0 || strcmp(text, "source") == 0))
         return text;
-    collector_respond_error(r, status, "invalid", "scope must be labeler or source");
+    collector_respond_error(r, status, "invalid", "%sscope must be labeler or source", status == 400 ? "query parameter " : "");
     return NULL;
 }
 
@@ -103,9 +103,10 @@ void collector_post_standing(struct collector *c, const struct collector_request
         to.quota = json_integer_value(quota);
     if (json_is_number(weight))
         to.weight = json_number_value(weight);
-    if (who && ((quota && !json_is_null(quota) && (!json_is_integer(quota) || to.quota < 0)) ||
-                !(to.weight >= 0 && to.weight <= 1)))
-        collector_respond_error(r, 422, "invalid", "quota must be a whole number or null, weight 0 to 1");
+    if (who && quota && !json_is_null(quota) && (!json_is_integer(quota) || to.quota < 0))
+        collector_respond_error(r, 422, "invalid", "quota must be a whole number, or null: no limit");
+    else if (who && ((weight && !json_is_number(weight)) || !(to.weight >= 0 && to.weight <= 1)))
+        collector_respond_error(r, 422, "invalid", "weight must be a number, 0 to 1");
     else if (who && collector_store_set_standing(c->store, &to, who, &err) == 0)
         collector_respond(r, 200, json_pack("{s:s}", "status", "stored"));
     else if (who)

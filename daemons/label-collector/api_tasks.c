@@ -11,7 +11,7 @@ enum {
 
 void collector_post_tasks(struct collector *c, const struct collector_request *q, struct collector_response *r)
 {
-    struct collector_complaints complaints = { .key = "index" };
+    struct collector_complaints complaints = { .count = 0 };
     size_t count[2] = { 0 }; /* stored, known */
     json_t *list, *element;
     bool single;

@@ -514,7 +514,7 @@ int collector_label_borrow(struct collector_label *l, const struct rlhf_comparis
 {
     *l = (struct collector_label){.round = "", .seconds = -1, .content = {.prompt = c->prompt}};
     if (c->count < 2 || c->count > COLLECTOR_MAX_COMPLETIONS)
-        return rlhf_fail(err, RLHF_REJECT, "%zu completions, 2 to %d are allowed", c->count,
+        return rlhf_fail(err, RLHF_REJECT, "completions: %zu given, 2 to %d are allowed", c->count,
                          COLLECTOR_MAX_COMPLETIONS);
     for (size_t i = 0; i < c->count; ++i) {
         l->content.completion[i] = c->completion[i];

@@ -77,7 +77,7 @@ struct collector_label {
 };
 void collector_label_free(struct collector_label *l); /* leaves it zeroed */
 
-/* Whether the values obey API.md. RLHF_REJECT names the field. The label's check also brings the ranks into
+/* Whether the values obey API.md. RLHF_REJECT: the text begins with the field, "ranks[1] is ..." (fault.h). The label's check also brings the ranks into
  * competition form. */
 int collector_task_check(const struct collector_task *t, struct rlhf_error *err);
 int collector_label_check(struct collector_label *l, struct rlhf_error *err);

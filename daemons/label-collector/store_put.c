@@ -168,15 +168,13 @@ static int resolve_task(struct collector_store *s, const struct collector_label 
         rlhf_fail(err, RLHF_REJECT, "there is no task %s", l->task);
         return refuse(receipt, COLLECTOR_MISSING);
     }
-    if (collector_label_fits(l, t->kind, (size_t)t->completions, err) < 0) {
-        rlhf_fail_prefix(err, "task %s", l->task);
+    if (collector_label_fits(l, t->kind, (size_t)t->completions, err) < 0)
         return refuse(receipt, COLLECTOR_INVALID);
-    }
     if (l->content.count) {
         if (collector_content_digest(&l->content, &digest, err) < 0)
             return -1;
         if (!rlhf_digest_equal(&digest, &t->digest)) {
-            rlhf_fail(err, RLHF_REJECT, "task %s has another prompt or other completions than this label",
+            rlhf_fail(err, RLHF_REJECT, "completions: task %s has another prompt or other completions than this label",
                       l->task);
             return refuse(receipt, COLLECTOR_CONFLICT);
         }

@@ -54,7 +54,7 @@ static void count_answer(struct import *im, json_t *root)
     im->rejected += (unsigned long long)json_integer_value(json_object_get(root, "rejected"));
     for (size_t i = 0; i < json_array_size(errors); i++, im->shown++) {
         json_t *e = json_array_get(errors, i);
-        const char *message = json_string_value(json_object_get(e, "message"));
+        const char *message = json_string_value(json_object_get(e, "detail"));
         if (message && strncmp(message, "line ", 5) == 0 && strstr(message, ": ")) /* counted in the piece */
             message = strstr(message, ": ") + 2;
         if (im->shown < SHOWN_ERRORS)

@@ -105,7 +105,7 @@ int http_request(struct http *h, const char *url, const char *type, const char *
 int http_refused(const struct http *h, long status, struct rlhf_error *err)
 {
     json_t *root = h->answer.data ? json_loadb(h->answer.data, h->answer.size, 0, NULL) : NULL;
-    const char *message = json_string_value(json_object_get(json_object_get(root, "error"), "message"));
+    const char *message = json_string_value(json_object_get(root, "detail"));
 
     rlhf_fail(err, status >= 500 ? RLHF_AGAIN : RLHF_REJECT, "%s: HTTP %ld: %s", h->base, status,
               message ? message : "no reason given");

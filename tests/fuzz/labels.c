@@ -78,7 +78,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     RLHF_ASSERT(status == 200 || status == 400 || status == 403 || status == 404 || status == 409 || status == 422);
     RLHF_ASSERT(status == 200 || memcmp(&before, &after, sizeof(before)) == 0);
     json_t *json = json_loadb(x.response.body.data, x.response.body.size, 0, NULL);
-    RLHF_ASSERT(json_is_object(json) && (status == 200) == !json_object_get(json, "error"));
+    RLHF_ASSERT(json_is_object(json) && (status == 200) == !json_object_get(json, "type"));
     json_decref(json);
     collector_response_free(&x.response);
     RLHF_ASSERT(collector_store_list(c->store,

@@ -95,9 +95,9 @@ async function flush() {
     try {
       const { status, answer } = await call(path, body);
       if (status >= 500 || status === 429)
-        throw new Error(answer.error ? answer.error.message : 'the server answered ' + status);
+        throw new Error(answer.detail || 'the server answered ' + status);
       if (status >= 400)
-        toast('Not stored: ' + (answer.error ? answer.error.message : status), 8000);
+        toast('Not stored: ' + (answer.detail || status), 8000);
       state.outbox.shift();
       save('outbox', state.outbox);
       state.trouble = '';
@@ -130,7 +130,7 @@ async function refill() {
       query.set('round', round);
     const { status, answer } = await call('/api/v1/tasks/next?' + query);
     if (status !== 200)
-      throw new Error(answer.error ? answer.error.message : 'the server answered ' + status);
+      throw new Error(answer.detail || 'the server answered ' + status);
     for (const task of answer.tasks)
       if (!isHere(task.id))
         state.queue.push(task);

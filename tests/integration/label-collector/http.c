@@ -56,7 +56,7 @@ static void teardown(void)
     stop(pid);
 }
 
-/* The answer has this status and, when it is an error, tells so as JSON. Frees it. */
+/* The answer has this status and, when it is an error, tells so as a problem. Frees it. */
 static void expect_answer(struct http_answer a, int status, const char *what)
 {
     json_t *json = a.body ? json_loadb(a.body, a.body_size, JSON_DISABLE_EOF_CHECK, NULL) : NULL;
@@ -64,13 +64,27 @@ static void expect_answer(struct http_answer a, int status, const char *what)
     ck_assert_msg(a.status == status, "%s: %d expected, got %d %s", what, status, a.status,
                   a.body ? a.body : "");
     if (status >= 400) {
-        json_t *error = json_object_get(json, "error");
-        ck_assert_msg(json_string_value(json_object_get(error, "code")) != NULL
-                          && json_string_value(json_object_get(error, "message")) != NULL,
-                      "%s: not an error object: %s", what, a.body);
+        ck_assert_msg(json_integer_value(json_object_get(json, "status")) == status
+                          && json_string_value(json_object_get(json, "type")) != NULL
+                          && json_string_value(json_object_get(json, "detail")) != NULL,
+                      "%s: not a problem: %s", what, a.body);
+        expect_contains(a.head, "application/problem+json");
     }
     json_decref(json);
     http_answer_free(&a);
+}
+
+/* The same, and its first error points there. */
+static void expect_fault(struct http_answer a, int status, const char *pointer, const char *what)
+{
+    json_t *json = a.body ? json_loads(a.body, 0, NULL) : NULL;
+    const char *said =
+        json_string_value(json_object_get(json_array_get(json_object_get(json, "errors"), 0), "pointer"));
+
+    ck_assert_msg(pointer && said ? strcmp(said, pointer) == 0 : pointer == said, "%s: %s expected, got %s", what,
+                  pointer ? pointer : "no pointer", a.body);
+    json_decref(json);
+    expect_answer(a, status, what);
 }
 
 static void post(const char *target, const char *json, int status)
@@ -236,49 +250,53 @@ START_TEST(values_are_checked_field_by_field)
     static const char comparisons[] = "/api/v1/comparisons", rankings[] = "/api/v1/rankings";
     static const struct {
         int status;
-        const char *target, *body;
+        const char *target, *body, *pointer; /* to the field at fault; NULL = none */
     } cases[] = {
-        { 422, task, "{\"prompt\":\"p\",\"completions\":[\"x\",\"y\"]}" },
-        { 422, task, "{\"id\":7,\"prompt\":\"p\",\"completions\":[\"x\",\"y\"]}" },
-        { 422, task, "{\"id\":\"a\\nb\",\"prompt\":\"p\",\"completions\":[\"x\",\"y\"]}" },
-        { 422, task, "{\"id\":\"t\",\"completions\":[\"x\",\"y\"]}" },
-        { 422, task, "{\"id\":\"t\",\"prompt\":\"p\",\"completions\":[\"x\"]}" },
-        { 422, task, "{\"id\":\"t\",\"prompt\":\"p\",\"completions\":[\"x\",5]}" },
-        { 422, task, "{\"id\":\"t\",\"prompt\":\"p\",\"completions\":{}}" },
-        { 409, task, "{\"id\":\"r/1\",\"round\":\"r\",\"prompt\":\"other\",\"completions\":[\"x\",\"y\"]}" },
-        { 422, label, "{\"ranks\":[1,2]}" },
-        { 422, label, "{\"labeler\":\"a\"}" },
-        { 422, label, "{\"labeler\":\"a\",\"ranks\":[1]}" },
-        { 422, label, "{\"labeler\":\"a\",\"ranks\":[0,1]}" },
-        { 422, label, "{\"labeler\":\"a\",\"ranks\":[1,3]}" },
-        { 422, label, "{\"labeler\":\"a\",\"ranks\":[1.5,1]}" },
-        { 422, label, "{\"labeler\":\"a\",\"ranks\":[1,2,3]}" },
-        { 422, label, "{\"labeler\":\"a\",\"ranks\":[1,2],\"presented\":[0,0]}" },
-        { 422, label, "{\"labeler\":\"a\",\"ranks\":[1,2],\"presented\":[0,-1]}" },
-        { 422, label, "{\"labeler\":\"a\",\"ranks\":[1,2],\"seconds\":-1}" },
-        { 422, label, "{\"labeler\":\"a\",\"ranks\":[1,2],\"seconds\":\"5\"}" },
-        { 422, label, "{\"labeler\":\"a\",\"ranks\":[1,2],\"strength\":101}" },
-        { 422, label, "{\"labeler\":\"a\",\"ranks\":[1,2],\"flags\":7}" },
-        { 422, label, "{\"labeler\":\"a\",\"ranks\":[1,2],\"source\":\"a b\"}" },
-        { 422, label, "{\"labeler\":\"a\",\"ranks\":[1,2],\"task\":\"else\"}" },
-        { 409, label, "{\"labeler\":\"a\",\"ranks\":[1,2],\"revision\":2}" },
-        { 404, "/api/v1/tasks/none/label", "{\"labeler\":\"a\",\"ranks\":[1,2]}" },
-        { 404, "/api/v1/tasks/none/skip", "{\"labeler\":\"a\"}" },
-        { 422, "/api/v1/tasks/r%2F1/skip", "{\"labeler\":\"\"}" },
-        { 422, comparisons, "{\"labeler\":\"a\",\"prompt\":\"p\",\"chosen\":\"x\",\"rejected\":\"y\"}" },
-        { 422, comparisons, "{\"id\":\"i\",\"labeler\":\"a\",\"prompt\":\"p\",\"chosen\":\"x\"}" },
+        { 422, task, "{\"prompt\":\"p\",\"completions\":[\"x\",\"y\"]}", "/id" },
+        { 422, task, "{\"id\":7,\"prompt\":\"p\",\"completions\":[\"x\",\"y\"]}", "/id" },
+        { 422, task, "{\"id\":\"a\\nb\",\"prompt\":\"p\",\"completions\":[\"x\",\"y\"]}", "/id" },
+        { 422, task, "{\"id\":\"t\",\"completions\":[\"x\",\"y\"]}", "/prompt" },
+        { 422, task, "{\"id\":\"t\",\"prompt\":\"p\",\"completions\":[\"x\"]}", "/completions" },
+        { 422, task, "{\"id\":\"t\",\"prompt\":\"p\",\"completions\":[\"x\",5]}", "/completions/1" },
+        { 422, task, "{\"id\":\"t\",\"prompt\":\"p\",\"completions\":{}}", "/completions" },
+        { 409, task, "{\"id\":\"r/1\",\"round\":\"r\",\"prompt\":\"other\",\"completions\":[\"x\",\"y\"]}", NULL },
+        { 422, label, "{\"ranks\":[1,2]}", "/labeler" },
+        { 422, label, "{\"labeler\":\"a\"}", "/ranks" },
+        { 422, label, "{\"labeler\":\"a\",\"ranks\":[1]}", "/ranks" },
+        { 422, label, "{\"labeler\":\"a\",\"ranks\":[0,1]}", "/ranks/0" },
+        { 422, label, "{\"labeler\":\"a\",\"ranks\":[1,3]}", "/ranks/1" },
+        { 422, label, "{\"labeler\":\"a\",\"ranks\":[1.5,1]}", "/ranks/0" },
+        { 422, label, "{\"labeler\":\"a\",\"ranks\":[1,2,3]}", "/ranks" },
+        { 422, label, "{\"labeler\":\"a\",\"ranks\":[1,2],\"presented\":[0,0]}", "/presented" },
+        { 422, label, "{\"labeler\":\"a\",\"ranks\":[1,2],\"presented\":[0,-1]}", "/presented/1" },
+        { 422, label, "{\"labeler\":\"a\",\"ranks\":[1,2],\"seconds\":-1}", "/seconds" },
+        { 422, label, "{\"labeler\":\"a\",\"ranks\":[1,2],\"seconds\":\"5\"}", "/seconds" },
+        { 422, label, "{\"labeler\":\"a\",\"ranks\":[1,2],\"strength\":101}", "/strength" },
+        { 422, label, "{\"labeler\":\"a\",\"ranks\":[1,2],\"flags\":7}", "/flags" },
+        { 422, label, "{\"labeler\":\"a\",\"ranks\":[1,2],\"source\":\"a b\"}", "/source" },
+        { 422, label, "{\"labeler\":\"a\",\"ranks\":[1,2],\"task\":\"else\"}", "/task" },
+        { 409, label, "{\"labeler\":\"a\",\"ranks\":[1,2],\"revision\":2}", NULL },
+        { 404, "/api/v1/tasks/none/label", "{\"labeler\":\"a\",\"ranks\":[1,2]}", NULL },
+        { 404, "/api/v1/tasks/none/skip", "{\"labeler\":\"a\"}", NULL },
+        { 422, "/api/v1/tasks/r%2F1/skip", "{\"labeler\":\"\"}", "/labeler" },
+        { 422, comparisons, "{\"labeler\":\"a\",\"prompt\":\"p\",\"chosen\":\"x\",\"rejected\":\"y\"}", "/id" },
+        { 422, comparisons, "{\"id\":\"i\",\"labeler\":\"a\",\"prompt\":\"p\",\"chosen\":\"x\"}", "/rejected" },
         { 422, comparisons,
-          "{\"id\":\"i\",\"labeler\":\"a\",\"prompt\":\"p\",\"chosen\":\"x\",\"rejected\":\"x\"}" },
-        { 422, comparisons, "{\"id\":\"i\",\"labeler\":\"a\",\"chosen\":\"x\",\"rejected\":\"y\"}" },
-        { 422, rankings, "{\"task\":\"r/1\",\"labeler\":\"a\",\"ranking\":[0,0]}" },
-        { 422, rankings, "{\"task\":\"r/1\",\"labeler\":\"a\",\"ranking\":[1]}" },
-        { 422, rankings, "{\"task\":\"r/1\",\"labeler\":\"a\",\"ranking\":[[0,[1]]]}" },
-        { 422, rankings, "{\"task\":\"r/1\",\"labeler\":\"a\",\"ranking\":[0,99999999999]}" },
+          "{\"id\":\"i\",\"labeler\":\"a\",\"prompt\":\"p\",\"chosen\":\"x\",\"rejected\":\"x\"}", "/chosen" },
+        { 422, comparisons, "{\"id\":\"i\",\"labeler\":\"a\",\"chosen\":\"x\",\"rejected\":\"y\"}", "/prompt" },
+        { 422, rankings, "{\"task\":\"r/1\",\"labeler\":\"a\",\"ranking\":[0,0]}", "/ranking" },
+        { 422, rankings, "{\"task\":\"r/1\",\"labeler\":\"a\",\"ranking\":[1]}", "/ranking" },
+        { 422, rankings, "{\"task\":\"r/1\",\"labeler\":\"a\",\"ranking\":[[0,[1]]]}", "/ranking" },
+        { 422, rankings, "{\"task\":\"r/1\",\"labeler\":\"a\",\"ranking\":[0,99999999999]}", "/ranking" },
     };
 
     post("/api/v1/tasks", pair_task, 200);
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); ++i)
-        post(cases[i].target, cases[i].body, cases[i].status);
+        expect_fault(http_post(address, cases[i].target, cases[i].body), cases[i].status, cases[i].pointer,
+                     cases[i].body);
+    expect_fault(http_post(address, task, "[{\"id\":\"a\",\"prompt\":\"p\",\"completions\":[\"x\",\"y\"]},{\"id\":\"b\","
+                                          "\"prompt\":\"p\",\"completions\":[\"x\",\"y\"],\"gold\":{\"ranks\":[1,7]}}]"),
+                 422, "/1/gold/ranks/1", "an array");
     get("/api/v1/tasks/next", 400);
     get("/api/v1/tasks/next?labeler=a&count=501", 400);
     get("/api/v1/tasks/next?labeler=a&count=-1", 400);
