@@ -354,6 +354,8 @@ struct rlhf_stage_direct {
     char *reference;                   /* default: from */
     struct rlhf_config_strings rounds; /* of collect stages */
     struct rlhf_config_strings data;   /* files of comparisons */
+    struct rlhf_config_strings validation; /* files of comparisons */
+    double held_out;                   /* fraction of prompts held out when validation is empty */
     int loss;                          /* enum rlhf_run_direct */
     double beta, label_smoothing;
     int divergence; /* enum rlhf_divergence */

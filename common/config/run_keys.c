@@ -470,6 +470,8 @@ static const struct rlhf_config_key direct_keys[] = {
     STR("reference", DIR, reference, NULL, "The policy that log-ratios refer to; default: where it starts from."),
     STRS("rounds", DIR, rounds, "Collect and best_of stages whose comparisons it learns from, and"),
     STRS("data", DIR, data, "files of comparisons; one of both at least."),
+    STRS("validation", DIR, validation, "Files of comparisons for the held-out accuracy."),
+    NUM("held_out", DIR, held_out, "0", 0, 0.9, "Without validation files: fraction of prompts held out."),
     CHOICE("loss", DIR, loss, "sigmoid", rlhf_run_direct_losses,
            "DPO (sigmoid) in its kinds; kto on the best and worst completions alone; orpo, which has no reference."),
     NUM("beta", DIR, beta, "0.1", 1e-9, 1000, "Factor of log-ratios; of orpo's preference part."),

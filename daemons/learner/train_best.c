@@ -229,7 +229,6 @@ static int write_measured(struct best *b, struct rlhf_error *err)
     json_t *o = json_pack("{s:I, s:I, s:I, s:I}", "prompts", (json_int_t)b->count, "missing",
                           (json_int_t)(b->count * b->samples - b->scored), "demonstrations", (json_int_t)b->kept, "pairs",
                           (json_int_t)b->pairs);
-    char path[LEARNER_PATH];
     int rc;
 
     if (!o)
@@ -238,12 +237,7 @@ static int write_measured(struct best *b, struct rlhf_error *err)
     learner_metric(o, "best", b->best / (double)b->rewarded);
     learner_metric(o, "worst", b->worst / (double)b->rewarded);
     learner_sources_report(&b->sources, o);
-    rc = learner_path(b->w->t, path, sizeof path, err, "evaluations/%s", b->w->name) < 0 ||
-                 rlhf_make_dirs(b->w->t->io, path, err) < 0 ||
-                 learner_path(b->w->t, path, sizeof path, err, "evaluations/%s/metrics.json", b->w->name) < 0 ||
-                 learner_write_json(b->w, path, o, err) < 0
-             ? -1
-             : 0;
+    rc = learner_write_measured(b->w, o, err);
     json_decref(o);
     rlhf_log(RLHF_LEVEL_INFO, "best-of stage=%s prompts=%zu samples=%zu demonstrations=%zu pairs=%zu reward=%.3f best=%.3f",
              b->w->name, b->count, b->samples, b->kept, b->pairs, b->mean / (double)b->scored,

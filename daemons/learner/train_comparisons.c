@@ -1,10 +1,12 @@
 /* train_comparisons.c - comparisons from rounds and files, as tokens. */
 #include "learner/train_comparisons.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "rl/statistics.h"
 #include "telemetry/log.h"
 
 void learner_comparisons_free(struct learner_comparisons *c)
@@ -107,6 +109,33 @@ bool learner_comparison_has_pair(const json_t *line)
     return false;
 }
 
+bool learner_comparison_held_out(const json_t *line, double share)
+{
+    const char *prompt = json_string_value(json_object_get(line, "prompt"));
+
+    return rlhf_crc32c(0, prompt, strlen(prompt)) < share * 4294967296.0;
+}
+
+void learner_put_agreement(json_t *o, const char *prefix, struct rlhf_agreement *a)
+{
+    struct rlhf_interval i = rlhf_wilson(a->right, (double)a->pairs, 1.96);
+    char key[64];
+
+    rlhf_agreement_end(a);
+    snprintf(key, sizeof key, "%saccuracy", prefix);
+    learner_metric(o, key, a->pairs ? a->right / (double)a->pairs : NAN);
+    snprintf(key, sizeof key, "%slow", prefix);
+    learner_metric(o, key, i.low);
+    snprintf(key, sizeof key, "%shigh", prefix);
+    learner_metric(o, key, i.high);
+    if (*prefix)
+        return;
+    json_object_set_new(o, "pairs", json_integer((json_int_t)a->pairs));
+    json_object_set_new(o, "ties", json_integer((json_int_t)a->ties));
+    learner_metric(o, "margin_of_ties", a->margin);
+    learner_metric(o, "margin_of_pairs", a->ordered_margin);
+}
+
 json_t *learner_comparisons_round(struct learner_work *w, const char *round, struct rlhf_error *err)
 {
     json_t *counts = json_object_get(w->provenance, "comparisons"), *lines, *line;
@@ -153,8 +182,8 @@ static json_t *tokenised(const struct learner_trainer *t, const struct rlhf_comp
 
 /* A line that is JSON but no comparison (published sets hold a few: equal completions, prompts that differ)
  * is said aloud and left out. */
-static int add_text(struct learner_comparisons *to, const struct learner_work *w, size_t limit, const char *line, const char *where, size_t *refused,
-                          struct rlhf_error *err)
+static int add_text(struct learner_comparisons *to, struct learner_comparisons *held, double share, const struct learner_work *w,
+                    size_t limit, const char *line, const char *where, size_t *refused, struct rlhf_error *err)
 {
     struct rlhf_comparison c = {0};
     struct rlhf_error why = {0};
@@ -170,14 +199,14 @@ static int add_text(struct learner_comparisons *to, const struct learner_work *w
         return 0;
     }
     o = tokenised(w->t, &c, err);
-    rc = o ? learner_comparisons_add(to, limit, o, err) : -1;
+    rc = o ? learner_comparisons_add(held && learner_comparison_held_out(o, share) ? held : to, limit, o, err) : -1;
     json_decref(o);
     rlhf_comparison_free(&c);
     return rc;
 }
 
-int learner_comparisons_read(struct learner_comparisons *to, const struct learner_work *w, size_t limit, const char *path,
-                             struct rlhf_error *err)
+int learner_comparisons_read(struct learner_comparisons *to, struct learner_comparisons *held, double share,
+                             const struct learner_work *w, size_t limit, const char *path, struct rlhf_error *err)
 {
     struct rlhf_bytes bytes = {0};
     size_t number = 0, lines = 0, refused = 0;
@@ -190,7 +219,7 @@ int learner_comparisons_read(struct learner_comparisons *to, const struct learne
             continue;
         lines++;
         snprintf(where, sizeof where, "%s:%zu", path, number);
-        rc = add_text(to, w, limit, line, where, &refused, err);
+        rc = add_text(to, held, share, w, limit, line, where, &refused, err);
     }
     rlhf_bytes_free(&bytes);
     if (rc == 0 && refused == lines)

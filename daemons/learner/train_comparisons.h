@@ -3,6 +3,7 @@
 #define LEARNER_TRAIN_COMPARISONS_H
 
 #include "learner/train_parts.h"
+#include "rl/preference.h"
 
 enum { LEARNER_COMPLETIONS = 64 }; /* of a comparison at most; others are skipped */
 
@@ -22,11 +23,15 @@ void learner_comparisons_free(struct learner_comparisons *c);
 int learner_comparisons_add(struct learner_comparisons *c, size_t limit, json_t *line, struct rlhf_error *err);
 /* Whether a line prefers anything to anything. */
 bool learner_comparison_has_pair(const json_t *line);
+/* Whether it is one of the share that is held out: that depends on its prompt alone, so that a prompt is never on both sides. */
+bool learner_comparison_held_out(const json_t *line, double share);
+/* Ends a and puts it into metrics as PREFIXaccuracy, low and high; without a prefix also its counts and margins. */
+void learner_put_agreement(json_t *o, const char *prefix, struct rlhf_agreement *a);
 /* The lines of a round but those that were taken back, each with its name as "round", counted in w's provenance. */
 json_t *learner_comparisons_round(struct learner_work *w, const char *round, struct rlhf_error *err);
-/* Adds what a file of comparisons given as text holds, tokenised. */
-int learner_comparisons_read(struct learner_comparisons *to, const struct learner_work *w, size_t limit, const char *path,
-                             struct rlhf_error *err);
+/* Adds what a file of comparisons given as text holds, tokenised; the share that is held out to held (NULL: none is). */
+int learner_comparisons_read(struct learner_comparisons *to, struct learner_comparisons *held, double share,
+                             const struct learner_work *w, size_t limit, const char *path, struct rlhf_error *err);
 
 /* Of lines (taken) of a round, those that were not taken back before the stage began; NULL and *err. (train_excluded.c) */
 json_t *learner_excluded_leave_out(struct learner_work *w, const char *round, json_t *lines, struct rlhf_error *err);

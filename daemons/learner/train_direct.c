@@ -2,324 +2,22 @@
  *
  * What the reference thinks of every completion never changes, so it is computed once, kept in state/STAGE.reference
  * and journaled; the reference itself is in memory only for that long. */
-#include <errno.h>
+#include "learner/train_direct.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "learner/train_comparisons.h"
-#include "rl/direct.h"
-#include "telemetry/log.h"
-
 _Static_assert((int)RLHF_RUN_DIRECT_DPO_KINDS == (int)RLHF_DPO_SFT, "the run file's kinds are rl's but sft");
-
-/* What one step of a batch is about: a pair, or of KTO one completion. */
-struct unit {
-    uint32_t chosen;   /* row; of KTO the completion                                  */
-    uint32_t rejected; /* row; of KTO the same prompt with another prompt's completion */
-    bool good;         /* KTO                                                         */
-};
-
-struct direct {
-    struct learner_work *w;
-    const struct rlhf_stage_direct *settings;
-    size_t limit; /* tokens of a sequence */
-    struct learner_comparisons comparisons;
-    struct rlhf_sequences mismatched; /* KTO's */
-    struct learner_item *rows;        /* [row_count] */
-    uint32_t *start;                  /* [row_count + 1] into reference */
-    size_t row_count;
-    struct unit *units;
-    size_t unit_count;
-    float *reference; /* [start[row_count]] log-probs of completion tokens; NULL: ORPO */
-    struct learner_order order;
-    struct rlhf_dpo_term terms[2];
-    struct rlhf_dpo dpo;
-    /* One piece of a step. */
-    uint32_t *row;              /* [2 · batch] */
-    struct learner_item *items; /* [2 · batch] */
-    uint32_t *piece_start;      /* [2 · batch + 1] */
-    double *sum;                /* [2 · batch] */
-    bool *good;                 /* [batch] */
-    float *now, *ref, *slope;   /* [piece_tokens], one block */
-    float *kl_now, *kl_ref;     /* [batch], one block */
-    size_t piece_tokens;
-};
 
 static void direct_free(struct direct *d)
 {
     learner_comparisons_free(&d->comparisons);
+    learner_comparisons_free(&d->held);
     rlhf_sequences_free(&d->mismatched);
     learner_order_free(&d->order);
     free(d->rows), free(d->start), free(d->units), free(d->reference);
     free(d->row), free(d->items), free(d->piece_start), free(d->sum), free(d->good), free(d->now), free(d->kl_now);
-}
-
-static bool is_kto(const struct direct *d)
-{
-    return d->settings->loss == RLHF_RUN_KTO;
-}
-
-/* ---- reading ----------------------------------------------------------------------------------------- */
-
-static int read_comparisons(struct direct *d, struct rlhf_error *err)
-{
-    const struct rlhf_config_strings *rounds = &d->settings->rounds, *files = &d->settings->data;
-
-    for (size_t i = 0; i < rounds->count; i++) {
-        json_t *lines = learner_comparisons_round(d->w, rounds->items[i], err), *line;
-        size_t n;
-        int rc = lines ? 0 : -1;
-        json_array_foreach(lines, n, line)
-        {
-            if (rc == 0 && learner_comparison_has_pair(line))
-                rc = learner_comparisons_add(&d->comparisons, d->limit, line, err);
-        }
-        json_decref(lines);
-        if (rc < 0)
-            return -1;
-    }
-    for (size_t i = 0; i < files->count; i++)
-        if (learner_comparisons_read(&d->comparisons, d->w, d->limit, files->items[i], err) < 0)
-            return -1;
-    if (d->comparisons.skipped)
-        rlhf_log(RLHF_LEVEL_WARNING, "comparisons-too-large stage=%s left_out=%zu limit=%zu", d->w->name,
-                 d->comparisons.skipped, d->limit);
-    return 0;
-}
-
-static int add_unit(struct direct *d, struct unit unit, struct rlhf_error *err)
-{
-    if ((d->unit_count & (d->unit_count - 1)) == 0) { /* full at every power of two */
-        size_t wanted = d->unit_count ? 2 * d->unit_count : 1;
-        struct unit *grown = reallocarray(d->units, wanted, sizeof *grown);
-        if (!grown)
-            return rlhf_fail(err, RLHF_FULL, "out of memory for %zu pairs", wanted);
-        d->units = grown;
-    }
-    d->units[d->unit_count++] = unit;
-    return 0;
-}
-
-/* Every ordered pair of comparison i. */
-static int add_pairs(struct direct *d, size_t i, struct rlhf_error *err)
-{
-    const struct learner_comparisons *c = &d->comparisons;
-
-    for (uint32_t a = c->first[i]; a < c->first[i + 1]; a++)
-        for (uint32_t b = c->first[i]; b < c->first[i + 1]; b++)
-            if (c->rank[a] < c->rank[b] && add_unit(d, (struct unit){.chosen = a, .rejected = b}, err) < 0)
-                return -1;
-    return 0;
-}
-
-/* Its best completions as good ones and its worst as bad ones. */
-static int add_thumbs(struct direct *d, size_t i, struct rlhf_error *err)
-{
-    const struct learner_comparisons *c = &d->comparisons;
-    uint32_t best = UINT32_MAX, worst = 0;
-
-    for (uint32_t j = c->first[i]; j < c->first[i + 1]; j++) {
-        best = c->rank[j] < best ? c->rank[j] : best;
-        worst = c->rank[j] > worst ? c->rank[j] : worst;
-    }
-    for (uint32_t j = c->first[i]; best < worst && j < c->first[i + 1]; j++)
-        if ((c->rank[j] == best || c->rank[j] == worst) &&
-            add_unit(d, (struct unit){.chosen = j, .good = c->rank[j] == best}, err) < 0)
-            return -1;
-    return 0;
-}
-
-static size_t comparison_of(const struct learner_comparisons *c, uint32_t row)
-{
-    size_t low = 0, high = c->count;
-
-    while (high - low > 1) {
-        size_t middle = (low + high) / 2;
-        *(c->first[middle] <= row ? &low : &high) = middle;
-    }
-    return low;
-}
-
-/* Where KTO's reference point comes from: each prompt with the completion that follows it in another comparison, cut
- * at the limit. */
-static int add_mismatched(struct direct *d, struct rlhf_error *err)
-{
-    const struct learner_comparisons *c = &d->comparisons;
-    const struct rlhf_sequences *q = &c->sequences;
-
-    for (size_t i = 0; i < d->unit_count; i++) {
-        uint32_t row = d->units[i].chosen, other = row;
-        size_t mine = comparison_of(c, row), prompt = c->prompt_size[mine], theirs, size;
-        struct rlhf_tokens ids = {0};
-        int rc;
-
-        for (size_t step = 1; step <= d->unit_count; step++) {
-            other = d->units[(i + step) % d->unit_count].chosen;
-            if (comparison_of(c, other) != mine)
-                break;
-        }
-        theirs = q->start[other] + c->prompt_size[comparison_of(c, other)];
-        size = q->start[other + 1] - theirs;
-        size = prompt + size > d->limit ? d->limit - prompt : size;
-        rc = rlhf_tokens_append(&ids, q->tokens.data + q->start[row], prompt, err) < 0 ||
-                     rlhf_tokens_append(&ids, q->tokens.data + theirs, size, err) < 0 ||
-                     rlhf_sequences_append(&d->mismatched, ids.data, ids.size, err) < 0
-                 ? -1
-                 : 0;
-        rlhf_tokens_free(&ids);
-        if (rc < 0)
-            return -1;
-        d->units[i].rejected = (uint32_t)(q->count + i);
-    }
-    return 0;
-}
-
-static struct learner_item item_of(const struct rlhf_sequences *q, size_t i, uint32_t prompt)
-{
-    return (struct learner_item){
-        .ids = q->tokens.data + q->start[i], .count = q->start[i + 1] - q->start[i], .first = prompt};
-}
-
-static int make_rows(struct direct *d, struct rlhf_error *err)
-{
-    const struct learner_comparisons *c = &d->comparisons;
-
-    d->row_count = c->sequences.count + d->mismatched.count;
-    d->rows = calloc(d->row_count, sizeof *d->rows);
-    d->start = calloc(d->row_count + 1, sizeof *d->start);
-    if (!d->rows || !d->start)
-        return rlhf_fail(err, RLHF_FULL, "out of memory for %zu completions", d->row_count);
-    for (size_t i = 0; i < c->count; i++)
-        for (uint32_t j = c->first[i]; j < c->first[i + 1]; j++)
-            d->rows[j] = item_of(&c->sequences, j, c->prompt_size[i]);
-    for (size_t i = 0; i < d->mismatched.count; i++)
-        d->rows[c->sequences.count + i] =
-            item_of(&d->mismatched, i, d->rows[d->units[i].chosen].first);
-    for (size_t i = 0; i < d->row_count; i++) {
-        size_t end = d->start[i] + learner_targets(&d->rows[i], 1);
-        if (end > UINT32_MAX)
-            return rlhf_fail(err, RLHF_REJECT, "the comparisons have more than %u tokens", UINT32_MAX);
-        d->start[i + 1] = (uint32_t)end;
-    }
-    return 0;
-}
-
-static int make_units(struct direct *d, struct rlhf_error *err)
-{
-    for (size_t i = 0; i < d->comparisons.count; i++)
-        if ((is_kto(d) ? add_thumbs : add_pairs)(d, i, err) < 0)
-            return -1;
-    if (d->unit_count == 0)
-        return rlhf_fail(err, RLHF_REJECT, "there is no comparison with a preference of at most %zu tokens", d->limit);
-    if (is_kto(d) && add_mismatched(d, err) < 0)
-        return -1;
-    rlhf_log(RLHF_LEVEL_INFO, "comparisons-read stage=%s comparisons=%zu %s=%zu", d->w->name, d->comparisons.count,
-             is_kto(d) ? "completions" : "pairs", d->unit_count);
-    return make_rows(d, err);
-}
-
-/* ---- the reference ----------------------------------------------------------------------------------- */
-
-static int compute_reference(struct direct *d, const struct rlhf_model *m, struct rlhf_error *err)
-{
-    struct learner_compute c;
-    float *out = d->reference;
-
-    if (learner_compute_init(&c, rlhf_model_get_config(m), d->w->t->pool, false, err) < 0)
-        return -1;
-    for (size_t i = 0; i < d->row_count;) {
-        if (learner_stopping(d->w)) {
-            learner_compute_free(&c);
-            return learner_stopped(err);
-        }
-        if ((i = learner_compute_forward(&c, m, d->rows, i, d->row_count, err)) == 0 ||
-            rlhf_pass_logprobs(c.pass, m, c.batch.target, 1, c.batch.value, NULL, err) < 0) {
-            learner_compute_free(&c);
-            return -1;
-        }
-        out += learner_batch_pick(&c.batch, c.batch.value, out);
-        learner_progress(d->w, "reference %zu of %zu", i, d->row_count);
-    }
-    learner_compute_free(&c);
-    return 0;
-}
-
-/* What an earlier life of this stage kept; false where there is none or it is damaged. */
-static bool kept_reference(struct direct *d, const char *path, size_t size)
-{
-    struct rlhf_bytes bytes = {0};
-    struct rlhf_digest digest;
-    bool good = d->w->record->has_reference && rlhf_read_file(d->w->t->io, path, size, &bytes, NULL) == 0 &&
-                bytes.size == size;
-
-    if (good) {
-        digest = rlhf_digest_of(bytes.data, bytes.size);
-        good = rlhf_digest_equal(&digest, &d->w->record->reference);
-    }
-    if (good)
-        memcpy(d->reference, bytes.data, size);
-    else if (d->w->record->has_reference)
-        rlhf_log(RLHF_LEVEL_WARNING, "reference-damaged path=%s it is computed again", path);
-    rlhf_bytes_free(&bytes);
-    return good;
-}
-
-static int keep_reference(struct direct *d, const char *path, size_t size, struct rlhf_error *err)
-{
-    struct learner_record *r = d->w->record;
-    char text[RLHF_DIGEST_TEXT];
-
-    r->reference = rlhf_digest_of(d->reference, size);
-    rlhf_digest_text(&r->reference, text);
-    if (learner_write_file(d->w, path, &(struct rlhf_bytes){.data = (char *)d->reference, .size = size}, err) < 0 ||
-        learner_journal(d->w, "reference", json_pack("{s:s}", "digest", text), err) < 0)
-        return -1;
-    r->has_reference = true;
-    return 0;
-}
-
-static int reference_path(const struct direct *d, char *path, size_t size, struct rlhf_error *err)
-{
-    return learner_path(d->w->t, path, size, err, "state/%s.reference", d->w->name);
-}
-
-/* Every completion under the reference; policy is what the stage starts from, still untouched. */
-static int make_reference(struct direct *d, const struct rlhf_model *policy, struct rlhf_error *err)
-{
-    size_t size = d->start[d->row_count] * sizeof *d->reference;
-    struct rlhf_model *other = NULL;
-    char path[LEARNER_PATH];
-    int rc;
-
-    if (d->settings->loss == RLHF_RUN_ORPO)
-        return 0;
-    if (!(d->reference = calloc(d->start[d->row_count] + 1, sizeof *d->reference)))
-        return rlhf_fail(err, RLHF_FULL, "out of memory for the reference's log-probs");
-    if (reference_path(d, path, sizeof path, err) < 0)
-        return -1;
-    /* Loaded also when it is not needed any more: the provenance names it. */
-    if (d->settings->reference && !(other = learner_load_model(d->w, d->settings->reference, RLHF_HEAD_LM, err)))
-        return -1;
-    rc = kept_reference(d, path, size) ? 0
-         : compute_reference(d, other ? other : policy, err) < 0 || keep_reference(d, path, size, err) < 0 ? -1
-                                                                                                             : 0;
-    rlhf_model_free(other);
-    return rc;
-}
-
-static int drop_reference(struct direct *d, struct rlhf_error *err)
-{
-    const struct rlhf_io *io = d->w->t->io;
-    char path[LEARNER_PATH];
-
-    if (!d->reference)
-        return 0;
-    if (reference_path(d, path, sizeof path, err) < 0)
-        return -1;
-    if (io->unlink(io, path) < 0 && errno != ENOENT)
-        return rlhf_fail(err, RLHF_FATAL, "cannot remove %s: %s", path, strerror(errno));
-    return 0;
 }
 
 /* ---- a step ------------------------------------------------------------------------------------------ */
@@ -356,7 +54,7 @@ static int backward(struct direct *d, struct learner_training *tr, struct rlhf_e
                                                          learner_optimizer_grad(&tr->optimizer), err);
 }
 
-static const struct unit *unit_at(struct direct *d, uint64_t step, size_t i)
+static const struct direct_unit *unit_at(struct direct *d, uint64_t step, size_t i)
 {
     return &d->units[learner_order_at(&d->order, step * (uint64_t)d->settings->batch + i)];
 }
@@ -368,7 +66,7 @@ static size_t fitting(struct direct *d, const struct learner_training *tr, uint6
     size_t to = from, tokens = 0;
 
     while (to < (size_t)d->settings->batch) {
-        const struct unit *u = unit_at(d, step, to);
+        const struct direct_unit *u = unit_at(d, step, to);
         tokens += (rows & 1 ? d->rows[u->chosen].count : 0) + (rows & 2 ? d->rows[u->rejected].count : 0);
         if (to > from && tokens > tr->compute.limit)
             break;
@@ -495,6 +193,63 @@ static int thumbs_step(struct learner_training *tr, void *ctx, uint64_t step, do
     return 0;
 }
 
+/* ---- measuring --------------------------------------------------------------------------------------- */
+
+/* How much the policy likes each held-out completion: its log-ratio to the reference, without one its mean log-prob. */
+static int held_scores(struct direct *d, struct learner_training *tr, float *score, struct rlhf_error *err)
+{
+    const size_t most = 2 * (size_t)d->settings->batch;
+
+    for (size_t at = d->held_from, n; at < d->row_count; at += n) {
+        struct rlhf_ragged rows = {d->piece_start, 0};
+        size_t tokens = 0;
+
+        for (n = 0; n < most && at + n < d->row_count; n++) {
+            tokens += d->rows[at + n].count;
+            if (n > 0 && tokens > tr->compute.limit)
+                break;
+            d->row[n] = (uint32_t)(at + n);
+        }
+        rows.count = n;
+        if (forward(d, tr, n, err) < 0)
+            return -1;
+        rlhf_ragged_sums(&rows, d->now, d->sum);
+        for (size_t i = 0; i < n; i++)
+            score[at - d->held_from + i] = (float)d->sum[i] / (d->reference ? 1 : (float)(rows.start[i + 1] - rows.start[i]));
+        if (!d->reference)
+            continue;
+        rlhf_ragged_sums(&rows, d->ref, d->sum);
+        for (size_t i = 0; i < n; i++)
+            score[at - d->held_from + i] -= (float)d->sum[i];
+    }
+    return 0;
+}
+
+/* evaluations/STAGE/metrics.json: how many held-out pairs the policy orders as people did. */
+static int measure(struct direct *d, struct learner_training *tr, struct rlhf_error *err)
+{
+    const struct learner_comparisons *c = &d->held;
+    float *score = calloc(c->sequences.count + 1, sizeof *score);
+    struct rlhf_agreement a = {0};
+    json_t *o = json_object();
+    int rc = score && o ? 0 : rlhf_fail(err, RLHF_FULL, "out of memory for %zu held-out completions", c->sequences.count);
+
+    learner_progress(d->w, "measuring");
+    if (rc == 0)
+        rc = held_scores(d, tr, score, err);
+    if (rc == 0) {
+        for (size_t i = 0; i < c->count; i++)
+            rlhf_agreement_add(&a, score + c->first[i], c->rank + c->first[i], c->first[i + 1] - c->first[i]);
+        json_object_set_new(o, "comparisons", json_integer((json_int_t)c->count));
+        learner_put_agreement(o, "", &a);
+        rc = learner_write_measured(d->w, o, err);
+        json_object_set(d->w->provenance, "measured", o);
+    }
+    json_decref(o);
+    free(score);
+    return rc;
+}
+
 /* ---- the stage --------------------------------------------------------------------------------------- */
 
 static int set_loss(struct direct *d, struct rlhf_error *err)
@@ -543,9 +298,9 @@ static int list_labels(struct direct *d, struct rlhf_error *err)
     if (!of)
         return rlhf_fail(err, RLHF_FULL, "out of memory for the labels of %zu pairs", d->unit_count);
     for (size_t i = 0; i < d->unit_count; i++)
-        of[i] = (uint32_t)comparison_of(&d->comparisons, d->units[i].chosen);
+        of[i] = (uint32_t)direct_comparison(d, &d->units[i]);
     use.of = of;
-    rc = learner_labels_add(d->w, &d->comparisons, &use, err);
+    rc = learner_labels_add(d->w, &d->comparisons, &use, err) < 0 || learner_labels_add(d->w, &d->held, NULL, err) < 0 ? -1 : 0;
     free(of);
     return rc;
 }
@@ -554,10 +309,11 @@ static int train(struct direct *d, struct learner_training *tr, struct rlhf_erro
 {
     if (init_buffers(d, tr, err) < 0)
         return -1;
-    tr->step = is_kto(d) ? thumbs_step : pairs_step;
+    tr->step = direct_is_kto(d) ? thumbs_step : pairs_step;
     tr->ctx = d;
-    return learner_training_run(tr, err) < 0 || learner_adapter_save(d->w, &tr->optimizer, err) < 0 ||
-                   list_labels(d, err) < 0 || learner_save_model(d->w, tr->model, err) < 0 || drop_reference(d, err) < 0
+    return learner_training_run(tr, err) < 0 || (d->held.count > 0 && measure(d, tr, err) < 0) ||
+                   learner_adapter_save(d->w, &tr->optimizer, err) < 0 || list_labels(d, err) < 0 ||
+                   learner_save_model(d->w, tr->model, err) < 0 || direct_reference_drop(d, err) < 0
                ? -1
                : 0;
 }
@@ -576,8 +332,7 @@ int learner_direct(struct learner_work *w, struct rlhf_error *err)
     d.limit = rlhf_model_get_config(model)->context;
     if (s->max_tokens && (size_t)s->max_tokens < d.limit)
         d.limit = (size_t)s->max_tokens;
-    if (set_loss(&d, err) < 0 || read_comparisons(&d, err) < 0 || make_units(&d, err) < 0 ||
-        make_reference(&d, model, err) < 0) {
+    if (set_loss(&d, err) < 0 || direct_read(&d, err) < 0 || direct_reference(&d, model, err) < 0) {
         rlhf_model_free(model);
         goto out;
     }

@@ -551,10 +551,7 @@ static int measure_all(struct evaluation *e, struct rlhf_error *err)
     }
     e->w->step = policies->count;
     if (rc == 0)
-        rc = learner_path(e->w->t, path, sizeof path, err, "evaluations/%s/metrics.json", e->w->name) < 0 ||
-                     learner_write_json(e->w, path, all, err) < 0
-                 ? -1
-                 : 0;
+        rc = learner_write_measured(e->w, all, err);
     json_decref(all);
     return rc;
 }

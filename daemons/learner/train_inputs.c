@@ -154,7 +154,7 @@ int learner_stage_inputs(struct learner_work *w, char text[RLHF_DIGEST_TEXT], st
                  : 0;
         break;
     case RLHF_STAGE_DIRECT:
-        rc = add_inputs(h, files, &s->direct->data, err);
+        rc = add_inputs(h, files, &s->direct->data, err) < 0 || add_inputs(h, files, &s->direct->validation, err) < 0 ? -1 : 0;
         break;
     case RLHF_STAGE_BEST_OF:
         rc = add_input(h, files, s->best_of->prompts, err);

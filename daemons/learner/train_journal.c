@@ -51,6 +51,16 @@ int learner_write_json(struct learner_work *w, const char *path, const json_t *v
     return rc;
 }
 
+int learner_write_measured(struct learner_work *w, const json_t *value, struct rlhf_error *err)
+{
+    char path[LEARNER_PATH];
+
+    return learner_path(w->t, path, sizeof path, err, "evaluations/%s", w->name) < 0 || rlhf_make_dirs(w->t->io, path, err) < 0 ||
+                   learner_path(w->t, path, sizeof path, err, "evaluations/%s/metrics.json", w->name) < 0
+               ? -1
+               : learner_write_json(w, path, value, err);
+}
+
 json_t *learner_read_json(const struct learner_trainer *t, const char *path, struct rlhf_error *err)
 {
     struct rlhf_bytes bytes = {0};

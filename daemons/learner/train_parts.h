@@ -134,6 +134,8 @@ int learner_path(const struct learner_trainer *t, char *out, size_t size, struct
 int learner_write_file(struct learner_work *w, const char *path, const struct rlhf_bytes *bytes,
                        struct rlhf_error *err);
 int learner_write_json(struct learner_work *w, const char *path, const json_t *value, struct rlhf_error *err);
+/* As evaluations/STAGE/metrics.json. */
+int learner_write_measured(struct learner_work *w, const json_t *value, struct rlhf_error *err);
 int learner_append_json(struct rlhf_bytes *out, const json_t *value, struct rlhf_error *err); /* one line */
 json_t *learner_read_lines(const struct learner_trainer *t, const char *path,
                            struct rlhf_error *err); /* an array */

@@ -24,17 +24,9 @@ struct reward {
 
 /* ---- reading ----------------------------------------------------------------------------------------- */
 
-/* Held out or not depends on the prompt alone, so one prompt is never on both sides. */
-static bool held_out(const struct reward *r, const json_t *line)
-{
-    const char *prompt = json_string_value(json_object_get(line, "prompt"));
-
-    return r->settings->validation.count == 0 &&
-           rlhf_crc32c(0, prompt, strlen(prompt)) < r->settings->held_out * 4294967296.0;
-}
-
 static int read_round(struct reward *r, const char *round, struct rlhf_error *err)
 {
+    const double held = r->settings->validation.count ? 0 : r->settings->held_out;
     json_t *lines = learner_comparisons_round(r->w, round, err), *line;
     size_t i;
     int rc = 0;
@@ -43,7 +35,7 @@ static int read_round(struct reward *r, const char *round, struct rlhf_error *er
         return -1;
     json_array_foreach(lines, i, line)
     {
-        if (rc == 0 && held_out(r, line))
+        if (rc == 0 && learner_comparison_held_out(line, held))
             rc = learner_comparisons_add(&r->validation, r->limit, line, err);
         else if (rc == 0 && learner_comparison_has_pair(line))
             rc = learner_comparisons_add(&r->train, r->limit, line, err);
@@ -60,7 +52,7 @@ static int read_all(struct reward *r, struct rlhf_error *err)
         if (read_round(r, rounds->items[i], err) < 0)
             return -1;
     for (size_t i = 0; i < files->count; i++)
-        if (learner_comparisons_read(&r->validation, r->w, r->limit, files->items[i], err) < 0)
+        if (learner_comparisons_read(&r->validation, NULL, 0, r->w, r->limit, files->items[i], err) < 0)
             return -1;
     if (r->train.skipped + r->validation.skipped)
         rlhf_log(RLHF_LEVEL_WARNING, "comparisons-too-large stage=%s left_out=%zu limit=%zu", r->w->name,
@@ -164,20 +156,6 @@ static int step(struct learner_training *tr, void *ctx, uint64_t number, double 
 
 /* ---- measuring --------------------------------------------------------------------------------------- */
 
-static void put_agreement(json_t *o, const char *prefix, struct rlhf_agreement *a)
-{
-    struct rlhf_interval i = rlhf_wilson(a->right, (double)a->pairs, 1.96);
-    char key[64];
-
-    rlhf_agreement_end(a);
-    snprintf(key, sizeof key, "%saccuracy", prefix);
-    learner_metric(o, key, a->pairs ? a->right / (double)a->pairs : NAN);
-    snprintf(key, sizeof key, "%slow", prefix);
-    learner_metric(o, key, i.low);
-    snprintf(key, sizeof key, "%shigh", prefix);
-    learner_metric(o, key, i.high);
-}
-
 static int validate(struct reward *r, struct learner_training *tr, json_t *o, struct rlhf_error *err)
 {
     struct learner_comparisons *c = &r->validation;
@@ -210,12 +188,8 @@ static int validate(struct reward *r, struct learner_training *tr, json_t *o, st
     }
     if (rc == 0) {
         json_object_set_new(o, "comparisons", json_integer((json_int_t)c->count));
-        json_object_set_new(o, "pairs", json_integer((json_int_t)model.pairs));
-        json_object_set_new(o, "ties", json_integer((json_int_t)model.ties));
-        put_agreement(o, "", &model);
-        put_agreement(o, "length_", &length);
-        learner_metric(o, "margin_of_ties", model.margin);
-        learner_metric(o, "margin_of_pairs", model.ordered_margin);
+        learner_put_agreement(o, "", &model);
+        learner_put_agreement(o, "length_", &length);
         rc = learner_path(r->w->t, path, sizeof path, err, "evaluations/%s/validation.jsonl", r->w->name) <
                          0 ||
                      learner_write_file(r->w, path, &lines, err) < 0
@@ -320,8 +294,7 @@ static int finish(struct reward *r, struct learner_training *tr, struct rlhf_err
     if (learner_path(r->w->t, path, sizeof path, err, "evaluations/%s", r->w->name) == 0 &&
         rlhf_make_dirs(r->w->t->io, path, err) == 0 &&
         (!r->settings->zero_mean_on || center(r, tr, o, err) == 0) && validate(r, tr, o, err) == 0 &&
-        learner_path(r->w->t, path, sizeof path, err, "evaluations/%s/metrics.json", r->w->name) == 0 &&
-        learner_write_json(r->w, path, o, err) == 0) {
+        learner_write_measured(r->w, o, err) == 0) {
         rlhf_log(
             RLHF_LEVEL_INFO,
             "reward-model stage=%s accuracy=%.3f low=%.3f high=%.3f length_accuracy=%.3f pairs=%lld sd=%.3f",

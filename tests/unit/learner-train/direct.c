@@ -15,11 +15,11 @@
     "optimizer: {learning_rate: 5e-3}, loss: " more "}\n"
 #define RUN                                                                                                   \
     COLLECTED DIRECT("sigmoid", "sigmoid, label_smoothing: 0.05") DIRECT("sigmoid_norm", "sigmoid_norm, beta: 2")  \
-    DIRECT("hinge", "hinge") DIRECT("ipo", "ipo, beta: 0.3")                                                  \
+    DIRECT("hinge", "hinge") DIRECT("ipo", "ipo, beta: 0.3, held_out: 0.3")                                                  \
     DIRECT("exo_pair", "exo_pair, label_smoothing: 0.01") DIRECT("robust", "robust, label_smoothing: 0.1")    \
     DIRECT("nca_pair", "nca_pair") DIRECT("bco_pair", "bco_pair") DIRECT("sppo_hard", "sppo_hard")            \
     DIRECT("apo_zero", "apo_zero") DIRECT("apo_down", "apo_down") DIRECT("discopop", "discopop")              \
-    DIRECT("kto", "kto, undesirable: 1.2") DIRECT("orpo", "orpo, beta: 1")                                    \
+    DIRECT("kto", "kto, undesirable: 1.2, held_out: 0.3") DIRECT("orpo", "orpo, beta: 1, held_out: 0.3")                                    \
     DIRECT("other", "sigmoid, reference: pre, divergence: js, tail: 0.5, sft_weight: 0.2, adapter: {rank: 4}")
 #define MEASURED                                                                                              \
     "  - evaluate: {name: report, policies: [sft, sigmoid, sigmoid_norm, hinge, ipo, exo_pair, robust, "      \
@@ -117,6 +117,30 @@ START_TEST(a_policy_so_taught_gives_the_preferred_answer)
 
     for (size_t i = 0; i < sizeof sure / sizeof *sure; i++)
         ck_assert_msg(exact(sure[i]) >= 0.9, "%s answers yes to %g", sure[i], exact(sure[i]));
+}
+END_TEST
+
+/* The same prompts are held out of every stage, and of a reward model's; what was learned of others holds for them. */
+START_TEST(prompts_that_were_held_out_are_ordered_as_people_did)
+{
+    static const char *const held[] = {"ipo", "kto", "orpo"};
+    json_int_t pairs = 0;
+
+    for (size_t i = 0; i < sizeof held / sizeof *held; i++) {
+        char name[80];
+        json_t *o;
+
+        snprintf(name, sizeof name, "evaluations/%s/metrics.json", held[i]);
+        ck_assert_ptr_nonnull(o = json_load_file(in_directory(calm, name), 0, NULL));
+        ck_assert_msg(json_number_value(json_object_get(o, "accuracy")) >= 0.9, "%s: %g", held[i],
+                      json_number_value(json_object_get(o, "accuracy")));
+        ck_assert(json_number_value(json_object_get(o, "low")) < json_number_value(json_object_get(o, "high")));
+        ck_assert_int_gt(json_integer_value(json_object_get(o, "pairs")), 0);
+        ck_assert(pairs == 0 || pairs == json_integer_value(json_object_get(o, "pairs")));
+        pairs = json_integer_value(json_object_get(o, "pairs"));
+        json_decref(o);
+    }
+    ck_assert(access(in_directory(calm, "evaluations/hinge"), F_OK) < 0); /* which holds nothing out */
 }
 END_TEST
 
@@ -259,7 +283,8 @@ END_TEST
 
 int main(void)
 {
-    return RUN_SUITE_AFTER(calm_run, "learner/direct", every_loss_teaches_what_people_prefer, a_policy_so_taught_gives_the_preferred_answer,
+    return RUN_SUITE_AFTER(calm_run, "learner/direct", every_loss_teaches_what_people_prefer, prompts_that_were_held_out_are_ordered_as_people_did,
+                           a_policy_so_taught_gives_the_preferred_answer,
                            a_policy_that_is_its_reference_has_log_ratios_of_zero, every_loss_ends_with_a_policy_of_its_own,
                            its_checkpoint_names_what_it_was_made_of_and_nothing_else_is_left,
                            a_learner_killed_again_and_again_ends_with_the_same_bits,
