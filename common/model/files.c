@@ -200,6 +200,7 @@ void rlhf_source_close(struct rlhf_source *s)
     rlhf_checkpoint_close(&s->files);
     free(s->of);
     free(s->number);
+    free(s->products);
     if (s->release)
         s->release(s->owner);
     *s = (struct rlhf_source){ 0 };
@@ -218,7 +219,10 @@ int rlhf_source_bad(const struct rlhf_model *m, const struct rlhf_source *s, siz
     float x;
 
     for (size_t i = 0; i < p->count; i++) {
-        rlhf_source_read(s, tensor, i, 1, &x);
+        if (s->of[tensor])
+            rlhf_source_read(s, tensor, i, 1, &x);
+        else
+            rlhf_panels_values(m, tensor, i, 1, &x);
         if (!rlhf_weights_finite(&x, 1))
             return rlhf_fail(err, RLHF_CORRUPT, "%s: element %zu is %g, no weight", p->name, i, (double)x);
     }
@@ -266,6 +270,14 @@ static int check_bias(const struct rlhf_model *m, enum rlhf_code code, struct rl
     return isfinite(m->bias) ? 0 : rlhf_fail(err, code, "the scalar head's bias is %g", (double)m->bias);
 }
 
+static int match(const struct rlhf_model *m, struct rlhf_source *s, bool frozen, struct rlhf_error *err)
+{
+    if (!rlhf_panels_present(&s->files))
+        return rlhf_source_match(m, s, err);
+    return frozen ? rlhf_panels_match(m, s, err)
+                  : rlhf_fail(err, RLHF_REJECT, "its weights are in panels, which are viewed, not loaded");
+}
+
 /* Checks first, allocates then: a hostile config.json costs no more memory than the tensors brought. Takes s->files and
  * what s->release gives back. */
 static struct rlhf_model *build(const struct rlhf_model_config *c, float bias, struct rlhf_source *s, bool frozen,
@@ -274,7 +286,7 @@ static struct rlhf_model *build(const struct rlhf_model_config *c, float bias, s
     struct rlhf_model *m = rlhf_model_plan(c, err);
     int rc = -1;
 
-    if (m && rlhf_source_match(m, s, err) == 0) {
+    if (m && match(m, s, frozen, err) == 0) {
         m->bias = bias;
         if (check_bias(m, RLHF_CORRUPT, err) < 0)
             rc = -1;
@@ -379,7 +391,7 @@ struct rlhf_model *rlhf_model_open(const char *dir, enum rlhf_panels panels, str
 /* ---- writing --------------------------------------------------------------------------------------- */
 
 /* NaN and infinity are never weights: neither read nor written (promise D9). */
-static int check_finite(const struct rlhf_model *m, struct rlhf_error *err)
+static int complain_of_weight(const struct rlhf_model *m, struct rlhf_error *err)
 {
     for (size_t i = 0; i < m->tensors; i++) {
         const struct rlhf_parameter *p = &m->table[i];
@@ -389,7 +401,29 @@ static int check_finite(const struct rlhf_model *m, struct rlhf_error *err)
                 return rlhf_fail(err, RLHF_FATAL, "%s: element %zu is %g, no weight", p->name, j,
                                  (double)m->block[p->offset + j]);
     }
-    return check_bias(m, RLHF_FATAL, err);
+    return 0;
+}
+
+struct finite {
+    const struct rlhf_model *m;
+    atomic_bool bad;
+};
+
+static void check_part(void *ctx, size_t index)
+{
+    struct finite *f = ctx;
+    size_t from = index * FILL, left = f->m->count - from;
+
+    if (!rlhf_weights_finite(f->m->block + from, left < FILL ? left : FILL))
+        atomic_store_explicit(&f->bad, true, memory_order_relaxed);
+}
+
+int rlhf_model_check_finite(const struct rlhf_model *m, struct rlhf_pool *pool, struct rlhf_error *err)
+{
+    struct finite f = { .m = m };
+
+    rlhf_pool_for(pool, (m->count + FILL - 1) / FILL, check_part, &f);
+    return atomic_load(&f.bad) ? complain_of_weight(m, err) : check_bias(m, RLHF_FATAL, err);
 }
 
 int rlhf_model_write(const struct rlhf_model *m, struct rlhf_bytes *config, struct rlhf_bytes *tensors,
@@ -399,7 +433,7 @@ int rlhf_model_write(const struct rlhf_model *m, struct rlhf_bytes *config, stru
     int rc;
 
     RLHF_ASSERT(!m->frozen);
-    if (check_finite(m, err) < 0)
+    if (rlhf_model_check_finite(m, NULL, err) < 0)
         return rlhf_fail_prefix(err, "the model is not written");
     if (!(list = calloc(m->tensors, sizeof *list)))
         return rlhf_fail(err, RLHF_FULL, "no memory for a table of %zu tensors", m->tensors);

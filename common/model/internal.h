@@ -42,6 +42,7 @@ struct rlhf_source {
     const struct rlhf_safetensor **of; /* [tensors] of the table */
     enum rlhf_number *number;          /* [tensors] */
     const struct rlhf_safetensor *tied; /* a head that repeats the embedding; NULL: there is none */
+    const struct rlhf_safetensor **products; /* panel_file.c: products in panels, whose tensors `of` has not; NULL: all in rows */
     enum rlhf_panels panels;
     void (*release)(void *owner);      /* of the memory that the files are in; may be NULL */
     void *owner;
@@ -79,6 +80,18 @@ int rlhf_source_bad(const struct rlhf_model *m, const struct rlhf_source *s, siz
 int rlhf_source_check_tied(const struct rlhf_model *m, const struct rlhf_source *s, struct rlhf_error *err);
 void rlhf_source_close(struct rlhf_source *s);
 
+/* panel_file.c: whether files hold panels; their match; panels for the model's products (s NULL: those lent are taken back); a
+ * tensor's values out of them; a product in other panels, as rlhf_product_pack() gives them. */
+bool rlhf_panels_present(const struct rlhf_checkpoint *k);
+int rlhf_panels_match(const struct rlhf_model *m, struct rlhf_source *s, struct rlhf_error *err);
+void rlhf_panels_lend(struct rlhf_model *m, const struct rlhf_source *s);
+void rlhf_panels_values(const struct rlhf_model *m, size_t tensor, size_t from, size_t count, float *out);
+int rlhf_panels_pack(const struct rlhf_model *m, const struct rlhf_product *p, bool back, struct rlhf_packed *to,
+                     struct rlhf_pool *pool, struct rlhf_error *err);
+
+/* files.c: NaN and infinity are never weights; RLHF_FATAL names the first. */
+int rlhf_model_check_finite(const struct rlhf_model *m, struct rlhf_pool *pool, struct rlhf_error *err);
+
 /* weights.c: a model whose weights stay in s, which it takes (s is empty then) unless it fails. */
 int rlhf_model_freeze(struct rlhf_model *m, struct rlhf_source *s, struct rlhf_error *err);
 const struct rlhf_source *rlhf_model_source(const struct rlhf_model *m); /* NULL unless frozen */
@@ -88,6 +101,7 @@ void rlhf_model_thaw(struct rlhf_model *m); /* gives back what freeze took; for 
  * weights have changed since; any thread may call it, and one packs while the others wait. */
 struct rlhf_packing *rlhf_packing_new(struct rlhf_error *err);
 void rlhf_packing_free(struct rlhf_packing *p); /* NULL is fine */
+enum rlhf_products rlhf_product_products(const struct rlhf_model *m, const struct rlhf_product *p);
 /* The weights of a product laid out for x·w, or for the product of its backward pass. */
 int rlhf_product_pack(const struct rlhf_model *m, const struct rlhf_product *p, bool back, struct rlhf_packed *to,
                       struct rlhf_pool *pool, struct rlhf_error *err);

@@ -21,6 +21,7 @@ void rlhf_model_free(struct rlhf_model *m)
 {
     if (!m)
         return;
+    rlhf_model_thaw(m);
     for (uint32_t i = 0; m->layers && i < m->config.layers; i++) {
         rlhf_packed_free(&m->layers[i].qkv.packed);
         rlhf_packed_free(&m->layers[i].out.packed);
@@ -30,7 +31,6 @@ void rlhf_model_free(struct rlhf_model *m)
     rlhf_packed_free(&m->head.packed);
     rlhf_packing_free(m->packing);
     free(m->layers);
-    rlhf_model_thaw(m);
     free(m->block);
     free(m->table);
     free(m);

@@ -42,7 +42,7 @@ struct rlhf_model *rlhf_model_read(const char *config, size_t config_size, const
  * BF16 rounds what is not bfloat16, for half the memory and traffic. */
 enum rlhf_panels { RLHF_PANELS_STORED, RLHF_PANELS_F32, RLHF_PANELS_BF16 };
 struct rlhf_model *rlhf_model_open(const char *dir, enum rlhf_panels panels, struct rlhf_error *err);
-/* The same from memory, which must stay until release(owner) is called: by rlhf_model_free(), or when this fails. release may
+/* The same from memory, of rows or of panels (panel_file.h), which must stay until release(owner) is called: by rlhf_model_free(), or when this fails. release may
  * be NULL. */
 struct rlhf_model *rlhf_model_view(const char *config, size_t config_size, const void *tensors, size_t tensors_size,
                                    void (*release)(void *owner), void *owner, struct rlhf_error *err);

@@ -141,7 +141,7 @@ static int put_tensor(struct saving *s, size_t tensor, int fd, const char *path,
         if (put(fd, path, s->out, count * rlhf_number_size(n), at, err) < 0)
             return -1;
     }
-    if (source)
+    if (source && source->of[tensor])
         rlhf_checkpoint_release(&source->files, source->of[tensor]);
     return 0;
 }

@@ -92,6 +92,8 @@ void rlhf_model_thaw(struct rlhf_model *m)
 {
     if (!m->frozen)
         return;
+    if (m->frozen->source.products)
+        rlhf_panels_lend(m, NULL);
     munmap(m->block, m->frozen->reserved);
     m->block = NULL;
     rlhf_source_close(&m->frozen->source);
@@ -111,7 +113,9 @@ int rlhf_model_is_frozen(const struct rlhf_model *m)
 
 void rlhf_model_values(const struct rlhf_model *m, size_t tensor, size_t from, size_t count, float *out)
 {
-    if (m->frozen)
+    if (m->frozen && !m->frozen->source.of[tensor])
+        rlhf_panels_values(m, tensor, from, count, out);
+    else if (m->frozen)
         rlhf_source_read(&m->frozen->source, tensor, from, count, out);
     else
         memcpy(out, m->block + m->table[tensor].offset + from, count * sizeof *out);
@@ -137,7 +141,7 @@ static size_t tensor_at(const struct rlhf_model *m, size_t offset)
 enum { PIECES = 4 }; /* q, k and v at most */
 
 /* A head of one column is a sliver of the work, and rewards are compared by what little they differ. */
-static enum rlhf_products products_of(const struct rlhf_model *m, const struct rlhf_product *p)
+enum rlhf_products rlhf_product_products(const struct rlhf_model *m, const struct rlhf_product *p)
 {
     return p == &m->head && m->config.head == RLHF_HEAD_SCALAR ? RLHF_PRODUCTS_F32 : m->config.products;
 }
@@ -149,7 +153,7 @@ static int pack_stored(const struct rlhf_model *m, const struct rlhf_product *p,
     const size_t first = tensor_at(m, p->weight), rows = p->transposed ? p->k : p->n;
     struct rlhf_piece pieces[PIECES];
     size_t count = 0;
-    bool rounded = products_of(m, p) == RLHF_PRODUCTS_BF16, halves = s->panels != RLHF_PANELS_F32;
+    bool rounded = rlhf_product_products(m, p) == RLHF_PRODUCTS_BF16, halves = s->panels != RLHF_PANELS_F32;
     int rc;
 
     if (p == &m->head && rlhf_source_check_tied(m, s, err) < 0)
@@ -163,7 +167,7 @@ static int pack_stored(const struct rlhf_model *m, const struct rlhf_product *p,
     }
     rc = rlhf_pack_pieces(to, pieces, count, back ? p->k : p->n, back ? p->n : p->k, p->transposed != back,
                           halves || rounded, pool, err);
-    to->products = products_of(m, p);
+    to->products = rlhf_product_products(m, p);
     for (size_t i = 0; rc < 0 && i < count; i++) /* which weight it was */
         if (rlhf_source_bad(m, s, first + i, err) < 0)
             return -1;
@@ -176,9 +180,9 @@ static int pack_stored(const struct rlhf_model *m, const struct rlhf_product *p,
     return 0;
 }
 
-static int store_row(const struct rlhf_source *s, size_t tensor, size_t row, size_t c, float *y)
+static int store_row(const struct rlhf_model *m, size_t tensor, size_t row, size_t c, float *y)
 {
-    rlhf_source_read(s, tensor, row * c, c, y);
+    rlhf_model_values(m, tensor, row * c, c, y);
     return rlhf_weights_finite(y, c) ? 0 : -1;
 }
 
@@ -196,7 +200,6 @@ enum { ROWS_A_TASK = 16 };
 static void lookup_part(void *ctx, size_t index)
 {
     struct lookup *l = ctx;
-    const struct rlhf_source *s = &l->m->frozen->source;
     const size_t c = l->m->config.channels, embedding = tensor_at(l->m, l->m->embedding);
     const size_t to = (index + 1) * ROWS_A_TASK < l->t ? (index + 1) * ROWS_A_TASK : l->t;
     float *position = l->room ? l->room + index * c : NULL;
@@ -204,11 +207,11 @@ static void lookup_part(void *ctx, size_t index)
     for (size_t i = index * ROWS_A_TASK; i < to; i++) {
         float *y = l->y + i * c;
 
-        if (store_row(s, embedding, (size_t)l->token[i], c, y) < 0)
+        if (store_row(l->m, embedding, (size_t)l->token[i], c, y) < 0)
             atomic_store(&l->bad, embedding + 1);
         if (!position)
             continue;
-        if (store_row(s, tensor_at(l->m, l->m->positions), l->position[i], c, position) < 0)
+        if (store_row(l->m, tensor_at(l->m, l->m->positions), l->position[i], c, position) < 0)
             atomic_store(&l->bad, tensor_at(l->m, l->m->positions) + 1);
         for (size_t j = 0; j < c; j++)
             y[j] += position[j];
@@ -234,9 +237,11 @@ static int look_up(const struct rlhf_model *m, const int32_t *token, const uint3
 int rlhf_product_pack(const struct rlhf_model *m, const struct rlhf_product *p, bool back, struct rlhf_packed *to,
                       struct rlhf_pool *pool, struct rlhf_error *err)
 {
+    if (m->frozen && m->frozen->source.products)
+        return rlhf_panels_pack(m, p, back, to, pool, err);
     if (m->frozen)
         return pack_stored(m, p, back, to, pool, err);
-    return (products_of(m, p) == RLHF_PRODUCTS_BF16 ? rlhf_pack_rounded : rlhf_pack)(
+    return (rlhf_product_products(m, p) == RLHF_PRODUCTS_BF16 ? rlhf_pack_rounded : rlhf_pack)(
         to, m->block + p->weight, back ? p->k : p->n, back ? p->n : p->k, p->transposed != back, pool, err);
 }
 
@@ -248,6 +253,10 @@ static int pack(const struct rlhf_model *m, struct rlhf_product *p, struct rlhf_
 /* The head's panels are a part of m, not behind a pointer as the layers' are; only who holds the lock writes them. */
 static int pack_all(struct rlhf_model *m, struct rlhf_pool *pool, struct rlhf_error *err)
 {
+    if (m->frozen && m->frozen->source.products) {
+        rlhf_panels_lend(m, &m->frozen->source);
+        return 0;
+    }
     for (uint32_t i = 0; i < m->config.layers; i++) {
         struct rlhf_layer *l = &m->layers[i];
 

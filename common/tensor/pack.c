@@ -7,6 +7,9 @@
 
 #include "base/memory.h"
 #include "tensor/kernels.h"
+#include "tensor/panel.h"
+
+_Static_assert((int)RLHF_PANEL_LANES == (int)RLHF_LANES, "panels are as wide as they are said to be");
 
 enum {
     LEAST_WEIGHTS = 1 << 16, /* worth a second thread: about 20 us */
@@ -24,10 +27,29 @@ static size_t blocks(size_t count, size_t block)
     return (count + block - 1) / block;
 }
 
-/* Words of one panel. */
+size_t rlhf_panel_count(size_t n)
+{
+    return blocks(n, RLHF_LANES);
+}
+
+size_t rlhf_panel_words(size_t k, bool halves)
+{
+    return (halves ? blocks(k, RLHF_TILE_STEPS) * RLHF_TILE_STEPS / 2 : k) * RLHF_LANES;
+}
+
+float rlhf_panel_value(const void *panels, size_t k, bool halves, size_t n, size_t k_at)
+{
+    size_t word = n / RLHF_LANES * rlhf_panel_words(k, halves) + (halves ? k_at / 2 : k_at) * RLHF_LANES + n % RLHF_LANES;
+    float value;
+
+    rlhf_widen(halves ? RLHF_NUMBER_BF16 : RLHF_NUMBER_F32, (const char *)panels + 4 * word + (halves ? k_at % 2 * 2 : 0), 1,
+               &value);
+    return value;
+}
+
 static size_t panel_size(const struct rlhf_packed *p)
 {
-    return (p->halves ? blocks(p->k, RLHF_TILE_STEPS) * RLHF_TILE_STEPS / 2 : p->k) * RLHF_LANES;
+    return rlhf_panel_words(p->k, p->halves);
 }
 
 static int make_room(struct rlhf_packed *p, size_t n, size_t k, bool halves, struct rlhf_error *err)

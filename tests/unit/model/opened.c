@@ -2,6 +2,7 @@
 #include <pthread.h>
 
 #include "base/io.h"
+#include "model/panel_file.h"
 #include "model/safetensors.h"
 #include "tiny.h"
 
@@ -438,9 +439,131 @@ START_TEST(viewed_memory_is_released_once_whatever_happens)
 }
 END_TEST
 
+/* ---- panels ------------------------------------------------------------------------------------------ */
+
+/* m's panels, in memory that held something else. */
+static struct rlhf_bytes in_panels(const struct rlhf_model *m, struct rlhf_pool *pool, int before, struct rlhf_bytes *config)
+{
+    struct rlhf_bytes file = { 0 };
+    struct rlhf_error err = { 0 };
+    struct rlhf_panel_file p;
+
+    expect_ok(rlhf_panel_file_plan(&p, m, &err), err);
+    file.data = aligned_alloc(64, (p.size + 63) / 64 * 64);
+    file.size = p.size;
+    memset(file.data, before, file.size);
+    expect_ok(rlhf_panel_file_write(&p, m, file.data, pool, &err), err);
+    if (config)
+        expect_ok(rlhf_bytes_append(config, p.config.data, p.config.size, &err), err);
+    rlhf_panel_file_free(&p);
+    return file;
+}
+
+START_TEST(a_model_in_panels_computes_the_bits_of_the_model)
+{
+    struct rlhf_error err = { 0 };
+    struct rlhf_pool *pool = rlhf_pool_new(2, &err);
+
+    for (int i = 0; i < 4 * VARIANTS; i++) {
+        struct rlhf_model *m = tiny_model((enum variant)(i / 4), i % 2 ? RLHF_HEAD_SCALAR : RLHF_HEAD_LM), *viewed;
+        struct rlhf_bytes config = { 0 }, file, again;
+        struct results a, b;
+        int released = 0;
+        size_t count;
+
+        rlhf_model_set_products(m, i / 2 % 2 ? RLHF_PRODUCTS_BF16 : RLHF_PRODUCTS_F32);
+        rlhf_model_set_bias(m, i % 2 ? 0.5F : 0);
+        file = in_panels(m, pool, 0xFF, &config);
+        again = in_panels(m, NULL, 0, NULL);
+        ck_assert_uint_eq(file.size, again.size);
+        ck_assert_mem_eq(file.data, again.data, file.size);
+        viewed = rlhf_model_view(config.data, config.size, file.data, file.size, count_release, &released, &err);
+        expect_some(viewed, err);
+        rlhf_model_parameters(m, &count);
+        a = run(m, pool, count);
+        b = run(viewed, pool, count);
+        expect_same_results(&a, &b, rlhf_model_get_config(m)->vocabulary);
+        ck_assert_mem_eq(file.data, again.data, file.size); /* only read */
+        rlhf_model_free(viewed);
+        ck_assert_int_eq(released, 1);
+        free_results(&a);
+        free_results(&b);
+        rlhf_bytes_free(&config);
+        free(file.data);
+        free(again.data);
+        rlhf_model_free(m);
+    }
+    rlhf_pool_free(pool);
+}
+END_TEST
+
+START_TEST(panels_give_back_the_weights_that_were_laid_out)
+{
+    for (enum variant v = 0; v < VARIANTS; v++) {
+        struct rlhf_model *m = tiny_model(v, RLHF_HEAD_LM), *viewed, *clone;
+        struct rlhf_bytes config = { 0 }, file = in_panels(m, NULL, 0, &config);
+        struct rlhf_error err = { 0 };
+        size_t count;
+
+        viewed = rlhf_model_view(config.data, config.size, file.data, file.size, NULL, NULL, &err);
+        expect_some(viewed, err);
+        clone = rlhf_model_clone(viewed, RLHF_HEAD_LM, 1, &err);
+        expect_some(clone, err);
+        rlhf_model_parameters(m, &count);
+        ck_assert_mem_eq(rlhf_model_parameters(m, &count), rlhf_model_parameters(clone, &count), count * sizeof(float));
+        rlhf_model_free(clone);
+        rlhf_model_free(viewed);
+        rlhf_model_free(m);
+        rlhf_bytes_free(&config);
+        free(file.data);
+    }
+}
+END_TEST
+
+START_TEST(panels_that_are_not_of_this_model_are_refused_by_name)
+{
+    struct rlhf_model *m = tiny_model(LLAMA, RLHF_HEAD_LM), *other = tiny_model(LLAMA, RLHF_HEAD_LM);
+    struct rlhf_bytes config = { 0 }, rounded = { 0 }, file = in_panels(m, NULL, 0, &config), half;
+    struct rlhf_error err = { 0 };
+    size_t count;
+
+    rlhf_model_set_products(other, RLHF_PRODUCTS_BF16);
+    half = in_panels(other, NULL, 0, &rounded);
+    ck_assert_ptr_null(rlhf_model_view(config.data, config.size, half.data, half.size, NULL, NULL, &err));
+    expect_code(err, RLHF_CORRUPT);
+    expect_contains(err.text, "misshapen panels.0.qkv");
+    ck_assert_ptr_null(rlhf_model_read(config.data, config.size, file.data, file.size, &err));
+    expect_code(err, RLHF_REJECT);
+    expect_contains(err.text, "viewed, not loaded");
+    memcpy(strstr(file.data + 8, "panels.1.down"), "panels.9", 8);
+    ck_assert_ptr_null(rlhf_model_view(config.data, config.size, file.data, file.size, NULL, NULL, &err));
+    expect_code(err, RLHF_CORRUPT);
+    expect_contains(err.text, "missing panels.1.down");
+    rlhf_model_parameters(m, &count)[count / 2] = INFINITY;
+    {
+        struct rlhf_panel_file p;
+
+        expect_ok(rlhf_panel_file_plan(&p, m, &err), err);
+        ck_assert_int_eq(rlhf_panel_file_write(&p, m, file.data, NULL, &err), -1);
+        expect_code(err, RLHF_FATAL);
+        expect_contains(err.text, "is inf, no weight");
+        rlhf_panel_file_free(&p);
+    }
+    free(file.data);
+    free(half.data);
+    rlhf_bytes_free(&config);
+    rlhf_bytes_free(&rounded);
+    rlhf_model_free(m);
+    rlhf_model_free(other);
+}
+END_TEST
+
 int main(void)
 {
-    return RUN_SUITE("model/opened", an_opened_model_computes_the_bits_of_a_loaded_one,
+    return RUN_SUITE("model/opened", a_model_in_panels_computes_the_bits_of_the_model,
+                     panels_give_back_the_weights_that_were_laid_out,
+                     panels_that_are_not_of_this_model_are_refused_by_name,
+                     an_opened_model_computes_the_bits_of_a_loaded_one,
                      a_model_packed_in_bfloat16_is_the_model_stored_in_bfloat16,
                      a_clone_of_an_opened_model_can_be_trained,
                      threads_that_meet_an_opened_model_together_wait_for_one_to_pack_it,
