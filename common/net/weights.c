@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "net/weights_part.h"
@@ -102,79 +101,71 @@ struct rlhf_weights *rlhf_weights_alloc(const char *name, uint64_t version, cons
     return w;
 }
 
-static int write_all(int fd, const uint8_t *data, size_t size)
+/* A file of its size, mapped: all its blocks are there before anybody writes, so that a full disk is an error here and no
+ * SIGBUS there. */
+static int share(struct rlhf_weights *w, const char *dir)
 {
-    while (size > 0) {
-        ssize_t n = write(fd, data, size);
-
-        if (n < 0 && errno != EINTR)
-            return -1;
-        if (n > 0) {
-            data += n;
-            size -= (size_t)n;
-        }
-    }
-    return 0;
-}
-
-/* Writes the payload aside, maps it, and gives it its name: whoever finds the name finds it whole. */
-static int share(struct rlhf_weights *w, const void *payload, const char *dir)
-{
-    char hex[RLHF_DIGEST_TEXT], aside[4200];
+    static atomic_uint made;
     void *map = MAP_FAILED;
     int fd, failed;
 
-    rlhf_digest_text(&w->digest, hex);
-    if (snprintf(aside, sizeof aside, "%s/%s.weights.%ld", dir, hex, (long)getpid()) >= 4095
-        || asprintf(&w->shared_file, "%s/%s.weights", dir, hex) < 0) {
+    if (asprintf(&w->shared_file, "%s/%ld-%u.unsealed", dir, (long)getpid(), atomic_fetch_add(&made, 1)) < 0) {
         w->shared_file = NULL;
-        errno = ENAMETOOLONG;
         return -1;
     }
-    if ((fd = open(aside, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600)) >= 0) {
-        if (write_all(fd, payload, w->size) == 0)
-            map = mmap(NULL, w->size, PROT_READ, MAP_SHARED, fd, 0);
+    fd = open(w->shared_file, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    failed = fd < 0 ? errno : posix_fallocate(fd, 0, (off_t)w->size);
+    if (!failed && (map = mmap(NULL, w->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)) == MAP_FAILED)
         failed = errno;
+    if (fd >= 0)
         close(fd);
-        if (map != MAP_FAILED && rename(aside, w->shared_file) == 0) {
-            w->data = map;
-            w->mapped = true;
-            return 0;
-        }
-        failed = map == MAP_FAILED ? failed : errno;
-        if (map != MAP_FAILED)
-            munmap(map, w->size);
-        unlink(aside);
-        errno = failed;
+    if (!failed) {
+        w->data = map;
+        w->mapped = true;
+        return 0;
     }
-    failed = errno;
+    if (fd >= 0)
+        unlink(w->shared_file);
     free(w->shared_file);
     w->shared_file = NULL;
     errno = failed;
     return -1;
 }
 
-struct hashing {
-    struct rlhf_weights *w;
-    const uint8_t *payload;
-};
+/* Gives the file the name of its digest: whoever finds the name finds it whole. */
+static int name_file(struct rlhf_weights *w, struct rlhf_error *err)
+{
+    size_t dir = (size_t)(strrchr(w->shared_file, '/') - w->shared_file);
+    char hex[RLHF_DIGEST_TEXT], *name;
+
+    rlhf_digest_text(&w->digest, hex);
+    if (asprintf(&name, "%.*s/%s.weights", (int)dir, w->shared_file, hex) < 0)
+        return rlhf_fail(err, RLHF_FULL, "no memory for a file's name");
+    if (mprotect((void *)w->data, w->size, PROT_READ) < 0 || rename(w->shared_file, name) < 0) {
+        rlhf_fail_errno(err, errno, "weights cannot be published as %s", name);
+        free(name);
+        return -1;
+    }
+    free(w->shared_file);
+    w->shared_file = name;
+    return 0;
+}
 
 static void hash_some(void *ctx, size_t task)
 {
-    const struct hashing *h = ctx;
+    struct rlhf_weights *w = ctx;
     size_t from = task * RLHF_CHUNKS_AT_ONCE, count = 0;
     uint32_t index[RLHF_CHUNKS_AT_ONCE];
 
-    while (count < RLHF_CHUNKS_AT_ONCE && from + count < h->w->chunk_count) {
+    while (count < RLHF_CHUNKS_AT_ONCE && from + count < w->chunk_count) {
         index[count] = (uint32_t)(from + count);
         count++;
     }
-    rlhf_chunks_hash(h->payload, h->w->size, h->w->chunk_size, index, count, h->w->chunks + from);
+    rlhf_chunks_hash(w->data, w->size, w->chunk_size, index, count, w->chunks + from);
 }
 
-struct rlhf_weights *rlhf_weights_new(const struct rlhf_weights_spec *spec, struct rlhf_error *err)
+struct rlhf_weights *rlhf_weights_room(const struct rlhf_weights_spec *spec, void **to, struct rlhf_error *err)
 {
-    const uint8_t *payload = spec->payload;
     struct rlhf_weights *w;
 
     if (spec->size == 0 || spec->size > (size_t)RLHF_CHUNKS_MAX * RLHF_CHUNK_SIZE
@@ -184,23 +175,39 @@ struct rlhf_weights *rlhf_weights_new(const struct rlhf_weights_spec *spec, stru
     }
     if (!(w = rlhf_weights_alloc(spec->name, spec->version, spec->config, spec->size, RLHF_CHUNK_SIZE, err)))
         return NULL;
-    rlhf_pool_for(spec->pool, (w->chunk_count - 1) / RLHF_CHUNKS_AT_ONCE + 1, hash_some,
-                  &(struct hashing){ w, payload });
-    if (rlhf_manifest_digest(w->config, w->size, w->chunk_size, w->chunks, w->chunk_count, &w->digest, err) < 0) {
-        rlhf_weights_free(w);
-        return NULL;
+    if (!spec->shared_dir || share(w, spec->shared_dir) < 0) {
+        if (spec->shared_dir)
+            rlhf_log(RLHF_LEVEL_WARNING, "weights_not_shared dir=%s why=\"%s\"", spec->shared_dir, strerror(errno));
+        if (!(w->owned = rlhf_block_new(w->size, err))) {
+            rlhf_weights_free(w);
+            return NULL;
+        }
+        w->data = w->owned;
     }
-    if (spec->shared_dir && share(w, payload, spec->shared_dir) == 0)
-        return w;
-    if (spec->shared_dir)
-        rlhf_log(RLHF_LEVEL_WARNING, "weights_not_shared dir=%s why=\"%s\"", spec->shared_dir, strerror(errno));
-    if (!(w->owned = rlhf_block_new(w->size, err))) {
-        rlhf_weights_free(w);
-        return NULL;
-    }
-    memcpy(w->owned, payload, w->size);
-    w->data = w->owned;
+    *to = (void *)w->data;
     return w;
+}
+
+int rlhf_weights_seal(struct rlhf_weights *w, struct rlhf_pool *pool, struct rlhf_error *err)
+{
+    rlhf_pool_for(pool, (w->chunk_count - 1) / RLHF_CHUNKS_AT_ONCE + 1, hash_some, w);
+    if (rlhf_manifest_digest(w->config, w->size, w->chunk_size, w->chunks, w->chunk_count, &w->digest, err) < 0)
+        return -1;
+    return w->shared_file ? name_file(w, err) : 0;
+}
+
+struct rlhf_weights *rlhf_weights_new(const struct rlhf_weights_spec *spec, struct rlhf_error *err)
+{
+    void *to;
+    struct rlhf_weights *w = rlhf_weights_room(spec, &to, err);
+
+    if (!w)
+        return NULL;
+    memcpy(to, spec->payload, spec->size);
+    if (rlhf_weights_seal(w, spec->pool, err) == 0)
+        return w;
+    rlhf_weights_free(w);
+    return NULL;
 }
 
 const struct rlhf_digest *rlhf_weights_digest(const struct rlhf_weights *w)

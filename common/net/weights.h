@@ -33,7 +33,7 @@ struct rlhf_weights_spec {
     const char *name; /* "policy", ... */
     uint64_t version;
     const char *config; /* config.json, NUL-terminated */
-    const void *payload; /* model.safetensors */
+    const void *payload; /* model.safetensors, its tensors in rows or in panels */
     size_t size;
     const char *shared_dir; /* where workers of this host may map it from ("/dev/shm/..."), or NULL: memory only */
     struct rlhf_pool *pool; /* to hash with; NULL: alone */
@@ -41,6 +41,10 @@ struct rlhf_weights_spec {
 /* Hashes and copies: into SHARED_DIR/DIGEST.weights, which is then mapped, or into memory. With a shared_dir that
  * cannot be written it falls back to memory and logs why. Long work (1 to 3 GB/s a thread): call it off the reactor thread. */
 struct rlhf_weights *rlhf_weights_new(const struct rlhf_weights_spec *spec, struct rlhf_error *err);
+/* The same in two, for a payload that is made where it will lie: room (spec->payload is not looked at) gives its memory, which
+ * begins a page or is aligned to 64 bytes; seal hashes what was written there, and nobody writes to it from then on. */
+struct rlhf_weights *rlhf_weights_room(const struct rlhf_weights_spec *spec, void **to, struct rlhf_error *err);
+int rlhf_weights_seal(struct rlhf_weights *w, struct rlhf_pool *pool, struct rlhf_error *err);
 const struct rlhf_digest *rlhf_weights_digest(const struct rlhf_weights *w);
 const char *rlhf_weights_name(const struct rlhf_weights *w);
 uint64_t rlhf_weights_version(const struct rlhf_weights *w);

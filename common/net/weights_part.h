@@ -19,7 +19,7 @@ struct rlhf_weights {
     const uint8_t *data;  /* mapped or owned */
     uint8_t *owned;
     bool mapped;
-    char *shared_file;    /* written by us, removed with us; NULL otherwise */
+    char *shared_file;    /* written by us, removed with us, under its own name once it is sealed; NULL otherwise */
 };
 
 int rlhf_manifest_digest(const char *config, uint64_t size, uint32_t chunk_size, const struct rlhf_digest *chunks,

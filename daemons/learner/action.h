@@ -17,8 +17,9 @@
 
 #include "base/error.h"
 #include "base/hash.h"
-#include "base/memory.h"
+#include "base/pool.h"
 #include "base/random.h"
+#include "model/model.h"
 #include "model/sampler.h"
 #include "reward/source.h"
 
@@ -63,7 +64,8 @@ struct learner_action {
     /* PUBLISH: the fleet side keeps serving them until they are dropped */
     const char *name;                      /* "policy", "reference", "reward_model", ... */
     uint64_t version;
-    const struct rlhf_bytes *config, *tensors; /* config.json, model.safetensors */
+    const struct rlhf_model *model;
+    struct rlhf_pool *pool;                /* to lay out and hash its weights with */
     struct rlhf_weights *weights;          /* made of the above by the port, on the compute thread; taken */
     const struct rlhf_digest *drop;        /* digests that no job will name again */
     size_t drop_count;

@@ -12,6 +12,7 @@
 
 #include "base/io.h"
 #include "learner/train.h"
+#include "model/panel_file.h"
 #include "net/weights.h"
 #include "telemetry/log.h"
 
@@ -217,6 +218,29 @@ static const char *shared_dir(const struct learner_bridge *b, size_t size)
                : b->weights_dir;
 }
 
+/* The model's weights laid out where workers of this host will map them: packed once for all of them. */
+static struct rlhf_weights *lay_out(const struct learner_bridge *b, const struct learner_action *a, struct rlhf_error *err)
+{
+    struct rlhf_panel_file file;
+    struct rlhf_weights *w;
+    void *to;
+
+    if (rlhf_panel_file_plan(&file, a->model, err) < 0)
+        return NULL;
+    w = rlhf_weights_room(&(struct rlhf_weights_spec){ .name = a->name,
+                                                       .version = a->version,
+                                                       .config = file.config.data,
+                                                       .size = file.size,
+                                                       .shared_dir = shared_dir(b, file.size) },
+                          &to, err);
+    if (w && (rlhf_panel_file_write(&file, a->model, to, a->pool, err) < 0 || rlhf_weights_seal(w, a->pool, err) < 0)) {
+        rlhf_weights_free(w);
+        w = NULL;
+    }
+    rlhf_panel_file_free(&file);
+    return w;
+}
+
 static int ask(struct learner_port *p, const struct learner_action *wanted, struct learner_answer *out,
                struct rlhf_error *err)
 {
@@ -224,15 +248,7 @@ static int ask(struct learner_port *p, const struct learner_action *wanted, stru
     struct learner_action action = *wanted;
 
     *out = (struct learner_answer){ 0 };
-    if (action.kind == LEARNER_PUBLISH
-        && !(action.weights = rlhf_weights_new(
-                 &(struct rlhf_weights_spec){ .name = action.name,
-                                              .version = action.version,
-                                              .config = action.config->data,
-                                              .payload = action.tensors->data,
-                                              .size = action.tensors->size,
-                                              .shared_dir = shared_dir(b, action.tensors->size) },
-                 err)))
+    if (action.kind == LEARNER_PUBLISH && !(action.weights = lay_out(b, &action, err)))
         return -1;
     if (start(p, &action, err) == 0)
         return finish(p, out, err);

@@ -38,24 +38,21 @@ int learner_publish(struct learner_work *w, enum learner_name name, uint64_t ver
 {
     static const char *const names[] = {"policy", "reference", "reward_model"};
     struct learner_published *slot = &w->t->published[name];
-    struct rlhf_bytes config = {0}, tensors = {0};
     struct learner_action a = {.kind = LEARNER_PUBLISH,
                                .name = names[name < LEARNER_NAME_REWARD_MODEL ? name : LEARNER_NAME_REWARD_MODEL],
                                .version = version,
-                               .config = &config,
-                               .tensors = &tensors,
+                               .model = m,
+                               .pool = w->t->pool,
                                .drop = &slot->outdated,
                                .drop_count = slot->drop};
     struct learner_answer answer = {0};
-    int rc = rlhf_model_write(m, &config, &tensors, err) < 0 || ask(w, &a, &answer, err) < 0 ? -1 : 0;
+    int rc = ask(w, &a, &answer, err);
 
     if (rc == 0) {
         *out = answer.digest;
         slot->drop = outdated(w->t, slot, answer.digest, &slot->outdated);
     }
     learner_answer_free(&answer);
-    rlhf_bytes_free(&config);
-    rlhf_bytes_free(&tensors);
     return rc;
 }
 

@@ -18,11 +18,17 @@ static struct rlhf_model *find(struct local_port *p, struct rlhf_digest d)
 static int publish(struct local_port *p, const struct learner_action *a, struct learner_answer *out,
                    struct rlhf_error *err)
 {
+    struct rlhf_bytes config = {0}, tensors = {0};
     struct rlhf_hasher *h = rlhf_hasher_new();
+    int rc = rlhf_model_write(a->model, &config, &tensors, err);
 
-    rlhf_hasher_add(h, a->config->data, a->config->size);
-    rlhf_hasher_add(h, a->tensors->data, a->tensors->size);
+    rlhf_hasher_add(h, config.data, config.size);
+    rlhf_hasher_add(h, tensors.data, tensors.size);
     out->digest = rlhf_hasher_end(h);
+    rlhf_bytes_free(&config);
+    rlhf_bytes_free(&tensors);
+    if (rc < 0)
+        return -1;
     p->published++;
     for (size_t d = 0; d < a->drop_count; d++)
         for (size_t i = 0; i < LOCAL_MODELS; i++)
@@ -36,8 +42,7 @@ static int publish(struct local_port *p, const struct learner_action *a, struct 
     for (size_t i = 0; i < LOCAL_MODELS; i++)
         if (!p->models[i].model) {
             p->models[i].digest = out->digest;
-            p->models[i].model =
-                rlhf_model_read(a->config->data, a->config->size, a->tensors->data, a->tensors->size, err);
+            p->models[i].model = rlhf_model_clone(a->model, rlhf_model_get_config(a->model)->head, 0, err);
             return p->models[i].model ? 0 : -1;
         }
     return rlhf_fail(err, RLHF_FULL, "more than %d models: are they never dropped?", LOCAL_MODELS);
