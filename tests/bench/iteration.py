@@ -4,10 +4,11 @@ log-probs, the update, the new weights at the workers. The work of peers/trl_grp
 
     tests/bench/iteration.py [BUILD] [MODEL-COMPLETIONS[-ALGORITHM] ...]        tiny-64, l100-16, tiny-64-ppo ...
 
-Random weights, prompts of 64 tokens, groups of 8, 128 new tokens each, a reference model, one epoch. The reward model is another
-model of the same size (a few steps on made-up comparisons make it), where TRL is given a function: that is work which TRL does not do.
+Random weights, prompts of 64 tokens, groups of 8, 128 new tokens each, a reference model, one epoch. Rewards are a rule's, as TRL is
+given a function; PPO, whose critic begins as a reward model, has one of the same size (a few steps on made-up comparisons make it).
 Prints JSON lines: seconds an iteration (the median of those behind the first), and the peak of the memory of all daemons
-together in MB (proportional set sizes: what they share counts once), in those iterations. BUILD is build/dev by default.
+together in MB (proportional set sizes: what they share counts once), in those iterations. BUILD is build/dev by default; PRODUCTS=bf16
+multiplies numbers rounded to bfloat16, ITERATIONS are 3.
 """
 import json
 import os
@@ -21,7 +22,9 @@ import tempfile
 import time
 
 SHAPES = {"tiny": (6, 4, 256, 704, 4096), "l100": (12, 12, 768, 2048, 32000)}
-PROMPT, NEW, GROUP, ITERATIONS = 64, 128, 8, 3
+PROMPT, NEW, GROUP, ITERATIONS = 64, 128, 8, int(os.environ.get("ITERATIONS", "3"))
+PRODUCTS = os.environ.get("PRODUCTS", "fp32")
+MEMORY_EVERY = 0.5 # seconds: adding up a process's pages takes the kernel milliseconds
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -33,13 +36,13 @@ def byte_letters():
 
 
 def write_tokenizer(path, vocabulary):
-    """Byte-level without merges: a letter is a token. The rest of the vocabulary is there, and never read."""
-    words = ["<|endoftext|>"] + byte_letters()
+    """Byte-level without merges: a letter is a token. The rest of the vocabulary is there, and never read. No token ends a text,
+    so that every completion is as long as another."""
+    words = byte_letters()
     words += [f"w{i}w" for i in range(vocabulary - len(words))]
-    end = {"id": 0, "content": words[0], "single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
     os.makedirs(path)
     with open(f"{path}/tokenizer.json", "w") as f:
-        json.dump({"version": "1.0", "truncation": None, "padding": None, "added_tokens": [end], "normalizer": None,
+        json.dump({"version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": None,
                    "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False},
                    "post_processor": None, "decoder": {"type": "ByteLevel"},
                    "model": {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
@@ -59,25 +62,28 @@ def write_run(top, model, completions, algorithm, threads):
             f.write(json.dumps({"prompt": text(PROMPT)}) + "\n")
     with open(f"{top}/documents.jsonl", "w") as f:
         f.write(json.dumps({"text": text(256)}) + "\n")
-    with open(f"{top}/comparisons.jsonl", "w") as f:
-        for _ in range(4):
-            f.write(json.dumps({"prompt": text(16), "chosen": text(16), "rejected": text(16)}) + "\n")
+    if algorithm == "ppo":
+        with open(f"{top}/comparisons.jsonl", "w") as f:
+            for _ in range(4):
+                f.write(json.dumps({"prompt": text(16), "chosen": text(16), "rejected": text(16)}) + "\n")
+    reward_stages = """
+  - collect: {name: seed, want: 4}
+  - reward: {name: reward, from: base, rounds: [seed], held_out: 0, epochs: 1, batch: 4}""" if algorithm == "ppo" else ""
+    rewards = "reward_model: reward" if algorithm == "ppo" else "rewards: [{length: {name: length, unit: characters, at_most: 100}}]"
     with open(f"{top}/run.yaml", "w") as f:
-        f.write(f"""run: {{name: bench, dir: {top}/run, seed: 1}}
+        f.write(f"""run: {{name: bench, dir: {top}/run, seed: 1, products: {PRODUCTS}}}
 tokenizer: {{load: {top}/tokenizer}}
 model: {{style: llama, layers: {layers}, heads: {heads}, channels: {channels}, mlp_size: {mlp}, context: 512, tied: true}}
 learner: {{threads: {threads}, verify_tokens: 64}}
 up: {{rollout_workers: 1, reward_scorers: 1, worker_threads: {threads}, scorer_threads: {threads},
      label_collector: {{http: "127.0.0.1:0"}}}}
 stages:
-  - pretrain: {{name: base, data: [{top}/documents.jsonl], steps: 1, batch: 1, window: 64}}
-  - collect: {{name: seed, want: 4}}
-  - reward: {{name: reward, from: base, rounds: [seed], held_out: 0, epochs: 1, batch: 4}}
+  - pretrain: {{name: base, data: [{top}/documents.jsonl], steps: 1, batch: 1, window: 64}}{reward_stages}
   - policy:
       name: policy
       from: base
       algorithm: {algorithm}
-      reward_model: reward
+      {rewards}
       prompts: {top}/prompts.jsonl
       iterations: {ITERATIONS}
       prompts_per_iteration: {completions // GROUP}
@@ -86,7 +92,7 @@ stages:
       minibatch: {completions}
       kl_coefficient: 0.04
       checkpoint_every: 0
-      sampling: {{max_new_tokens: {NEW}, min_new_tokens: {NEW}}}
+      sampling: {{max_new_tokens: {NEW}}}
       optimizer: {{learning_rate: 1e-6}}
 """)
 
@@ -118,14 +124,16 @@ def memory(pid):
 
 def follow(up, top):
     """The times at which iterations were done, and the memory at its peak between the first and the last."""
-    times, peak, imported = [], {}, False
+    times, peak, looked = [], {}, 0
+    imported = not os.path.exists(f"{top}/comparisons.jsonl")
     metrics = f"{top}/run/metrics.jsonl"
     while up.poll() is None and len(times) < ITERATIONS:
         if not imported and os.path.exists(f"{top}/run/labels.http"):
             done = subprocess.run([f"{build}/daemons/rlhfctl", "label", "import", "--round", "seed", "--address-file",
                                    f"{top}/run/labels.http", f"{top}/comparisons.jsonl"], capture_output=True, text=True)
             imported = done.returncode == 0
-        if times:
+        if times and time.monotonic() >= looked + MEMORY_EVERY:
+            looked = time.monotonic()
             now = memory(up.pid)
             if sum(now.values()) > sum(peak.values()):
                 peak = now
@@ -153,7 +161,7 @@ def measure(model, completions, algorithm, threads):
             sys.exit(f.read() + f"the run ended early; see {top}")
     shutil.rmtree(top)
     seconds = statistics.median(b - a for a, b in zip(times, times[1:]))
-    line = {"case": "iteration", "model": model, "batch": completions, "threads": threads, "dtype": "f32", "algorithm": algorithm}
+    line = {"case": "iteration", "model": model, "batch": completions, "threads": threads, "dtype": PRODUCTS.replace("fp", "f"), "algorithm": algorithm}
     print(json.dumps({**line, "value": round(seconds, 3), "unit": "s"}))
     print(json.dumps({**line, "case": "iteration-memory", "value": round(sum(peak.values())), "unit": "MB",
                       "daemons": {name: round(mb) for name, mb in peak.items()}}), flush=True)
