@@ -23,6 +23,7 @@ static const struct collector_route routes[] = {
     { "GET", "/", PUBLIC, 0, false, false, collector_get_page },
     { "GET", "/page.css", PUBLIC, 0, false, false, collector_get_page },
     { "GET", "/page.js", PUBLIC, 0, false, false, collector_get_page },
+    { "GET", "/session.js", PUBLIC, 0, false, false, collector_get_page },
     { "GET", "/icon.svg", PUBLIC, 0, false, false, collector_get_page },
     { "GET", "/healthz", PUBLIC, 0, false, false, collector_get_health },
     { "GET", "/api/v1/session", ANY, 0, false, false, collector_get_session },

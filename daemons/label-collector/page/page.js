@@ -2,9 +2,8 @@
  *
  * An answer goes into the outbox (localStorage) before anything else, and leaves it when the server has stored it. Its label
  * id is its own, so sending it twice stores it once. */
-'use strict';
+import { $, askToken, begin, call, element, forget, load, reason, save, session, signOut } from './session.js';
 
-const $ = (id) => document.getElementById(id);
 const parameters = new URLSearchParams(location.search);
 const round = parameters.get('round') || '';
 const KEEP = 20;          /* judged tasks that can be changed */
@@ -30,26 +29,10 @@ const FLAGS = [
   ['moral_judgement', 'Expresses a moral judgement'],
 ];
 
-/* ---- what survives a reload --------------------------------------------------------------------- */
-
-function load(key, fallback) {
-  try {
-    const value = JSON.parse(localStorage.getItem('rlhfd.' + key));
-    return value === null ? fallback : value;
-  } catch {
-    return fallback;
-  }
-}
-function save(key, value) {
-  try {
-    localStorage.setItem('rlhfd.' + key, JSON.stringify(value));
-  } catch { /* private mode: the page works, but a reload forgets */ }
-}
-
 const state = {
-  labeler: parameters.get('labeler') || load('labeler', ''),
-  outbox: load('outbox', []),     /* [{path, body}] oldest first */
-  history: load('history', []),   /* [{task, said | null, revision}] oldest first; said: ranks, ratings, flags or answer */
+  labeler: '',                    /* what follows is kept under the name */
+  outbox: [],                     /* [{task, path, body}] oldest first */
+  history: [],                    /* [{task, said | null, revision}] oldest first; said: ranks, ratings, flags or answer */
   queue: [],                      /* tasks to come */
   task: null,                     /* on screen */
   again: null,                    /* its entry in history, when it is shown again */
@@ -67,19 +50,10 @@ const state = {
   fetching: false,
 };
 
-/* ---- the server ----------------------------------------------------------------------------------- */
+/* Everybody who uses this browser has an outbox, a history and a draft of their own. */
+const own = (key) => key + '.' + state.labeler;
 
-async function call(path, body) {
-  const options = body === undefined
-    ? { cache: 'no-store' }
-    : { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(body) };
-  const response = await fetch(path, options);
-  let answer = {};
-  try {
-    answer = await response.json();
-  } catch { /* cut short: the status says what it needs to */ }
-  return { status: response.status, answer };
-}
+/* ---- the server ----------------------------------------------------------------------------------- */
 
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
@@ -89,17 +63,19 @@ async function flush() {
     return;
   state.sending = true;
   let wait = 500;
-  while (state.outbox.length > 0) {
+  while (state.outbox.length > 0 && session.known) {
     showSaving();
-    const { path, body } = state.outbox[0];
+    const labeler = state.labeler, message = state.outbox[0];
     try {
-      const { status, answer } = await call(path, body);
-      if (status >= 500 || status === 429)
-        throw new Error(answer.detail || 'the server answered ' + status);
-      if (status >= 400)
-        toast('Not stored: ' + (answer.detail || status), 8000);
+      const said = await call(message.path, message.body);
+      if (said.status >= 500 || said.status === 429 || said.status === 401)
+        throw new Error(reason(said));
+      if (said.status >= 400)
+        toast('Not stored: ' + reason(said), 8000);
+      if (state.labeler !== labeler) /* somebody else has come meanwhile: sent twice it is stored once */
+        continue;
       state.outbox.shift();
-      save('outbox', state.outbox);
+      save(own('outbox'), state.outbox);
       state.trouble = '';
       wait = 500;
     } catch (error) {
@@ -121,20 +97,20 @@ function isHere(id) {
 }
 
 async function refill() {
-  if (state.fetching || !state.labeler || state.queue.length >= AHEAD)
+  if (state.fetching || !session.known || !state.labeler || state.queue.length >= AHEAD)
     return;
   state.fetching = true;
   try {
     const query = new URLSearchParams({ labeler: state.labeler, count: String(AHEAD + 2 + state.outbox.length) });
     if (round)
       query.set('round', round);
-    const { status, answer } = await call('/api/v1/tasks/next?' + query);
-    if (status !== 200)
-      throw new Error(answer.detail || 'the server answered ' + status);
-    for (const task of answer.tasks)
+    const labeler = state.labeler, said = await call('/api/v1/tasks/next?' + query);
+    if (said.status !== 200)
+      throw new Error(reason(said));
+    for (const task of state.labeler === labeler ? said.answer.tasks : [])
       if (!isHere(task.id))
         state.queue.push(task);
-    state.progress = answer.progress;
+    state.progress = said.answer.progress;
     if (state.outbox.length === 0)
       state.trouble = '';
   } catch (error) {
@@ -167,11 +143,11 @@ function send(task, path, body, said) {
   entry.said = said;
   state.history.push(entry);
   state.history = state.history.slice(-KEEP);
-  save('history', state.history);
+  save(own('history'), state.history);
   state.outbox.push({ task: task.id, path, body });
   state.recent.set(task.id, performance.now());
-  save('outbox', state.outbox);
-  save('draft', null);
+  save(own('outbox'), state.outbox);
+  save(own('draft'), null);
   flush();
 }
 
@@ -184,7 +160,9 @@ function judge(said, words) {
   const task = state.task;
   if (!task)
     return;
-  const body = { labeler: state.labeler, source: 'page', ...said, seconds: seconds() };
+  const body = { labeler: state.labeler, ...said, seconds: seconds() };
+  if (session.role !== 'vendor') /* whose labels are the vendor's */
+    body.source = 'page';
   if (said.ranks)
     body.presented = task.presented;
   const note = $('note').value.trim();
@@ -272,15 +250,6 @@ function advance() {
 function visible(text) {
   return text.replace(/[\u0001-\u0008\u000b-\u001f\u007f\u202a-\u202e\u2066-\u2069]/g,
     (c) => '[U+' + c.charCodeAt(0).toString(16).toUpperCase().padStart(4, '0') + ']');
-}
-
-function element(name, classes, text) {
-  const e = document.createElement(name);
-  if (classes)
-    e.className = classes;
-  if (text !== undefined)
-    e.textContent = text;
-  return e;
 }
 
 function textBlock(text) {
@@ -575,14 +544,14 @@ function judgeWritten() {
 
 function saveDraft() {
   if (state.task)
-    save('draft', {
+    save(own('draft'), {
       task: state.task.id, ranks: state.ranks, picked: state.picked, note: $('note').value, given: state.given,
       written: $('demonstration') ? $('demonstration').value : '',
     });
 }
 
 function restoreDraft(task) {
-  const draft = load('draft', null);
+  const draft = load(own('draft'), null);
   const mine = draft && draft.task === task.id;
   $('note').value = mine ? draft.note : '';
   $('note-box').open = !!(mine && draft.note);
@@ -634,26 +603,49 @@ function toast(text, ms = 1800) {
 
 function showName() {
   $('who').textContent = state.labeler || 'Your name';
+  $('who').title = mayRename() ? 'Change your name' : 'Signed in as ' + session.name + ': sign out';
 }
 
+/* A labeler's token says who its holder is; a vendor has people of its own, and without tokens nobody is known. */
+const mayRename = () => session.open || session.role === 'vendor';
+
 function askName() {
-  $('name').value = state.labeler;
-  $('name-dialog').showModal();
+  if (mayRename()) {
+    $('name').value = state.labeler;
+    $('name-dialog').showModal();
+  } else {
+    $('account-name').textContent = session.name;
+    $('account-role').textContent = session.role;
+    $('account').showModal();
+  }
 }
 
 function setName(name) {
-  const changed = name !== state.labeler;
-  state.labeler = name;
-  save('labeler', name);
-  showName();
-  if (changed) { /* tasks are reserved for a person, and so is the history */
+  if (name !== state.labeler) { /* tasks are reserved for a person */
     state.queue = [];
     state.task = null;
     state.again = null;
-    state.history = [];
-    save('history', []);
   }
+  state.labeler = name;
+  state.outbox = load(own('outbox'), []);
+  state.history = load(own('history'), []);
+  if (mayRename())
+    save('labeler', name);
+  showName();
+  flush();
   refill();
+}
+
+function welcome() {
+  const name = mayRename() ? parameters.get('labeler') || load('labeler', '') : session.name;
+  if (session.role === 'learner') {
+    toast('This token is a learner\'s: judging needs one of a labeler', 8000);
+    askToken();
+  } else if (name) {
+    setName(name);
+  } else {
+    askName();
+  }
 }
 
 function onKey(event) {
@@ -742,11 +734,14 @@ setInterval(() => {
     refill();
 }, POLL_MS);
 
+$('sign-out').addEventListener('click', () => {
+  forget(own('history')); /* what was read here is not for whoever comes next */
+  forget(own('draft'));
+  signOut();
+});
+
 showName();
-if (state.labeler) {
-  save('labeler', state.labeler);
-  refill();
-} else {
-  askName();
-}
-flush();
+begin(welcome, (trouble) => {
+  state.trouble = trouble;
+  showSaving();
+});

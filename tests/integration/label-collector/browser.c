@@ -10,14 +10,12 @@
 #include <unistd.h>
 
 #include "support/browser.h"
+#include "support/collector.h"
 #include "support/http.h"
 #include "support/process.h"
 #include "support/suite.h"
 
 enum { POLL_MS = 20, GIVE_UP_MS = 30000 };
-
-static char dir[300], address[128];
-static pid_t collector;
 
 /* ---- the page ------------------------------------------------------------------------------------ */
 
@@ -25,7 +23,7 @@ static void open_page(const char *query)
 {
     char url[256];
 
-    snprintf(url, sizeof(url), "%s/%s", address, query);
+    snprintf(url, sizeof(url), "%s/%s", collector_address, query);
     browser_open(url);
 }
 
@@ -77,28 +75,16 @@ static void screenshot(const char *name)
 
 /* ---- the collector ----------------------------------------------------------------------------- */
 
-static void start_collector(const char *http)
-{
-    const char *config = in_directory(dir, "collector.yaml"), *file = in_directory(dir, "address");
-
-    write_file(config, "listen: ipc://%s/socket\nhttp: %s\nhttp_address_file: %s\ndatabase: %s/labels.db\n",
-               dir, http, file, dir);
-    unlink(file);
-    collector = start_daemon("label-collector", config, in_directory(dir, "log"));
-    wait_for_file(file, address, sizeof(address), collector, in_directory(dir, "log"));
-}
-
 static void setup(void)
 {
-    strcpy(dir, a_directory());
-    start_collector("127.0.0.1:0");
-    browser_start(dir);
+    collector_start("");
+    browser_start(collector_directory);
 }
 
 static void teardown(void)
 {
     browser_stop();
-    end_process(collector, SIGTERM);
+    end_process(collector_pid, SIGTERM);
 }
 
 /* Tasks with these completions each, "t0", "t1", ...; the prompt is the id. */
@@ -106,7 +92,7 @@ static void submit_task(const char *id, const char *prompt, json_t *completions)
 {
     json_t *task = json_pack("{s:s, s:s, s:o}", "id", id, "prompt", prompt, "completions", completions);
     char *text = json_dumps(task, 0);
-    struct http_answer a = http_post(address, "/api/v1/tasks", text);
+    struct http_answer a = http_post(collector_address, "/api/v1/tasks", text);
 
     ck_assert_msg(a.status == 200, "%d %s", a.status, a.body);
     http_answer_free(&a);
@@ -117,7 +103,7 @@ static void submit_task(const char *id, const char *prompt, json_t *completions)
 /* The standing revision of this task's label; NULL when there is none. Owned by the caller. */
 static json_t *label_of(const char *task)
 {
-    struct http_answer a = http_get(address, "/api/v1/comparisons?limit=1000");
+    struct http_answer a = http_get(collector_address, "/api/v1/comparisons?limit=1000");
     json_t *page = a.status == 200 ? json_loads(a.body, 0, NULL) : NULL, *row, *found = NULL;
     size_t i;
 
@@ -176,7 +162,7 @@ static void wait_for_task(const char *prompt)
 /* Tasks of the other kinds, as an owner submits them. */
 static void submit(const char *json)
 {
-    struct http_answer a = http_post(address, "/api/v1/tasks", json);
+    struct http_answer a = http_post(collector_address, "/api/v1/tasks", json);
 
     ck_assert_msg(a.status == 200, "%d %s", a.status, a.body);
     http_answer_free(&a);
@@ -385,15 +371,55 @@ START_TEST(an_answer_survives_a_dead_server)
     submit_task("t1", "t1", json_pack("[s, s]", "x", "y"));
     open_page("?labeler=ada");
     wait_for_task("t0");
-    end_process(collector, SIGKILL);
+    end_process(collector_pid, SIGKILL);
     press("a");
     wait_for_task("t1"); /* work goes on */
     browser_wait_until("document.querySelector('#saving').innerText.includes('kept here')");
     screenshot("offline");
-    strcpy(bound, address + 7);
-    start_collector(bound);
+    strcpy(bound, collector_address + 7);
+    collector_start_again(bound, "");
     expect_shown_ranks(wait_for_label("t0", 1), "12");
     browser_wait_until("document.querySelector('#saving').innerText === 'Saved'");
+}
+END_TEST
+
+/* The page with tokens: nobody judges before signing in, and what waits to be sent is its writer's. */
+START_TEST(people_sign_in_with_their_tokens)
+{
+    submit_task("t0", "t0", json_pack("[s, s]", "x", "y"));
+    submit_task("t1", "t1", json_pack("[s, s]", "x", "y"));
+    const char *ada = collector_token("add --role labeler ada"), *bob = collector_token("add --role labeler bob");
+    const char *owner = collector_token("add --role owner olga");
+    end_process(collector_pid, SIGTERM); /* at the next start it knows of them */
+    collector_start_again("127.0.0.1:0", "");
+    open_page("?labeler=bob"); /* counts for nothing with tokens */
+    browser_wait_until("document.querySelector('#sign-in').open");
+    press("\uE00C"); /* Escape */
+    press("\uE00C");
+    browser_wait_until("document.querySelector('#sign-in').open");
+    screenshot("sign-in");
+    type("#token", "rlhf_wrong");
+    click("#sign-in-form button");
+    browser_wait_until("document.querySelector('#sign-in-trouble').innerText.includes('not known')");
+    type("#token", ada); /* over what is selected */
+    press("\uE007");
+    wait_for_task("t0");
+    ck_assert(browser_holds("document.cookie === '' && !JSON.stringify(localStorage).includes('rlhf_')"));
+    press("a");
+    wait_for_task("t1");
+    browser_wait_until("document.querySelector('#saving').innerText === 'Saved'");
+    ck_assert_str_eq(strstr(collector_expect(200, owner, "GET", "/api/v1/comparisons", NULL), "\"labeler\":\"ada\"") ? "ada" : "", "ada");
+    open_page(""); /* the session is still there */
+    wait_for_task("t1");
+    click("#who");
+    browser_wait_until("document.querySelector('#account-name').innerText === 'ada'");
+    screenshot("account");
+    click("#sign-out");
+    browser_wait_until("document.querySelector('#sign-in').open");
+    type("#token", bob);
+    press("\uE007");
+    browser_wait_until("document.querySelector('#who').innerText === 'bob' && !document.querySelector('#rest').hidden");
+    ck_assert(browser_holds("document.querySelector('#rest-undo').hidden")); /* what ada did, and has before her, is hers */
 }
 END_TEST
 
@@ -404,5 +430,5 @@ int main(void)
                           ratings_flags_and_demonstrations_are_given_with_keys_and_mouse,
                           an_answer_is_changed_by_undo, a_note_and_a_draft_survive_a_reload,
                           hostile_completions_are_shown_as_text, the_page_fits_a_phone_in_the_dark,
-                          an_answer_survives_a_dead_server);
+                          an_answer_survives_a_dead_server, people_sign_in_with_their_tokens);
 }
