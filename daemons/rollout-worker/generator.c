@@ -11,6 +11,7 @@ struct weights {
 struct job {
     struct generator_job job;
     int32_t *prompt;
+    size_t room; /* tokens of the cache that it may come to take */
     struct rlhf_ends ends; /* all of them */
     struct job *next;
 };
@@ -38,7 +39,8 @@ struct generator {
     size_t prefilled;          /* prompt tokens computed */
     struct rlhf_digest model_digest;
     const struct rlhf_model *model; /* whose jobs are let in; those of others of its shape may still be under way */
-    struct rlhf_cache *cache; /* of that shape */
+    struct rlhf_cache *cache; /* of that shape, `room` tokens a slot */
+    size_t room;
     struct rlhf_model_config shape;
     struct slot *slots;
     struct rlhf_extend *items;   /* [slots] of one model's pass */
@@ -95,10 +97,31 @@ static void release_buffers(struct generator *g)
     g->shape = (struct rlhf_model_config){ 0 };
 }
 
-/* Buffers for models of this shape; kept from one policy version to the next. */
-static int fit_buffers(struct generator *g, const struct rlhf_model_config *c, struct rlhf_error *err)
+enum { ROOMS = 8 }; /* sizes of a cache: few, so that it seldom grows */
+
+static bool same_shape(const struct generator *g, const struct rlhf_model_config *c)
 {
-    if (g->cache && memcmp(&g->shape, c, sizeof *c) == 0)
+    return g->cache && memcmp(&g->shape, c, sizeof *c) == 0;
+}
+
+/* What the waiting jobs of this model may come to take, in steps of the context. */
+static size_t room_wanted(const struct generator *g, const struct rlhf_digest *weights, size_t context)
+{
+    const size_t step = (context + ROOMS - 1) / ROOMS;
+    size_t most = 1;
+
+    for (const struct job *job = g->first; job; job = job->next)
+        if (rlhf_digest_equal(&job->job.weights, weights) && job->room > most)
+            most = job->room;
+    most = (most + step - 1) / step * step;
+    return most < context ? most : context;
+}
+
+/* Buffers for models of this shape; kept from one policy version to the next. A context is long, completions often are not:
+ * the cache has the room that jobs asked for so far. */
+static int fit_buffers(struct generator *g, const struct rlhf_model_config *c, size_t room, struct rlhf_error *err)
+{
+    if (same_shape(g, c) && room <= g->room)
         return 0;
     release_buffers(g);
     if (!(g->logits = rlhf_aligned_new(g->slot_count * c->vocabulary, sizeof *g->logits, err))
@@ -113,13 +136,14 @@ static int fit_buffers(struct generator *g, const struct rlhf_model_config *c, s
         if (!s->ids || !s->logprob || !s->logprob_raw)
             return rlhf_fail(err, RLHF_FULL, "no memory for %zu slots of %u tokens", g->slot_count, c->context);
     }
-    if (!(g->cache = rlhf_cache_new(c, g->slot_count, c->context, g->pool, err)))
+    if (!(g->cache = rlhf_cache_new(c, g->slot_count, room, g->pool, err)))
         return -1;
+    g->room = room;
     g->shape = *c;
     return 0;
 }
 
-static int check(struct generator *g, const struct generator_job *job, struct rlhf_error *err)
+static int check(struct generator *g, const struct generator_job *job, size_t *room, struct rlhf_error *err)
 {
     const struct rlhf_model *m = find_model(g, &job->weights);
     const struct rlhf_model_config *c = m ? rlhf_model_get_config(m) : NULL;
@@ -137,6 +161,8 @@ static int check(struct generator *g, const struct generator_job *job, struct rl
                              job->prompt[i], c->vocabulary);
     if (job->more_ends.count >= RLHF_MAX_ENDS)
         return rlhf_fail(err, RLHF_REJECT, "%u more end tokens; %d are allowed", job->more_ends.count, RLHF_MAX_ENDS - 1);
+    *room = c->context - job->prompt_count;
+    *room = job->prompt_count + (job->sampling.max_new_tokens < *room ? job->sampling.max_new_tokens : *room);
     return rlhf_sampling_check(&job->sampling, err);
 }
 
@@ -152,7 +178,7 @@ int generator_add(struct generator *g, const struct generator_job *job, struct r
     j->job = *job;
     memcpy(j->prompt, job->prompt, job->prompt_count * sizeof *j->prompt);
     j->job.prompt = j->prompt;
-    if (check(g, job, &why) < 0) {
+    if (check(g, job, &j->room, &why) < 0) {
         fail_job(g, j, &why);
         job_free(j);
         return 0;
@@ -188,18 +214,20 @@ static struct job *pop(struct generator *g)
 
 /* ---- who enters --------------------------------------------------------------------------------------- */
 
-/* The oldest waiting job's model is next. One of another shape wants the slots empty: false until they are. */
+/* The oldest waiting job's model is next. Another shape, or more room in the cache, wants the slots empty: false until they
+ * are. */
 static bool switch_model(struct generator *g)
 {
     struct rlhf_model *m = find_model(g, &g->first->job.weights);
+    const struct rlhf_model_config *c = m ? rlhf_model_get_config(m) : NULL;
     struct rlhf_error err = { 0 };
-    bool fits = m && g->cache && memcmp(&g->shape, rlhf_model_get_config(m), sizeof g->shape) == 0;
+    bool fits = m && same_shape(g, c) && g->first->room <= g->room;
 
     if (m && !fits && g->active > 0)
         return false;
     if (!m)
         rlhf_fail(&err, RLHF_REJECT, "the job's weights were dropped before its turn");
-    if (m && (fits || fit_buffers(g, rlhf_model_get_config(m), &err) == 0)) {
+    if (m && (fits || fit_buffers(g, c, room_wanted(g, &g->first->job.weights, c->context), &err) == 0)) {
         g->model = m;
         g->model_digest = g->first->job.weights;
     } else {
@@ -212,15 +240,16 @@ static bool switch_model(struct generator *g)
     return true;
 }
 
-static bool is_of(const struct generator *g, const struct job *job)
+/* Whether it is the present model's, and fits beside what is under way. */
+static bool may_enter(const struct generator *g, const struct job *job)
 {
-    return g->model && rlhf_digest_equal(&job->job.weights, &g->model_digest);
+    return g->model && rlhf_digest_equal(&job->job.weights, &g->model_digest) && job->room <= g->room;
 }
 
 static bool any_waits(const struct generator *g)
 {
     for (const struct job *job = g->first; job; job = job->next)
-        if (is_of(g, job))
+        if (may_enter(g, job))
             return true;
     return false;
 }
@@ -274,7 +303,7 @@ static void admit(struct generator *g, size_t *prefill)
     for (size_t s = 0; s < g->slot_count; s++) {
         if (g->slots[s].job)
             continue;
-        while (*at && (!is_of(g, *at) || being_prefilled(g, *at)))
+        while (*at && (!may_enter(g, *at) || being_prefilled(g, *at)))
             at = &(*at)->next;
         if (!*at || (*prefill > 0 && *prefill + (*at)->job.prompt_count > g->max_prefill))
             break;
