@@ -232,6 +232,11 @@ void collector_store_rollback(struct collector_store *s)
     collector_database_rollback(s->db);
 }
 
+uint64_t collector_store_changes(const struct collector_store *s)
+{
+    return collector_database_changes(s->db);
+}
+
 int collector_store_mark(struct collector_store *s, struct rlhf_error *err)
 {
     return collector_database_mark(s->db, err);

@@ -41,7 +41,9 @@ void collector_store_close(struct collector_store *s); /* NULL is fine; rolls ba
 int collector_store_begin(struct collector_store *s, struct rlhf_error *err);
 int collector_store_commit(struct collector_store *s, struct rlhf_error *err); /* on failure rolls back */
 void collector_store_rollback(struct collector_store *s);
-/* A request within the transaction: undone alone, without touching the ones before it. Not nested. */
+/* Equal before and after: nothing was changed. */
+uint64_t collector_store_changes(const struct collector_store *s);
+/* A request within the transaction: undone alone, without touching the ones before it. Not nested. Dear. */
 int collector_store_mark(struct collector_store *s, struct rlhf_error *err);
 int collector_store_unmark(struct collector_store *s, bool keep, struct rlhf_error *err);
 
