@@ -118,11 +118,19 @@ static int write_one(struct collector *c, struct collector_exchange *x, bool apa
 {
     struct collector_response *r = &x->response;
     uint64_t before = collector_store_changes(c->store);
+    struct collector_repeat repeat;
 
     collector_response_free(r);
     if (apart && collector_store_mark(c->store, err) < 0)
         return -1;
-    x->route->handle(c, &x->request, r);
+    int answered = collector_repeat_find(c, &x->request, &repeat, r, err);
+    if (answered < 0)
+        return -1;
+    if (!answered) {
+        x->route->handle(c, &x->request, r);
+        if (collector_repeat_keep(c, &x->request, &repeat, r, err) < 0)
+            return -1;
+    }
     bool keep = r->status < 300;
     if (r->status >= 500) {
         *err = r->failure;

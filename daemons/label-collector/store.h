@@ -102,6 +102,17 @@ int collector_store_set_standing(struct collector_store *s, const struct collect
 int collector_store_set_weight(struct collector_store *s, const char *labeler, double weight, const char *who,
                                struct rlhf_error *err);
 
+/* ---- writes that are named by their senders (store_reply.c) --------------------------------------- */
+
+/* What was answered under this key (of a scope: whose it is) to which request. 1 found, and body is the caller's; 0 not;
+ * -1 *err. Within a transaction, like the next. */
+int collector_store_find_reply(struct collector_store *s, const char *scope, const char *key,
+                               struct rlhf_digest *request, unsigned *status, char **body, struct rlhf_error *err);
+/* Kept for three days. The key must be new. */
+int collector_store_put_reply(struct collector_store *s, const char *scope, const char *key,
+                              const struct rlhf_digest *request, unsigned status, const char *body,
+                              struct rlhf_error *err);
+
 /* ---- who may use the API ------------------------------------------------------------------------- */
 
 /* What a token lets its holder do; a route names those that may use it. */

@@ -65,6 +65,9 @@ enum statement {
     FIND_SESSION,
     END_SESSION,
     EXPIRE_SESSIONS,
+    FIND_REPLY,
+    ADD_REPLY,
+    EXPIRE_REPLIES,
     STATEMENTS
 };
 
