@@ -101,6 +101,8 @@ static bool begin(struct request *r)
     }
     if (r->method)
         curl_easy_setopt(c, CURLOPT_CUSTOMREQUEST, r->method);
+    if (r->body && r->post.attempts == 1) /* on a connection that was open and dies, the library sends it again by itself */
+        curl_easy_setopt(c, CURLOPT_FRESH_CONNECT, 1L);
     curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, take_bytes);
     curl_easy_setopt(c, CURLOPT_WRITEDATA, r);
     curl_easy_setopt(c, CURLOPT_ERRORBUFFER, r->reason);

@@ -23,7 +23,7 @@ struct rlhf_post {
     const char *body; /* JSON, unless a header says otherwise; NULL: none */
     size_t size;
     bool any_status; /* an answer of any status is the taker's once the attempts are used up; otherwise only 200 is */
-    uint32_t timeout_ms, attempts, backoff_ms;
+    uint32_t timeout_ms, attempts, backoff_ms; /* attempts 1: what has a body is never sent twice, not even by the library */
     void *tag; /* the taker's */
 };
 
