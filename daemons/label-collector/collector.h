@@ -19,6 +19,7 @@ struct collector_config {
     int64_t labels_per_task, reservation_seconds, max_connections, request_seconds, session_hours;
     double gold_share;
     bool auto_quarantine;
+    struct rlhf_config_list vendors; /* of struct collector_vendor_config */
 };
 extern const struct rlhf_config_schema collector_config_schema;
 
@@ -34,6 +35,7 @@ struct collector {
     const struct collector_config *config;
     struct collector_store *store;
     struct collector_access *access;
+    struct collector_sync *sync; /* set by collector_sync_new(); NULL without */
     struct rlhf_node *node; /* set by collector_attach(); NULL without peers */
     struct collector_counters counters;
     int64_t started_us;

@@ -1,4 +1,5 @@
 #include "collector.h"
+#include "vendor_config.h"
 
 #define KEY(name) .key = #name, .offset = offsetof(struct collector_config, name)
 
@@ -39,6 +40,8 @@ static const struct rlhf_config_key keys[] = {
       .help = "HTTP connections at once; beyond it the longest idle one is closed" },
     { KEY(request_seconds), .type = RLHF_CONFIG_INTEGER, .def = "60", .min = 1, .max = 3600,
       .help = "an HTTP client that has not completed a request for so long is disconnected" },
+    { KEY(vendors), .type = RLHF_CONFIG_LIST, .sub = &collector_vendor_schema, .max = 64,
+      .help = "labeling vendors that are given tasks, or that call (API.md, Vendors)" },
     { 0 },
 };
 

@@ -277,28 +277,70 @@ static const struct collector_migration collector_migrations[] = {
                       ");"
                       "CREATE INDEX sessions_by_time ON sessions (expires_us);",
     },
-    /* 5: answers to writes under an Idempotency-Key */
+    /* 5: what was given to vendors' servers, what is known of them, and callbacks already taken */
     {
-        .sqlite = "CREATE TABLE replies ("
-                  " scope TEXT NOT NULL," /* whose key it is: role:name */
-                  " key TEXT NOT NULL,"
-                  " request BLOB NOT NULL," /* its digest */
-                  " status INTEGER NOT NULL,"
-                  " body TEXT NOT NULL,"
-                  " at_us INTEGER NOT NULL,"
-                  " PRIMARY KEY (scope, key)"
-                  ") STRICT, WITHOUT ROWID;"
-                  "CREATE INDEX replies_by_time ON replies (at_us);",
-        .postgresql = "CREATE TABLE replies ("
-                      " scope text NOT NULL,"
-                      " key text NOT NULL,"
-                      " request bytea NOT NULL,"
-                      " status bigint NOT NULL,"
-                      " body text NOT NULL,"
-                      " at_us bigint NOT NULL,"
-                      " PRIMARY KEY (scope, key)"
-                      ");"
-                      "CREATE INDEX replies_by_time ON replies (at_us);",
+        .sqlite =
+            "CREATE TABLE vendor_tasks ("
+            " vendor TEXT NOT NULL,"
+            " task INTEGER NOT NULL REFERENCES tasks,"
+            " state TEXT NOT NULL,"     /* queued, sending, sent, refused, gone */
+            " remote TEXT,"             /* the vendor's id of it */
+            " presented TEXT NOT NULL," /* JSON: the order in which it gets the completions */
+            " tried_us INTEGER NOT NULL DEFAULT 0," /* wall clock: last sent */
+            " sweep INTEGER NOT NULL DEFAULT 0,"    /* number of the last one that found it there */
+            " missed INTEGER NOT NULL DEFAULT 0,"   /* whole sweeps since that did not */
+            " hints INTEGER NOT NULL DEFAULT 0,"    /* callbacks since it was fetched */
+            " error TEXT,"
+            " PRIMARY KEY (vendor, task)"
+            ") STRICT, WITHOUT ROWID;"
+            "CREATE INDEX vendor_tasks_by_state ON vendor_tasks (vendor, state, task);"
+            "CREATE INDEX vendor_tasks_by_remote ON vendor_tasks (vendor, remote) WHERE remote IS NOT NULL;"
+            "CREATE INDEX vendor_tasks_by_task ON vendor_tasks (task);"
+            "CREATE INDEX vendor_tasks_hinted ON vendor_tasks (vendor, task) WHERE hints > 0;"
+            "CREATE TABLE vendors ("
+            " vendor TEXT PRIMARY KEY,"
+            " memory TEXT NOT NULL," /* JSON: project, webhook, cursors */
+            " owner TEXT,"           /* the collector that deals with it, until then */
+            " until_us INTEGER NOT NULL DEFAULT 0"
+            ") STRICT, WITHOUT ROWID;"
+            "CREATE TABLE callbacks ("
+            " vendor TEXT NOT NULL,"
+            " id TEXT NOT NULL,"
+            " at_us INTEGER NOT NULL,"
+            " PRIMARY KEY (vendor, id)"
+            ") STRICT, WITHOUT ROWID;"
+            "CREATE INDEX callbacks_by_time ON callbacks (at_us);",
+        .postgresql =
+            "CREATE TABLE vendor_tasks ("
+            " vendor text NOT NULL,"
+            " task bigint NOT NULL REFERENCES tasks,"
+            " state text NOT NULL,"
+            " remote text,"
+            " presented text NOT NULL,"
+            " tried_us bigint NOT NULL DEFAULT 0,"
+            " sweep bigint NOT NULL DEFAULT 0,"
+            " missed bigint NOT NULL DEFAULT 0,"
+            " hints bigint NOT NULL DEFAULT 0,"
+            " error text,"
+            " PRIMARY KEY (vendor, task)"
+            ");"
+            "CREATE INDEX vendor_tasks_by_state ON vendor_tasks (vendor, state, task);"
+            "CREATE INDEX vendor_tasks_by_remote ON vendor_tasks (vendor, remote) WHERE remote IS NOT NULL;"
+            "CREATE INDEX vendor_tasks_by_task ON vendor_tasks (task);"
+            "CREATE INDEX vendor_tasks_hinted ON vendor_tasks (vendor, task) WHERE hints > 0;"
+            "CREATE TABLE vendors ("
+            " vendor text PRIMARY KEY,"
+            " memory text NOT NULL,"
+            " owner text,"
+            " until_us bigint NOT NULL DEFAULT 0"
+            ");"
+            "CREATE TABLE callbacks ("
+            " vendor text NOT NULL,"
+            " id text NOT NULL,"
+            " at_us bigint NOT NULL,"
+            " PRIMARY KEY (vendor, id)"
+            ");"
+            "CREATE INDEX callbacks_by_time ON callbacks (at_us);",
     },
 };
 

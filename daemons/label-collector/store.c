@@ -145,10 +145,49 @@ static const char *const sql[STATEMENTS] = {
     [FIND_SESSION] = "SELECT t.token, t.role, t.name, t.made_us, t.revoked_us, s.digest FROM sessions s"
                      " JOIN tokens t ON t.token = s.token WHERE s.digest = ?1 AND s.expires_us > ?2",
     [END_SESSION] = "DELETE FROM sessions WHERE digest = ?1",
-    [FIND_REPLY] = "SELECT request, status, body FROM replies WHERE scope = ?1 AND key = ?2",
-    [ADD_REPLY] = "INSERT INTO replies (scope, key, request, status, body, at_us) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-    [EXPIRE_REPLIES] = "DELETE FROM replies WHERE at_us < ?1",
     [EXPIRE_SESSIONS] = "DELETE FROM sessions WHERE expires_us <= ?1",
+    [VENDOR_MEMORY] = "SELECT memory FROM vendors WHERE vendor = ?1",
+    [KEEP_VENDOR_MEMORY] = "INSERT INTO vendors (vendor, memory) VALUES (?1, ?2)"
+                           " ON CONFLICT (vendor) DO UPDATE SET memory = excluded.memory",
+    [HOLD_VENDOR] = "INSERT INTO vendors (vendor, memory, owner, until_us) VALUES (?1, '{}', ?2, ?4)"
+                    " ON CONFLICT (vendor) DO UPDATE SET owner = excluded.owner, until_us = excluded.until_us"
+                    " WHERE vendors.owner IS NULL OR vendors.owner = excluded.owner OR vendors.until_us < ?3",
+    [CHOOSE_GIVEN] = "SELECT t.task, t.id, i.k FROM tasks t JOIN items i ON i.item = t.item"
+                     " WHERE t.missing > 0 AND t.kind = 'ranking' AND (?2 = '' OR t.round = ?2)"
+                     " AND i.k >= ?3 AND i.k <= ?4"
+                     " AND NOT EXISTS (SELECT 1 FROM vendor_tasks v WHERE v.vendor = ?1 AND v.task = t.task)"
+                     " ORDER BY t.task LIMIT ?5",
+    [GIVE] = "INSERT INTO vendor_tasks (vendor, task, state, presented) VALUES (?1, ?2, 'queued', ?3)",
+    [LIST_QUEUED] = "SELECT t.id, i.prompt, i.completions, v.presented FROM vendor_tasks v"
+                    " JOIN tasks t ON t.task = v.task JOIN items i ON i.item = t.item"
+                    " WHERE v.vendor = ?1 AND v.state = 'queued' ORDER BY v.task LIMIT ?2",
+    [MOVE_GIVEN] = "UPDATE vendor_tasks SET state = ?3, remote = coalesce(?4, remote), error = ?5,"
+                   " tried_us = CASE WHEN ?3 = 'sending' THEN ?6 ELSE tried_us END, missed = 0"
+                   " WHERE vendor = ?1 AND task = (SELECT task FROM tasks WHERE id = ?2)",
+    [GIVEN_ORDER] = "SELECT v.presented, v.vendor FROM vendor_tasks v JOIN tasks t ON t.task = v.task WHERE t.id = ?1",
+    [GIVEN_REMOTE] = "SELECT t.id FROM vendor_tasks v JOIN tasks t ON t.task = v.task"
+                     " WHERE v.vendor = ?1 AND v.remote = ?2",
+    [SAW_GIVEN] = "UPDATE vendor_tasks SET state = 'sent', remote = ?3, sweep = ?4, missed = 0, error = NULL"
+                  " WHERE vendor = ?1 AND task = (SELECT task FROM tasks WHERE id = ?2)",
+    [MISS_GIVEN] = "UPDATE vendor_tasks SET missed = missed + 1 WHERE vendor = ?1 AND state IN ('sending', 'sent')"
+                   " AND sweep <> ?2 AND tried_us <= ?3",
+    [REQUEUE_GIVEN] = "UPDATE vendor_tasks SET state = 'queued', missed = 0"
+                      " WHERE vendor = ?1 AND state = 'sending' AND missed >= ?2",
+    [LIST_GONE] = "SELECT t.id FROM vendor_tasks v JOIN tasks t ON t.task = v.task"
+                  " WHERE v.vendor = ?1 AND v.state = 'sent' AND v.missed >= ?2",
+    [UNSETTLED] = "SELECT count(*), coalesce(max(tried_us), 0) FROM vendor_tasks WHERE vendor = ?1 AND state = 'sending'",
+    [HINT] = "UPDATE vendor_tasks SET hints = hints + 1 WHERE vendor = ?1 AND remote = ?2",
+    [LIST_HINTED] = "SELECT remote, hints FROM vendor_tasks WHERE vendor = ?1 AND hints > 0 AND remote IS NOT NULL"
+                    " ORDER BY task LIMIT 1",
+    [DROP_HINTS] = "UPDATE vendor_tasks SET hints = hints - ?3 WHERE vendor = ?1 AND remote = ?2 AND hints >= ?3",
+    [GIVEN_STATES] = "SELECT state, count(*), max(error) FROM vendor_tasks WHERE vendor = ?1 GROUP BY state ORDER BY state",
+    [ADD_CALLBACK] = "INSERT INTO callbacks (vendor, id, at_us) VALUES (?1, ?2, ?3) ON CONFLICT (vendor, id) DO NOTHING",
+    [EXPIRE_CALLBACKS] = "DELETE FROM callbacks WHERE at_us < ?1",
+    [LABELS_OF_TASK] = "SELECT l.id FROM labels l JOIN tasks t ON t.task = l.task"
+                       " JOIN revisions r ON r.sequence = l.sequence WHERE l.source = ?1 AND t.id = ?2"
+                       " AND r.stored_us < ?3 AND coalesce(l.excluded, '') <> 'deleted'",
+    [TASK_OF_LABEL] = "SELECT v.remote FROM labels l JOIN vendor_tasks v ON v.vendor = l.source AND v.task = l.task"
+                      " WHERE l.source = ?1 AND l.id = ?2 AND v.remote IS NOT NULL",
 };
 
 /* ---- opening ----------------------------------------------------------------------------------- */
@@ -233,11 +272,6 @@ int collector_store_commit(struct collector_store *s, struct rlhf_error *err)
 void collector_store_rollback(struct collector_store *s)
 {
     collector_database_rollback(s->db);
-}
-
-uint64_t collector_store_changes(const struct collector_store *s)
-{
-    return collector_database_changes(s->db);
 }
 
 int collector_store_mark(struct collector_store *s, struct rlhf_error *err)

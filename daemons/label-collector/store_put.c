@@ -249,7 +249,8 @@ static int revise(struct collector_store *s, const struct collector_label *l, co
         if (rc > 0)
             collector_rows_done(st);
     }
-    if (same && strcmp(k->excluded, "undone") != 0) { /* taken back, the same may be said again */
+    /* Taken back, or deleted at the vendor and seen there again, the same may be said again. */
+    if (same && strcmp(k->excluded, "undone") != 0 && strcmp(k->excluded, "deleted") != 0) {
         r->outcome = COLLECTOR_KNOWN;
         return 0;
     }

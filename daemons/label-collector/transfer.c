@@ -6,6 +6,8 @@
 
 #include "base/text.h"
 #include "data/data.h"
+#include "store_parts.h"
+#include "store_vendors.h"
 #include "vendors.h"
 
 enum {
@@ -130,41 +132,93 @@ static void refuse(struct collector_import *i, const char *why)
 static int put_skipped(struct collector_store *s, const json_t *said, struct collector_import *i, struct rlhf_error *why)
 {
     const char *task = json_string_value(json_object_get(said, "task"));
+    const char *labeler = json_string_value(json_object_get(said, "labeler"));
+    const char *reason = json_string_value(json_object_get(said, "skip"));
     struct collector_receipt receipt = { .outcome = COLLECTOR_MISSING };
 
+    if (collector_name_check("labeler", labeler, false, why) < 0 || collector_name_check("skip", reason, true, why) < 0)
+        return -1;
     ++i->skipped;
     if (!task || collector_name_check("task", task, false, why) < 0
-        || collector_store_put_skip(s, task, json_string_value(json_object_get(said, "labeler")),
-                                    json_string_value(json_object_get(said, "skip")), &receipt, why) == 0
+        || collector_store_put_skip(s, task, labeler, reason, &receipt, why) == 0
         || receipt.outcome == COLLECTOR_MISSING || receipt.outcome == COLLECTOR_CONFLICT)
         return 0;
     return -1;
 }
 
-/* One thing that a record says. 0 also when it was refused, -1 *err when the database failed. */
-static int put_said(struct collector_store *s, const json_t *said, struct collector_import *i, struct rlhf_error *err)
+/* list in the order of the task: its element i stands for completion presented[i]. */
+static void reorder(json_t *said, const char *key, const uint32_t *presented, size_t k)
 {
-    const char *error = json_string_value(json_object_get(said, "error"));
+    json_t *list = json_object_get(said, key), *ordered = json_array();
+
+    if (json_array_size(list) != k) {
+        json_decref(ordered);
+        return;
+    }
+    for (size_t c = 0; c < k; ++c)
+        for (size_t i = 0; i < k; ++i)
+            if (presented[i] == c)
+                json_array_append(ordered, json_array_get(list, i));
+    json_object_set_new(said, key, ordered);
+}
+
+/* A task given to a vendor was given with its completions in an order chosen at random; so it comes back. */
+static int restore_order(struct collector_store *s, json_t *said, const char *vendor, struct rlhf_error *err)
+{
+    const char *task = json_string_value(json_object_get(said, "task"));
+    char text[128];
+    uint32_t presented[COLLECTOR_MAX_COMPLETIONS];
+
+    if (!task)
+        return 0;
+    if (collector_vendor_order(s, vendor, task, text, sizeof(text), err) < 0)
+        return -1;
+    size_t k = collector_parse_numbers(text, presented);
+    if (!k)
+        return 0;
+    if (json_array_size(json_object_get(said, "ranks")) != k)
+        return rlhf_fail(err, RLHF_REJECT, "task %s has %zu completions, %zu were judged", task, k,
+                         json_array_size(json_object_get(said, "ranks")));
+    reorder(said, "ranks", presented, k);
+    reorder(said, "completions", presented, k);
+    json_t *strength = json_object_get(said, "strength");
+    if (json_is_true(json_object_get(said, "directed")) && k == 2 && presented[0] == 1)
+        json_object_set_new(said, "strength", json_integer(-json_integer_value(strength)));
+    json_t *order = json_loads(text, 0, NULL);
+    json_object_set_new(said, "presented", order);
+    return 0;
+}
+
+static int put_judged(struct collector_store *s, json_t *said, struct collector_import *i, struct rlhf_error *err)
+{
     struct collector_label l = { 0 };
     struct collector_receipt receipt = { .outcome = COLLECTOR_INVALID };
+    int rc = restore_order(s, said, i->source, err) < 0 || collector_label_parse(&l, said, false, err) < 0 ? -1 : 0;
+
+    l.source = i->source;
+    l.round = i->round;
+    if (rc == 0 && (rc = collector_label_check(&l, err)) == 0
+        && (rc = collector_store_put_label(s, &l, &receipt, err)) == 0)
+        count(i, receipt.outcome);
+    collector_label_free(&l);
+    return rc;
+}
+
+/* One thing that a record says; a judgement that stands has its id added to ids. 0 also when it was refused, -1 *err when
+ * the database failed. */
+static int put_said(struct collector_store *s, json_t *said, struct collector_import *i, json_t *ids, struct rlhf_error *err)
+{
+    const char *error = json_string_value(json_object_get(said, "error"));
+    bool skip = json_object_get(said, "skip") != NULL;
     struct rlhf_error why = { .code = RLHF_OK };
-    int rc;
 
     if (error) {
         refuse(i, error);
         return 0;
     }
-    if (json_object_get(said, "skip")) {
-        rc = put_skipped(s, said, i, &why);
-    } else {
-        rc = collector_label_parse(&l, said, false, &why);
-        l.source = i->source;
-        l.round = i->round;
-        if (rc == 0 && (rc = collector_label_check(&l, &why)) == 0
-            && (rc = collector_store_put_label(s, &l, &receipt, &why)) == 0)
-            count(i, receipt.outcome);
-        collector_label_free(&l);
-    }
+    int rc = skip ? put_skipped(s, said, i, &why) : put_judged(s, said, i, &why);
+    if (rc == 0 && !skip)
+        json_array_append(ids, json_object_get(said, "id"));
     if (rc < 0 && why.code == RLHF_REJECT) {
         refuse(i, why.text);
         return 0;
@@ -174,31 +228,48 @@ static int put_said(struct collector_store *s, const json_t *said, struct collec
     return rc;
 }
 
+int collector_put_record(struct collector_store *s, const struct collector_vendor *v, const struct collector_guesses *g,
+                         const json_t *record, int64_t as_of_us, struct collector_import *i, struct rlhf_error *err)
+{
+    json_t *list = json_array(), *ids = json_array(), *said;
+    struct collector_vendor_task task;
+    struct rlhf_error why;
+    size_t k, deleted = 0;
+    int rc = 0;
+
+    ++i->lines;
+    if (v->judgements(record, g, list, &why) < 0) {
+        refuse(i, why.text);
+        as_of_us = 0;
+    }
+    json_array_foreach (list, k, said) {
+        if (rc == 0)
+            rc = put_said(s, said, i, ids, err);
+    }
+    if (rc == 0 && as_of_us && v->task(record, &task))
+        rc = collector_vendor_labels(s, i->source, task.uid, ids, as_of_us, &deleted, err);
+    i->deleted += deleted;
+    json_decref(ids);
+    json_decref(list);
+    return rc;
+}
+
 int collector_import_vendor(struct collector_store *s, const struct collector_vendor *v, const char *text, size_t size,
                             struct collector_import *i, struct rlhf_error *err)
 {
-    json_t *records, *record, *list, *said;
+    json_t *records, *record;
     struct rlhf_error why = { .code = RLHF_OK };
-    size_t n, k;
+    size_t n;
     int rc = 0;
 
-    i->lines = i->stored = i->known = i->revised = i->skipped = i->rejected = 0;
+    i->lines = i->stored = i->known = i->revised = i->skipped = i->rejected = i->deleted = 0;
     if (!(records = collector_vendor_records(v, text, size, &why))) {
         refuse(i, why.text);
         return 0;
     }
     json_array_foreach (records, n, record) {
-        ++i->lines;
-        list = json_array();
-        if (v->judgements(record, list, &why) < 0)
-            refuse(i, why.text);
-        json_array_foreach (list, k, said) {
-            if (rc == 0)
-                rc = put_said(s, said, i, err);
-        }
-        json_decref(list);
-        if (rc < 0)
-            break;
+        if (rc == 0)
+            rc = collector_put_record(s, v, &collector_default_guesses, record, 0, i, err);
     }
     json_decref(records);
     return rc;

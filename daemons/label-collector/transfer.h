@@ -9,7 +9,7 @@ struct collector_import {
     const char *round, *labeler,
         *source; /* for lines that name none; labeler "import", source "import" by default */
     const char *only_source; /* any other is refused; NULL = none is */
-    size_t lines, stored, known, revised, skipped, rejected;
+    size_t lines, stored, known, revised, skipped, deleted, rejected;
     /* Told of every line that was refused. */
     void (*refused)(void *ctx, size_t line, const char *why);
     void *ctx;
@@ -24,6 +24,12 @@ struct collector_vendor;
  * judgement of a task that is not known needs its prompt and completions in the record. */
 int collector_import_vendor(struct collector_store *s, const struct collector_vendor *v, const char *text, size_t size,
                             struct collector_import *i, struct rlhf_error *err);
+
+struct collector_guesses;
+/* One record. as_of_us (wall clock): it has all that the vendor knew of its task then, so labels of its that are not in it
+ * are deleted, but those stored since; 0: it may be a part. Counts in *i, which is not reset. */
+int collector_put_record(struct collector_store *s, const struct collector_vendor *v, const struct collector_guesses *g,
+                         const json_t *record, int64_t as_of_us, struct collector_import *i, struct rlhf_error *err);
 
 enum collector_format { COLLECTOR_KWAY, COLLECTOR_PAIRS, COLLECTOR_HH };
 

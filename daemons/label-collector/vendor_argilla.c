@@ -70,11 +70,12 @@ static void read_response(const json_t *record, const json_t *response, json_t *
         json_array_remove(list, json_array_size(list) - 1);
 }
 
-static int judgements(const json_t *record, json_t *list, struct rlhf_error *err)
+static int judgements(const json_t *record, const struct collector_guesses *g, json_t *list, struct rlhf_error *err)
 {
     json_t *response;
     size_t i;
 
+    (void)g;
     if (!json_is_object(json_object_get(record, "fields")))
         return rlhf_fail(err, RLHF_REJECT, "not a record of Argilla: fields is missing");
     json_array_foreach(json_object_get(record, "responses"), i, response)
@@ -82,5 +83,10 @@ static int judgements(const json_t *record, json_t *list, struct rlhf_error *err
     return 0;
 }
 
+static bool task(const json_t *record, struct collector_vendor_task *t)
+{
+    return collector_task_named(t, json_object_get(record, "external_id"), json_object_get(record, "id"));
+}
+
 const struct collector_vendor collector_argilla = {
-    .name = "argilla", .list = "items", .judgements = judgements};
+    .name = "argilla", .list = "items", .judgements = judgements, .task = task};

@@ -136,13 +136,14 @@ static void read_flat(const json_t *record, json_t *list)
         drop_last(list);
 }
 
-static int judgements(const json_t *record, json_t *list, struct rlhf_error *err)
+static int judgements(const json_t *record, const struct collector_guesses *g, json_t *list, struct rlhf_error *err)
 {
     const json_t *annotations = json_object_get(record, "annotations"),
                  *data = json_object_get(record, "data");
     json_t *annotation;
     size_t i;
 
+    (void)g;
     if (json_is_array(annotations) && json_is_object(data)) {
         json_array_foreach((json_t *)(uintptr_t)annotations, i, annotation)
             read_annotation(annotation, data, list);
@@ -155,5 +156,10 @@ static int judgements(const json_t *record, json_t *list, struct rlhf_error *err
     return 0;
 }
 
+static bool task(const json_t *record, struct collector_vendor_task *t)
+{
+    return collector_task_named(t, json_object_get(json_object_get(record, "data"), "uid"), json_object_get(record, "id"));
+}
+
 const struct collector_vendor collector_label_studio = {
-    .name = "label_studio", .list = "tasks", .judgements = judgements};
+    .name = "label_studio", .list = "tasks", .judgements = judgements, .task = task};

@@ -1,7 +1,7 @@
 /* vendor_labelbox.c - Labelbox: rows of an export (version 2), one JSON text a line.
  *
  * From its documents: a preference is a radio answer whose name ends in the letter of the response; how a tie
- * is named is each project's own (a guess: any name that says tie, same, equal or both). Rankings of its chat
+ * is named is each project's own (guesses.tie_words). Rankings of its chat
  * editor name messages that an export does not hold. */
 #include "judgement.h"
 #include "vendors.h"
@@ -11,20 +11,18 @@
 #include <strings.h>
 
 /* Which response a name means: 0 for A, -1 for a tie, -2 for none of them. */
-static int meant(const char *name)
+static int meant(const struct collector_guesses *g, const char *name)
 {
-    static const char *const ties[] = {"tie", "same", "equal", "both"};
     size_t size = strlen(name);
 
-    for (size_t i = 0; i < sizeof(ties) / sizeof(ties[0]); ++i)
-        if (strcasestr(name, ties[i]))
-            return -1;
+    if (collector_means_tie(g, name))
+        return -1;
     if (size > 0 && (size == 1 || name[size - 2] == ' ') && isalpha((unsigned char)name[size - 1]))
         return toupper((unsigned char)name[size - 1]) - 'A';
     return -2;
 }
 
-static void read_label(const json_t *label, const char *task, json_t *list)
+static void read_label(const json_t *label, const char *task, const struct collector_guesses *g, json_t *list)
 {
     const json_t *performance = json_object_get(label, "performance_details");
     const json_t *seconds = json_object_get(performance, "seconds_to_create");
@@ -51,7 +49,7 @@ static void read_label(const json_t *label, const char *task, json_t *list)
         const char *text =
             json_string_value(json_object_get(json_object_get(class, "text_answer"), "content"));
         if (radio && best < -1)
-            best = meant(radio);
+            best = meant(g, radio);
         if (text)
             json_object_set_new(said, "note", json_string(text));
     }
@@ -63,7 +61,7 @@ static void read_label(const json_t *label, const char *task, json_t *list)
         collector_said_best(said, 2, best);
 }
 
-static int judgements(const json_t *record, json_t *list, struct rlhf_error *err)
+static int judgements(const json_t *record, const struct collector_guesses *g, json_t *list, struct rlhf_error *err)
 {
     const json_t *row = json_object_get(record, "data_row"), *projects = json_object_get(record, "projects");
     const char *task = collector_text_of(json_object_get(row, "global_key"));
@@ -81,9 +79,16 @@ static int judgements(const json_t *record, json_t *list, struct rlhf_error *err
         return rlhf_fail(err, RLHF_REJECT,
                          "the data row has no global_key: which task it is cannot be known");
     json_object_foreach((json_t *)(uintptr_t)projects, name, project)
-        json_array_foreach(json_object_get(project, "labels"), i, label) read_label(label, task, list);
+        json_array_foreach(json_object_get(project, "labels"), i, label) read_label(label, task, g, list);
     return 0;
 }
 
+static bool names_task(const json_t *record, struct collector_vendor_task *t)
+{
+    const json_t *row = json_object_get(record, "data_row");
+
+    return collector_task_named(t, json_object_get(row, "global_key"), json_object_get(row, "id"));
+}
+
 const struct collector_vendor collector_labelbox = {
-    .name = "labelbox", .judgements = judgements};
+    .name = "labelbox", .judgements = judgements, .task = names_task};

@@ -73,7 +73,16 @@ static int read_order(json_t *said, const json_t *order, const json_t *ids)
     return 0;
 }
 
-static void read_annotations(json_t *said, const json_t *turn, const json_t *ids)
+/* Of seven steps, where the project's direction is known and nothing else has decided. */
+static void read_likert(json_t *said, json_int_t value, size_t k, const struct collector_guesses *g)
+{
+    if (g->likert == COLLECTOR_LIKERT_NONE || k != 2 || json_object_get(said, "ranks") || value < 1 || value > 7)
+        return;
+    bool first = g->likert == COLLECTOR_LIKERT_LOW ? value < 4 : value > 4;
+    collector_said_best(said, 2, value == 4 ? -1 : first ? 0 : 1);
+}
+
+static void read_annotations(json_t *said, const json_t *turn, const json_t *ids, const struct collector_guesses *g)
 {
     json_t *annotation, *order;
     size_t i;
@@ -94,6 +103,7 @@ static void read_annotations(json_t *said, const json_t *turn, const json_t *ids
             json_decref(order);
         } else if (strcmp(key, "likert_value") == 0 && json_is_integer(value)) {
             json_object_set(said, "strength", value);
+            read_likert(said, json_integer_value(value), json_array_size(ids), g);
         } else if (strcmp(key, "justification") == 0 && json_is_string(value)) {
             json_object_set(said, "note", value);
         }
@@ -103,7 +113,7 @@ static void read_annotations(json_t *said, const json_t *turn, const json_t *ids
 }
 
 static void read_turn(const json_t *task, const json_t *thread, const json_t *turn, size_t number,
-                      json_t *list)
+                      const struct collector_guesses *g, json_t *list)
 {
     const json_t *submission = json_array_get(json_object_get(thread, "submissions"), 0);
     const json_t *metadata = json_object_get(task, "metadata");
@@ -117,26 +127,54 @@ static void read_turn(const json_t *task, const json_t *thread, const json_t *tu
     if (number == 0)
         collector_said_task(said, json_object_get(metadata, "pair_id"));
     read_messages(said, turn, ids);
-    read_annotations(said, turn, ids);
+    read_annotations(said, turn, ids, g);
     if (!json_object_get(said, "ranks") && !json_object_get(said, "error"))
         json_array_remove(list, json_array_size(list) - 1); /* a turn that nobody was asked to rank */
     json_decref(ids);
 }
 
-static int judgements(const json_t *record, json_t *list, struct rlhf_error *err)
+/* A comparison of version 1, as its callback brings it (a guess: neither request nor response is documented). */
+static int read_comparison(const json_t *record, json_t *list)
+{
+    const json_t *task = json_object_get(record, "task"), *params = json_object_get(task, "params");
+    const json_t *choice = json_object_get(json_object_get(record, "response"), "choice");
+    json_t *said = collector_said(list, collector_text_of(json_object_get(task, "task_id")), "scale");
+    int best = -2;
+
+    collector_said_task(said, json_object_get(json_object_get(task, "metadata"), "pair_id"));
+    for (int i = 0; i < 3; ++i)
+        if (json_is_string(choice) && json_equal(choice, json_array_get(json_object_get(params, "choices"), (size_t)i)))
+            best = i < 2 ? i : -1;
+    if (best == -2 || json_array_size(json_object_get(params, "attachments")) != 2)
+        return collector_said_wrongly(said, "the choice is none of the first, the second and a tie");
+    collector_said_best(said, 2, best);
+    return 0;
+}
+
+static int judgements(const json_t *record, const struct collector_guesses *g, json_t *list, struct rlhf_error *err)
 {
     json_t *thread, *turn;
     size_t i, j, number = 0;
 
+    if (json_object_get(record, "task") && json_object_get(record, "response"))
+        return read_comparison(record, list);
     if (!json_object_get(record, "task_id"))
         return rlhf_fail(err, RLHF_REJECT, "not a task of Scale: task_id is missing");
     if (strcmp(collector_text_of(json_object_get(record, "status")), "completed") != 0)
         return 0; /* pending, canceled, error: nobody has judged it */
     json_array_foreach(json_object_get(record, "threads"), i, thread)
         json_array_foreach(json_object_get(thread, "turns"), j, turn)
-            read_turn(record, thread, turn, number++, list);
+            read_turn(record, thread, turn, number++, g, list);
     return 0;
 }
 
+static bool names_task(const json_t *record, struct collector_vendor_task *t)
+{
+    const json_t *task = json_object_get(record, "task") ? json_object_get(record, "task") : record; /* v1 */
+
+    return collector_task_named(t, json_object_get(json_object_get(task, "metadata"), "pair_id"),
+                                json_object_get(task, "task_id"));
+}
+
 const struct collector_vendor collector_scale = {
-    .name = "scale", .list = "tasks", .judgements = judgements};
+    .name = "scale", .list = "tasks", .judgements = judgements, .task = names_task};

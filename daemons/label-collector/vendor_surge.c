@@ -10,17 +10,17 @@
 #include <strings.h>
 
 /* 0 for A, 1 for B, -1 for a tie, -2 for none of them; strength 3 (much) to 1 (slightly). */
-static int meant(const char *option, int *strength)
+static int meant(const struct collector_guesses *g, const char *option, int *strength)
 {
     *strength = strcasestr(option, "much") ? 3 : strcasestr(option, "slightly") ? 1 : 2;
-    if (strcasestr(option, "same") || strcasestr(option, "equal") || strcasestr(option, "tie"))
+    if (collector_means_tie(g, option))
         return -1;
     if ((*option == 'A' || *option == 'B') && (option[1] == ' ' || option[1] == '\0'))
         return *option - 'A';
     return -2;
 }
 
-static void read_response(const json_t *response, const json_t *fields, json_t *list)
+static void read_response(const json_t *response, const json_t *fields, const struct collector_guesses *g, json_t *list)
 {
     json_t *said = collector_said(list, collector_text_of(json_object_get(response, "id")),
                                   collector_text_of(json_object_get(response, "worker_id")));
@@ -35,7 +35,7 @@ static void read_response(const json_t *response, const json_t *fields, json_t *
     }
     json_object_foreach(json_object_get(response, "data"), question,
                         answer) if (json_is_string(answer) && best < -1) best =
-        meant(json_string_value(answer), &strength);
+        meant(g, json_string_value(answer), &strength);
     if (best == -3) {
         json_array_remove(list, json_array_size(list) - 1);
     } else if (best == -2) {
@@ -43,10 +43,11 @@ static void read_response(const json_t *response, const json_t *fields, json_t *
     } else {
         collector_said_best(said, 2, best);
         json_object_set_new(said, "strength", json_integer(best < 0 ? 0 : best == 0 ? strength : -strength));
+        json_object_set_new(said, "directed", json_true()); /* positive: the first one shown */
     }
 }
 
-static int judgements(const json_t *record, json_t *list, struct rlhf_error *err)
+static int judgements(const json_t *record, const struct collector_guesses *g, json_t *list, struct rlhf_error *err)
 {
     const json_t *fields = json_object_get(record, "fields"),
                  *responses = json_object_get(record, "responses");
@@ -57,9 +58,15 @@ static int judgements(const json_t *record, json_t *list, struct rlhf_error *err
         return rlhf_fail(err, RLHF_REJECT, "not a task of Surge: fields or responses is missing");
     if (json_is_true(json_object_get(record, "is_gold_standard")))
         return 0; /* the vendor's own test of its people */
-    json_array_foreach((json_t *)(uintptr_t)responses, i, response) read_response(response, fields, list);
+    json_array_foreach((json_t *)(uintptr_t)responses, i, response) read_response(response, fields, g, list);
     return 0;
 }
 
+static bool names_task(const json_t *record, struct collector_vendor_task *t)
+{
+    return collector_task_named(t, json_object_get(json_object_get(record, "fields"), "pair_id"),
+                                json_object_get(record, "id"));
+}
+
 const struct collector_vendor collector_surge = {
-    .name = "surge", .judgements = judgements};
+    .name = "surge", .judgements = judgements, .task = names_task};

@@ -19,6 +19,29 @@ const struct collector_vendor *collector_vendor_find(const char *name)
     return NULL;
 }
 
+/* ---- our own words ------------------------------------------------------------------------------- */
+
+static int own_judgement(const json_t *record, const struct collector_guesses *g, json_t *list, struct rlhf_error *err)
+{
+    (void)g;
+    if (!json_is_object(record) || !*collector_text_of(json_object_get(record, "id"))
+        || !*collector_text_of(json_object_get(record, "labeler")))
+        return rlhf_fail(err, RLHF_REJECT, "a judgement must be an object with id and labeler");
+    if (json_object_get(record, "skip") && !json_is_string(json_object_get(record, "skip")))
+        return rlhf_fail(err, RLHF_REJECT, "skip must be a text: why it was passed on");
+    json_t *said = json_copy((json_t *)(uintptr_t)record);
+    json_object_del(said, "error");
+    json_object_del(said, "directed");
+    return json_array_append_new(list, said) == 0 ? 0 : rlhf_fail(err, RLHF_FULL, "out of memory");
+}
+
+static bool own_task(const json_t *record, struct collector_vendor_task *t)
+{
+    return collector_task_named(t, json_object_get(record, "task"), NULL);
+}
+
+const struct collector_vendor collector_own_words = { .name = "webhook", .judgements = own_judgement, .task = own_task };
+
 /* ---- what was said ------------------------------------------------------------------------------- */
 
 json_t *collector_said(json_t *list, const char *id, const char *labeler)
@@ -75,6 +98,22 @@ void collector_said_best(json_t *said, size_t k, int best)
     for (size_t i = 0; i < k; ++i)
         json_array_append_new(ranks, json_integer(best < 0 || i == (size_t)best ? 1 : 2));
     json_object_set_new(said, "ranks", ranks);
+}
+
+bool collector_task_named(struct collector_vendor_task *t, const json_t *uid, const json_t *remote)
+{
+    int size = snprintf(t->uid, sizeof(t->uid), "%s", collector_text_of(uid));
+
+    snprintf(t->remote, sizeof(t->remote), "%s", collector_text_of(remote));
+    return size > 0 && (size_t)size < sizeof(t->uid);
+}
+
+bool collector_means_tie(const struct collector_guesses *g, const char *answer)
+{
+    for (size_t i = 0; i < g->tie_words.count; ++i)
+        if (strcasestr(answer, g->tie_words.items[i]))
+            return true;
+    return false;
 }
 
 const char *collector_text_of(const json_t *value)

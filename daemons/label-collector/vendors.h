@@ -16,13 +16,21 @@
 #include <jansson.h>
 #include <stddef.h>
 
-#include "base/error.h"
+#include "judgement.h"
+#include "vendor_config.h"
+
+/* A record's task: our id of it, and the vendor's. */
+struct collector_vendor_task {
+    char uid[COLLECTOR_MAX_NAME + 1], remote[COLLECTOR_MAX_NAME + 1];
+};
 
 struct collector_vendor {
     const char *name; /* as in the query and as a label's source */
     const char *list; /* of a document, what holds its records; NULL = it is a list of them, or one, itself */
     /* Appends what a record says to list. RLHF_REJECT: it is no record of this vendor. */
-    int (*judgements)(const json_t *record, json_t *list, struct rlhf_error *err);
+    int (*judgements)(const json_t *record, const struct collector_guesses *g, json_t *list, struct rlhf_error *err);
+    /* False where the record names no task of ours. */
+    bool (*task)(const json_t *record, struct collector_vendor_task *t);
 };
 /* NULL when there is none of that name. */
 const struct collector_vendor *collector_vendor_find(const char *name);
@@ -34,6 +42,8 @@ json_t *collector_vendor_records(const struct collector_vendor *v, const char *t
 
 /* ---- for the vendors' files ---------------------------------------------------------------------- */
 
+/* A record is one judgement in the words of our own API. Not found by name: whoever speaks so needs no adapter. */
+extern const struct collector_vendor collector_own_words;
 extern const struct collector_vendor collector_label_studio, collector_labelbox, collector_scale,
     collector_surge, collector_argilla;
 
@@ -47,6 +57,10 @@ void collector_said_task(json_t *said, const json_t *id);
 void collector_said_of(json_t *said, const json_t *fields, const char *completion_keys);
 /* ranks of k completions from the best one's index; -1: a tie of all. */
 void collector_said_best(json_t *said, size_t k, int best);
+/* Both ids; false when uid is none. */
+bool collector_task_named(struct collector_vendor_task *t, const json_t *uid, const json_t *remote);
+/* Whether an answer has one of the words for a tie in it. */
+bool collector_means_tie(const struct collector_guesses *g, const char *answer);
 /* Text of a string or a number, "" for anything else; in static storage for the next four calls. */
 const char *collector_text_of(const json_t *value);
 
