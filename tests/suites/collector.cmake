@@ -6,7 +6,7 @@ if(TARGET label-collector-objects)
   rlhf_suites(faults label-collector USES label_collector LIBS PkgConfig::jansson)
   rlhf_suites(integration label-collector USES base browser LIBS PkgConfig::jansson)
   # Vendors' servers: scripted ones, and a real Label Studio where RLHF_LABEL_STUDIO (or the PATH) has one.
-  foreach(vendor IN ITEMS scripted)
+  foreach(vendor IN ITEMS scripted label_studio)
     rlhf_test(vendors/${vendor} COMMAND python3 ${CMAKE_CURRENT_SOURCE_DIR}/vendors/${vendor}.py $<TARGET_FILE:label-collector>)
   endforeach()
   set_tests_properties(${prefix}integration/label-collector/browser PROPERTIES LABELS "integration;browser")
