@@ -295,6 +295,8 @@ void rlhf_member_failed(struct rlhf_member *m, uint64_t life, uint64_t id, const
 void rlhf_member_flush(struct rlhf_member *m)
 {
     if (m->finished_count > 0)
+        rlhf_weights_store_settle(m->store);
+    if (m->finished_count > 0)
         m->ops->send(m->ctx);
     m->finished_count = 0;
 }
@@ -317,14 +319,12 @@ static void say_credit(struct rlhf_member *m)
                      "credit-not-sent"); /* said again soon */
 }
 
-void rlhf_member_drain(struct rlhf_member *m, const char *reason)
+/* Every job goes back. */
+static void hand_back(struct rlhf_member *m, const char *reason)
 {
     uint64_t ids[RETURN_AT_ONCE];
     size_t count = 0;
 
-    m->draining = true;
-    rlhf_member_flush(m);
-    say_credit(m);
     for (const struct rlhf_member_job *job = m->jobs; job; job = job->next) {
         ids[count++] = job->id;
         if (count == RETURN_AT_ONCE || !job->next) {
@@ -333,6 +333,27 @@ void rlhf_member_drain(struct rlhf_member *m, const char *reason)
         }
     }
     forget_all(m);
+}
+
+/* Mapped weights proved false, and no result has left that was made of them: all that is not sent is done again. */
+static void on_spoiled(void *ctx, const struct rlhf_digest *digest)
+{
+    static const char reason[] = "the shared file of its weights is false";
+    struct rlhf_member *m = ctx;
+    struct held_weights *w = have(m, digest);
+
+    return_ids(m, m->finished, m->finished_count, reason);
+    hand_back(m, reason);
+    if (w)
+        drop_weights(m, w);
+}
+
+void rlhf_member_drain(struct rlhf_member *m, const char *reason)
+{
+    m->draining = true;
+    rlhf_member_flush(m);
+    say_credit(m);
+    hand_back(m, reason);
     if (m->drained)
         m->drained(m->drained_ctx);
 }
@@ -516,7 +537,8 @@ struct rlhf_member *rlhf_member_new(const struct rlhf_member_config *c, const st
 {
     struct rlhf_member *m = calloc(1, sizeof *m);
     struct rlhf_weights_store_config store = {
-        .host = c->host, .max_bytes = c->max_weights_bytes, .ctx = m, .ready = on_ready, .failed = on_failed
+        .host = c->host, .max_bytes = c->max_weights_bytes, .ctx = m, .ready = on_ready, .spoiled = on_spoiled,
+        .failed = on_failed
     };
 
     if (!m) {

@@ -1,7 +1,7 @@
 /* weights.h - weights on the wire: content-addressed payloads in chunks (proto/weights.proto).
  *
- * Promise: who gets a payload from a store has exactly the bytes that its digest names, whatever happened on the
- * way: a digest is that of the manifest (config, size, chunk digests), every chunk is verified against it, and a
+ * Promise: who gets a payload from a store has exactly the bytes that its digest names, or is told before anything made of it
+ * may leave that it has not, whatever happened on the way: a digest is that of the manifest (config, size, chunk digests), every chunk is verified against it, and a
  * transfer interrupted at any point goes on with the chunks that are still lacking.
  *
  * The publisher (learner) has a source, workers and scorers have a store. Both are told of messages by the
@@ -89,8 +89,11 @@ struct rlhf_weights_store_config {
     const char *host;   /* our boot id; a manifest of the same host may be mapped */
     size_t max_bytes;   /* of one payload; a larger manifest is refused            */
     void *ctx;
-    /* All bytes are there and verified. Takes w. */
+    /* All bytes are there and verified, or with `spoiled` mapped and still to be verified. Takes w. */
     void (*ready)(void *ctx, struct rlhf_weights *w);
+    /* What was mapped and given is false after all: whatever was made of it must go. The bytes are then fetched, and given
+     * again. NULL: nothing is given before it is verified. */
+    void (*spoiled)(void *ctx, const struct rlhf_digest *digest);
     /* Not to be had (unknown to the service, too large, manifest false): the transfer is forgotten. */
     void (*failed)(void *ctx, const struct rlhf_digest *digest, const struct rlhf_error *why);
 };
@@ -98,11 +101,14 @@ struct rlhf_weights_store_config {
 struct rlhf_weights_store *rlhf_weights_store_new(const struct rlhf_env *env,
                                                   const struct rlhf_weights_store_config *c,
                                                   struct rlhf_error *err);
-/* Begins to fetch digest, unless that is under way. Calls ready or failed later, never from inside. */
+/* Begins to fetch digest, unless that is under way. Calls ready or failed later, never from inside; spoiled only after a ready. */
 int rlhf_weights_store_want(struct rlhf_weights_store *s, const struct rlhf_digest *digest, struct rlhf_error *err);
 bool rlhf_weights_store_fetching(const struct rlhf_weights_store *s, const struct rlhf_digest *digest);
 /* Gives up a transfer; no callback. */
 void rlhf_weights_store_drop(struct rlhf_weights_store *s, const struct rlhf_digest *digest);
+/* Verifies now whatever was given and not yet verified: from then on results may leave that were made of it. Calls spoiled from
+ * inside. */
+void rlhf_weights_store_settle(struct rlhf_weights_store *s);
 /* The service that has them was greeted, or was lost (then transfers wait and go on where they were). */
 void rlhf_weights_store_peer_up(struct rlhf_weights_store *s, struct rlhf_node *n, struct rlhf_peer *service);
 void rlhf_weights_store_peer_lost(struct rlhf_weights_store *s, struct rlhf_peer *service);

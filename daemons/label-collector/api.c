@@ -116,32 +116,45 @@ void collector_api_read(struct collector *c, const struct collector_route *route
         collector_wrote(c, &r->failure); /* a store that cannot be read must not be written */
 }
 
-/* One write within the group's transaction. -1: the database failed and the whole group has to be undone. */
-static int write_one(struct collector *c, struct collector_exchange *x, struct rlhf_error *err)
+/* One write within the group's transaction; apart: so that it can be undone without the others. 1: it was refused after it
+ * had changed something, and was not apart. -1: the database failed. Either way the whole group has to be undone. */
+static int write_one(struct collector *c, struct collector_exchange *x, bool apart, struct rlhf_error *err)
 {
     struct collector_response *r = &x->response;
+    uint64_t before = collector_store_changes(c->store);
+    struct collector_repeat repeat;
 
     collector_response_free(r);
-    if (collector_store_mark(c->store, err) < 0)
+    if (apart && collector_store_mark(c->store, err) < 0)
         return -1;
-    x->route->handle(c, &x->request, r);
+    int answered = collector_repeat_find(c, &x->request, &repeat, r, err);
+    if (answered < 0)
+        return -1;
+    if (!answered) {
+        x->route->handle(c, &x->request, r);
+        if (collector_repeat_keep(c, &x->request, &repeat, r, err) < 0)
+            return -1;
+    }
     bool keep = r->status < 300;
     if (r->status >= 500) {
         *err = r->failure;
         return err->code == RLHF_OK ? rlhf_fail(err, RLHF_FULL, "out of memory") : -1;
     }
-    return collector_store_unmark(c->store, keep, err);
+    if (apart)
+        return collector_store_unmark(c->store, keep, err);
+    return !keep && collector_store_changes(c->store) != before;
 }
 
-static int write_group(struct collector *c, struct collector_exchange **exchanges, size_t count,
+static int write_group(struct collector *c, struct collector_exchange **exchanges, size_t count, bool apart,
                        struct rlhf_error *err)
 {
     if (collector_store_begin(c->store, err) < 0)
         return -1;
     for (size_t i = 0; i < count; ++i) {
-        if (write_one(c, exchanges[i], err) < 0) {
+        int rc = write_one(c, exchanges[i], apart, err);
+        if (rc != 0) {
             collector_store_rollback(c->store);
-            return -1;
+            return rc;
         }
     }
     return collector_store_commit(c->store, err);
@@ -150,8 +163,11 @@ static int write_group(struct collector *c, struct collector_exchange **exchange
 void collector_api_write(struct collector *c, struct collector_exchange **exchanges, size_t count)
 {
     struct rlhf_error err = { .code = RLHF_OK };
+    int rc = write_group(c, exchanges, count, false, &err);
 
-    if (write_group(c, exchanges, count, &err) == 0) {
+    if (rc > 0 && count > 1) /* seldom: most refusals come before the first change */
+        rc = write_group(c, exchanges, count, true, &err);
+    if (rc >= 0) {
         ++c->counters.groups;
         c->counters.grouped += count;
         collector_wrote(c, NULL);

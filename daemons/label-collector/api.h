@@ -19,6 +19,8 @@ struct collector_request {
     size_t body_size;
     const char *content_type;    /* NULL = none given */
     const char *idempotency_key; /* NULL = none given */
+    const char *query_text; /* all of the query, where there is such a key */
+    size_t query_size;
     struct collector_identity who;
     const char *address; /* the client's */
     const char *session; /* the cookie, NULL = none */
@@ -36,6 +38,8 @@ struct collector_response {
     char *set_cookie;         /* owned; NULL = none */
     unsigned retry_after;     /* seconds; 0 = not said */
     bool authenticate;        /* 401: says how */
+    bool secret;              /* never to be kept */
+    bool repeated;            /* as it was answered before */
     struct rlhf_bytes body;
     const void *fixed; /* in place of body: static bytes */
     size_t fixed_size;

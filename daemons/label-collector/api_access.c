@@ -60,6 +60,7 @@ void collector_post_tokens(struct collector *c, const struct collector_request *
             json_t *json = token_json(&t);
             json_object_set_new(json, "token", json_string(text));
             collector_respond(r, 201, json);
+            r->secret = true;
             collector_access_changed(c->access);
         }
         rlhf_wipe(text, sizeof(text));
@@ -124,6 +125,7 @@ void collector_post_session(struct collector *c, const struct collector_request 
         } else {
             collector_respond(r, 200, identity_json(&who));
             r->set_cookie = collector_access_set_cookie(c->access, text);
+            r->secret = true;
         }
         rlhf_wipe(text, sizeof(text));
     }

@@ -54,6 +54,15 @@ void collector_respond(struct collector_response *r, unsigned status, json_t *js
     respond_as(r, status, "application/json", json);
 }
 
+void collector_respond_text(struct collector_response *r, unsigned status, const char *json)
+{
+    collector_response_free(r);
+    r->content_type = "application/json";
+    r->status = status;
+    if (append(json, strlen(json), &r->body) < 0)
+        collector_respond(r, 503, NULL);
+}
+
 void collector_respond_problem(struct collector_response *r, json_t *problem)
 {
     respond_as(r, (unsigned)json_integer_value(json_object_get(problem, "status")), COLLECTOR_PROBLEM, problem);

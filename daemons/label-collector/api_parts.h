@@ -8,6 +8,8 @@
 
 /* Takes json; NULL means that memory ran out while it was made. */
 void collector_respond(struct collector_response *r, unsigned status, json_t *json);
+/* JSON as it was once answered. */
+void collector_respond_text(struct collector_response *r, unsigned status, const char *json);
 /* The status that a failure of the store asks for, and its text. */
 void collector_respond_verdict(struct collector_response *r, enum collector_outcome outcome,
                                const struct rlhf_error *err);
@@ -57,6 +59,19 @@ const char *collector_object_name(const json_t *object, const char *key, struct 
 const char *collector_asker(const struct collector_request *q);
 /* The {id} of a path that matched "before{id}after"; the caller's. NULL: out of memory. */
 char *collector_path_id(const char *path, const char *before, const char *after);
+
+/* ---- api_repeat.c: writes sent again ------------------------------------------------------------- */
+
+struct collector_repeat {
+    bool wanted; /* the sender named the request by a key */
+    struct rlhf_digest digest;
+};
+/* 1: the answer is that of the first time, or a refusal; 0: it is to be handled; -1 *err. */
+int collector_repeat_find(struct collector *c, const struct collector_request *q, struct collector_repeat *repeat,
+                          struct collector_response *r, struct rlhf_error *err);
+/* Keeps what was answered for the next time; nothing where it was a refusal, or holds a secret. */
+int collector_repeat_keep(struct collector *c, const struct collector_request *q, const struct collector_repeat *repeat,
+                          const struct collector_response *r, struct rlhf_error *err);
 
 /* ---- the handlers ------------------------------------------------------------------------------- */
 

@@ -67,6 +67,11 @@ int collector_database_within(struct collector_database *d, struct rlhf_error *e
     return d->engine->within(d, err);
 }
 
+uint64_t collector_database_changes(const struct collector_database *d)
+{
+    return d->engine->changes(d);
+}
+
 int collector_database_mark(struct collector_database *d, struct rlhf_error *err)
 {
     return d->engine->exec(d, "SAVEPOINT request", err);

@@ -48,7 +48,10 @@ void collector_database_rollback(struct collector_database *d);
 /* 0 between begin and commit. -1 *err: a full disk, or a server that went away, has ended the transaction
  * behind our back. */
 int collector_database_within(struct collector_database *d, struct rlhf_error *err);
-/* A part of the transaction that can be undone alone: mark, then unmark. Not nested. */
+/* Grows with every row that is changed: equal before and after, nothing was. */
+uint64_t collector_database_changes(const struct collector_database *d);
+/* A part of the transaction that can be undone alone: mark, then unmark. Not nested. It costs a copy of every page
+ * (SQLite) or two round trips (PostgreSQL). */
 int collector_database_mark(struct collector_database *d, struct rlhf_error *err);
 int collector_database_unmark(struct collector_database *d, bool keep, struct rlhf_error *err);
 

@@ -43,6 +43,7 @@ struct collector_engine {
     const char *(*text)(struct collector_rows *rows, int column);
     bool (*digest)(struct collector_rows *rows, int column, struct rlhf_digest *digest);
     int64_t (*changed)(struct collector_rows *rows); /* by the statement that next() has just ended */
+    uint64_t (*changes)(const struct collector_database *d); /* by all statements so far */
     int (*damaged)(struct collector_database *d, struct rlhf_error *err);
 };
 

@@ -51,6 +51,8 @@ struct visit {
     struct rlhf_bytes body;
     size_t swallowed;
     char *path, *method, *content_type, *idempotency_key, *session;
+    struct rlhf_bytes query_text; /* names and values, each with its NUL */
+    bool no_memory;
     char client[INET6_ADDRSTRLEN];
     bool answered;      /* a write: committed or refused */
     struct visit *next; /* among those that wait for the commit */
@@ -325,6 +327,8 @@ static enum MHD_Result answer(struct visit *v)
         MHD_add_response_header(response, "Allow", r->allow);
     if (r->authenticate)
         MHD_add_response_header(response, "WWW-Authenticate", "Bearer");
+    if (r->repeated)
+        MHD_add_response_header(response, "Idempotency-Replayed", "true");
     if (r->set_cookie)
         MHD_add_response_header(response, "Set-Cookie", r->set_cookie);
     if (r->retry_after || r->status == 503 || r->status == 507) {
@@ -356,12 +360,23 @@ static void visit_free(struct visit *v)
     free(v->content_type);
     free(v->idempotency_key);
     free(v->session);
+    rlhf_bytes_free(&v->query_text);
     free(v);
 }
 
 static const char *request_header(void *ctx, const char *name)
 {
     return header(ctx, name);
+}
+
+static enum MHD_Result add_argument(void *ctx, enum MHD_ValueKind kind, const char *key, const char *value)
+{
+    struct visit *v = ctx;
+
+    (void)kind;
+    v->no_memory = rlhf_bytes_append(&v->query_text, key, strlen(key) + 1, NULL) < 0
+                   || rlhf_bytes_append(&v->query_text, value ? value : "", value ? strlen(value) + 1 : 1, NULL) < 0;
+    return v->no_memory ? MHD_NO : MHD_YES;
 }
 
 static char *copy_header(struct MHD_Connection *c, const char *name)
@@ -406,7 +421,9 @@ static struct visit *visit_new(struct collector_http *h, struct MHD_Connection *
         MHD_lookup_connection_value(connection, MHD_COOKIE_KIND, collector_access_cookie(h->collector->access));
     v->session = session ? strdup(session) : NULL;
     find_client(h, connection, v->client);
-    if (!v->path || !v->method) {
+    if (v->idempotency_key)
+        MHD_get_connection_values(connection, MHD_GET_ARGUMENT_KIND, add_argument, v);
+    if (!v->path || !v->method || v->no_memory) {
         visit_free(v);
         return NULL;
     }
@@ -416,6 +433,8 @@ static struct visit *visit_new(struct collector_http *h, struct MHD_Connection *
                                                       .idempotency_key = v->idempotency_key,
                                                       .session = v->session,
                                                       .address = v->client,
+                                                      .query_text = v->query_text.data,
+                                                      .query_size = v->query_text.size,
                                                       .query = query,
                                                       .header = request_header,
                                                       .ctx = connection };

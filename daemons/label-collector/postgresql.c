@@ -33,6 +33,7 @@ struct postgresql {
     bool inside;      /* between begin and its end, whatever has become of the connection */
     int64_t retry_us; /* not before */
     int64_t changed;  /* by the last statement without rows */
+    uint64_t changes; /* statements so far that may have changed something */
 };
 
 static struct postgresql *postgresql_of(const struct collector_database *d)
@@ -297,6 +298,7 @@ static int start(struct collector_rows *rows, const struct collector_value *valu
     PGresult *result = PQexecPrepared(p->connection, name, (int)count, text, NULL, NULL, 0);
     if (!good(result))
         return fail(p, result, err);
+    p->changes += strncmp(PQcmdStatus(result), "SELECT", 6) != 0;
     rows->handle = result;
     rows->row = -1;
     return 0;
@@ -351,6 +353,11 @@ static bool digest(struct collector_rows *rows, int column, struct rlhf_digest *
 static int64_t changed(struct collector_rows *rows)
 {
     return postgresql_of(rows->database)->changed;
+}
+
+static uint64_t changes(const struct collector_database *d)
+{
+    return postgresql_of(d)->changes;
 }
 
 static int damaged(struct collector_database *d, struct rlhf_error *err)
@@ -502,6 +509,7 @@ static const struct collector_engine engine = {.shared = true,
                                                .text = text,
                                                .digest = digest,
                                                .changed = changed,
+                                               .changes = changes,
                                                .damaged = damaged};
 
 struct collector_database *collector_postgresql_open(const struct collector_database_config *c,

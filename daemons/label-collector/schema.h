@@ -342,6 +342,29 @@ static const struct collector_migration collector_migrations[] = {
             ");"
             "CREATE INDEX callbacks_by_time ON callbacks (at_us);",
     },
+    /* 6: answers to writes under an Idempotency-Key */
+    {
+        .sqlite = "CREATE TABLE replies ("
+                  " scope TEXT NOT NULL," /* whose key it is: role:name */
+                  " key TEXT NOT NULL,"
+                  " request BLOB NOT NULL," /* its digest */
+                  " status INTEGER NOT NULL,"
+                  " body TEXT NOT NULL,"
+                  " at_us INTEGER NOT NULL,"
+                  " PRIMARY KEY (scope, key)"
+                  ") STRICT, WITHOUT ROWID;"
+                  "CREATE INDEX replies_by_time ON replies (at_us);",
+        .postgresql = "CREATE TABLE replies ("
+                      " scope text NOT NULL,"
+                      " key text NOT NULL,"
+                      " request bytea NOT NULL,"
+                      " status bigint NOT NULL,"
+                      " body text NOT NULL,"
+                      " at_us bigint NOT NULL,"
+                      " PRIMARY KEY (scope, key)"
+                      ");"
+                      "CREATE INDEX replies_by_time ON replies (at_us);",
+    },
 };
 
 enum { COLLECTOR_SCHEMA = sizeof(collector_migrations) / sizeof(collector_migrations[0]) };

@@ -15,6 +15,7 @@ enum {
     QUICK_CHECK_BYTES = 64 << 20, /* larger files are not read whole at start: about 0.2 s here */
     BUSY_MS = 5000,
     WAL_LIMIT = 64 << 20, /* bytes the -wal file is cut back to after a checkpoint */
+    CACHE_KIB = 64 << 10, /* pages held in memory: digests fall anywhere, and what is not here is read again */
 };
 
 struct sqlite {
@@ -208,6 +209,11 @@ static int64_t changed(struct collector_rows *rows)
     return sqlite3_changes(sqlite_of(rows->database)->db);
 }
 
+static uint64_t changes(const struct collector_database *d)
+{
+    return (uint64_t)sqlite3_total_changes64(sqlite_of(d)->db);
+}
+
 static int damaged(struct collector_database *d, struct rlhf_error *err)
 {
     return fail(sqlite_of(d), SQLITE_CORRUPT, err);
@@ -227,9 +233,13 @@ static void close_database(struct collector_database *d)
 
 static int open_file(struct sqlite *s, const struct collector_database_config *c, struct rlhf_error *err)
 {
-    /* The WAL index needs shared memory of the VFS, unless nobody else may have the file. */
-    const char *locking = c->vfs ? "PRAGMA locking_mode=EXCLUSIVE;" : "";
+    /* The WAL index needs shared memory of the VFS, unless nobody else may have the file. 8,192 pages come together in the
+     * -wal file before they go into the database: hot ones once for many commits. */
+    const char *locking = c->vfs ? "PRAGMA locking_mode=EXCLUSIVE;" : "PRAGMA wal_autocheckpoint=8192;";
     char text[512];
+    /* Before the library's first use in the process, or not at all: nobody reads its account of memory, and keeping it
+     * costs a lock for every allocation. */
+    sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
     int rc = sqlite3_open_v2(
         c->where, &s->db,
         SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, c->vfs);
@@ -240,8 +250,9 @@ static int open_file(struct sqlite *s, const struct collector_database_config *c
     sqlite3_db_config(s->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
     snprintf(text, sizeof(text),
              "%sPRAGMA trusted_schema=OFF; PRAGMA cell_size_check=ON; PRAGMA foreign_keys=ON;"
-             "PRAGMA temp_store=MEMORY; PRAGMA synchronous=FULL; PRAGMA journal_size_limit=%d",
-             locking, WAL_LIMIT);
+             "PRAGMA temp_store=MEMORY; PRAGMA synchronous=FULL; PRAGMA journal_size_limit=%d;"
+             "PRAGMA cache_size=-%d",
+             locking, WAL_LIMIT, CACHE_KIB);
     return exec(&s->base, text, err);
 }
 
@@ -332,6 +343,7 @@ static const struct collector_engine engine = {.close = close_database,
                                                .text = text,
                                                .digest = digest,
                                                .changed = changed,
+                                               .changes = changes,
                                                .damaged = damaged};
 
 struct collector_database *collector_sqlite_open(const struct collector_database_config *c,

@@ -145,6 +145,9 @@ static const char *const sql[STATEMENTS] = {
     [FIND_SESSION] = "SELECT t.token, t.role, t.name, t.made_us, t.revoked_us, s.digest FROM sessions s"
                      " JOIN tokens t ON t.token = s.token WHERE s.digest = ?1 AND s.expires_us > ?2",
     [END_SESSION] = "DELETE FROM sessions WHERE digest = ?1",
+    [FIND_REPLY] = "SELECT request, status, body FROM replies WHERE scope = ?1 AND key = ?2",
+    [ADD_REPLY] = "INSERT INTO replies (scope, key, request, status, body, at_us) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    [EXPIRE_REPLIES] = "DELETE FROM replies WHERE at_us < ?1",
     [EXPIRE_SESSIONS] = "DELETE FROM sessions WHERE expires_us <= ?1",
     [VENDOR_MEMORY] = "SELECT memory FROM vendors WHERE vendor = ?1",
     [KEEP_VENDOR_MEMORY] = "INSERT INTO vendors (vendor, memory) VALUES (?1, ?2)"
@@ -272,6 +275,11 @@ int collector_store_commit(struct collector_store *s, struct rlhf_error *err)
 void collector_store_rollback(struct collector_store *s)
 {
     collector_database_rollback(s->db);
+}
+
+uint64_t collector_store_changes(const struct collector_store *s)
+{
+    return collector_database_changes(s->db);
 }
 
 int collector_store_mark(struct collector_store *s, struct rlhf_error *err)

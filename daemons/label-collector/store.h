@@ -41,7 +41,9 @@ void collector_store_close(struct collector_store *s); /* NULL is fine; rolls ba
 int collector_store_begin(struct collector_store *s, struct rlhf_error *err);
 int collector_store_commit(struct collector_store *s, struct rlhf_error *err); /* on failure rolls back */
 void collector_store_rollback(struct collector_store *s);
-/* A request within the transaction: undone alone, without touching the ones before it. Not nested. */
+/* Equal before and after: nothing was changed. */
+uint64_t collector_store_changes(const struct collector_store *s);
+/* A request within the transaction: undone alone, without touching the ones before it. Not nested. Dear. */
 int collector_store_mark(struct collector_store *s, struct rlhf_error *err);
 int collector_store_unmark(struct collector_store *s, bool keep, struct rlhf_error *err);
 
@@ -99,6 +101,17 @@ int collector_store_set_standing(struct collector_store *s, const struct collect
 /* A labeler's weight alone; quota and quarantine stay. */
 int collector_store_set_weight(struct collector_store *s, const char *labeler, double weight, const char *who,
                                struct rlhf_error *err);
+
+/* ---- writes that are named by their senders (store_reply.c) --------------------------------------- */
+
+/* What was answered under this key (of a scope: whose it is) to which request. 1 found, and body is the caller's; 0 not;
+ * -1 *err. Within a transaction, like the next. */
+int collector_store_find_reply(struct collector_store *s, const char *scope, const char *key,
+                               struct rlhf_digest *request, unsigned *status, char **body, struct rlhf_error *err);
+/* Kept for three days. The key must be new. */
+int collector_store_put_reply(struct collector_store *s, const char *scope, const char *key,
+                              const struct rlhf_digest *request, unsigned status, const char *body,
+                              struct rlhf_error *err);
 
 /* ---- who may use the API ------------------------------------------------------------------------- */
 

@@ -87,6 +87,9 @@ enum statement {
     EXPIRE_CALLBACKS,
     LABELS_OF_TASK,
     TASK_OF_LABEL,
+    FIND_REPLY,
+    ADD_REPLY,
+    EXPIRE_REPLIES,
     STATEMENTS
 };
 

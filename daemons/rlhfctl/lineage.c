@@ -126,6 +126,30 @@ static json_t *through(const struct ctl_lineage *l, size_t index, bool *reads)
     return names;
 }
 
+static int append_affected(const struct ctl_lineage *l, json_t *list, size_t index, const char *name, bool done, bool *reads)
+{
+    return json_array_append_new(list, json_pack("{s:s, s:s, s:b, s:b, s:o}", "stage", name, "kind",
+                                                 rlhf_stage_kind_name(rlhf_stage_kind(rlhf_run_stage(&l->run->run, index))),
+                                                 "done", (int)done, "trained", (int)l->trained[index], "through",
+                                                 through(l, index, reads)));
+}
+
+/* What a gate had done again of the stage: checkpoints of their own, of the same making. */
+static void append_tries(const struct ctl_lineage *l, json_t *list, size_t index, bool *reads)
+{
+    const char *stage = rlhf_stage_name(rlhf_run_stage(&l->run->run, index));
+    char name[200];
+    json_t *made;
+
+    for (unsigned n = 2;; n++) {
+        snprintf(name, sizeof name, "%s.try-%u", stage, n);
+        if (!(made = rundir_json(l->run, "checkpoints/%s/provenance.json", name)))
+            return;
+        json_decref(made);
+        append_affected(l, list, index, name, true, reads);
+    }
+}
+
 json_t *ctl_lineage_affected(const struct ctl_lineage *l)
 {
     size_t count = rlhf_run_stages(&l->run->run);
@@ -134,11 +158,10 @@ json_t *ctl_lineage_affected(const struct ctl_lineage *l)
 
     for (size_t i = 0; reads && i < count; i++) {
         const struct rlhf_stage *s = rlhf_run_stage(&l->run->run, i);
-        if (l->trained[i] || l->made[i])
-            json_array_append_new(list, json_pack("{s:s, s:s, s:b, s:b, s:o}", "stage", rlhf_stage_name(s), "kind",
-                                                  rlhf_stage_kind_name(rlhf_stage_kind(s)), "done",
-                                                  rundir_done(l->run, rlhf_stage_name(s)) != NULL, "trained",
-                                                  (int)l->trained[i], "through", through(l, i, reads)));
+        if (!l->trained[i] && !l->made[i])
+            continue;
+        append_affected(l, list, i, rlhf_stage_name(s), rundir_done(l->run, rlhf_stage_name(s)) != NULL, reads);
+        append_tries(l, list, i, reads);
     }
     free(reads);
     return list;

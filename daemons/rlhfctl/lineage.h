@@ -15,7 +15,7 @@ int ctl_lineage_find(struct ctl_lineage *l, struct rundir *run, bool (*wanted)(c
                      const char *what, struct rlhf_error *err);
 void ctl_lineage_free(struct ctl_lineage *l);
 
-/* Stages of the run that trained on them or were made of such, in order, as JSON: "stage", "kind", "done", "trained", and
+/* Stages of the run that trained on them or were made of such, each with what a gate had done again of it, in order, as JSON: "stage", "kind", "done", "trained", and
  * "through", the affected stages that it reads itself. */
 json_t *ctl_lineage_affected(const struct ctl_lineage *l);
 

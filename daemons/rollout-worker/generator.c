@@ -11,6 +11,7 @@ struct weights {
 struct job {
     struct generator_job job;
     int32_t *prompt;
+    size_t room; /* tokens of the cache that it may come to take */
     struct rlhf_ends ends; /* all of them */
     struct job *next;
 };
@@ -18,6 +19,9 @@ struct job {
 struct slot {
     struct job *job;    /* NULL: free */
     struct job *before; /* while free: the one whose prompt the cache still holds, or NULL */
+    const struct rlhf_model *model; /* the job's */
+    const int32_t *next; /* tokens that the next step appends: a prompt at first, then what was sampled last */
+    size_t next_count;
     int32_t *ids;    /* [context] completion so far */
     float *logprob, *logprob_raw;
     size_t count;
@@ -31,14 +35,15 @@ struct generator {
     struct weights *weights;
     size_t weights_count;
     struct job *first, **last; /* waiting */
-    size_t active;             /* slots in use; all by the model below */
+    size_t active;             /* slots in use */
     size_t prefilled;          /* prompt tokens computed */
     struct rlhf_digest model_digest;
-    struct rlhf_model *model;
-    struct rlhf_cache *cache; /* of the model's shape */
+    const struct rlhf_model *model; /* whose jobs are let in; those of others of its shape may still be under way */
+    struct rlhf_cache *cache; /* of that shape, `room` tokens a slot */
+    size_t room;
     struct rlhf_model_config shape;
     struct slot *slots;
-    struct rlhf_extend *items;   /* [slots] */
+    struct rlhf_extend *items;   /* [slots] of one model's pass */
     size_t *item_slot;           /* [slots] */
     float *logits;               /* [slots, V] */
     float *scratch;              /* [slots, 2 V] */
@@ -66,7 +71,7 @@ static struct rlhf_model *find_model(struct generator *g, const struct rlhf_dige
     return NULL;
 }
 
-/* What free slots hold of prompts: of weights that are no longer those in use. */
+/* What free slots hold of prompts. */
 static void forget_prompts(struct generator *g)
 {
     for (size_t s = 0; s < g->slot_count; s++) {
@@ -92,10 +97,31 @@ static void release_buffers(struct generator *g)
     g->shape = (struct rlhf_model_config){ 0 };
 }
 
-/* Buffers for models of this shape; kept from one policy version to the next. */
-static int fit_buffers(struct generator *g, const struct rlhf_model_config *c, struct rlhf_error *err)
+enum { ROOMS = 8 }; /* sizes of a cache: few, so that it seldom grows */
+
+static bool same_shape(const struct generator *g, const struct rlhf_model_config *c)
 {
-    if (g->cache && memcmp(&g->shape, c, sizeof *c) == 0)
+    return g->cache && memcmp(&g->shape, c, sizeof *c) == 0;
+}
+
+/* What the waiting jobs of this model may come to take, in steps of the context. */
+static size_t room_wanted(const struct generator *g, const struct rlhf_digest *weights, size_t context)
+{
+    const size_t step = (context + ROOMS - 1) / ROOMS;
+    size_t most = 1;
+
+    for (const struct job *job = g->first; job; job = job->next)
+        if (rlhf_digest_equal(&job->job.weights, weights) && job->room > most)
+            most = job->room;
+    most = (most + step - 1) / step * step;
+    return most < context ? most : context;
+}
+
+/* Buffers for models of this shape; kept from one policy version to the next. A context is long, completions often are not:
+ * the cache has the room that jobs asked for so far. */
+static int fit_buffers(struct generator *g, const struct rlhf_model_config *c, size_t room, struct rlhf_error *err)
+{
+    if (same_shape(g, c) && room <= g->room)
         return 0;
     release_buffers(g);
     if (!(g->logits = rlhf_aligned_new(g->slot_count * c->vocabulary, sizeof *g->logits, err))
@@ -110,13 +136,14 @@ static int fit_buffers(struct generator *g, const struct rlhf_model_config *c, s
         if (!s->ids || !s->logprob || !s->logprob_raw)
             return rlhf_fail(err, RLHF_FULL, "no memory for %zu slots of %u tokens", g->slot_count, c->context);
     }
-    if (!(g->cache = rlhf_cache_new(c, g->slot_count, c->context, g->pool, err)))
+    if (!(g->cache = rlhf_cache_new(c, g->slot_count, room, g->pool, err)))
         return -1;
+    g->room = room;
     g->shape = *c;
     return 0;
 }
 
-static int check(struct generator *g, const struct generator_job *job, struct rlhf_error *err)
+static int check(struct generator *g, const struct generator_job *job, size_t *room, struct rlhf_error *err)
 {
     const struct rlhf_model *m = find_model(g, &job->weights);
     const struct rlhf_model_config *c = m ? rlhf_model_get_config(m) : NULL;
@@ -134,6 +161,8 @@ static int check(struct generator *g, const struct generator_job *job, struct rl
                              job->prompt[i], c->vocabulary);
     if (job->more_ends.count >= RLHF_MAX_ENDS)
         return rlhf_fail(err, RLHF_REJECT, "%u more end tokens; %d are allowed", job->more_ends.count, RLHF_MAX_ENDS - 1);
+    *room = c->context - job->prompt_count;
+    *room = job->prompt_count + (job->sampling.max_new_tokens < *room ? job->sampling.max_new_tokens : *room);
     return rlhf_sampling_check(&job->sampling, err);
 }
 
@@ -149,7 +178,7 @@ int generator_add(struct generator *g, const struct generator_job *job, struct r
     j->job = *job;
     memcpy(j->prompt, job->prompt, job->prompt_count * sizeof *j->prompt);
     j->job.prompt = j->prompt;
-    if (check(g, job, &why) < 0) {
+    if (check(g, job, &j->room, &why) < 0) {
         fail_job(g, j, &why);
         job_free(j);
         return 0;
@@ -164,25 +193,8 @@ int generator_add(struct generator *g, const struct generator_job *job, struct r
 
 static bool same_prompt(const struct job *a, const struct job *b)
 {
-    return a->job.prompt_count == b->job.prompt_count
+    return a->job.prompt_count == b->job.prompt_count && rlhf_digest_equal(&a->job.weights, &b->job.weights)
            && memcmp(a->prompt, b->prompt, a->job.prompt_count * sizeof *a->prompt) == 0;
-}
-
-/* The slots are empty: the oldest job's model is next. */
-static int switch_model(struct generator *g, struct rlhf_error *err)
-{
-    struct rlhf_model *m = find_model(g, &g->first->job.weights);
-
-    if (m != g->model)
-        forget_prompts(g);
-    g->model = NULL;
-    if (!m)
-        return rlhf_fail(err, RLHF_REJECT, "the job's weights were dropped before its turn");
-    if (fit_buffers(g, rlhf_model_get_config(m), err) < 0)
-        return -1;
-    g->model = m;
-    g->model_digest = g->first->job.weights;
-    return 0;
 }
 
 static struct job *take_out(struct generator *g, struct job **at)
@@ -200,11 +212,53 @@ static struct job *pop(struct generator *g)
     return take_out(g, &g->first);
 }
 
-/* True when one of this step's fresh items prefills the same prompt: next step its slot can be copied. */
-static bool being_prefilled(const struct generator *g, const struct job *job, size_t fresh, size_t items)
+/* ---- who enters --------------------------------------------------------------------------------------- */
+
+/* The oldest waiting job's model is next. Another shape, or more room in the cache, wants the slots empty: false until they
+ * are. */
+static bool switch_model(struct generator *g)
 {
-    for (size_t i = fresh; i < items; i++)
-        if (same_prompt(g->slots[g->item_slot[i]].job, job))
+    struct rlhf_model *m = find_model(g, &g->first->job.weights);
+    const struct rlhf_model_config *c = m ? rlhf_model_get_config(m) : NULL;
+    struct rlhf_error err = { 0 };
+    bool fits = m && same_shape(g, c) && g->first->room <= g->room;
+
+    if (m && !fits && g->active > 0)
+        return false;
+    if (!m)
+        rlhf_fail(&err, RLHF_REJECT, "the job's weights were dropped before its turn");
+    if (m && (fits || fit_buffers(g, c, room_wanted(g, &g->first->job.weights, c->context), &err) == 0)) {
+        g->model = m;
+        g->model_digest = g->first->job.weights;
+    } else {
+        struct job *job = pop(g);
+
+        g->model = NULL;
+        fail_job(g, job, &err);
+        job_free(job);
+    }
+    return true;
+}
+
+/* Whether it is the present model's, and fits beside what is under way. */
+static bool may_enter(const struct generator *g, const struct job *job)
+{
+    return g->model && rlhf_digest_equal(&job->job.weights, &g->model_digest) && job->room <= g->room;
+}
+
+static bool any_waits(const struct generator *g)
+{
+    for (const struct job *job = g->first; job; job = job->next)
+        if (may_enter(g, job))
+            return true;
+    return false;
+}
+
+/* A sample of a prompt that this step computes waits for the next step, which copies it. */
+static bool being_prefilled(const struct generator *g, const struct job *job)
+{
+    for (size_t s = 0; s < g->slot_count; s++)
+        if (g->slots[s].job && g->slots[s].count == 0 && same_prompt(g->slots[s].job, job))
             return true;
     return false;
 }
@@ -221,45 +275,57 @@ static size_t holder(const struct generator *g, const struct job *job)
     return SIZE_MAX;
 }
 
-/* Lets waiting jobs of the present model in while slots are free, oldest first; those of others wait until the slots are
- * empty, so that they come in one batch, too. A job whose prompt some slot's cache holds copies it, all but the last token,
- * whose logits it needs. */
-static size_t admit(struct generator *g, size_t items)
+/* A job whose prompt some slot's cache holds copies it, all but the last token, whose logits it needs. */
+static void enter(struct generator *g, size_t s, struct job *job)
 {
-    size_t prefill = 0, fresh = items;
+    struct slot *slot = &g->slots[s];
+    size_t shared = holder(g, job);
+
+    job_free(slot->before);
+    *slot = (struct slot){ .job = job, .model = g->model, .next = job->prompt, .next_count = job->job.prompt_count,
+                           .ids = slot->ids, .logprob = slot->logprob, .logprob_raw = slot->logprob_raw };
+    g->active++;
+    if (shared != SIZE_MAX) {
+        rlhf_cache_fork(g->cache, shared, s, job->job.prompt_count - 1);
+        slot->next += job->job.prompt_count - 1;
+        slot->next_count = 1;
+    } else {
+        rlhf_cache_clear(g->cache, s);
+    }
+    g->prefilled += slot->next_count;
+}
+
+/* Lets waiting jobs of the present model in while slots are free, oldest first, so that its jobs come in one batch. */
+static void admit(struct generator *g, size_t *prefill)
+{
     struct job **at = &g->first;
 
     for (size_t s = 0; s < g->slot_count; s++) {
-        struct slot *slot = &g->slots[s];
-        size_t shared;
-        struct job *job;
-
-        if (slot->job)
+        if (g->slots[s].job)
             continue;
-        while (*at && (!rlhf_digest_equal(&(*at)->job.weights, &g->model_digest)
-                       || being_prefilled(g, *at, fresh, items)))
+        while (*at && (!may_enter(g, *at) || being_prefilled(g, *at)))
             at = &(*at)->next;
-        if (!(job = *at) || (prefill > 0 && prefill + job->job.prompt_count > g->max_prefill))
+        if (!*at || (*prefill > 0 && *prefill + (*at)->job.prompt_count > g->max_prefill))
             break;
-        shared = holder(g, job);
-        job_free(slot->before);
-        *slot = (struct slot){ .job = take_out(g, at), .ids = slot->ids, .logprob = slot->logprob,
-                               .logprob_raw = slot->logprob_raw };
-        g->active++;
-        g->items[items] = (struct rlhf_extend){ s, job->prompt, job->job.prompt_count };
-        if (shared != SIZE_MAX) {
-            rlhf_cache_fork(g->cache, shared, s, job->job.prompt_count - 1);
-            g->items[items].tokens += job->job.prompt_count - 1;
-            g->items[items].count = 1;
-        } else {
-            rlhf_cache_clear(g->cache, s);
-        }
-        prefill += g->items[items].count;
-        g->prefilled += g->items[items].count;
-        g->item_slot[items++] = s;
+        enter(g, s, take_out(g, at));
+        *prefill += g->slots[s].next_count;
     }
-    return items;
 }
+
+/* When the present model has no job that waits, the next one's enter beside those of it that are under way: a new policy
+ * is in use at once, and the last completions of the one before leave no slot empty. */
+static void let_in(struct generator *g)
+{
+    size_t prefill = 0;
+
+    while (g->first && g->active < g->slot_count && (any_waits(g) || switch_model(g))) {
+        admit(g, &prefill);
+        if (any_waits(g))
+            return;
+    }
+}
+
+/* ---- a step ------------------------------------------------------------------------------------------- */
 
 static void leave(struct generator *g, struct slot *slot)
 {
@@ -301,7 +367,9 @@ static void take_token(struct generator *g, size_t i)
     }
     slot->ids[slot->count] = g->sampled[i].token;
     slot->logprob[slot->count] = g->sampled[i].logprob;
-    slot->logprob_raw[slot->count++] = g->sampled[i].logprob_raw;
+    slot->logprob_raw[slot->count] = g->sampled[i].logprob_raw;
+    slot->next = &slot->ids[slot->count++];
+    slot->next_count = 1;
     ended = rlhf_ends_has(&slot->job->ends, g->sampled[i].token);
     if (!ended && slot->count < job->sampling.max_new_tokens && job->prompt_count + slot->count < g->shape.context)
         return;
@@ -314,46 +382,47 @@ static void take_token(struct generator *g, size_t i)
     leave(g, slot);
 }
 
-static void fail_all_active(struct generator *g, const struct rlhf_error *err)
+static void fail_active(struct generator *g, const struct rlhf_model *m, const struct rlhf_error *err)
 {
     for (size_t s = 0; s < g->slot_count; s++)
-        if (g->slots[s].job) {
+        if (g->slots[s].job && g->slots[s].model == m) {
             fail_job(g, g->slots[s].job, err);
             leave(g, &g->slots[s]);
         }
 }
 
-bool generator_step(struct generator *g)
+/* One step of the slots that m is at work in. */
+static void step_model(struct generator *g, const struct rlhf_model *m)
 {
     struct rlhf_error err = { 0 };
     size_t items = 0;
 
-    if (g->active == 0 && g->first && switch_model(g, &err) < 0) {
-        struct job *job = pop(g);
-
-        fail_job(g, job, &err);
-        job_free(job);
-        return true;
-    }
     for (size_t s = 0; s < g->slot_count; s++) {
-        struct slot *slot = &g->slots[s];
+        const struct slot *slot = &g->slots[s];
 
-        if (!slot->job)
+        if (!slot->job || slot->model != m)
             continue;
-        g->items[items] = (struct rlhf_extend){ s, &slot->ids[slot->count - 1], 1 };
+        g->items[items] = (struct rlhf_extend){ s, slot->next, slot->next_count };
         g->item_slot[items++] = s;
     }
-    if (g->first)
-        items = admit(g, items);
     if (items == 0)
-        return false;
-    if (rlhf_cache_extend(g->cache, g->model, g->items, items, g->logits, &err) < 0) {
-        fail_all_active(g, &err);
-        return true;
+        return;
+    if (rlhf_cache_extend(g->cache, m, g->items, items, g->logits, &err) < 0) {
+        fail_active(g, m, &err);
+        return;
     }
     rlhf_pool_for(g->pool, items, sample, g);
     for (size_t i = 0; i < items; i++)
         take_token(g, i);
+}
+
+bool generator_step(struct generator *g)
+{
+    if (g->active == 0 && !g->first)
+        return false;
+    let_in(g);
+    for (size_t i = 0; i < g->weights_count; i++)
+        step_model(g, g->weights[i].model);
     return true;
 }
 
@@ -380,13 +449,10 @@ void generator_drop_model(struct generator *g, const struct rlhf_digest *digest)
     for (size_t i = 0; i < g->weights_count; i++) {
         if (!rlhf_digest_equal(&g->weights[i].digest, digest))
             continue;
-        if (g->model == g->weights[i].model) {
-            struct rlhf_error err = { .code = RLHF_REJECT, .text = "the weights were dropped while in use" };
-
-            fail_all_active(g, &err);
-            forget_prompts(g);
+        fail_active(g, g->weights[i].model,
+                    &(struct rlhf_error){ .code = RLHF_REJECT, .text = "the weights were dropped while in use" });
+        if (g->model == g->weights[i].model)
             g->model = NULL;
-        }
         rlhf_model_free(g->weights[i].model);
         g->weights[i] = g->weights[--g->weights_count];
         return;

@@ -3,7 +3,8 @@
  * A fixed number of slots, each a sequence with its keys and values cached. Every step extends all of them by what
  * they lack (a prompt at first, then the token sampled last) in one pass; a finished sequence leaves and the next job
  * enters at once. Jobs with the same prompt share its prefill, also one that comes when the others have ended, as long as
- * no other sequence took their slots.
+ * no other sequence took their slots. Jobs of one model go before those of the next, which enter when none of its own
+ * waits any more, beside those that are still under way.
  *
  * Promise: a completion depends on (weights, prompt, sampling, key) alone: not on the other jobs, their order, the number
  * of slots or of threads. No I/O, no clock; belongs to one thread. */

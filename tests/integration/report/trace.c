@@ -10,7 +10,8 @@
     "  - direct: {name: dpo, from: sft, rounds: [round-1], epochs: 2, batch: 4, optimizer: {learning_rate: 1e-3}}\n"    \
     "  - best_of: {name: best, from: ppo, reward_model: rm, prompts: %s/prompts.jsonl, samples: 2,\n"                  \
     "      sampling: {max_new_tokens: 8}}\n"                                                                           \
-    "  - sft: {name: sft-2, from: pre, best_of: [best], epochs: 1, batch: 4}\n"
+    "  - sft: {name: sft-2, from: pre, best_of: [best], epochs: 1, batch: 4}\n"                                        \
+    "  - gate: {name: gate, candidate: ppo, evaluation: report, win_rate: 0.999, retries: 1, otherwise: go_on}\n"
 
 static const char *world, *dir;
 static struct local_port port;
@@ -194,6 +195,8 @@ START_TEST(a_label_is_followed_to_its_updates_and_to_all_that_was_made_of_them)
     ck_assert(json_equal(json_object_get(use, "updates"), json_object_get(label, "updates")));
     ck_assert(json_is_true(json_object_get(affected_by(o, "rm"), "trained")));
     ck_assert(json_is_false(json_object_get(affected_by(o, "ppo"), "trained")));
+    ck_assert(json_is_true(json_object_get(affected_by(o, "ppo.try-2"), "done")));
+    ck_assert(json_equal(json_object_get(affected_by(o, "ppo.try-2"), "through"), json_object_get(affected_by(o, "ppo"), "through")));
     ck_assert_ptr_nonnull(affected_by(o, "report"));
     ck_assert_ptr_nonnull(affected_by(o, "sft-2"));
     ck_assert_ptr_null(affected_by(o, "sft"));

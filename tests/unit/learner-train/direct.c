@@ -86,15 +86,20 @@ static double metric(const char *dir, const char *stage, const char *key, int fr
     return tiny_metric(dir, stage, key, from, to, NULL);
 }
 
-static double exact(const char *policy)
+static double exact_in(const char *dir, const char *policy)
 {
-    json_t *o = json_load_file(in_directory(calm, "evaluations/report/metrics.json"), 0, NULL);
+    json_t *o = json_load_file(in_directory(dir, "evaluations/report/metrics.json"), 0, NULL);
     json_t *one = json_object_get(json_object_get(json_object_get(o, "models"), policy), "exact");
     double value = json_number_value(json_object_get(one, "yes"));
 
     ck_assert_msg(json_is_number(json_object_get(one, "yes")), "no exact match of %s", policy);
     json_decref(o);
     return value;
+}
+
+static double exact(const char *policy)
+{
+    return exact_in(calm, policy);
 }
 
 START_TEST(every_loss_teaches_what_people_prefer)
@@ -141,6 +146,45 @@ START_TEST(prompts_that_were_held_out_are_ordered_as_people_did)
         json_decref(o);
     }
     ck_assert(access(in_directory(calm, "evaluations/hinge"), F_OK) < 0); /* which holds nothing out */
+}
+END_TEST
+
+/* Online DPO (Guo et al. 2024): the policy's own completions to people, their comparisons back, a step from there, and again. */
+START_TEST(rounds_of_asking_and_learning_take_turns)
+{
+#define TURN(n, from)                                                                                         \
+    "  - collect: {name: turn-" n ", policies: [" from "], prompts: %s/prompts.jsonl, samples: 4, "            \
+    "sampling: {max_new_tokens: 8}}\n"                                                                        \
+    "  - direct: {name: dpo-" n ", from: " from ", rounds: [turn-" n "], steps: 6, batch: 8, "                 \
+    "optimizer: {learning_rate: 2e-3}}\n"
+    static const char *const turns[] = {"sft", "dpo-1", "dpo-2"};
+    struct rlhf_error err = {0};
+    const char *dir = fresh();
+    double before = 0;
+
+    expect_ok(go(TINY_HEAD TINY_PRETRAIN TINY_SFT TURN("1", "sft") TURN("2", "dpo-1") TURN("3", "dpo-2")
+                 "  - evaluate: {name: report, policies: [sft, dpo-1, dpo-2, dpo-3], sampling: {max_new_tokens: 8, temperature: 0.01}, "
+                 "exact: [{name: yes, file: %s/exact.jsonl}]}\n",
+                 dir, &err),
+              err);
+    for (int i = 0; i < 3; i++) {
+        char name[80];
+        json_t *task;
+        FILE *f;
+        char line[8192];
+
+        snprintf(name, sizeof name, "comparisons/turn-%d.tasks.jsonl", i + 1);
+        ck_assert_ptr_nonnull(f = fopen(in_directory(dir, name), "r"));
+        ck_assert_ptr_nonnull(fgets(line, sizeof line, f));
+        fclose(f);
+        task = json_loads(line, 0, NULL);
+        ck_assert_str_eq(json_string_value(json_object_get(json_array_get(json_object_get(task, "completions"), 0), "policy")),
+                         turns[i]);
+        json_decref(task);
+        ck_assert_msg(exact_in(dir, turns[i]) >= before, "%s: %g after %g", turns[i], exact_in(dir, turns[i]), before);
+        before = exact_in(dir, turns[i]);
+    }
+    ck_assert_double_gt(exact_in(dir, "dpo-3"), exact_in(dir, "sft") + 0.2);
 }
 END_TEST
 
@@ -284,7 +328,7 @@ END_TEST
 int main(void)
 {
     return RUN_SUITE_AFTER(calm_run, "learner/direct", every_loss_teaches_what_people_prefer, prompts_that_were_held_out_are_ordered_as_people_did,
-                           a_policy_so_taught_gives_the_preferred_answer,
+                           rounds_of_asking_and_learning_take_turns,                            a_policy_so_taught_gives_the_preferred_answer,
                            a_policy_that_is_its_reference_has_log_ratios_of_zero, every_loss_ends_with_a_policy_of_its_own,
                            its_checkpoint_names_what_it_was_made_of_and_nothing_else_is_left,
                            a_learner_killed_again_and_again_ends_with_the_same_bits,

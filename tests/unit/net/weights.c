@@ -78,7 +78,7 @@ struct fetcher {
     struct rlhf_weights_store *store;
     struct rlhf_node *node;
     struct rlhf_weights *got;
-    unsigned ready, failed, announced;
+    unsigned ready, failed, announced, spoiled;
     struct rlhf_error why;
 };
 
@@ -164,6 +164,14 @@ static void failed(void *ctx, const struct rlhf_digest *digest, const struct rlh
     f->why = *why;
 }
 
+static void spoiled(void *ctx, const struct rlhf_digest *digest)
+{
+    struct fetcher *f = ctx;
+
+    ck_assert(rlhf_digest_equal(rlhf_weights_digest(f->got), digest));
+    f->spoiled++;
+}
+
 struct pair {
     struct loopback wire;
     struct publisher publisher;
@@ -188,9 +196,9 @@ static void start_publisher(struct pair *p)
     p->publisher.node = loopback_service(&p->wire, LEARNER, &p->publisher_machine);
 }
 
-static void a_pair(struct pair *p, const char *host)
+static void a_pair_that(struct pair *p, const char *host, void (*is_spoiled)(void *ctx, const struct rlhf_digest *digest))
 {
-    struct rlhf_weights_store_config c = { host, 1 << 30, &p->fetcher, ready, failed };
+    struct rlhf_weights_store_config c = { host, 1 << 30, &p->fetcher, ready, is_spoiled, failed };
     struct rlhf_error err = { 0 };
 
     memset(p, 0, sizeof *p);
@@ -209,6 +217,11 @@ static void a_pair(struct pair *p, const char *host)
     start_publisher(p);
     p->fetcher.node = loopback_client(&p->wire, WORKER, LEARNER, &p->fetcher_machine);
     loopback_run(&p->wire, SECOND);
+}
+
+static void a_pair(struct pair *p, const char *host)
+{
+    a_pair_that(p, host, NULL);
 }
 
 static void end_pair(struct pair *p)
@@ -377,7 +390,7 @@ START_TEST(weights_larger_than_allowed_are_refused)
 {
     struct pair p;
     struct rlhf_digest digest;
-    struct rlhf_weights_store_config c = { "x", PAYLOAD - 1, &p.fetcher, ready, failed };
+    struct rlhf_weights_store_config c = { "x", PAYLOAD - 1, &p.fetcher, ready, NULL, failed };
 
     a_pair(&p, "another-host");
     rlhf_weights_store_free(p.fetcher.store);
@@ -452,6 +465,71 @@ START_TEST(a_shared_file_that_is_false_or_gone_or_no_file_is_not_used)
         end_pair(&p);
         unlink(path);
         unlink(aside);
+    }
+}
+END_TEST
+
+/* Publishes, and puts a file with one false bit in the place of the shared one. */
+static struct rlhf_digest publish_falsely(struct pair *p, const char *dir, char path[600])
+{
+    struct rlhf_digest digest = publish(p, dir);
+    char hex[RLHF_DIGEST_TEXT];
+    FILE *f;
+
+    rlhf_digest_text(&digest, hex);
+    snprintf(path, 600, "%s/%s.weights", dir, hex);
+    unlink(path);
+    payload[PAYLOAD - 1] ^= 1;
+    f = fopen(path, "wb");
+    ck_assert_uint_eq(fwrite(payload, 1, PAYLOAD, f), PAYLOAD);
+    fclose(f);
+    payload[PAYLOAD - 1] ^= 1;
+    return digest;
+}
+
+START_TEST(mapped_weights_are_given_before_they_are_verified_and_said_to_be_false)
+{
+    const char *dir = a_directory();
+
+    for (int settled = 0; settled < 2; settled++) {
+        struct rlhf_digest digest;
+        struct pair p;
+        char path[600];
+
+        a_pair_that(&p, "a-host", spoiled);
+        digest = publish(&p, dir);
+        want(&p, &digest);
+        while (p.fetcher.ready == 0 && loopback_step(&p.wire))
+            ;
+        ck_assert_uint_eq(p.fetcher.ready, 1);
+        ck_assert(rlhf_weights_store_fetching(p.fetcher.store, &digest)); /* still verified */
+        if (settled)
+            rlhf_weights_store_settle(p.fetcher.store);
+        loopback_run(&p.wire, SECOND);
+        expect_whole(&p.fetcher, &digest);
+        ck_assert(!rlhf_weights_store_fetching(p.fetcher.store, &digest));
+        ck_assert_uint_eq(p.publisher.chunk_requests + p.fetcher.spoiled, 0);
+        end_pair(&p);
+
+        a_pair_that(&p, "a-host", spoiled);
+        digest = publish_falsely(&p, dir, path);
+        want(&p, &digest);
+        while (p.fetcher.ready == 0 && loopback_step(&p.wire))
+            ;
+        ck_assert_uint_eq(p.fetcher.ready, 1);
+        ck_assert_uint_eq(p.fetcher.spoiled, 0);
+        if (settled) {
+            rlhf_weights_store_settle(p.fetcher.store);
+            ck_assert_uint_eq(p.fetcher.spoiled, 1);
+        }
+        loopback_run(&p.wire, SECOND);
+        ck_assert_uint_eq(p.fetcher.spoiled, 1);
+        ck_assert_uint_eq(p.fetcher.ready, 2);
+        p.fetcher.ready = 1;
+        expect_whole(&p.fetcher, &digest);
+        ck_assert_uint_eq(p.publisher.chunks_asked, 41);
+        end_pair(&p);
+        unlink(path);
     }
 }
 END_TEST
@@ -533,6 +611,7 @@ int main(void)
                      weights_larger_than_allowed_are_refused,
                      on_one_host_the_shared_file_is_mapped_and_no_chunk_travels,
                      a_shared_file_that_is_false_or_gone_or_no_file_is_not_used,
+                     mapped_weights_are_given_before_they_are_verified_and_said_to_be_false,
                      a_directory_that_cannot_be_written_means_memory,
                      publishing_the_same_bytes_again_keeps_them_served, announcements_name_weights_and_what_may_go,
                      several_transfers_share_what_may_be_in_flight);

@@ -316,8 +316,8 @@ START_TEST(samples_of_a_prompt_cost_one_prefill_whenever_they_come)
     ck_assert_uint_eq(generator_prefilled(g), 20 + 11);
     add_samples(g, 0, 2, 1); /* what other weights cached is worth nothing */
     ck_assert_uint_eq(generator_prefilled(g), 2 * 20 + 12);
-    add_samples(g, 12, 13, 0);
-    ck_assert_uint_eq(generator_prefilled(g), 3 * 20 + 12);
+    add_samples(g, 12, 13, 0); /* in the slot that those did not take */
+    ck_assert_uint_eq(generator_prefilled(g), 2 * 20 + 13);
     generator_free(g);
 }
 END_TEST
@@ -355,6 +355,44 @@ START_TEST(jobs_of_several_models_never_mix_and_are_batched_by_model)
         generator_free(g);
     }
     ck_assert_uint_lt(steps, 200); /* 20 jobs a model, up to 40 tokens each, 16 at a time; alternating it were 800 */
+}
+END_TEST
+
+START_TEST(a_new_model_is_in_use_at_once_beside_what_is_under_way)
+{
+    struct rlhf_error err = { 0 };
+    struct completion alone[3];
+
+    for (int together = 0; together < 2; together++) {
+        struct generator *g = a_generator(3, 1000, NULL);
+
+        for (unsigned i = 0; i < 3; i++) {
+            struct rlhf_digest digest = digest_of_model(i / 2);
+            int32_t prompt[CONTEXT];
+            struct generator_job job = a_job(i, prompt);
+
+            job.weights = digest;
+            job.end_token = -1;
+            job.prompt_count = 3;
+            job.sampling.max_new_tokens = i < 2 ? 30 : 1;
+            if (i % 2 == 0)
+                expect_ok(generator_add_model(g, &digest, a_model("gpt2", 5 + i, RLHF_HEAD_LM), &err), err);
+            add(g, &job);
+            if (together)
+                generator_step(g);
+            else
+                run(g);
+        }
+        if (together) { /* the step after it was told of gave its token */
+            ck_assert_uint_eq(results[2].done, 1);
+            ck_assert_uint_eq(results[0].done + results[1].done, 0);
+            run(g);
+            for (unsigned i = 0; i < 3; i++)
+                expect_equal(&results[i], &alone[i], i);
+        }
+        memcpy(alone, results, sizeof alone);
+        generator_free(g);
+    }
 }
 END_TEST
 
@@ -559,7 +597,8 @@ int main(void)
                      completions_end_with_the_end_token_or_by_length,
                      a_finished_sequence_leaves_and_the_next_enters_at_once,
                      samples_of_a_prompt_cost_one_prefill_whenever_they_come,
-                     jobs_of_several_models_never_mix_and_are_batched_by_model, models_of_different_shapes_take_turns,
+                     jobs_of_several_models_never_mix_and_are_batched_by_model,
+                     a_new_model_is_in_use_at_once_beside_what_is_under_way, models_of_different_shapes_take_turns,
                      a_job_that_cannot_be_done_ends_with_the_reason_and_harms_no_other,
                      weights_that_are_not_numbers_fail_their_jobs_and_nothing_else,
                      penalties_see_the_prompt_and_the_completion, too_many_end_tokens_are_refused,

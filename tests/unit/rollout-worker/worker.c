@@ -1,8 +1,10 @@
 /* The worker's state machine on an engine that computes when the test says so. */
 #include "rollout-worker/worker.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "net/checks.h"
 #include "proto/control.pb-c.h"
@@ -169,9 +171,9 @@ static void start_learner(struct pair *p)
     p->learner.node = loopback_service(&p->wire, LEARNER, &p->learner_machine);
 }
 
-static void a_pair(struct pair *p)
+static void a_pair_on(struct pair *p, const char *host)
 {
-    struct rlhf_member_config o = { CREDIT, 1 << 20, 2, "another-host", 5000 };
+    struct rlhf_member_config o = { CREDIT, 1 << 20, 2, host, 5000 };
     struct rlhf_error err = { 0 };
 
     memset(p, 0, sizeof *p);
@@ -187,6 +189,11 @@ static void a_pair(struct pair *p)
     start_learner(p);
     rlhf_member_join(worker_member(p->worker),
                      loopback_client(&p->wire, WORKER, LEARNER, rlhf_member_machine(worker_member(p->worker))));
+}
+
+static void a_pair(struct pair *p)
+{
+    a_pair_on(p, "another-host");
 }
 
 static void a_ready_pair(struct pair *p)
@@ -216,7 +223,7 @@ static struct rlhf_digest publish(struct pair *p, char version)
 }
 
 /* Sends jobs with ids first .. first + count - 1, whose prompts end with their id. */
-static void send_jobs(struct pair *p, const struct rlhf_digest *weights, uint64_t first, size_t count, uint32_t attempt)
+static void post_jobs(struct pair *p, const struct rlhf_digest *weights, uint64_t first, size_t count, uint32_t attempt)
 {
     Rlhf__V1__GenerateJobs body = RLHF__V1__GENERATE_JOBS__INIT;
     Rlhf__V1__GenerateJob job[MOST], *jobs[MOST];
@@ -251,6 +258,11 @@ static void send_jobs(struct pair *p, const struct rlhf_digest *weights, uint64_
                                                      .blob_count = 1 },
                              &err),
               err);
+}
+
+static void send_jobs(struct pair *p, const struct rlhf_digest *weights, uint64_t first, size_t count, uint32_t attempt)
+{
+    post_jobs(p, weights, first, count, attempt);
     loopback_settle(&p->wire);
 }
 
@@ -403,6 +415,53 @@ START_TEST(jobs_whose_weights_cannot_be_had_are_handed_back)
 }
 END_TEST
 
+START_TEST(what_was_made_of_mapped_weights_stays_until_they_are_verified)
+{
+    const char *dir = a_directory();
+
+    for (int lies = 0; lies < 2; lies++) {
+        char hex[RLHF_DIGEST_TEXT], path[600];
+        struct rlhf_error err = { 0 };
+        struct rlhf_digest digest;
+        struct pair p;
+        FILE *f;
+
+        a_pair_on(&p, "a-host");
+        loopback_run(&p.wire, SECOND);
+        expect_ok(rlhf_weights_source_publish(p.learner.source,
+                                              &(struct rlhf_weights_spec){ "policy", 1, "{}", "truth", 5, dir, NULL },
+                                              &digest, &err), err);
+        rlhf_digest_text(&digest, hex);
+        snprintf(path, sizeof path, "%s/%s.weights", dir, hex);
+        if (lies) {
+            unlink(path);
+            f = fopen(path, "w");
+            fputs("a lie", f);
+            fclose(f);
+        }
+        post_jobs(&p, &digest, 1, 2, 1);
+        while (p.engine.begun_count < 2 && loopback_step(&p.wire))
+            ;
+        ck_assert_uint_eq(p.engine.begun_count, 2);
+        finish_one(&p);
+        finish_one(&p); /* the last one: both are to be sent */
+        loopback_run(&p.wire, SECOND);
+        ck_assert_uint_eq(p.learner.done[1] + p.learner.done[2], lies ? 0 : 2);
+        ck_assert_uint_eq(p.learner.returned, lies ? 2 : 0);
+        if (lies) {
+            ck_assert_str_eq(p.learner.reason, "the shared file of its weights is false");
+            send_jobs(&p, &digest, 1, 1, 2); /* what comes over the network is good */
+            loopback_run(&p.wire, SECOND);
+            finish_one(&p);
+            loopback_run(&p.wire, SECOND);
+            ck_assert_uint_eq(p.learner.done[1], 1);
+        }
+        end_pair(&p);
+        unlink(path);
+    }
+}
+END_TEST
+
 START_TEST(a_job_that_fails_is_handed_back_with_its_reason_on_one_line)
 {
     struct pair p;
@@ -501,6 +560,7 @@ int main(void)
                      heartbeats_list_what_is_held_and_what_is_not_sent, a_job_that_comes_twice_is_done_once,
                      a_learner_that_comes_back_gets_credit_and_no_old_results, a_lost_welcome_or_credit_costs_seconds,
                      jobs_whose_weights_cannot_be_had_are_handed_back,
+                     what_was_made_of_mapped_weights_stays_until_they_are_verified,
                      a_job_that_fails_is_handed_back_with_its_reason_on_one_line,
                      a_drained_worker_hands_back_and_takes_no_more,
                      few_models_are_kept_and_none_that_a_job_needs_is_dropped,
