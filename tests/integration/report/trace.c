@@ -18,11 +18,7 @@ static struct local_port port;
 
 static void done_run(void)
 {
-    struct rlhf_error err = {0};
-
-    tiny_place(&world, &dir);
-    local_port_init(&port, tiny_utility);
-    expect_ok(tiny_go(RUN, dir, world, &rlhf_system_io, &port, 1000, &err), err);
+    tiny_calm(RUN, &world, &dir, &port);
 }
 
 static json_t *lines_of(const char *name)

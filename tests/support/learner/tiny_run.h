@@ -201,6 +201,16 @@ static inline int tiny_go(const char *text, const char *dir, const char *world, 
     return rc;
 }
 
+/* A world in *world, and in *calm a run of text that nobody disturbs, answered by the port. */
+static inline void tiny_calm(const char *text, const char **world, const char **calm, struct local_port *port)
+{
+    struct rlhf_error err = {0};
+
+    tiny_place(world, calm);
+    local_port_init(port, tiny_utility);
+    expect_ok(tiny_go(text, *calm, *world, &rlhf_system_io, port, 1000, &err), err);
+}
+
 static inline struct rlhf_digest tiny_digest(const char *dir, const char *name)
 {
     struct rlhf_error err = {0};
@@ -220,6 +230,18 @@ static inline struct rlhf_digest tiny_checkpoint(const char *dir, const char *st
 
     snprintf(name, sizeof name, "checkpoints/%s/model.safetensors", stage);
     return tiny_digest(dir, name);
+}
+
+/* What tiny_same() and tiny_same_checkpoints() are to expect. */
+static inline void tiny_expect(const char *dir, const char *const *results, struct rlhf_digest *expected, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        expected[i] = tiny_digest(dir, results[i]);
+}
+static inline void tiny_expect_checkpoints(const char *dir, const char *const *stages, struct rlhf_digest *expected, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        expected[i] = tiny_checkpoint(dir, stages[i]);
 }
 
 /* Kills the learner at its n-th ask, and lets another one end the run. */

@@ -41,14 +41,9 @@ static unsigned calm_asks;
 
 static void calm_run(void)
 {
-    struct rlhf_error err = {0};
-
-    tiny_place(&world, &calm);
-    local_port_init(&port, tiny_utility);
-    expect_ok(tiny_go(RUN, calm, world, &rlhf_system_io, &port, 1000, &err), err);
+    tiny_calm(RUN, &world, &calm, &port);
     calm_asks = port.asks;
-    for (size_t i = 0; i < STAGES; i++)
-        expected[i] = tiny_checkpoint(calm, stages[i]);
+    tiny_expect_checkpoints(calm, stages, expected, STAGES);
 }
 
 static double metric(const char *dir, const char *stage, const char *key, int from, int to)

@@ -28,14 +28,9 @@ static unsigned calm_asks;
 
 static void calm_run(void)
 {
-    struct rlhf_error err = {0};
-
-    tiny_place(&world, &calm);
-    local_port_init(&port, tiny_utility);
-    expect_ok(tiny_go(RUN, calm, world, &rlhf_system_io, &port, 1000, &err), err);
+    tiny_calm(RUN, &world, &calm, &port);
     calm_asks = port.asks;
-    for (size_t i = 0; i < RESULTS; i++)
-        expected[i] = tiny_digest(calm, results[i]);
+    tiny_expect(calm, results, expected, RESULTS);
 }
 
 static json_t *read_json(const char *name)

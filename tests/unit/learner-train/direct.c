@@ -67,8 +67,7 @@ static void calm_run(void)
     local_port_init(&port, tiny_utility);
     expect_ok(go(RUN MEASURED, calm, &err), err);
     calm_writes = writes;
-    for (size_t i = 0; i < STAGES; i++)
-        expected[i] = tiny_checkpoint(calm, stages[i]);
+    tiny_expect_checkpoints(calm, stages, expected, STAGES);
 }
 
 static const char *fresh(void)

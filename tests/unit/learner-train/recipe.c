@@ -31,11 +31,7 @@ static const char *world, *calm;
 
 static void calm_run(void)
 {
-    struct rlhf_error err = {0};
-
-    tiny_place(&world, &calm);
-    local_port_init(&port, tiny_utility);
-    expect_ok(tiny_go(RUN, calm, world, &rlhf_system_io, &port, 1000, &err), err);
+    tiny_calm(RUN, &world, &calm, &port);
 }
 
 static double metric(const char *stage, const char *key, int from, int to)
