@@ -132,7 +132,7 @@ json_t *collector_account_json(const struct collector_account *a, struct collect
     double wait = a->failures ? (double)(a->resume_us - rlhf_now(c->env->clock)) / 1e6 : 0;
 
     if (collector_vendor_counts(c->store, v->name, &g, err) < 0
-        || collector_store_standing(c->store, "source", v->name, 1, take_labels, &labels, err) < 0)
+        || collector_store_standing(c->store, "source", v->name, NULL, 1, take_labels, &labels, err) < 0)
         return NULL;
     json_t *project = json_object_get(a->memory, "project");
     json_t *tasks = json_pack("{s:I, s:I, s:I, s:I, s:I, s:s}", "queued", (json_int_t)g.queued, "sending",

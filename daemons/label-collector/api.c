@@ -33,6 +33,8 @@ static const struct collector_route routes[] = {
     { "POST", "/api/v1/tokens", OWNER, BODY_TINY, true, false, collector_post_tokens },
     { "DELETE", "/api/v1/tokens/{id}", OWNER, 0, true, false, collector_delete_token },
     { "GET", "/api/v1/stats", TRAINS, 0, false, false, collector_get_stats },
+    { "GET", "/api/v1/rounds", TRAINS, 0, false, false, collector_get_rounds },
+    { "GET", "/api/v1/labelers", OWNER, 0, false, false, collector_get_labelers },
     { "POST", "/api/v1/tasks", TRAINS, BODY_LARGE, true, false, collector_post_tasks },
     { "GET", "/api/v1/tasks/next", PEOPLE, 0, false, false, collector_get_next },
     { "POST", "/api/v1/tasks/{id}/label", PEOPLE, BODY_SMALL, true, false, collector_post_label },

@@ -23,20 +23,21 @@ static json_t *token_json(const struct collector_token *t)
 
 static void add_token(void *ctx, const struct collector_token *t)
 {
-    json_array_append_new(ctx, token_json(t));
+    collector_page_add(ctx, token_json(t), (uint64_t)t->number, NULL);
 }
 
 void collector_get_tokens(struct collector *c, const struct collector_request *q, struct collector_response *r)
 {
-    json_t *list = json_array();
+    struct collector_page page;
     struct rlhf_error err;
 
-    (void)q;
-    if (collector_store_tokens(c->store, 0, MAX_TOKENS, add_token, list, &err) == 0) {
-        collector_respond(r, 200, json_pack("{s:o}", "tokens", list));
+    if (collector_query_page(q, COLLECTOR_LIST_TOKENS, false, MAX_TOKENS, &page, r) < 0)
+        return;
+    if (collector_store_tokens(c->store, (int64_t)page.number, page.limit, add_token, &page, &err) == 0) {
+        collector_page_respond(&page, "tokens", r);
         return;
     }
-    json_decref(list);
+    collector_page_free(&page);
     collector_respond_failure(r, &err);
 }
 

@@ -73,6 +73,7 @@ static void put_labels(struct collector *c, const struct collector_request *q, s
     struct collector_receipt receipt;
     json_t *list, *element, *results;
     size_t count[3] = { 0 }; /* by outcome: stored, known, revised */
+    struct collector_page page;
     uint64_t cursor = 0;
     struct rlhf_error err;
     size_t i;
@@ -101,9 +102,9 @@ static void put_labels(struct collector *c, const struct collector_request *q, s
         collector_respond(r, 200, only);
     } else {
         collector_respond(r, 200,
-                json_pack("{s:I, s:I, s:I, s:I, s:o}", "stored", (json_int_t)count[COLLECTOR_STORED], "known",
+                json_pack("{s:I, s:I, s:I, s:s, s:o}", "stored", (json_int_t)count[COLLECTOR_STORED], "known",
                           (json_int_t)count[COLLECTOR_KNOWN], "revised", (json_int_t)count[COLLECTOR_REVISED],
-                          "cursor", (json_int_t)cursor, "results", results));
+                          "cursor", collector_comparisons_cursor(&page, cursor), "results", results));
     }
     json_decref(list);
 }
@@ -132,11 +133,8 @@ void collector_post_label(struct collector *c, const struct collector_request *q
 }
 
 struct listing {
-    json_t *list;
+    struct collector_page page;
     size_t bytes;
-    uint64_t cursor;
-    bool more; /* cut short by its size */
-    bool failed;
 };
 
 static bool add_row(void *ctx, const struct collector_row *row)
@@ -147,41 +145,28 @@ static bool add_row(void *ctx, const struct collector_row *row)
     l->bytes += strlen(content->prompt);
     for (size_t k = 0; k < content->count; ++k)
         l->bytes += strlen(content->completion[k]);
-    if (l->bytes > MAX_ANSWER && json_array_size(l->list) > 0) {
-        l->more = true;
+    if (l->bytes > MAX_ANSWER && json_array_size(l->page.items) > 0) {
+        l->page.cut = true;
         return false;
     }
-    l->failed = json_array_append_new(l->list, collector_row_json(row)) < 0;
-    l->cursor = row->sequence;
-    return !l->failed;
+    collector_page_add(&l->page, collector_row_json(row), row->sequence, NULL);
+    return !l->page.failed;
 }
 
-void collector_get_comparisons(struct collector *c, const struct collector_request *q,
-                            struct collector_response *r)
+void collector_get_comparisons(struct collector *c, const struct collector_request *q, struct collector_response *r)
 {
-    struct collector_range range = { .last = UINT64_MAX };
-    struct listing listing = { 0 };
+    struct collector_range range = { .last = UINT64_MAX, .round = collector_query_name(q, "round", r) };
+    struct listing l = { .bytes = 0 };
     struct rlhf_error err;
-    uint64_t limit;
 
-    range.round = collector_query_name(q, "round", r);
-    if (!range.round || collector_query_number(q, "cursor", 0, INT64_MAX, &range.cursor, r) < 0
-        || collector_query_number(q, "limit", 100, MAX_ROWS, &limit, r) < 0)
+    if (!range.round || collector_query_page(q, COLLECTOR_LIST_COMPARISONS, false, MAX_ROWS, &l.page, r) < 0)
         return;
-    listing.list = json_array();
-    listing.cursor = range.cursor;
-    range.limit = limit;
-    if (collector_store_list(c->store, &range, add_row, &listing, &err) < 0) {
-        json_decref(listing.list);
-        collector_respond_verdict(r, COLLECTOR_FAILED, &err);
+    range.cursor = l.page.number;
+    range.limit = l.page.limit;
+    if (collector_store_list(c->store, &range, add_row, &l, &err) == 0) {
+        collector_page_respond(&l.page, "comparisons", r);
         return;
     }
-    bool more = listing.more || (limit && json_array_size(listing.list) == limit);
-    json_t *json = json_pack("{s:o, s:I, s:b}", "comparisons", listing.list, "cursor",
-                             (json_int_t)listing.cursor, "more", more);
-    if (listing.failed) {
-        json_decref(json);
-        json = NULL;
-    }
-    collector_respond(r, 200, json);
+    collector_page_free(&l.page);
+    collector_respond_failure(r, &err);
 }

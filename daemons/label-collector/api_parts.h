@@ -60,6 +60,40 @@ const char *collector_asker(const struct collector_request *q);
 /* The {id} of a path that matched "before{id}after"; the caller's. NULL: out of memory. */
 char *collector_path_id(const char *path, const char *before, const char *after);
 
+/* ---- api_page.c: lists in pieces ----------------------------------------------------------------- */
+
+enum {
+    COLLECTOR_LIST_COMPARISONS = 'c',
+    COLLECTOR_LIST_LABELERS = 'l',
+    COLLECTOR_LIST_ROUNDS = 'r',
+    COLLECTOR_LIST_STANDING = 's',
+    COLLECTOR_LIST_TOKENS = 't',
+};
+/* What is asked of a list, and what has been gathered of it. */
+struct collector_page {
+    char list;  /* its letter: a cursor of another list is refused */
+    bool names; /* it is in the order of names, else of numbers */
+    uint64_t limit, number; /* behind which it begins; then of the last element */
+    char name[COLLECTOR_MAX_NAME + 1];
+    bool begun;         /* there is a name behind which it begins */
+    json_t *items;      /* gathered */
+    bool cut, failed;   /* by size; by lack of memory */
+    char text[2 * COLLECTOR_MAX_NAME];
+};
+/* From the query's cursor and limit (default 100 or most). -1: the answer (400) says why not. */
+int collector_query_page(const struct collector_request *q, char list, bool names, size_t most, struct collector_page *p,
+                         struct collector_response *r);
+/* NULL: from the beginning. */
+const char *collector_page_name(const struct collector_page *p);
+/* Takes item (NULL: no memory). name NULL: the list is one of numbers. */
+void collector_page_add(struct collector_page *p, json_t *item, uint64_t number, const char *name);
+const char *collector_page_cursor(struct collector_page *p); /* of what was added last */
+/* The cursor of GET comparisons behind that sequence number. */
+const char *collector_comparisons_cursor(struct collector_page *p, uint64_t sequence);
+/* {key: [...], "cursor": "...", "more": false} */
+void collector_page_respond(struct collector_page *p, const char *key, struct collector_response *r);
+void collector_page_free(struct collector_page *p); /* where it is not answered */
+
 /* ---- api_repeat.c: writes sent again ------------------------------------------------------------- */
 
 struct collector_repeat {
@@ -93,6 +127,6 @@ collector_handle collector_get_vendors, collector_post_push, collector_post_pull
 /* hooks.c: callbacks of vendors */
 collector_handle collector_post_hook;
 /* api_watch.c */
-collector_handle collector_get_stats, collector_get_health, collector_get_page;
+collector_handle collector_get_stats, collector_get_rounds, collector_get_labelers, collector_get_health, collector_get_page;
 
 #endif

@@ -52,12 +52,13 @@ static void add_standing(void *ctx, const struct collector_standing *s)
 {
     struct rlhf_interval i = collector_gold_interval(s);
 
-    json_array_append_new(ctx, json_pack("{s:s, s:I, s:o, s:I, s:I, s:o, s:o, s:f, s:s?}", "name", s->name,
-                                         "labels", (json_int_t)s->labels, "quota",
-                                         s->quota < 0 ? json_null() : json_integer(s->quota), "gold_seen",
-                                         (json_int_t)s->gold_seen, "gold_right", (json_int_t)s->gold_right,
-                                         "gold_low", json_real(i.low), "gold_high", json_real(i.high),
-                                         "weight", s->weight, "quarantine", s->quarantine));
+    collector_page_add(ctx,
+                       json_pack("{s:s, s:I, s:o, s:I, s:I, s:o, s:o, s:f, s:s?}", "name", s->name, "labels",
+                                 (json_int_t)s->labels, "quota", s->quota < 0 ? json_null() : json_integer(s->quota),
+                                 "gold_seen", (json_int_t)s->gold_seen, "gold_right", (json_int_t)s->gold_right,
+                                 "gold_low", json_real(i.low), "gold_high", json_real(i.high), "weight", s->weight,
+                                 "quarantine", s->quarantine),
+                       0, s->name);
 }
 
 /* "labeler" or "source". NULL: the answer (422 or 400) says why not. */
@@ -75,17 +76,18 @@ void collector_get_standing(struct collector *c, const struct collector_request 
     const char *asked = q->query(q->ctx, "scope");
     const char *scope = scope_of(asked ? asked : "labeler", 400, r),
                *name = scope ? collector_query_name(q, "name", r) : NULL;
+    struct collector_page page;
     struct rlhf_error err;
 
-    if (!name)
+    if (!name || collector_query_page(q, COLLECTOR_LIST_STANDING, true, MOST_PEOPLE, &page, r) < 0)
         return;
-    json_t *list = json_array();
-    if (collector_store_standing(c->store, scope, name, MOST_PEOPLE, add_standing, list, &err) == 0) {
-        collector_respond(r, 200, json_pack("{s:s, s:o}", "scope", scope, "standing", list));
+    if (collector_store_standing(c->store, scope, name, collector_page_name(&page), page.limit, add_standing, &page, &err)
+        == 0) {
+        collector_page_respond(&page, "standing", r);
         return;
     }
-    json_decref(list);
-    collector_respond_verdict(r, COLLECTOR_FAILED, &err);
+    collector_page_free(&page);
+    collector_respond_failure(r, &err);
 }
 
 void collector_post_standing(struct collector *c, const struct collector_request *q,
@@ -96,18 +98,16 @@ void collector_post_standing(struct collector *c, const struct collector_request
     const char *scope = object ? scope_of(json_string_value(json_object_get(object, "scope")), 422, r) : NULL;
     const char *name = scope ? collector_object_name(object, "name", r) : NULL,
                *who = name ? who_says(q, object, r) : NULL;
-    struct collector_standing to = {.scope = scope, .name = name, .quota = -1, .weight = 1};
+    int64_t new_quota = json_is_integer(quota) ? json_integer_value(quota) : -1;
+    double new_weight = json_number_value(weight);
     struct rlhf_error err;
 
-    if (json_is_integer(quota))
-        to.quota = json_integer_value(quota);
-    if (json_is_number(weight))
-        to.weight = json_number_value(weight);
-    if (who && quota && !json_is_null(quota) && (!json_is_integer(quota) || to.quota < 0))
+    if (who && quota && !json_is_null(quota) && new_quota < 0)
         collector_respond_error(r, 422, "invalid", "quota must be a whole number, or null: no limit");
-    else if (who && ((weight && !json_is_number(weight)) || !(to.weight >= 0 && to.weight <= 1)))
+    else if (who && weight && (!json_is_number(weight) || !(new_weight >= 0 && new_weight <= 1)))
         collector_respond_error(r, 422, "invalid", "weight must be a number, 0 to 1");
-    else if (who && collector_store_set_standing(c->store, &to, who, &err) == 0)
+    else if (who && collector_store_set_standing(c->store, scope, name, quota ? &new_quota : NULL,
+                                                 weight ? &new_weight : NULL, who, &err) == 0)
         collector_respond(r, 200, json_pack("{s:s}", "status", "stored"));
     else if (who)
         collector_respond_verdict(r, COLLECTOR_FAILED, &err);
@@ -188,7 +188,7 @@ void collector_post_weights(struct collector *c, const struct collector_request 
 
     if (who && collector_measure_agreement(c->store, round ? round : "", &a, &err) == 0) {
         while (set < a.people &&
-               collector_store_set_weight(c->store, a.person[set].name, a.person[set].weight, who, &err) == 0)
+               collector_store_set_standing(c->store, "labeler", a.person[set].name, NULL, &a.person[set].weight, who, &err) == 0)
             ++set;
         if (set == a.people)
             collector_respond(r, 200, json_pack("{s:s, s:I}", "status", "stored", "labelers", (json_int_t)set));

@@ -4,13 +4,29 @@
 #include "page.h"
 #include "transfer.h"
 
-enum { MAX_LABELERS = 100 };
+enum { MOST_ROUNDS = 1000, MOST_LABELERS = 1000 };
 
 static void add_round(void *ctx, const char *round, const struct collector_counts *n)
 {
-    json_array_append_new(ctx,
-                          json_pack("{s:s, s:I, s:I, s:I}", "round", round, "tasks", (json_int_t)n->tasks,
-                                    "open", (json_int_t)n->open, "labels", (json_int_t)n->labels));
+    collector_page_add(ctx,
+                       json_pack("{s:s, s:I, s:I, s:I}", "round", round, "tasks", (json_int_t)n->tasks, "open",
+                                 (json_int_t)n->open, "labels", (json_int_t)n->labels),
+                       0, round);
+}
+
+void collector_get_rounds(struct collector *c, const struct collector_request *q, struct collector_response *r)
+{
+    struct collector_page page;
+    struct rlhf_error err;
+
+    if (collector_query_page(q, COLLECTOR_LIST_ROUNDS, true, MOST_ROUNDS, &page, r) < 0)
+        return;
+    if (collector_store_rounds(c->store, collector_page_name(&page), page.limit, add_round, &page, &err) == 0) {
+        collector_page_respond(&page, "rounds", r);
+        return;
+    }
+    collector_page_free(&page);
+    collector_respond_failure(r, &err);
 }
 
 static void add_labeler(void *ctx, const struct collector_labeler *l)
@@ -18,35 +34,46 @@ static void add_labeler(void *ctx, const struct collector_labeler *l)
     char time[32];
 
     collector_time_text(l->last_us, time);
-    json_array_append_new(ctx, json_pack("{s:s, s:I, s:I, s:f, s:s}", "labeler", l->name, "labels",
-                                         (json_int_t)l->labels, "skips", (json_int_t)l->skips, "seconds",
-                                         l->seconds, "last_at", time));
+    collector_page_add(ctx,
+                       json_pack("{s:s, s:I, s:I, s:f, s:s}", "labeler", l->name, "labels", (json_int_t)l->labels,
+                                 "skips", (json_int_t)l->skips, "seconds", l->seconds, "last_at", time),
+                       0, l->name);
+}
+
+void collector_get_labelers(struct collector *c, const struct collector_request *q, struct collector_response *r)
+{
+    const char *round = collector_query_name(q, "round", r);
+    struct collector_page page;
+    struct rlhf_error err;
+
+    if (!round || collector_query_page(q, COLLECTOR_LIST_LABELERS, true, MOST_LABELERS, &page, r) < 0)
+        return;
+    if (collector_store_labelers(c->store, round, collector_page_name(&page), page.limit, add_labeler, &page, &err) == 0) {
+        collector_page_respond(&page, "labelers", r);
+        return;
+    }
+    collector_page_free(&page);
+    collector_respond_failure(r, &err);
 }
 
 void collector_get_stats(struct collector *c, const struct collector_request *q, struct collector_response *r)
 {
     const char *round = collector_query_name(q, "round", r);
-    json_t *rounds, *labelers;
+    struct collector_page page;
     struct collector_counts n;
     struct rlhf_error err;
 
     if (!round)
         return;
-    rounds = json_array();
-    labelers = json_array();
-    if (collector_store_counts(c->store, round, &n, &err) < 0
-        || collector_store_rounds(c->store, add_round, rounds, &err) < 0
-        || collector_store_labelers(c->store, round, MAX_LABELERS, add_labeler, labelers, &err) < 0) {
-        json_decref(rounds);
-        json_decref(labelers);
-        collector_respond_verdict(r, COLLECTOR_FAILED, &err);
+    if (collector_store_counts(c->store, round, &n, &err) < 0) {
+        collector_respond_failure(r, &err);
         return;
     }
     collector_respond(r, 200,
-            json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o}", "tasks", (json_int_t)n.tasks, "open",
-                      (json_int_t)n.open, "labels", (json_int_t)n.labels, "revisions",
-                      (json_int_t)n.revisions, "skips", (json_int_t)n.skips, "cursor", (json_int_t)n.sequence,
-                      "rounds", rounds, "labelers", labelers));
+                      json_pack("{s:I, s:I, s:I, s:I, s:I, s:s}", "tasks", (json_int_t)n.tasks, "open",
+                                (json_int_t)n.open, "labels", (json_int_t)n.labels, "revisions",
+                                (json_int_t)n.revisions, "skips", (json_int_t)n.skips, "cursor",
+                                collector_comparisons_cursor(&page, n.sequence)));
 }
 
 void collector_get_health(struct collector *c, const struct collector_request *q, struct collector_response *r)

@@ -85,10 +85,10 @@ static const char *const sql[STATEMENTS] = {
                   "CAST(coalesce(sum(labels), 0) AS bigint) FROM rounds",
     [COUNT_STORE] = "SELECT (SELECT coalesce(max(sequence), 0) FROM revisions),"
                     " (SELECT CAST(coalesce(sum(skips), 0) AS bigint) FROM labelers)",
-    [ROUNDS] = "SELECT round, tasks, open, labels FROM rounds ORDER BY round",
+    [ROUNDS] = "SELECT round, tasks, open, labels FROM rounds WHERE round > ?1 OR ?1 IS NULL ORDER BY round LIMIT ?2",
     [LABELERS] = "SELECT labeler, CAST(sum(labels) AS bigint) AS n, CAST(sum(skips) AS bigint), "
-                 "sum(seconds), max(last_us) FROM labelers"
-                 " WHERE ?1 = '' OR round = ?1 GROUP BY labeler ORDER BY n DESC, labeler LIMIT ?2",
+                 "sum(seconds), max(last_us) FROM labelers WHERE (labeler > ?2 OR ?2 IS NULL)"
+                 " AND (?1 = '' OR round = ?1) GROUP BY labeler ORDER BY labeler LIMIT ?3",
     [MINE] = "SELECT CAST(coalesce(sum(labels), 0) AS bigint) FROM labelers WHERE labeler = ?1 AND (?2 = '' "
              "OR round = ?2)",
     [STANDING] =
@@ -135,7 +135,7 @@ static const char *const sql[STATEMENTS] = {
     [FIND_LABEL_NUMBER] = "SELECT label FROM labels WHERE source = ?1 AND id = ?2 AND labeler = coalesce(?3, labeler)",
     [PEOPLE] = "SELECT scope, name, labels, quota, gold_seen, gold_right, gold_ratio, weight, quarantine "
                "FROM standing"
-               " WHERE scope = ?1 AND (?2 = '' OR name = ?2) ORDER BY labels DESC, name LIMIT ?3",
+               " WHERE scope = ?1 AND (?2 = '' OR name = ?2) AND (name > ?3 OR ?3 IS NULL) ORDER BY name LIMIT ?4",
     [ADD_TOKEN] = "INSERT INTO tokens (digest, role, name, made_us) VALUES (?1, ?2, ?3, ?4) RETURNING token",
     [REVOKE_TOKEN] = "UPDATE tokens SET revoked_us = ?2 WHERE token = ?1 AND revoked_us IS NULL",
     [LIST_TOKENS] = "SELECT token, role, name, made_us, revoked_us FROM tokens WHERE token > ?1 ORDER BY token LIMIT ?2",

@@ -95,12 +95,9 @@ struct collector_standing {
     double gold_ratio, weight;
     const char *quarantine; /* why; NULL = none */
 };
-/* Sets quota and weight. */
-int collector_store_set_standing(struct collector_store *s, const struct collector_standing *to,
-                                 const char *who, struct rlhf_error *err);
-/* A labeler's weight alone; quota and quarantine stay. */
-int collector_store_set_weight(struct collector_store *s, const char *labeler, double weight, const char *who,
-                               struct rlhf_error *err);
+/* Sets quota (negative: no limit) and weight; what is NULL stays as it is. */
+int collector_store_set_standing(struct collector_store *s, const char *scope, const char *name, const int64_t *quota,
+                                 const double *weight, const char *who, struct rlhf_error *err);
 
 /* ---- writes that are named by their senders (store_reply.c) --------------------------------------- */
 
@@ -155,8 +152,8 @@ int collector_store_has_tokens(struct collector_store *s, bool *has, struct rlhf
 
 /* ---- reading: committed state only, never between begin and commit ----------------------------- */
 
-/* The limit labelers or vendors with most labels; name "" = any. */
-int collector_store_standing(struct collector_store *s, const char *scope, const char *name, size_t limit,
+/* Up to limit labelers or vendors in the order of their names, behind after (NULL: from the first); name "" = any. */
+int collector_store_standing(struct collector_store *s, const char *scope, const char *name, const char *after, size_t limit,
                              void (*each)(void *ctx, const struct collector_standing *st), void *ctx,
                              struct rlhf_error *err);
 
@@ -202,7 +199,8 @@ struct collector_counts {
 /* round "" = all of them. */
 int collector_store_counts(struct collector_store *s, const char *round, struct collector_counts *c,
                            struct rlhf_error *err);
-int collector_store_rounds(struct collector_store *s,
+/* Up to limit of them in the order of their names, behind after (NULL: from the first). */
+int collector_store_rounds(struct collector_store *s, const char *after, size_t limit,
                            void (*each)(void *ctx, const char *round, const struct collector_counts *c),
                            void *ctx, struct rlhf_error *err);
 
@@ -212,8 +210,8 @@ struct collector_labeler {
     double seconds;
     int64_t last_us;
 };
-/* The limit labelers with most labels. */
-int collector_store_labelers(struct collector_store *s, const char *round, size_t limit,
+/* Likewise. */
+int collector_store_labelers(struct collector_store *s, const char *round, const char *after, size_t limit,
                              void (*each)(void *ctx, const struct collector_labeler *l), void *ctx,
                              struct rlhf_error *err);
 /* Judgements by labeler in round ("" = all). */

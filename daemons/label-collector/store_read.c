@@ -190,11 +190,11 @@ int collector_store_counts(struct collector_store *s, const char *round, struct 
     return 0;
 }
 
-int collector_store_rounds(struct collector_store *s,
+int collector_store_rounds(struct collector_store *s, const char *after, size_t limit,
                            void (*each)(void *ctx, const char *round, const struct collector_counts *c),
                            void *ctx, struct rlhf_error *err)
 {
-    struct collector_rows *st = QUERY(s, err, ROUNDS, "");
+    struct collector_rows *st = QUERY(s, err, ROUNDS, "ti", after, (int64_t)limit);
     int rc;
 
     while ((rc = collector_rows_next(st, err)) > 0) {
@@ -206,11 +206,11 @@ int collector_store_rounds(struct collector_store *s,
     return rc;
 }
 
-int collector_store_labelers(struct collector_store *s, const char *round, size_t limit,
+int collector_store_labelers(struct collector_store *s, const char *round, const char *after, size_t limit,
                              void (*each)(void *ctx, const struct collector_labeler *l), void *ctx,
                              struct rlhf_error *err)
 {
-    struct collector_rows *st = QUERY(s, err, LABELERS, "ti", round, (int64_t)limit);
+    struct collector_rows *st = QUERY(s, err, LABELERS, "tti", round, after, (int64_t)limit);
     int rc;
 
     while ((rc = collector_rows_next(st, err)) > 0) {

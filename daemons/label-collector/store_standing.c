@@ -85,7 +85,7 @@ static int find_standing(struct collector_store *s, const char *scope, const cha
                          struct found_standing *f, struct rlhf_error *err)
 {
     *f = (struct found_standing){.standing = {.quota = -1, .weight = 1}};
-    int rc = collector_store_standing(s, scope, name, 1, copy_standing, f, err);
+    int rc = collector_store_standing(s, scope, name, NULL, 1, copy_standing, f, err);
     f->standing.scope = scope;
     f->standing.name = name;
     return rc;
@@ -100,29 +100,18 @@ static int set_standing(struct collector_store *s, const struct collector_standi
                : 0;
 }
 
-int collector_store_set_standing(struct collector_store *s, const struct collector_standing *to,
-                                 const char *who, struct rlhf_error *err)
+int collector_store_set_standing(struct collector_store *s, const char *scope, const char *name, const int64_t *quota,
+                                 const double *weight, const char *who, struct rlhf_error *err)
 {
     struct found_standing f;
     char text[96];
 
-    if (collector_database_within(s->db, err) < 0 || find_standing(s, to->scope, to->name, &f, err) < 0)
+    if (collector_database_within(s->db, err) < 0 || find_standing(s, scope, name, &f, err) < 0)
         return -1;
-    f.standing.quota = to->quota;
-    f.standing.weight = to->weight;
-    snprintf(text, sizeof(text), "quota %" PRId64 ", weight %.4f", to->quota, to->weight);
-    return set_standing(s, &f.standing, err) < 0 ? -1 : collector_store_audit(s, who, "standing", to->name, text, err);
-}
-
-int collector_store_set_weight(struct collector_store *s, const char *labeler, double weight, const char *who,
-                               struct rlhf_error *err)
-{
-    struct found_standing f;
-
-    if (collector_database_within(s->db, err) < 0 || find_standing(s, "labeler", labeler, &f, err) < 0)
-        return -1;
-    f.standing.weight = weight;
-    return collector_store_set_standing(s, &f.standing, who, err);
+    f.standing.quota = quota ? *quota : f.standing.quota;
+    f.standing.weight = weight ? *weight : f.standing.weight;
+    snprintf(text, sizeof(text), "quota %" PRId64 ", weight %.4f", f.standing.quota, f.standing.weight);
+    return set_standing(s, &f.standing, err) < 0 ? -1 : collector_store_audit(s, who, "standing", name, text, err);
 }
 
 int collector_store_quarantine(struct collector_store *s, const char *scope, const char *name,
@@ -177,11 +166,11 @@ int collector_store_gold(struct collector_store *s, const struct collector_label
                : 0;
 }
 
-int collector_store_standing(struct collector_store *s, const char *scope, const char *name, size_t limit,
+int collector_store_standing(struct collector_store *s, const char *scope, const char *name, const char *after, size_t limit,
                              void (*each)(void *ctx, const struct collector_standing *st), void *ctx,
                              struct rlhf_error *err)
 {
-    struct collector_rows *rows = QUERY(s, err, PEOPLE, "tti", scope, name, (int64_t)limit);
+    struct collector_rows *rows = QUERY(s, err, PEOPLE, "ttti", scope, name, after, (int64_t)limit);
     int rc;
 
     while ((rc = collector_rows_next(rows, err)) > 0) {

@@ -634,7 +634,7 @@ static void measure_million(void)
         "/api/v1/tasks/next?labeler=l7", "/api/v1/tasks/next?labeler=l7&round=r3&count=50",
         "/api/v1/tasks/next?labeler=nobody&count=500", "/api/v1/standing", "/api/v1/standing?scope=source",
         "/api/v1/standing?name=l7", "/api/v1/agreement", "/api/v1/agreement?round=r3", "/api/v1/comparisons?limit=1000",
-        "/api/v1/comparisons?limit=1000&cursor=900000", "/api/v1/comparisons?limit=100&round=r3&cursor=500000",
+        "/api/v1/comparisons?limit=1000&cursor=c900000", "/api/v1/comparisons?limit=100&round=r3&cursor=c500000",
     };
     struct client c;
     char line[128];

@@ -112,11 +112,11 @@ static unsigned char stored[SUBMITTERS][MAX_LABELS];
 static unsigned list_all(void)
 {
     unsigned count = 0;
-    json_int_t cursor = 0;
+    char cursor[64] = "";
 
     for (bool more = true; more;) {
-        char target[96];
-        sprintf(target, "/api/v1/comparisons?limit=1000&cursor=%lld", (long long)cursor);
+        char target[128];
+        snprintf(target, sizeof(target), "/api/v1/comparisons?limit=1000%s%s", *cursor ? "&cursor=" : "", cursor);
         struct http_answer a = http_get(address, target);
         ck_assert_int_eq(a.status, 200);
         json_t *page = json_loads(a.body, 0, NULL), *row;
@@ -127,7 +127,7 @@ static unsigned list_all(void)
             ++stored[who][what];
             ++count;
         }
-        cursor = json_integer_value(json_object_get(page, "cursor"));
+        snprintf(cursor, sizeof(cursor), "%s", json_string_value(json_object_get(page, "cursor")));
         more = json_is_true(json_object_get(page, "more"));
         json_decref(page);
         http_answer_free(&a);

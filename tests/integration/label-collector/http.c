@@ -164,6 +164,12 @@ START_TEST(answers_are_taken_back_and_people_set_aside_and_readmitted)
     http_answer_free(&a);
     post("/api/v1/standing", "{\"scope\":\"source\",\"name\":\"api\",\"who\":\"o\",\"quota\":-1}", 422);
     post("/api/v1/standing", "{\"scope\":\"source\",\"name\":\"api\",\"who\":\"o\",\"quota\":1,\"weight\":0.5}", 200);
+    post("/api/v1/standing", "{\"scope\":\"source\",\"name\":\"api\",\"who\":\"o\",\"weight\":\"heavy\"}", 422);
+    post("/api/v1/standing", "{\"scope\":\"source\",\"name\":\"api\",\"who\":\"o\",\"weight\":0.25}", 200);
+    a = http_get(address, "/api/v1/standing?scope=source&name=api");
+    expect_contains(a.body, "\"quota\":1,"); /* what is left out stays */
+    expect_contains(a.body, "\"weight\":0.25");
+    http_answer_free(&a);
     get("/api/v1/standing?scope=planet", 400);
     a = http_get(address, "/api/v1/agreement?round=r");
     expect_contains(a.body, "\"alpha\":{\"value\":null");
@@ -301,7 +307,7 @@ START_TEST(values_are_checked_field_by_field)
     get("/api/v1/tasks/next?labeler=a&count=501", 400);
     get("/api/v1/tasks/next?labeler=a&count=-1", 400);
     get("/api/v1/tasks/next?labeler=%ff", 400);
-    get("/api/v1/comparisons?cursor=99999999999999999999", 400);
+    get("/api/v1/comparisons?cursor=c99999999999999999999", 400);
     get("/api/v1/comparisons?limit=many", 400);
     get("/api/v1/export?format=csv", 400);
     ck_assert_int_eq(number("/api/v1/stats", "labels"), 0);

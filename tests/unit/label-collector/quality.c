@@ -117,14 +117,15 @@ static void see(void *ctx, const struct collector_standing *st)
 START_TEST(a_new_weight_leaves_quota_and_quarantine)
 {
     struct collector_store *s = a_store();
-    struct collector_standing to = {.scope = "labeler", .name = "cat", .quota = 7, .weight = 1};
+    const int64_t quota = 7;
+    const double weight = 0.25;
     uint64_t changed;
 
-    expect_ok(collector_store_set_standing(s, &to, "owner", &err), err);
+    expect_ok(collector_store_set_standing(s, "labeler", "cat", &quota, NULL, "owner", &err), err);
     expect_ok(collector_store_quarantine(s, "labeler", "cat", "clicks", "owner", &changed, &err), err);
-    expect_ok(collector_store_set_weight(s, "cat", 0.25, "owner", &err), err);
+    expect_ok(collector_store_set_standing(s, "labeler", "cat", NULL, &weight, "owner", &err), err);
     expect_ok(collector_store_commit(s, &err), err);
-    expect_ok(collector_store_standing(s, "labeler", "cat", 1, see, NULL, &err), err);
+    expect_ok(collector_store_standing(s, "labeler", "cat", NULL, 1, see, NULL, &err), err);
     ck_assert_double_eq_tol(standing.weight, 0.25, 1e-9);
     ck_assert_int_eq(standing.quota, 7);
     ck_assert_ptr_nonnull(standing.quarantine);

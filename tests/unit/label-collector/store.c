@@ -701,13 +701,13 @@ START_TEST(who_answers_gold_items_wrongly_is_quarantined)
         sprintf(name, "a%d", i);
         right.id = name;
         ck_assert_int_eq(put(s, &right), COLLECTOR_STORED);
-        expect_ok(collector_store_standing(s, "labeler", "bob", 1, see_standing, NULL, &err), err);
+        expect_ok(collector_store_standing(s, "labeler", "bob", NULL, 1, see_standing, NULL, &err), err);
         answers++;
     }
     ck_assert_ptr_nonnull(standing.quarantine);
     ck_assert_int_lt(answers, 20);
     ck_assert_uint_eq(standing.gold_right, 0);
-    expect_ok(collector_store_standing(s, "labeler", "ada", 1, see_standing, NULL, &err), err);
+    expect_ok(collector_store_standing(s, "labeler", "ada", NULL, 1, see_standing, NULL, &err), err);
     ck_assert_ptr_null(standing.quarantine);
     ck_assert_uint_eq(standing.gold_right, (uint64_t)answers);
     ck_assert_uint_eq(counts(s, "r").open, 0); /* gold items wait for nobody */
@@ -755,10 +755,10 @@ END_TEST
 START_TEST(labels_beyond_the_quota_are_kept_and_do_not_count)
 {
     struct collector_store *s = a_store();
-    struct collector_standing to = {.scope = "source", .name = "api", .quota = 2, .weight = 1};
+    const int64_t quota = 2;
 
     expect_ok(collector_store_begin(s, &err), err);
-    expect_ok(collector_store_set_standing(s, &to, "owner", &err), err);
+    expect_ok(collector_store_set_standing(s, "source", "api", &quota, NULL, "owner", &err), err);
     expect_ok(collector_store_commit(s, &err), err);
     for (int i = 0; i < 3; ++i) {
         char id[16];
