@@ -30,7 +30,8 @@ struct collector_access {
     const struct collector_config *config;
     struct collector_store *store;
     const struct rlhf_clock *clock;
-    struct collector_throttle *wrong; /* secrets, by address */
+    struct collector_throttle *wrong;    /* secrets, by address */
+    struct collector_throttle *requests; /* by token, or by address; NULL = no limit */
     bool tls;
     bool has_tokens; /* once true it stays so: tokens are revoked, never removed */
     int64_t open_until_us;
@@ -50,7 +51,9 @@ struct collector_access *collector_access_new(const struct collector_config *con
     a->store = store;
     a->clock = clock;
     a->tls = config->public_url && rlhf_starts_with(config->public_url, "https://");
-    if (!(a->wrong = collector_throttle_new(clock, 1.0 / WRONG_SECONDS, WRONG_BURST, err))) {
+    double rate = config->requests_per_second;
+    if (!(a->wrong = collector_throttle_new(clock, 1.0 / WRONG_SECONDS, WRONG_BURST, err)) ||
+        (rate > 0 && !(a->requests = collector_throttle_new(clock, rate, rate > 1 ? 2 * rate : 2, err)))) {
         collector_access_free(a);
         return NULL;
     }
@@ -62,6 +65,7 @@ void collector_access_free(struct collector_access *a)
     if (!a)
         return;
     collector_throttle_free(a->wrong);
+    collector_throttle_free(a->requests);
     free(a);
 }
 
@@ -221,6 +225,20 @@ static bool may(const struct collector_identity *who, unsigned roles, struct col
     return false;
 }
 
+/* One request more of this token, or of this address. */
+static bool within_rate(struct collector_access *a, const char *address, const struct collector_identity *who,
+                        struct collector_response *r)
+{
+    char name[32];
+
+    snprintf(name, sizeof(name), "token %" PRId64, who->token);
+    unsigned wait = a->requests ? collector_throttle_take(a->requests, who->token ? name : address) : 0;
+    if (wait == 0)
+        return true;
+    respond_wait(r, wait, "too many requests");
+    return false;
+}
+
 bool collector_access_admit(struct collector_access *a, const struct collector_credentials *c, unsigned roles,
                             bool writes, struct collector_identity *who, struct collector_response *r)
 {
@@ -228,17 +246,17 @@ bool collector_access_admit(struct collector_access *a, const struct collector_c
     struct rlhf_error err = {.code = RLHF_OK};
 
     *who = (struct collector_identity){.role = COLLECTOR_NOBODY};
-    if (roles & COLLECTOR_PUBLIC)
-        return true;
     int open = collector_access_open(a, &err);
     if (open < 0) {
         collector_respond_failure(r, &err);
         return false;
     }
     if (open) {
-        who->role = COLLECTOR_OWNER;
+        who->role = roles & COLLECTOR_PUBLIC ? COLLECTOR_NOBODY : COLLECTOR_OWNER;
         return true;
     }
+    if (roles & COLLECTOR_PUBLIC)
+        return within_rate(a, c->address, who, r);
     if (!secret && !c->session)
         return refuse(r, "a token is needed: Authorization: Bearer TOKEN, or sign in on the page");
     if (identify(a, secret ? secret : c->session, !secret, c->address, who, r) < 0)
@@ -251,7 +269,7 @@ bool collector_access_admit(struct collector_access *a, const struct collector_c
                                                    ", which no page of another site can send");
         return false;
     }
-    return may(who, roles, r);
+    return may(who, roles, r) && within_rate(a, c->address, who, r);
 }
 
 int collector_act_as(const struct collector_identity *who, const char **labeler, const char **source,

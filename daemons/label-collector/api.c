@@ -26,6 +26,7 @@ static const struct collector_route routes[] = {
     { "GET", "/session.js", PUBLIC, 0, false, false, collector_get_page },
     { "GET", "/icon.svg", PUBLIC, 0, false, false, collector_get_page },
     { "GET", "/healthz", PUBLIC, 0, false, false, collector_get_health },
+    { "GET", "/metrics", TRAINS, 0, false, false, collector_get_metrics },
     { "GET", "/api/v1/session", ANY, 0, false, false, collector_get_session },
     { "POST", "/api/v1/session", PUBLIC, BODY_TINY, true, false, collector_post_session },
     { "DELETE", "/api/v1/session", ANY, 0, true, false, collector_delete_session },

@@ -126,6 +126,8 @@ collector_handle collector_get_tokens, collector_post_tokens, collector_delete_t
 collector_handle collector_get_vendors, collector_post_push, collector_post_pull;
 /* hooks.c: callbacks of vendors */
 collector_handle collector_post_hook;
+/* api_metrics.c */
+collector_handle collector_get_metrics;
 /* api_watch.c */
 collector_handle collector_get_stats, collector_get_rounds, collector_get_labelers, collector_get_health, collector_get_page;
 

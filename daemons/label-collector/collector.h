@@ -17,6 +17,7 @@ struct collector_config {
     char *key, *peers; /* files: daemon/keys.h */
     struct rlhf_config_strings hosts;
     int64_t labels_per_task, reservation_seconds, max_connections, request_seconds, session_hours;
+    double requests_per_second; /* of a token or an address; 0 = no limit */
     double gold_share;
     bool auto_quarantine;
     struct rlhf_config_list vendors; /* of struct collector_vendor_config */
@@ -25,10 +26,17 @@ extern const struct rlhf_config_schema collector_config_schema;
 
 struct collector_access;
 
+enum { COLLECTOR_DURATIONS = 11 };
 struct collector_counters {
     uint64_t requests, refused, failed; /* HTTP: answered; with 4xx; with 5xx */
     uint64_t groups, grouped;           /* commits for HTTP, and requests in them */
+    uint64_t connections, throttled;    /* now; refused with 429 */
+    uint64_t duration[2][COLLECTOR_DURATIONS], duration_us[2]; /* reads and writes, by how long they took; and in all */
 };
+
+/* One more request that took so long. The last of the counters is for what took longer than all bounds. */
+void collector_count_duration(struct collector_counters *n, bool writes, int64_t us);
+extern const int64_t collector_duration_bounds_us[COLLECTOR_DURATIONS - 1];
 
 struct collector {
     const struct rlhf_env *env;

@@ -28,6 +28,8 @@ static const struct rlhf_config_key keys[] = {
               "cookies are Secure, and the proxy may listen for `http` beyond loopback" },
     { KEY(session_hours), .type = RLHF_CONFIG_INTEGER, .def = "24", .min = 1, .max = 720,
       .help = "how long somebody stays signed in on the page" },
+    { KEY(requests_per_second), .type = RLHF_CONFIG_NUMBER, .def = "1000", .min = 0, .max = 1000000,
+      .help = "requests that one token, or one address without, may make (twice as many at once); 0: no limit. Without any token there is none" },
     { KEY(insecure), .type = RLHF_CONFIG_BOOL, .def = "false",
       .help = "allow addresses other than loopback and ipc without encryption (HTTP still needs a token)" },
     { KEY(key), .type = RLHF_CONFIG_STRING,

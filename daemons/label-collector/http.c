@@ -50,6 +50,7 @@ struct visit {
     struct collector_exchange exchange;
     struct rlhf_bytes body;
     size_t swallowed;
+    int64_t since_us; /* its header was there */
     char *path, *method, *content_type, *idempotency_key, *session;
     struct rlhf_bytes query_text; /* names and values, each with its NUL */
     bool no_memory;
@@ -121,12 +122,13 @@ static void on_connection(void *ctx, struct MHD_Connection *connection, void **s
             return;
         w->fd = info->connect_fd;
         wire_append(h, w);
+        h->collector->counters.connections = h->wires + 1;
         if (++h->wires > h->max_wires)
             make_room(h);
         *socket_context = w;
     } else if (w) {
         wire_remove(h, w);
-        --h->wires;
+        h->collector->counters.connections = --h->wires;
         free(w);
         *socket_context = NULL;
     }
@@ -320,6 +322,10 @@ static enum MHD_Result answer(struct visit *v)
     ++v->http->collector->counters.requests;
     v->http->collector->counters.refused += r->status >= 400 && r->status < 500;
     v->http->collector->counters.failed += r->status >= 500;
+    v->http->collector->counters.throttled += r->status == 429;
+    if (v->route)
+        collector_count_duration(&v->http->collector->counters, v->route->writes,
+                                 rlhf_now(v->http->collector->env->clock) - v->since_us);
     for (size_t i = 0; i < sizeof(headers) / sizeof(headers[0]); ++i)
         MHD_add_response_header(response, headers[i][0], headers[i][1]);
     MHD_add_response_header(response, "Content-Type", r->content_type);
@@ -410,6 +416,7 @@ static struct visit *visit_new(struct collector_http *h, struct MHD_Connection *
         return NULL;
     v->http = h;
     v->connection = connection;
+    v->since_us = rlhf_now(h->collector->env->clock);
     v->wire = info ? info->socket_context : NULL;
     if (v->wire)
         v->wire->busy = true;

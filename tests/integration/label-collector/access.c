@@ -266,6 +266,39 @@ START_TEST(who_keeps_guessing_has_to_wait)
 }
 END_TEST
 
+START_TEST(who_asks_too_often_has_to_wait)
+{
+    struct http_answer a = {.status = 200};
+    int tries = 0;
+
+    make_tokens();
+    collector_stop();
+    collector_start_again("127.0.0.1:0", "requests_per_second: 5\n");
+    while (a.status == 200 && ++tries < 1000) {
+        http_answer_free(&a);
+        a = collector_ask(ada, "GET", "/api/v1/tasks/next", "", NULL);
+    }
+    ck_assert_int_eq(a.status, 429);
+    ck_assert_int_gt(tries, 10);
+    expect_contains(a.head, "Retry-After: 1");
+    http_answer_free(&a);
+    expect_contains(collector_expect(200, owner, "GET", "/metrics", NULL), "rlhf_collector_http_throttled_total 1\n");
+    collector_expect(200, NULL, "GET", "/", NULL); /* an address has a bucket of its own */
+}
+END_TEST
+
+START_TEST(metrics_are_for_prometheus)
+{
+    collector_expect(200, NULL, "POST", "/api/v1/tasks", task);
+    collector_expect(422, NULL, "POST", "/api/v1/tasks", "{}");
+    const char *text = collector_expect(200, NULL, "GET", "/metrics", NULL);
+    expect_contains(text, "# TYPE rlhf_collector_open_tasks gauge\nrlhf_collector_open_tasks 1\n");
+    expect_contains(text, "rlhf_collector_http_requests_total{outcome=\"refused\"} 1\n");
+    expect_contains(text, "rlhf_collector_http_request_seconds_bucket{kind=\"write\",le=\"+Inf\"} 2\n");
+    expect_contains(text, "rlhf_collector_http_request_seconds_count{kind=\"write\"} 2\n");
+}
+END_TEST
+
 /* What a daemon that will not start on these settings says. */
 static void expect_refusal(const char *settings, const char *part)
 {
@@ -309,5 +342,6 @@ int main(void)
                           tokens_are_made_and_revoked_over_http, a_browser_has_a_session_that_other_sites_cannot_use,
                           sessions_outlive_the_daemon_and_end_with_their_token,
                           behind_a_proxy_with_tls_cookies_are_secure, who_keeps_guessing_has_to_wait,
+                          who_asks_too_often_has_to_wait, metrics_are_for_prometheus,
                           beyond_loopback_a_token_is_needed);
 }
