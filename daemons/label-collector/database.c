@@ -28,6 +28,11 @@ struct collector_database *collector_database_open(const struct collector_databa
     return server ? collector_postgresql_open(c, err) : collector_sqlite_open(c, err);
 }
 
+int collector_database_ready(struct collector_database *d, struct rlhf_error *err)
+{
+    return d->engine->ready ? d->engine->ready(d, err) : 0;
+}
+
 void collector_database_close(struct collector_database *d)
 {
     if (d)

@@ -31,9 +31,11 @@ struct collector_database_config {
     const char *const *sql; /* [statements]; borrowed */
     size_t statements;
 };
-/* Opens, creating or migrating (schema.h). */
+/* Opens, creating or migrating (schema.h), which may take its time. */
 struct collector_database *collector_database_open(const struct collector_database_config *c,
                                                    struct rlhf_error *err);
+/* From here on others wait while a call does: on a server that does not answer, no longer than some seconds. */
+int collector_database_ready(struct collector_database *d, struct rlhf_error *err);
 void collector_database_close(
     struct collector_database *d); /* NULL is fine; rolls back what was not committed */
 /* For messages: the file or the address, without a password. */

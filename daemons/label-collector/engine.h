@@ -25,6 +25,7 @@ struct collector_rows {
 
 struct collector_engine {
     bool shared;
+    int (*ready)(struct collector_database *d, struct rlhf_error *err); /* NULL: always is */
     void (*close)(struct collector_database *d);
     int (*begin)(struct collector_database *d, struct rlhf_error *err);
     int (*commit)(struct collector_database *d, struct rlhf_error *err);

@@ -400,8 +400,11 @@ static bool admit(struct visit *v, const struct collector_route *route)
                                        .page = header(v->connection, COLLECTOR_PAGE_HEADER),
                                        .address = v->client };
 
-    return collector_access_admit(access, &c, route->roles, route->writes, &v->exchange.request.who,
-                                  &v->exchange.response);
+    bool admitted = collector_access_admit(access, &c, route->roles, route->writes, &v->exchange.request.who,
+                                           &v->exchange.response);
+    if (v->exchange.response.failure.code != RLHF_OK)
+        collector_wrote(v->http->collector, &v->exchange.response.failure);
+    return admitted;
 }
 
 /* The header is there. Decides on the route and on everything that can be refused without the body. */

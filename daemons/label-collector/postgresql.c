@@ -5,9 +5,13 @@
  * collector commits in groups) and gives revisions numbers in the order in which they become visible, so that
  * a reader's cursor never passes one by.
  *
- * A connection that breaks is made anew by the next call outside of a transaction; what was under way is
- * answered with RLHF_AGAIN. */
+ * Whoever calls is the thread that also answers heartbeats, so no call waits for long: statements go out without blocking and
+ * are waited for with a limit, behind which the connection counts as lost. A lost connection is made anew by the next call
+ * outside of a transaction, which waits a little and then leaves the rest to later calls; what was under way is answered with
+ * RLHF_AGAIN. (A host's name is looked up by libpq before that, and may take as long as the resolver does.) */
+#include <errno.h>
 #include <libpq-fe.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,12 +22,18 @@
 #include "schema.h"
 #include "telemetry/log.h"
 
-enum { RETRY_US = 1000000 }; /* between two tries to reach a server that is away */
+enum {
+    ANSWER_MS = 4000,      /* for a statement: peers take us for dead after 5 s of silence (net/node.h) */
+    OPENING_MS = 3600000,  /* ... while opening: migrations take their time, and nobody waits yet */
+    CONNECT_MS = 250,      /* waited for a connection by one call ... */
+    RETRY_US = 1000000,    /* ... in so long */
+    CONNECT_US = 10000000, /* then it is begun again */
+};
 
 /* One schema of the database is ours; whatever else is there stays untouched. */
 #define OUR_SCHEMA "label_collector"
 #define SESSION                                                                                              \
-    "-c search_path=" OUR_SCHEMA " -c synchronous_commit=on -c statement_timeout=30s -c lock_timeout=5s"     \
+    "-c search_path=" OUR_SCHEMA " -c synchronous_commit=on -c statement_timeout=3s -c lock_timeout=2s"     \
     " -c default_transaction_isolation=read\\ committed -c standard_conforming_strings=on"
 
 struct postgresql {
@@ -31,7 +41,11 @@ struct postgresql {
     PGconn *connection;
     bool *prepared;   /* [statements] on this connection */
     bool inside;      /* between begin and its end, whatever has become of the connection */
-    int64_t retry_us; /* not before */
+    int patience_ms;  /* for an answer */
+    bool lost;        /* it did not come in time */
+    bool connecting;
+    PostgresPollingStatusType polling; /* what connecting waits for */
+    int64_t begun_us, retry_us;        /* connecting; not looked at before */
     int64_t changed;  /* by the last statement without rows */
     uint64_t changes; /* statements so far that may have changed something */
 };
@@ -81,9 +95,24 @@ static int away(struct postgresql *p, struct rlhf_error *err)
 {
     char why[160];
 
-    copy_line(why, sizeof(why), PQerrorMessage(p->connection));
+    if (p->lost)
+        snprintf(why, sizeof(why), "no answer in %d ms", p->patience_ms);
+    else
+        copy_line(why, sizeof(why), PQerrorMessage(p->connection));
     return rlhf_fail(err, RLHF_AGAIN, "%s cannot be reached (%s): nothing was stored; send again later",
                      p->base.name, why);
+}
+
+static bool good(const PGresult *result)
+{
+    ExecStatusType status = PQresultStatus(result);
+
+    return status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK || status == PGRES_EMPTY_QUERY;
+}
+
+static bool usable(const struct postgresql *p)
+{
+    return !p->lost && !p->connecting && PQstatus(p->connection) == CONNECTION_OK;
 }
 
 /* Takes result, which may be NULL. */
@@ -93,7 +122,7 @@ static int fail(struct postgresql *p, PGresult *result, struct rlhf_error *err)
     enum rlhf_code code = code_of(state);
     char why[160];
 
-    if (PQstatus(p->connection) != CONNECTION_OK) {
+    if (!usable(p)) {
         PQclear(result);
         return away(p, err);
     }
@@ -108,28 +137,87 @@ static int fail(struct postgresql *p, PGresult *result, struct rlhf_error *err)
     return -1;
 }
 
-static bool good(const PGresult *result)
-{
-    ExecStatusType status = PQresultStatus(result);
-
-    return status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK || status == PGRES_EMPTY_QUERY;
-}
-
 /* ---- the connection ---------------------------------------------------------------------------- */
 
-/* A broken connection is made anew, unless a transaction was under way on it: its owner has to hear of that
- * first. */
+/* False: not until then. */
+static bool wait_socket(const PGconn *c, short events, int64_t until_us)
+{
+    struct pollfd fd = {.fd = PQsocket(c), .events = events};
+    int64_t left;
+    int rc = 0;
+
+    while (rc <= 0 && (left = until_us - rlhf_now(&rlhf_system_clock)) > 0)
+        if ((rc = poll(&fd, 1, (int)(left / 1000) + 1)) < 0 && errno != EINTR)
+            return false;
+    return rc > 0;
+}
+
+/* What was sent goes out, and input comes in, until a result is there. */
+static bool answered(struct postgresql *p, int64_t until_us)
+{
+    int unsent;
+
+    while ((unsent = PQflush(p->connection)) > 0 || PQisBusy(p->connection)) {
+        if (!wait_socket(p->connection, unsent > 0 ? POLLIN | POLLOUT : POLLIN, until_us)) {
+            p->lost = true;
+            return false;
+        }
+        if (!PQconsumeInput(p->connection))
+            return false;
+    }
+    return unsent == 0;
+}
+
+/* The result of what was sent: the last, or the first that is an error. NULL, or an error: look at usable(). */
+static PGresult *result_of(struct postgresql *p, int sent)
+{
+    int64_t until = rlhf_now(&rlhf_system_clock) + p->patience_ms * INT64_C(1000);
+    PGresult *kept = NULL, *next;
+
+    while (sent && answered(p, until) && (next = PQgetResult(p->connection))) {
+        if (kept && !good(kept)) {
+            PQclear(next);
+        } else {
+            PQclear(kept);
+            kept = next;
+        }
+    }
+    if (usable(p))
+        return kept;
+    PQclear(kept);
+    return NULL;
+}
+
+/* A part of the way to a new connection; true when it has come to an end, good or bad. */
+static bool connect_on(struct postgresql *p, int64_t until_us)
+{
+    while (p->polling == PGRES_POLLING_READING || p->polling == PGRES_POLLING_WRITING) {
+        if (!wait_socket(p->connection, p->polling == PGRES_POLLING_READING ? POLLIN : POLLOUT, until_us))
+            return false;
+        p->polling = PQresetPoll(p->connection);
+    }
+    return true;
+}
+
+/* A lost connection is made anew, unless a transaction was under way on it: its owner has to hear of that first. */
 static int connected(struct postgresql *p, struct rlhf_error *err)
 {
     int64_t now = rlhf_now(&rlhf_system_clock);
 
-    if (PQstatus(p->connection) == CONNECTION_OK)
+    if (usable(p))
         return 0;
     if (p->inside || now < p->retry_us)
         return away(p, err);
-    memset(p->prepared, 0, p->base.statements * sizeof(*p->prepared));
-    PQreset(p->connection);
-    if (PQstatus(p->connection) == CONNECTION_OK) {
+    if (!p->connecting || now > p->begun_us + CONNECT_US) {
+        memset(p->prepared, 0, p->base.statements * sizeof(*p->prepared));
+        p->lost = false;
+        p->connecting = PQresetStart(p->connection);
+        p->polling = p->connecting ? PGRES_POLLING_WRITING : PGRES_POLLING_FAILED;
+        p->begun_us = now;
+    }
+    if (connect_on(p, now + CONNECT_MS * INT64_C(1000)))
+        p->connecting = false;
+    if (usable(p) && PQsetnonblocking(p->connection, 1) == 0) {
         rlhf_log(RLHF_LEVEL_INFO, "store-connected database=%s", p->base.name);
         return 0;
     }
@@ -143,7 +231,7 @@ static int exec(struct collector_database *d, const char *sql, struct rlhf_error
 
     if (connected(p, err) < 0)
         return -1;
-    PGresult *result = PQexec(p->connection, sql);
+    PGresult *result = result_of(p, PQsendQuery(p->connection, sql));
     if (!good(result))
         return fail(p, result, err);
     PQclear(result);
@@ -157,7 +245,7 @@ static int ask(struct collector_database *d, const char *sql, int64_t *value, st
     *value = 0;
     if (connected(p, err) < 0)
         return -1;
-    PGresult *result = PQexec(p->connection, sql);
+    PGresult *result = result_of(p, PQsendQuery(p->connection, sql));
     if (!good(result))
         return fail(p, result, err);
     if (PQntuples(result) > 0)
@@ -184,7 +272,7 @@ static int within(struct collector_database *d, struct rlhf_error *err)
 {
     struct postgresql *p = postgresql_of(d);
 
-    if (p->inside && PQstatus(p->connection) == CONNECTION_OK)
+    if (p->inside && usable(p))
         return 0;
     return rlhf_fail(err, RLHF_AGAIN, "%s: the connection was lost, and with it the transaction; send again",
                      d->name);
@@ -193,9 +281,12 @@ static int within(struct collector_database *d, struct rlhf_error *err)
 static int commit(struct collector_database *d, struct rlhf_error *err)
 {
     struct postgresql *p = postgresql_of(d);
-    PGresult *result = PQexec(p->connection, "COMMIT");
+    PGresult *result = result_of(p, PQsendQuery(p->connection, "COMMIT"));
 
     p->inside = false;
+    if (!usable(p))
+        return rlhf_fail(err, RLHF_AGAIN, "%s: the connection was lost before the answer to the commit: send the same again",
+                         d->name);
     if (!good(result))
         return fail(p, result, err);
     bool rolled_back = strcmp(PQcmdStatus(result), "ROLLBACK") == 0; /* what COMMIT does behind an error */
@@ -211,8 +302,8 @@ static void rollback(struct collector_database *d)
     PGTransactionStatusType status = PQtransactionStatus(p->connection);
 
     p->inside = false;
-    if (status == PQTRANS_INTRANS || status == PQTRANS_INERROR)
-        PQclear(PQexec(p->connection, "ROLLBACK"));
+    if (usable(p) && (status == PQTRANS_INTRANS || status == PQTRANS_INERROR))
+        PQclear(result_of(p, PQsendQuery(p->connection, "ROLLBACK")));
 }
 
 /* ---- statements -------------------------------------------------------------------------------- */
@@ -241,7 +332,7 @@ static int prepare(struct postgresql *p, const struct collector_rows *rows, stru
     if (!(text = translate(p->base.sql[rows->statement])))
         return rlhf_fail(err, RLHF_FULL, "out of memory");
     statement_name(rows, name);
-    PGresult *result = PQprepare(p->connection, name, text, 0, NULL);
+    PGresult *result = result_of(p, PQsendPrepare(p->connection, name, text, 0, NULL));
     free(text);
     if (!good(result))
         return fail(p, result, err);
@@ -295,7 +386,8 @@ static int start(struct collector_rows *rows, const struct collector_value *valu
     for (size_t i = 0; i < count; ++i)
         text[i] = print_value(&values[i], room[i]);
     statement_name(rows, name);
-    PGresult *result = PQexecPrepared(p->connection, name, (int)count, text, NULL, NULL, 0);
+    PGresult *result =
+        result_of(p, PQsendQueryPrepared(p->connection, name, (int)count, text, NULL, NULL, 0));
     if (!good(result))
         return fail(p, result, err);
     p->changes += strncmp(PQcmdStatus(result), "SELECT", 6) != 0;
@@ -445,7 +537,10 @@ static int connect_server(struct postgresql *p, const char *where, struct rlhf_e
         return rlhf_fail(err, RLHF_AGAIN, "%s cannot be opened: %s", p->base.name, why);
     }
     PQsetNoticeProcessor(p->connection, on_notice, NULL);
-    return 0;
+    p->patience_ms = OPENING_MS;
+    if (PQsetnonblocking(p->connection, 1) < 0)
+        return away(p, err);
+    return exec(&p->base, "SET statement_timeout = 0", err);
 }
 
 /* Makes our schema, and finds its version. */
@@ -492,7 +587,16 @@ static int migrate(struct postgresql *p, struct rlhf_error *err)
     return commit(&p->base, err);
 }
 
+static int ready(struct collector_database *d, struct rlhf_error *err)
+{
+    if (exec(d, "RESET statement_timeout", err) < 0)
+        return -1;
+    postgresql_of(d)->patience_ms = ANSWER_MS;
+    return 0;
+}
+
 static const struct collector_engine engine = {.shared = true,
+                                               .ready = ready,
                                                .close = close_database,
                                                .begin = begin,
                                                .commit = commit,

@@ -244,7 +244,8 @@ struct collector_store *collector_store_open(const struct collector_store_config
             .where = c->database, .vfs = c->vfs, .sql = sql, .statements = STATEMENTS},
         err);
     if (!s->db || recount_missing(s, err) < 0 ||
-        collector_database_ask(s->db, "SELECT value FROM meta WHERE key = 'order_seed'", &seed, err) < 0) {
+        collector_database_ask(s->db, "SELECT value FROM meta WHERE key = 'order_seed'", &seed, err) < 0
+        || collector_database_ready(s->db, err) < 0) {
         collector_store_close(s);
         return NULL;
     }

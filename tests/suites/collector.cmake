@@ -3,7 +3,7 @@ if(TARGET label-collector-objects)
   rlhf_suites(unit label-collector USES label_collector simulation postgresql)
   rlhf_fuzz(labels USES label_collector)
   rlhf_fuzz(callbacks USES label_collector)
-  rlhf_suites(faults label-collector USES label_collector LIBS PkgConfig::jansson)
+  rlhf_suites(faults label-collector USES label_collector postgresql LIBS PkgConfig::jansson)
   rlhf_suites(integration label-collector USES base browser LIBS PkgConfig::jansson)
   # Vendors' servers: scripted ones, and a real Label Studio where RLHF_LABEL_STUDIO (or the PATH) has one.
   foreach(vendor IN ITEMS scripted label_studio)

@@ -148,6 +148,13 @@ bool start_postgresql(void)
     return true;
 }
 
+void crash_postgresql(void)
+{
+    kill(server, SIGQUIT); /* no checkpoint, no good-byes: the log is replayed at the start */
+    waitpid(server, NULL, 0);
+    ck_assert(start_server());
+}
+
 void run_in_postgresql(const char *database, const char *sql)
 {
     PGconn *c = PQconnectdb(database);

@@ -1,5 +1,7 @@
-/* kill -9 of the real daemon under concurrent submitters: what was acknowledged is stored, and stored once. */
+/* kill -9 of the real daemon under 32 concurrent submitters, and crashes of its PostgreSQL: what was acknowledged is stored, and
+ * stored once. RLHF_KILLS says how often, 25 times otherwise. */
 #include <jansson.h>
+#include <libpq-fe.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -10,10 +12,11 @@
 
 #include "base/random.h"
 #include "support/http.h"
+#include "support/postgresql.h"
 #include "support/process.h"
 #include "support/suite.h"
 
-enum { SUBMITTERS = 8, ROUNDS = 20, BATCH = 5, MAX_LABELS = 20000 };
+enum { SUBMITTERS = 32, KILLS = 25, CRASHES = 5, BATCH = 5, MAX_LABELS = 60000 };
 
 static char dir[300];
 static pid_t pid;
@@ -34,13 +37,33 @@ static void start(void)
     pthread_mutex_unlock(&lock);
 }
 
+static void begin(const char *database)
+{
+    write_file(in_directory(dir, "collector.yaml"),
+               "listen: ipc://%s/socket\nhttp: 127.0.0.1:0\nhttp_address_file: %s/address\ndatabase: %s\n", dir, dir,
+               database);
+    start();
+}
+
 static void setup(void)
 {
     strcpy(dir, a_directory());
-    write_file(
-        in_directory(dir, "collector.yaml"),
-        "listen: ipc://%s/socket\nhttp: 127.0.0.1:0\nhttp_address_file: %s/address\ndatabase: %s/labels.db\n",
-        dir, dir, dir);
+    begin(in_directory(dir, "labels.db"));
+}
+
+static const char *database;
+
+static void setup_on_server(void)
+{
+    if (!start_postgresql())
+        return;
+    strcpy(dir, a_directory());
+    begin(database = a_postgresql_database());
+}
+
+static void kill_daemon(void)
+{
+    end_process(pid, SIGKILL);
     start();
 }
 
@@ -135,7 +158,8 @@ static unsigned list_all(void)
     return count;
 }
 
-START_TEST(no_acknowledged_label_is_lost_or_doubled_by_kills)
+/* All the time 32 submitters are at it. */
+static void strike(unsigned times, uint32_t most_ms, void (*blow)(void))
 {
     struct submitter submitters[SUBMITTERS] = { 0 };
     pthread_t threads[SUBMITTERS];
@@ -147,16 +171,14 @@ START_TEST(no_acknowledged_label_is_lost_or_doubled_by_kills)
         submitters[i].number = i;
         pthread_create(&threads[i], NULL, submit, &submitters[i]);
     }
-    for (int round = 0; round < ROUNDS; ++round) {
-        nanosleep(&(struct timespec){ .tv_nsec = 1000000L * (5 + rlhf_random_below(&random, 120)) }, NULL);
-        end_process(pid, SIGKILL);
-        start();
+    for (unsigned n = 0; n < times; ++n) {
+        nanosleep(&(struct timespec){ .tv_nsec = 1000000L * (5 + rlhf_random_below(&random, most_ms)) }, NULL);
+        blow();
     }
     stop = true;
     for (int i = 0; i < SUBMITTERS; ++i)
         pthread_join(threads[i], NULL);
-    end_process(pid, SIGKILL);
-    start();
+    kill_daemon();
 
     unsigned count = list_all();
     for (int i = 0; i < SUBMITTERS; ++i) {
@@ -168,10 +190,17 @@ START_TEST(no_acknowledged_label_is_lost_or_doubled_by_kills)
         acknowledged += submitters[i].acknowledged;
         retries += submitters[i].retries;
     }
-    ck_assert_uint_ge(acknowledged, ROUNDS);
-    ck_assert_uint_ge(retries, ROUNDS); /* the kills met someone */
-    printf("%d kills, %u labels acknowledged, %u stored, %u retries\n", ROUNDS, acknowledged, count, retries);
+    ck_assert_uint_ge(acknowledged, times);
+    ck_assert_uint_ge(retries, times); /* it met someone */
+    printf("%u times, %u labels acknowledged, %u stored, %u retries\n", times, acknowledged, count, retries);
     end_process(pid, SIGTERM);
+}
+
+START_TEST(no_acknowledged_label_is_lost_or_doubled_by_kills)
+{
+    const char *many = getenv("RLHF_KILLS");
+
+    strike(many ? (unsigned)atoi(many) : KILLS, 120, kill_daemon);
 }
 END_TEST
 
@@ -233,9 +262,66 @@ START_TEST(labels_sent_up_to_five_times_and_reordered_count_once)
 }
 END_TEST
 
+/* ---- PostgreSQL -------------------------------------------------------------------------------- */
+
+START_TEST(no_acknowledged_label_is_lost_or_doubled_by_crashes_of_the_server)
+{
+    if (database)
+        strike(CRASHES, 900, crash_postgresql);
+}
+END_TEST
+
+/* The process that serves the collector's connection. */
+static pid_t backend(void)
+{
+    PGconn *c = PQconnectdb(database);
+    PGresult *r = PQexec(c, "SELECT pid FROM pg_stat_activity WHERE application_name = 'label-collector'");
+
+    ck_assert_int_eq(PQntuples(r), 1);
+    pid_t found = atoi(PQgetvalue(r, 0, 0));
+    PQclear(r);
+    PQfinish(c);
+    return found;
+}
+
+static int ask(const char *target, const char *json)
+{
+    struct http_answer a = json ? http_post(address, target, json) : http_get(address, target);
+    int status = a.status;
+
+    http_answer_free(&a);
+    return status;
+}
+
+START_TEST(a_server_that_hangs_costs_the_request_and_others_are_answered)
+{
+    static const char label[] =
+        "{\"id\":\"0-0\",\"labeler\":\"a\",\"prompt\":\"p\",\"chosen\":\"x\",\"rejected\":\"y\"}";
+
+    if (!database)
+        return;
+    pid_t stopped = backend();
+    kill(stopped, SIGSTOP);
+    ck_assert_int_eq(ask("/api/v1/comparisons", label), 503);
+    ck_assert_int_eq(ask("/", NULL), 200);
+    while (ask("/api/v1/comparisons", label) != 200) /* on a new connection, while the old one still hangs */
+        breathe();
+    ck_assert_int_eq(ask("/healthz", NULL), 200);
+    kill(stopped, SIGCONT);
+    ck_assert_uint_eq(list_all(), 1);
+    ck_assert_uint_eq(stored[0][0], 1);
+    end_process(pid, SIGTERM);
+}
+END_TEST
+
 int main(void)
 {
-    return RUN_SUITE_WITH("label-collector/kill", setup, NULL,
-                          no_acknowledged_label_is_lost_or_doubled_by_kills,
-                          labels_sent_up_to_five_times_and_reordered_count_once);
+    int failed = RUN_SUITE_WITH("label-collector/kill", setup, NULL,
+                                no_acknowledged_label_is_lost_or_doubled_by_kills,
+                                labels_sent_up_to_five_times_and_reordered_count_once);
+
+    return failed
+           | RUN_SUITE_WITH("label-collector/kill on PostgreSQL", setup_on_server, NULL,
+                            no_acknowledged_label_is_lost_or_doubled_by_crashes_of_the_server,
+                            a_server_that_hangs_costs_the_request_and_others_are_answered);
 }
