@@ -539,7 +539,8 @@ static const struct rlhf_config_schema evaluate_schema = {"evaluate", evaluate_k
 #define CLA struct rlhf_run_clause
 static const struct rlhf_config_key clause_keys[] = {
     NEEDS("metrics", CLA, metrics,
-          "Of the evaluation's metrics.json, below the policy's name, as exact.sums; of several the mean."),
+          "Of the evaluation's metrics.json, below the policy's name, as exact.sums or reward.NAME of a source; of several "
+          "the mean."),
     CHOICE("better", CLA, better, "unsaid", directions,
            "Which way is better; unsaid: higher for truthfulness, lower for toxicity."),
     NUM("budget", CLA, budget, "0", 0, RLHF_RUN_LARGE, "What the candidate may lose."),

@@ -126,13 +126,19 @@ static int judge_wins(struct gate *g, struct rlhf_error *err)
 
 /* ---- what was lost ----------------------------------------------------------------------------------- */
 
-/* What is at a dotted path below the policy's entry, of a suite's figure its value; NaN where that is no number. */
+/* What is at a dotted path below the policy's entry, of a suite's figure its value; NaN where that is no number. Keys may
+ * have dots themselves (reward.NAME). */
 static double metric_at(const json_t *model, const char *path)
 {
     while (model && *path) {
+        const json_t *rest = json_object_get(model, path);
         char key[200];
         size_t size = strcspn(path, ".");
 
+        if (rest) {
+            model = rest;
+            break;
+        }
         snprintf(key, sizeof key, "%.*s", (int)size, path);
         model = json_object_get(model, key);
         path += size + (path[size] == '.');

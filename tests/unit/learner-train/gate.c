@@ -106,6 +106,27 @@ START_TEST(a_figure_of_a_suite_is_a_clause_by_its_value)
 }
 END_TEST
 
+/* A source of weight 0 measures and changes no reward; its name stands behind a dot. */
+START_TEST(a_clause_can_be_over_a_reward_source)
+{
+    struct rlhf_error err = {0};
+    json_t *o, *clause;
+
+    set_up();
+    expect_ok(go(TINY_RUN "  - evaluate: {name: rules, policies: [sft, ppo], reward_model: rm, samples: 4, "
+                 "rewards: [{pattern: {name: no, weight: 0, expression: no}}], "
+                 "prompts: [{name: all, file: %s/prompts.jsonl}], sampling: {max_new_tokens: 8}}\n"
+                 "  - gate: {name: gate, candidate: ppo, evaluation: rules, win_rate: 0.2, "
+                 "toxicity: [{metrics: [reward.no]}]}\n", &err), err);
+    o = read_json("gates/gate.json");
+    clause = clause_of(o, "toxicity");
+    ck_assert(json_is_true(json_object_get(clause, "holds")));
+    ck_assert_double_gt(json_number_value(json_object_get(clause, "incumbent")), 0.3);
+    ck_assert_double_lt(json_number_value(json_object_get(clause, "candidate")), 0.3);
+    json_decref(o);
+}
+END_TEST
+
 START_TEST(a_candidate_over_its_tax_budget_is_rolled_back_and_the_clause_is_named)
 {
     struct rlhf_error err = {0};
@@ -201,7 +222,7 @@ END_TEST
 int main(void)
 {
     return RUN_SUITE("learner/gate", a_candidate_that_wins_and_loses_nothing_is_what_later_stages_start_from,
-                     a_figure_of_a_suite_is_a_clause_by_its_value,
+                     a_figure_of_a_suite_is_a_clause_by_its_value, a_clause_can_be_over_a_reward_source,
                      a_candidate_over_its_tax_budget_is_rolled_back_and_the_clause_is_named,
                      a_candidate_that_does_not_win_is_not_promoted_whatever_it_kept,
                      a_metric_that_was_not_measured_stops_the_run,
