@@ -185,8 +185,13 @@ struct rlhf_run_file {
     int64_t count; /* of its lines; 0 = all */
 };
 
+struct rlhf_run_shape { /* of a model beside the run's, for a reward model of another size; 0: as the run's */
+    int64_t layers, heads, channels, mlp_size;
+};
+
 struct rlhf_stage_pretrain {
-    char *name, *from; /* from NULL: the run's model */
+    char *name, *from; /* from NULL: the run's model, or one of its style, context and tokenizer in this shape: */
+    struct rlhf_run_shape shape;
     struct rlhf_config_strings data;
     int64_t steps, epochs, tokens; /* one of them is set, the others 0 */
     int64_t batch;                 /* windows a step */

@@ -443,13 +443,29 @@ static int check_gate(const struct check *c)
     return check_retries(c, rlhf_run_stage(c->run, (size_t)rlhf_run_find(c->run, g->candidate))->policy);
 }
 
+/* A model of a size of its own. */
+static int check_shape(const struct check *c, const struct rlhf_stage_pretrain *s)
+{
+    const struct rlhf_run_shape *own = &s->shape;
+    int64_t channels = own->channels ? own->channels : c->run->model.channels;
+    int64_t heads = own->heads ? own->heads : c->run->model.heads;
+
+    if (!own->layers && !own->heads && !own->channels && !own->mlp_size)
+        return 0;
+    if (s->from || c->run->model.load)
+        return complain(c, "shape", "is not used: the model comes from %s", s->from ? s->from : c->run->model.load);
+    if (channels % heads != 0)
+        return complain(c, "shape.channels", "%lld is not a multiple of heads %lld", (long long)channels, (long long)heads);
+    return 0;
+}
+
 static int check_kind(const struct check *c)
 {
     const struct rlhf_stage *s = c->stage;
 
     switch (rlhf_stage_kind(s)) {
     case RLHF_STAGE_PRETRAIN:
-        if (refer(c, "from", s->pretrain->from, true, 0) < 0)
+        if (refer(c, "from", s->pretrain->from, true, 0) < 0 || check_shape(c, s->pretrain) < 0)
             return -1;
         return one_of(c, "steps, epochs, tokens", s->pretrain->steps > 0, s->pretrain->epochs > 0,
                       s->pretrain->tokens > 0);

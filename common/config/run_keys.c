@@ -242,10 +242,21 @@ static const struct rlhf_config_key reward_source_keys[] = {
 const struct rlhf_config_schema rlhf_run_reward_schema = {"rewards", reward_source_keys, sizeof(RWD)};
 #define REWARDS_HELP "Sources of rewards beside reward_model, or in its place: weighted, and added."
 
+#define SHA struct rlhf_run_shape
+static const struct rlhf_config_key shape_keys[] = {
+    INT("layers", SHA, layers, "0", 0, 1000, "Layers."),
+    INT("heads", SHA, heads, "0", 0, 1000, "Attention heads, and as many key/value heads."),
+    INT("channels", SHA, channels, "0", 0, 65536, "Hidden size."),
+    INT("mlp_size", SHA, mlp_size, "0", 0, 1e6, "Width of the feed-forward layer; 0: the style's, if channels is set."),
+    {0}};
+static const struct rlhf_config_schema shape_schema = {"shape", shape_keys, sizeof(SHA)};
+
 #define PRE struct rlhf_stage_pretrain
 static const struct rlhf_config_key pretrain_keys[] = {
     NEED("name", PRE, name, "The stage's name, unique in the run; its model is kept under it."),
     STR("from", PRE, from, NULL, "The stage whose model this one starts from; default: the run's model."),
+    MAP("shape", PRE, shape, shape_schema,
+        "Without from: a model of the run's style and context, but of this size; 0 or absent: as the run's."),
     NEEDS("data", PRE, data, "Files of documents (JSON lines with \"text\", or .txt)."),
     INT("steps", PRE, steps, "0", 0, RLHF_RUN_LARGE, "How long: in steps, or"),
     INT("epochs", PRE, epochs, "0", 0, 1e6, "in passes over the data, or"),

@@ -5,22 +5,36 @@
 #include "base/check.h"
 #include "learner/train_parts.h"
 
+/* The run's shape; of a pretrain stage what it says itself. */
+static struct rlhf_run_shape shape_of(const struct learner_work *w)
+{
+    const struct rlhf_run *run = w->t->run;
+    struct rlhf_run_shape own = w->stage->pretrain ? w->stage->pretrain->shape : (struct rlhf_run_shape){0};
+
+    return (struct rlhf_run_shape){.layers = own.layers ? own.layers : run->model.layers,
+                                   .heads = own.heads ? own.heads : run->model.heads,
+                                   .channels = own.channels ? own.channels : run->model.channels,
+                                   .mlp_size = own.mlp_size || own.channels ? own.mlp_size : run->model.mlp_size};
+}
+
 static struct rlhf_model *first_model(struct learner_work *w, struct rlhf_error *err)
 {
     const struct rlhf_run *run = w->t->run;
+    const struct rlhf_run_shape shape = shape_of(w);
+    bool own_heads = w->stage->pretrain && w->stage->pretrain->shape.heads;
     struct rlhf_model_config c = {0};
 
     if (run->model.load)
         return rlhf_model_load_parallel(run->model.load, w->t->pool, err);
     if (rlhf_model_config_style(&c, rlhf_run_model_style(run), err) < 0)
         return NULL;
-    c.layers = (uint32_t)run->model.layers;
-    c.heads = (uint32_t)run->model.heads;
-    c.kv_heads = (uint32_t)(run->model.kv_heads ? run->model.kv_heads : run->model.heads);
-    c.channels = (uint32_t)run->model.channels;
+    c.layers = (uint32_t)shape.layers;
+    c.heads = (uint32_t)shape.heads;
+    c.kv_heads = (uint32_t)(run->model.kv_heads && !own_heads ? run->model.kv_heads : shape.heads);
+    c.channels = (uint32_t)shape.channels;
     c.head_size = c.channels / c.heads;
-    if (run->model.mlp_size)
-        c.mlp_size = (uint32_t)run->model.mlp_size;
+    if (shape.mlp_size)
+        c.mlp_size = (uint32_t)shape.mlp_size;
     else if (c.gated)
         c.mlp_size = (c.channels * 8 / 3 + 31) / 32 * 32;
     else

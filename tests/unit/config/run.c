@@ -358,6 +358,22 @@ START_TEST(a_selection_has_shares_and_who_says)
 }
 END_TEST
 
+START_TEST(a_pretrain_stage_may_make_a_model_of_another_size)
+{
+#define SHAPED(more) HEAD "  - pretrain: {name: pre, data: [a.txt], epochs: 1, shape: {" more "}}\n"
+    struct rlhf_run run;
+    struct rlhf_error err = {0};
+
+    expect_ok(parse(&run, SHAPED("layers: 1, channels: 64"), &err), err);
+    ck_assert_int_eq(rlhf_run_stage(&run, 0)->pretrain->shape.channels, 64);
+    ck_assert_int_eq(rlhf_run_stage(&run, 0)->pretrain->shape.heads, 0);
+    rlhf_run_free(&run);
+    refused(SHAPED("channels: 64, heads: 3"), "shape.channels", "64 is not a multiple of heads 3");
+    refused(HEAD PRETRAIN "  - pretrain: {name: more, from: pre, data: [a.txt], epochs: 1, shape: {layers: 1}}\n", "shape",
+            "comes from pre");
+}
+END_TEST
+
 START_TEST(a_watch_has_limits_that_say_something)
 {
 #define WATCHED(watch) REWARDED "  - policy: {name: p, reward_model: r, prompts: q, iterations: 1, watch: {" watch "}}\n"
@@ -429,6 +445,6 @@ int main(void)
         numbers_of_an_algorithm_are_refused_where_they_make_no_sense,
         a_direct_stage_makes_a_policy_of_comparisons,
         what_a_best_of_stage_chose_is_learnt_from_by_name, a_gate_stands_for_the_policy_that_it_promotes,
-        a_watch_has_limits_that_say_something, a_selection_has_shares_and_who_says,
+        a_watch_has_limits_that_say_something, a_pretrain_stage_may_make_a_model_of_another_size, a_selection_has_shares_and_who_says,
         an_empty_list_of_stages_is_refused);
 }

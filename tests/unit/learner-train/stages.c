@@ -339,6 +339,32 @@ static json_t *rewarded_with(const char *base, const char *more)
     return read_json(place[n++ % 4], "evaluations/rm/metrics.json");
 }
 
+/* As InstructGPT's 6B reward model and critic stand beside a 1.3B policy. */
+START_TEST(a_reward_model_and_its_critic_may_be_of_another_size_than_the_policy)
+{
+    struct rlhf_error err = {0};
+    json_t *config;
+
+    fresh();
+    expect_ok(tiny_go(TINY_HEAD TINY_PRETRAIN TINY_SFT TINY_COLLECT
+                      "  - pretrain: {name: wide, data: [%s/documents.txt], steps: 12, batch: 4, window: 24, "
+                      "shape: {layers: 2, channels: 32, heads: 4}, optimizer: {learning_rate: 1e-2, warmup: 2}}\n"
+                      "  - reward: {name: rm, from: wide, rounds: [round-1], held_out: 0.3, epochs: 20, batch: 4, "
+                      "optimizer: {learning_rate: 1e-2}}\n"
+                      "  - policy: {name: ppo, from: sft, reward_model: rm, prompts: %s/prompts.jsonl, iterations: 8, "
+                      "prompts_per_iteration: 12, samples: 2, minibatch: 8, sampling: {max_new_tokens: 8}, "
+                      "optimizer: {learning_rate: 5e-3}, value_optimizer: {learning_rate: 5e-3}}\n",
+                      dir, world, &rlhf_system_io, &port, 1000, &err), err);
+    config = read_json(dir, "checkpoints/rm/config.json");
+    ck_assert_double_eq(at(config, "n_embd", NULL, NULL, NULL), 32);
+    json_decref(config);
+    config = read_json(dir, "checkpoints/ppo/config.json");
+    ck_assert_double_eq(at(config, "n_embd", NULL, NULL, NULL), 16);
+    json_decref(config);
+    ck_assert_double_gt(tiny_metric(dir, "ppo", "reward", 6, 8, NULL), tiny_metric(dir, "ppo", "reward", 0, 2, NULL));
+}
+END_TEST
+
 START_TEST(reward_models_learn_with_smoothed_labels_margins_and_around_zero)
 {
     const char *base = a_directory();
@@ -570,5 +596,6 @@ int main(void)
         validation_files_are_read_whatever_form_they_have, a_validation_line_that_is_not_json_is_named,
         a_reward_model_may_be_scaled_to_demonstrations_of_deviation_one,
         reward_models_learn_with_smoothed_labels_margins_and_around_zero,
+        a_reward_model_and_its_critic_may_be_of_another_size_than_the_policy,
         imported_comparisons_are_tokenised_from_their_text);
 }
