@@ -63,10 +63,12 @@ char *collector_path_id(const char *path, const char *before, const char *after)
 /* ---- api_page.c: lists in pieces ----------------------------------------------------------------- */
 
 enum {
+    COLLECTOR_LIST_AUDIT = 'a',
     COLLECTOR_LIST_COMPARISONS = 'c',
     COLLECTOR_LIST_LABELERS = 'l',
     COLLECTOR_LIST_ROUNDS = 'r',
     COLLECTOR_LIST_STANDING = 's',
+    COLLECTOR_LIST_TASKS = 'q',
     COLLECTOR_LIST_TOKENS = 't',
 };
 /* What is asked of a list, and what has been gathered of it. */
@@ -126,6 +128,8 @@ collector_handle collector_get_tokens, collector_post_tokens, collector_delete_t
 collector_handle collector_get_vendors, collector_post_push, collector_post_pull;
 /* hooks.c: callbacks of vendors */
 collector_handle collector_post_hook;
+/* api_owner.c: what the owner looks at */
+collector_handle collector_get_tasks, collector_get_audit, collector_get_throughput, collector_get_settings;
 /* api_metrics.c */
 collector_handle collector_get_metrics;
 /* api_watch.c */

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "quality.h"
+#include "vendor_config.h"
 
 enum { MOST_PEOPLE = 1000 };
 
@@ -48,16 +49,42 @@ static const char *who_says(const struct collector_request *q, const json_t *obj
 
 /* ---- standing ---------------------------------------------------------------------------------- */
 
+/* What a label of theirs costs: a vendor's as its settings say; a labeler's as
+ * `prices` does, else `price`, also of a vendor's people, who may be given 0 there. */
+static double price_of(const struct collector_config *config, const char *scope, const char *name)
+{
+    const struct collector_price *prices = config->prices.items;
+    const struct collector_vendor_config *vendors = config->vendors.items;
+
+    if (strcmp(scope, "source") == 0) {
+        for (size_t i = 0; i < config->vendors.count; ++i)
+            if (strcmp(vendors[i].name, name) == 0)
+                return vendors[i].price;
+        return 0;
+    }
+    for (size_t i = 0; i < config->prices.count; ++i)
+        if (strcmp(prices[i].labeler, name) == 0)
+            return prices[i].price;
+    return config->price;
+}
+
+struct standings {
+    const struct collector_config *config;
+    struct collector_page page;
+};
+
 static void add_standing(void *ctx, const struct collector_standing *s)
 {
     struct rlhf_interval i = collector_gold_interval(s);
+    struct standings *list = ctx;
+    double price = price_of(list->config, s->scope, s->name);
 
-    collector_page_add(ctx,
-                       json_pack("{s:s, s:I, s:o, s:I, s:I, s:o, s:o, s:f, s:s?}", "name", s->name, "labels",
+    collector_page_add(&list->page,
+                       json_pack("{s:s, s:I, s:o, s:I, s:I, s:o, s:o, s:f, s:s?, s:f, s:f}", "name", s->name, "labels",
                                  (json_int_t)s->labels, "quota", s->quota < 0 ? json_null() : json_integer(s->quota),
                                  "gold_seen", (json_int_t)s->gold_seen, "gold_right", (json_int_t)s->gold_right,
                                  "gold_low", json_real(i.low), "gold_high", json_real(i.high), "weight", s->weight,
-                                 "quarantine", s->quarantine),
+                                 "quarantine", s->quarantine, "price", price, "cost", price * (double)s->labels),
                        0, s->name);
 }
 
@@ -76,17 +103,18 @@ void collector_get_standing(struct collector *c, const struct collector_request 
     const char *asked = q->query(q->ctx, "scope");
     const char *scope = scope_of(asked ? asked : "labeler", 400, r),
                *name = scope ? collector_query_name(q, "name", r) : NULL;
-    struct collector_page page;
+    struct standings list = {.config = c->config};
+    struct collector_page *page = &list.page;
     struct rlhf_error err;
 
-    if (!name || collector_query_page(q, COLLECTOR_LIST_STANDING, true, MOST_PEOPLE, &page, r) < 0)
+    if (!name || collector_query_page(q, COLLECTOR_LIST_STANDING, true, MOST_PEOPLE, page, r) < 0)
         return;
-    if (collector_store_standing(c->store, scope, name, collector_page_name(&page), page.limit, add_standing, &page, &err)
+    if (collector_store_standing(c->store, scope, name, collector_page_name(page), page->limit, add_standing, &list, &err)
         == 0) {
-        collector_page_respond(&page, "standing", r);
+        collector_page_respond(page, "standing", r);
         return;
     }
-    collector_page_free(&page);
+    collector_page_free(page);
     collector_respond_failure(r, &err);
 }
 
@@ -163,14 +191,17 @@ void collector_get_agreement(struct collector *c, const struct collector_request
         collector_respond_verdict(r, COLLECTOR_FAILED, &err);
         return;
     }
-    json_t *people = json_array();
+    json_t *people = json_array(), *cohen = estimate_json(&a.cohen);
+    bool couple = a.one != a.other && a.one < a.people && a.other < a.people;
+    json_object_set_new(cohen, "between", couple ? json_pack("[s, s]", a.person[a.one].name, a.person[a.other].name)
+                                                 : json_null());
     for (size_t i = 0; i < a.people; ++i)
         json_array_append_new(people, json_pack("{s:s, s:I, s:o, s:f}", "labeler", a.person[i].name, "shared",
                                                 (json_int_t)a.person[i].shared, "accuracy",
                                                 number(a.person[i].accuracy), "weight", a.person[i].weight));
     collector_respond(r, 200,
-                      json_pack("{s:I, s:I, s:o, s:o, s:o, s:o, s:o}", "pairs", (json_int_t)a.pairs,
-                                "answers", (json_int_t)a.answers, "raw", estimate_json(&a.raw), "alpha",
+                      json_pack("{s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o}", "pairs", (json_int_t)a.pairs,
+                                "answers", (json_int_t)a.answers, "raw", estimate_json(&a.raw), "cohen", cohen, "alpha",
                                 estimate_json(&a.alpha), "fleiss", estimate_json(&a.fleiss),
                                 "first_shown_chosen", estimate_json(&a.first_shown), "labelers", people));
     collector_agreement_free(&a);

@@ -10,6 +10,16 @@
 #include "net/node.h"
 #include "store.h"
 
+/* What people are told to do, by kind of task; NULL: the page's own words. */
+struct collector_instructions {
+    char *ranking, *likert, *toxicity, *flags, *demonstration;
+};
+/* What a label of somebody costs. */
+struct collector_price {
+    char *labeler;
+    double price;
+};
+
 struct collector_config {
     char *listen, *http, *http_address_file, *database, *run;
     char *public_url; /* under which people reach the page, where a proxy stands in front; NULL = none does */
@@ -20,6 +30,10 @@ struct collector_config {
     double requests_per_second; /* of a token or an address; 0 = no limit */
     double gold_share;
     bool auto_quarantine;
+    struct collector_instructions instructions;
+    char *currency;
+    double price; /* of a label by who is not in prices */
+    struct rlhf_config_list prices; /* of struct collector_price */
     struct rlhf_config_list vendors; /* of struct collector_vendor_config */
 };
 extern const struct rlhf_config_schema collector_config_schema;

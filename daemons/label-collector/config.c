@@ -3,6 +3,23 @@
 
 #define KEY(name) .key = #name, .offset = offsetof(struct collector_config, name)
 
+#define TOLD(kind) { .key = #kind, .offset = offsetof(struct collector_instructions, kind), .type = RLHF_CONFIG_STRING, \
+                     .max = 20000, .help = "for tasks of this kind" }
+static const struct rlhf_config_key instructions_keys[] = { TOLD(ranking), TOLD(likert), TOLD(toxicity), TOLD(flags),
+                                                            TOLD(demonstration), { 0 } };
+static const struct rlhf_config_schema instructions_schema = { .name = "instructions", .keys = instructions_keys,
+                                                               .size = sizeof(struct collector_instructions) };
+
+static const struct rlhf_config_key price_keys[] = {
+    { .key = "labeler", .offset = offsetof(struct collector_price, labeler), .type = RLHF_CONFIG_STRING, .required = true,
+      .min = 1, .max = 120, .help = "who" },
+    { .key = "price", .offset = offsetof(struct collector_price, price), .type = RLHF_CONFIG_NUMBER, .required = true,
+      .min = 0, .max = 1e6, .help = "of a label" },
+    { 0 },
+};
+static const struct rlhf_config_schema price_schema = { .name = "price", .keys = price_keys,
+                                                        .size = sizeof(struct collector_price) };
+
 static const struct rlhf_config_key keys[] = {
     { KEY(listen), .type = RLHF_CONFIG_STRING, .def = "tcp://127.0.0.1:5703",
       .help =
@@ -30,6 +47,12 @@ static const struct rlhf_config_key keys[] = {
       .help = "how long somebody stays signed in on the page" },
     { KEY(requests_per_second), .type = RLHF_CONFIG_NUMBER, .def = "1000", .min = 0, .max = 1000000,
       .help = "requests that one token, or one address without, may make (twice as many at once); 0: no limit. Without any token there is none" },
+    { KEY(instructions), .type = RLHF_CONFIG_MAP, .sub = &instructions_schema,
+      .help = "what people are told about each kind of task: plain text, an empty line begins a paragraph; where none is given the page has words of its own" },
+    { KEY(currency), .type = RLHF_CONFIG_STRING, .def = "EUR", .max = 8, .help = "of prices, as the owner's page shows it" },
+    { KEY(price), .type = RLHF_CONFIG_NUMBER, .def = "0", .min = 0, .max = 1e6,
+      .help = "of a label by whoever is not in `prices`, for the cost shown (vendors have prices of their own)" },
+    { KEY(prices), .type = RLHF_CONFIG_LIST, .sub = &price_schema, .max = 1000, .help = "other prices, by labeler; 0 for people whose vendor is paid" },
     { KEY(insecure), .type = RLHF_CONFIG_BOOL, .def = "false",
       .help = "allow addresses other than loopback and ipc without encryption (HTTP still needs a token)" },
     { KEY(key), .type = RLHF_CONFIG_STRING,

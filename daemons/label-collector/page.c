@@ -2,13 +2,14 @@
 
 #include <string.h>
 
-#include "page_data.h" /* made from page/ by page/embed.cmake */
+#include "page_data.h" /* made from page/ and openapi.json by page/embed.cmake */
 
 static const struct collector_page_file files[] = {
     { "/", "text/html; charset=utf-8", index_html, sizeof(index_html) },
     { "/page.css", "text/css; charset=utf-8", page_css, sizeof(page_css) },
     { "/page.js", "text/javascript; charset=utf-8", page_js, sizeof(page_js) },
     { "/session.js", "text/javascript; charset=utf-8", session_js, sizeof(session_js) },
+    { "/openapi.json", "application/json", openapi_json, sizeof(openapi_json) },
     { "/icon.svg", "image/svg+xml", icon_svg, sizeof(icon_svg) },
 };
 

@@ -1,4 +1,4 @@
-/* page.h - the labeling page, compiled in: what page/ holds is in the program. */
+/* page.h - the labeling page and openapi.json, compiled in. */
 #ifndef LABEL_COLLECTOR_PAGE_H
 #define LABEL_COLLECTOR_PAGE_H
 

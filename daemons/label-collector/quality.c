@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ROUNDS = 200, BETTER = 0, WORSE = 1, EQUAL = 2, CATEGORIES = 3, PAGE = 1000 };
+enum { ROUNDS = 200, MOST_COUPLES = 512 /* people looked at for Cohen's */, BETTER = 0, WORSE = 1, EQUAL = 2, CATEGORIES = 3, PAGE = 1000 };
 static const struct rlhf_dawid_skene_prior prior = {.expected = 0.85, .strength = 10};
 
 /* ---- gathering --------------------------------------------------------------------------------- */
@@ -148,6 +148,41 @@ static double fleiss(const struct rlhf_answers *a, const void *ctx)
     return rlhf_fleiss_kappa(a, *(const size_t *)ctx);
 }
 
+struct couple {
+    uint32_t one, other;
+};
+
+static double cohen(const struct rlhf_answers *a, const void *ctx)
+{
+    const struct couple *two = ctx;
+
+    return rlhf_cohen_kappa(a, two->one, two->other);
+}
+
+/* Who judged most pairs together; equal numbers where nobody shares one. */
+static int closest(const struct rlhf_answers *a, struct couple *two, struct rlhf_error *err)
+{
+    uint32_t people = a->people < MOST_COUPLES ? a->people : MOST_COUPLES, best = 0;
+    uint32_t *shared = calloc((size_t)people * people + 1, sizeof(*shared));
+
+    *two = (struct couple){0, 0};
+    if (!shared)
+        return rlhf_fail(err, RLHF_FULL, "out of memory");
+    for (size_t i = 0; i < a->items; ++i) {
+        for (size_t x = a->start[i]; x < a->start[i + 1]; ++x) {
+            for (size_t y = x + 1; y < a->start[i + 1]; ++y) {
+                uint32_t one = a->answer[x].person, other = a->answer[y].person;
+                if (one < people && other < people && ++shared[(size_t)one * people + other] > best) {
+                    best = shared[(size_t)one * people + other];
+                    *two = (struct couple){one, other};
+                }
+            }
+        }
+    }
+    free(shared);
+    return 0;
+}
+
 /* The number of answers (2 or more) that most pairs have. */
 static size_t commonest(const struct rlhf_answers *a, size_t *shared_pairs)
 {
@@ -204,14 +239,18 @@ static int measure(struct collector_agreement *to, struct gathered *g, struct rl
     if (rc < 0)
         return -1;
     rc = -1;
+    struct couple two = {0, 0};
     size_t n = commonest(&a, &to->pairs);
     to->answers = g->count;
     to->first_shown =
         (struct rlhf_estimate){g->decided > 0 ? g->first / g->decided : NAN, first.low, first.high};
     if (rlhf_bootstrap(&a, raw, NULL, ROUNDS, 1, &to->raw, err) == 0 &&
         rlhf_bootstrap(&a, alpha, NULL, ROUNDS, 1, &to->alpha, err) == 0 &&
-        rlhf_bootstrap(&a, fleiss, &n, ROUNDS, 1, &to->fleiss, err) == 0)
+        rlhf_bootstrap(&a, fleiss, &n, ROUNDS, 1, &to->fleiss, err) == 0 && closest(&a, &two, err) == 0 &&
+        rlhf_bootstrap(&a, cohen, &two, ROUNDS, 1, &to->cohen, err) == 0)
         rc = g->count ? measure_people(to, &a, g->people, err) : 0;
+    to->one = two.one;
+    to->other = two.other;
     rlhf_answers_free(&a);
     return rc;
 }

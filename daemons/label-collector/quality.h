@@ -17,6 +17,8 @@ struct collector_person {
 struct collector_agreement {
     size_t pairs, answers; /* pairs judged by two people or more, and what was said of them */
     struct rlhf_estimate raw, alpha, fleiss; /* fleiss: over the commonest number of answers a pair */
+    struct rlhf_estimate cohen; /* of the two people who judged most pairs together ... */
+    size_t one, other;          /* ... by their places in person[]; equal where there are no two */
     struct rlhf_estimate
         first_shown; /* how often the completion shown first won, ties apart; Wilson's interval */
     struct collector_person *person; /* [people] */

@@ -145,6 +145,12 @@ static const char *const sql[STATEMENTS] = {
     [FIND_SESSION] = "SELECT t.token, t.role, t.name, t.made_us, t.revoked_us, s.digest FROM sessions s"
                      " JOIN tokens t ON t.token = s.token WHERE s.digest = ?1 AND s.expires_us > ?2",
     [END_SESSION] = "DELETE FROM sessions WHERE digest = ?1",
+    [LIST_TASKS] = "SELECT task, id, round, kind, labels, missing, created_us, CAST(CASE WHEN gold IS NULL THEN 0 ELSE 1 END AS"
+              " bigint) FROM tasks WHERE task > ?1 AND (?2 = '' OR round = ?2) AND (?3 = 0 OR missing > 0) ORDER BY task LIMIT ?4",
+    [LIST_DEEDS] = "SELECT number, at_us, who, what, of_whom, why FROM audit WHERE number < ?1 ORDER BY number DESC LIMIT ?2",
+    [LAST_LABEL] = "SELECT coalesce(max(label), 0) FROM labels",
+    [LABEL_TIME] = "SELECT l.label, r.stored_us FROM labels l JOIN revisions r ON r.label = l.label AND r.revision = 1"
+                   " WHERE l.label >= ?1 ORDER BY l.label LIMIT 1",
     [FIND_REPLY] = "SELECT request, status, body FROM replies WHERE scope = ?1 AND key = ?2",
     [ADD_REPLY] = "INSERT INTO replies (scope, key, request, status, body, at_us) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     [EXPIRE_REPLIES] = "DELETE FROM replies WHERE at_us < ?1",

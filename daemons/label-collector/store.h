@@ -214,6 +214,30 @@ struct collector_labeler {
 int collector_store_labelers(struct collector_store *s, const char *round, const char *after, size_t limit,
                              void (*each)(void *ctx, const struct collector_labeler *l), void *ctx,
                              struct rlhf_error *err);
+/* A task in the list of all of them. Borrowed for the call. */
+struct collector_listed {
+    int64_t number; /* they are listed in the order in which they came */
+    const char *id, *round, *kind;
+    uint64_t labels, missing;
+    int64_t created_us;
+    bool gold;
+};
+/* Up to limit behind that number, of a round ("" = any); open: only those that wait for judgements. */
+int collector_store_tasks(struct collector_store *s, int64_t after, const char *round, bool open, size_t limit,
+                          void (*each)(void *ctx, const struct collector_listed *t), void *ctx, struct rlhf_error *err);
+/* What somebody decided. Borrowed for the call. */
+struct collector_deed {
+    int64_t number, at_us;
+    const char *who, *what, *of_whom, *why;
+};
+/* The newest first, up to limit of those numbered below before (INT64_MAX: all). */
+int collector_store_deeds(struct collector_store *s, int64_t before, size_t limit,
+                          void (*each)(void *ctx, const struct collector_deed *d), void *ctx, struct rlhf_error *err);
+/* How many labels came in each of count spans of time that begin at from_us. Found by their numbers, which grow with
+ * time: quick however many there are; a PostgreSQL server leaves out numbers of transactions that failed, and those
+ * are counted. */
+int collector_store_arrivals(struct collector_store *s, int64_t from_us, int64_t span_us, size_t count, uint64_t *labels,
+                             struct rlhf_error *err);
 /* Judgements by labeler in round ("" = all). */
 int collector_store_mine(struct collector_store *s, const char *labeler, const char *round, uint64_t *labels,
                          struct rlhf_error *err);

@@ -9,7 +9,7 @@
  *
  * and nothing at all for what nobody has judged, or was sent without a choice: that is never a tie. "task" is
  * our own id of it, where the vendor was given one; prompt and completions are there where the record has
- * them. Facts and guesses about each vendor are in API.md. */
+ * them. Facts and guesses about each vendor are in API.md (Files). */
 #ifndef LABEL_COLLECTOR_VENDORS_H
 #define LABEL_COLLECTOR_VENDORS_H
 

@@ -5,6 +5,8 @@ if(TARGET label-collector-objects)
   rlhf_fuzz(callbacks USES label_collector)
   rlhf_suites(faults label-collector USES label_collector postgresql LIBS PkgConfig::jansson)
   rlhf_suites(integration label-collector USES base browser LIBS PkgConfig::jansson)
+  rlhf_test(integration/label-collector/openapi
+            COMMAND python3 ${CMAKE_CURRENT_SOURCE_DIR}/integration/label-collector/openapi.py $<TARGET_FILE:label-collector> ${PROJECT_SOURCE_DIR})
   # Vendors' servers: scripted ones, and a real Label Studio where RLHF_LABEL_STUDIO (or the PATH) has one.
   foreach(vendor IN ITEMS scripted label_studio)
     rlhf_test(vendors/${vendor} COMMAND python3 ${CMAKE_CURRENT_SOURCE_DIR}/vendors/${vendor}.py $<TARGET_FILE:label-collector>)

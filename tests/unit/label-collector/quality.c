@@ -101,6 +101,9 @@ START_TEST(agreement_and_position_bias_come_with_intervals)
     ck_assert(a.alpha.low > 0.05 && a.alpha.high < 0.6);
     ck_assert_double_eq_tol(a.fleiss.value, a.alpha.value,
                             0.01);                /* three answers each: nearly the same measure */
+    ck_assert_uint_ne(a.one, a.other); /* all three share everything: any two of them */
+    ck_assert(a.one < a.people && a.other < a.people);
+    ck_assert(a.cohen.low <= a.cohen.value && a.cohen.value <= a.cohen.high && a.cohen.low > -0.2);
     ck_assert_double_gt(a.first_shown.low, 0.55); /* a third of the answers always takes the first */
     collector_agreement_free(&a);
 }
