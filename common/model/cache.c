@@ -7,7 +7,7 @@
 
 enum { PANEL = 16 }; /* tokens in a panel of keys, as rlhf_attention_extend() wants them */
 
-/* A slot's memory is [L] times keys [G][room/16][D][16] then values [G][room][D], room the context in whole panels. */
+/* A slot's memory is [L] times a block of keys and a block of values, room the context in whole panels. */
 struct rlhf_cache {
     struct rlhf_model_config config;
     struct rlhf_pool *pool;
@@ -16,7 +16,7 @@ struct rlhf_cache {
     size_t *length;           /* [slots] */
     float *memory;
     size_t room;              /* tokens, of a slot */
-    size_t keys;              /* floats of a slot's layer, and as many values */
+    size_t block;             /* floats of a slot's layer's keys, and as many of its values */
     struct rlhf_rope rope;
     const struct rlhf_adapter *adapter; /* NULL: none */
 };
@@ -24,7 +24,7 @@ struct rlhf_cache {
 struct rlhf_cache *rlhf_cache_new(const struct rlhf_model_config *c, size_t slots, size_t context,
                                   struct rlhf_pool *pool, struct rlhf_error *err)
 {
-    const size_t width = (size_t)c->kv_heads * c->head_size;
+    struct rlhf_attention_shape shape;
     struct rlhf_cache *k;
     size_t floats;
 
@@ -49,8 +49,9 @@ struct rlhf_cache *rlhf_cache_new(const struct rlhf_model_config *c, size_t slot
     k->slots = slots;
     k->context = context;
     k->room = (context + PANEL - 1) / PANEL * PANEL;
-    k->keys = k->room * width;
-    if (!rlhf_mul_size(slots, 2 * k->keys * c->layers, &floats))
+    shape = rlhf_layer_attention(c, 0, NULL, 0);
+    k->block = rlhf_attention_block(&shape, k->room);
+    if (!rlhf_mul_size(slots, 2 * k->block * c->layers, &floats))
         rlhf_fail(err, RLHF_FULL, "a cache of %zu slots of %zu tokens is larger than memory", slots, context);
     else if ((k->length = rlhf_aligned_new(slots, sizeof *k->length, err))
              && (k->memory = rlhf_aligned_new(floats, sizeof *k->memory, err))
@@ -90,27 +91,26 @@ void rlhf_cache_clear(struct rlhf_cache *k, size_t slot)
     k->length[slot] = 0;
 }
 
-static float *slot_keys(const struct rlhf_cache *k, size_t slot, size_t layer)
+static struct rlhf_attention_item slot_item(const struct rlhf_cache *k, size_t slot, size_t layer)
 {
-    return k->memory + (slot * k->config.layers + layer) * 2 * k->keys;
+    float *keys = k->memory + (slot * k->config.layers + layer) * 2 * k->block;
+
+    return (struct rlhf_attention_item){ .keys = keys, .values = keys + k->block, .room = k->room };
 }
 
 void rlhf_cache_fork(struct rlhf_cache *k, size_t from, size_t to, size_t length)
 {
-    const size_t d = k->config.head_size, whole = (length + PANEL - 1) / PANEL * PANEL;
+    const struct rlhf_attention_shape shape = rlhf_layer_attention(&k->config, 0, NULL, 0);
 
     RLHF_ASSERT(from < k->slots && to < k->slots && length <= k->length[from]);
     k->length[to] = length;
     if (from == to)
         return;
-    for (size_t l = 0; l < k->config.layers; l++)
-        for (size_t g = 0; g < k->config.kv_heads; g++) {
-            const float *source = slot_keys(k, from, l) + g * k->room * d;
-            float *copy = slot_keys(k, to, l) + g * k->room * d;
+    for (size_t l = 0; l < k->config.layers; l++) {
+        const struct rlhf_attention_item source = slot_item(k, from, l), copy = slot_item(k, to, l);
 
-            memcpy(copy, source, whole * d * sizeof *copy);
-            memcpy(copy + k->keys, source + k->keys, length * d * sizeof *copy);
-        }
+        rlhf_attention_copy(&shape, &source, &copy, length);
+    }
 }
 
 /* ---- extend ---------------------------------------------------------------------------------------- */
@@ -165,9 +165,6 @@ static int rows_get(struct rows *r, const struct rlhf_cache *k, const struct rlh
     for (size_t i = 0; i < count; i++) {
         size_t length = k->length[items[i].slot];
 
-        r->items[i].room = k->room;
-        r->items[i].length = length;
-        r->items[i].count = items[i].count;
         for (size_t j = 0; j < items[i].count; j++, at++) {
             r->tokens[at] = items[i].tokens[j];
             r->position[at] = (uint32_t)(length + j);
@@ -186,8 +183,9 @@ static int run_layers(const struct rlhf_cache *k, const struct rlhf_model *m, co
         return -1;
     for (size_t l = 0; l < k->config.layers; l++) {
         for (size_t i = 0; i < count; i++) {
-            r->items[i].keys = slot_keys(k, items[i].slot, l);
-            r->items[i].values = r->items[i].keys + k->keys;
+            r->items[i] = slot_item(k, items[i].slot, l);
+            r->items[i].length = k->length[items[i].slot];
+            r->items[i].count = items[i].count;
         }
         rlhf_layer_forward(m, &m->layers[l], &r->a, &over, r->count, r->a.x, k->pool);
     }
@@ -200,6 +198,7 @@ static int run_body(struct rlhf_cache *k, const struct rlhf_model *m, const stru
 {
     RLHF_ASSERT(k->config.head == RLHF_HEAD_LM && m->config.head == RLHF_HEAD_LM
                 && m->config.channels == k->config.channels && m->config.layers == k->config.layers
+                && m->config.products == k->config.products
                 && m->config.vocabulary == k->config.vocabulary);
     if (check_items(k, items, count, &r->count, err) < 0 || rlhf_model_ready(m, k->pool, err) < 0
         || rows_get(r, k, items, count, err) < 0 || run_layers(k, m, items, count, r, err) < 0)

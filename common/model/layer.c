@@ -105,6 +105,7 @@ struct rlhf_attention_shape rlhf_layer_attention(const struct rlhf_model_config 
         .start = start, .sequences = sequences, .heads = c->heads, .kv_heads = c->kv_heads, .d = c->head_size,
         .scale = c->scale_by_layer ? scale / (float)(layer + 1) : scale, .cap = c->attention_cap,
         .window = rlhf_model_config_window(c, layer), .interleaved = c->interleaved,
+        .halves = c->products == RLHF_PRODUCTS_BF16,
     };
 }
 
@@ -125,6 +126,17 @@ static void norm_heads(const struct rlhf_model *m, const struct rlhf_layer *l, c
                    width, a->rstd_k, pool);
 }
 
+/* As a cache keeps them; training and scoring do the same, so that all have the same bits. */
+static void round_keys_and_values(const struct rlhf_model_config *c, float *qkv, size_t t, struct rlhf_pool *pool)
+{
+    const size_t d = c->head_size, both = 2 * (size_t)c->kv_heads * d, queries = c->heads * d;
+
+    if (c->interleaved)
+        rlhf_round_halves(qkv + d, 3 * d, t * c->heads, 2 * d, pool);
+    else
+        rlhf_round_halves(qkv + queries, queries + both, t, both, pool);
+}
+
 static void attend(const struct rlhf_model *m, const struct rlhf_layer *l, const struct rlhf_activations *a,
                    const struct rlhf_attending *over, size_t t, struct rlhf_pool *pool)
 {
@@ -136,6 +148,8 @@ static void attend(const struct rlhf_model *m, const struct rlhf_layer *l, const
         norm_heads(m, l, a, t, pool);
     if (over->cos_sin)
         rlhf_layer_rotate(c, a->qkv, over->position, t, over->cos_sin, false, pool);
+    if (shape.halves)
+        round_keys_and_values(c, a->qkv, t, pool);
     if (over->items)
         rlhf_attention_extend(&shape, over->items, over->count, a->qkv, a->attention, pool);
     else

@@ -168,33 +168,77 @@ struct extend {
     float *out;
 };
 
+/* A head's share of a block: `room` keys or values. */
+static size_t head_block(const struct rlhf_attention_shape *s, size_t room)
+{
+    return room * whole_panels(s->d) / (s->halves ? 2 : 1);
+}
+
+size_t rlhf_attention_block(const struct rlhf_attention_shape *s, size_t room)
+{
+    return s->kv_heads * head_block(s, room);
+}
+
+void rlhf_attention_copy(const struct rlhf_attention_shape *s, const struct rlhf_attention_item *from,
+                         const struct rlhf_attention_item *to, size_t length)
+{
+    size_t size = head_block(s, whole_panels(length)) * sizeof(float);
+
+    for (size_t g = 0; g < s->kv_heads; g++) {
+        memcpy(to->keys + g * head_block(s, to->room), from->keys + g * head_block(s, from->room), size);
+        memcpy(to->values + g * head_block(s, to->room), from->values + g * head_block(s, from->room), size);
+    }
+}
+
+/* Puts x[l], exactly a bfloat16, where step l of a chain of words `next` apart belongs; odd steps are high halves. */
+static void put_half(float *words, size_t next, size_t step, float x)
+{
+    uint32_t bits;
+
+    memcpy(&bits, &x, sizeof bits);
+    uint16_t half = (uint16_t)(bits >> 16);
+    memcpy((uint16_t *)(void *)(words + step / 2 * next) + step % 2, &half, sizeof half);
+}
+
+/* The key and the value at position p. */
+static void put(const struct rlhf_attention_shape *s, const float *key, const float *value, size_t p, float *keys, float *values)
+{
+    size_t d = s->d, wide = whole_panels(d);
+    float *panel = keys + head_block(s, p / RLHF_LANES * RLHF_LANES) + p % RLHF_LANES;
+
+    if (s->halves) {
+        for (size_t l = 0; l < d; l++) {
+            put_half(panel, RLHF_LANES, l, key[l]);
+            put_half(values + l, wide, p, value[l]);
+        }
+        return;
+    }
+    for (size_t l = 0; l < d; l++)
+        panel[l * RLHF_LANES] = key[l];
+    memcpy(values + p * wide, value, d * sizeof *value);
+}
+
 static void extend_item(const struct extend *e, const struct rlhf_attention_item *it, size_t g, size_t before)
 {
     const struct rlhf_attention_shape *s = e->s;
     size_t d = s->d, group = s->heads / s->kv_heads, row = (s->heads + 2 * s->kv_heads) * d;
     const float *first = e->qkv + before * row;
-    float *keys = it->keys + g * it->room * d, *values = it->values + g * it->room * d;
+    float *keys = it->keys + g * head_block(s, it->room), *values = it->values + g * head_block(s, it->room);
 
-    for (size_t i = 0; i < it->count; i++) {
-        const float *key = first + i * row + key_at(s, g), *value = first + i * row + value_at(s, g);
-        size_t p = it->length + i;
-        float *panel = keys + p / RLHF_LANES * d * RLHF_LANES + p % RLHF_LANES;
-        for (size_t l = 0; l < d; l++)
-            panel[l * RLHF_LANES] = key[l];
-        memcpy(values + p * d, value, d * sizeof *value);
-    }
+    for (size_t i = 0; i < it->count; i++)
+        put(s, first + i * row + key_at(s, g), first + i * row + value_at(s, g), it->length + i, keys, values);
     /* Positions are counted from the first panel that the window reaches: what is before it is not touched. */
     size_t low = s->window && it->length + 1 > s->window ? (it->length + 1 - s->window) / RLHF_LANES * RLHF_LANES : 0;
     size_t from = it->length - low, n = from + it->count;
     struct rlhf_attention_task t = {
         .d = d, .group = group, .from = from, .to = n, .scale = scale_of(s), .cap = s->cap, .window = s->window,
         .q = first + query_at(s, g * group), .q_stride = row,
-        .keys = keys + low * d, .keys_panel = d * RLHF_LANES, .values = values + low * d, .values_stride = d,
-        .to_next = it->count == 1 && g + 1 < s->kv_heads ? keys + it->room * d - values : 0,
+        .keys = keys + head_block(s, low), .keys_panel = head_block(s, RLHF_LANES),
+        .values = values + head_block(s, low), .values_stride = whole_panels(d), .halves = s->halves,
+        .to_next = it->count == 1 && g + 1 < s->kv_heads ? keys + head_block(s, it->room) - values : 0,
         .out = e->out + (before * s->heads + g * group) * d, .out_stride = s->heads * d,
+        .scratch = rlhf_scratch(widest(s, n) * RLHF_ATTENTION_ROWS),
     };
-    t.scratch = widen(&t.values, &t.values_stride, n, d,
-                      rlhf_scratch(n * whole_panels(d) + widest(s, n) * RLHF_ATTENTION_ROWS));
     rlhf_kernels()->attention(&t);
 }
 

@@ -50,6 +50,7 @@ struct rlhf_attention_task {
     float *out, *lse; /* lse may be NULL; the rows of heads are lse_stride floats apart */
     size_t out_stride, lse_stride;
     ptrdiff_t to_next;              /* from values to keys that are read after them; 0: nobody knows */
+    bool halves;                    /* keys and values are words of two steps; values_stride is of such words */
     float *scratch; /* RLHF_ATTENTION_ROWS times `to`, in whole panels, or less with a window; backward twice that */
     /* backward only: */
     const float *key_rows;     /* keys again, rows of values_stride                  */
@@ -87,6 +88,7 @@ struct rlhf_kernels {
     void (*widen_bf16)(const void *from, size_t count, float *to);
     void (*widen_f16)(const void *from, size_t count, float *to);
     bool (*all_finite)(const float *x, size_t count);
+    void (*round_halves)(float *x, size_t count);
     /* [k][16] floats as [ceil(k/2)][16] words of halves. False when one is too large. */
     bool (*halve)(const float *from, size_t k, float *to);
 

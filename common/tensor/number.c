@@ -18,6 +18,29 @@ bool rlhf_weights_finite(const float *x, size_t count)
     return rlhf_kernels()->all_finite(x, count);
 }
 
+enum { ROUNDED_A_TASK = 1 << 15 }; /* about 5 us */
+
+struct rounding {
+    float *x;
+    size_t stride, rows, cols, block; /* of rows a task */
+};
+
+static void round_part(void *ctx, size_t index)
+{
+    const struct rounding *r = ctx;
+    size_t from = index * r->block, to = r->rows - from < r->block ? r->rows : from + r->block;
+
+    for (size_t i = from; i < to; i++)
+        rlhf_kernels()->round_halves(r->x + i * r->stride, r->cols);
+}
+
+void rlhf_round_halves(float *x, size_t stride, size_t rows, size_t cols, struct rlhf_pool *pool)
+{
+    struct rounding r = { x, stride, rows, cols, cols < ROUNDED_A_TASK ? ROUNDED_A_TASK / (cols ? cols : 1) : 1 };
+
+    rlhf_pool_for(pool, (rows + r.block - 1) / r.block, round_part, &r);
+}
+
 /* Both return the half's bits, an exponent of ones when x is not finite or rounds to no finite half. */
 static uint16_t to_bf16(float x)
 {

@@ -30,6 +30,8 @@ void rlhf_widen(enum rlhf_number number, const void *from, size_t count, float *
  * number: count when all were. */
 size_t rlhf_narrow(enum rlhf_number number, const float *from, size_t count, void *to);
 bool rlhf_weights_finite(const float *x, size_t count);
+/* Each of `cols` numbers in rows of stride becomes the bfloat16 next to it (ties to even), still as a float. */
+void rlhf_round_halves(float *x, size_t stride, size_t rows, size_t cols, struct rlhf_pool *pool);
 
 /* ---- products -------------------------------------------------------------------------------------- */
 
@@ -164,6 +166,7 @@ struct rlhf_attention_shape {
     float cap;     /* 0: none      */
     size_t window; /* 0: none      */
     bool interleaved;
+    bool halves; /* of caches: they hold bfloat16 */
 };
 void rlhf_attention(const struct rlhf_attention_shape *s, const float *qkv, float *out, float *lse,
                     struct rlhf_pool *pool);
@@ -174,11 +177,17 @@ void rlhf_attention_backward(const struct rlhf_attention_shape *s, const float *
  * start and sequences are not looked at.
  * Item i has count[i] new rows of qkv (packed one item after another); its cache already holds length[i]
  * tokens; the new keys and values are stored behind them first. One item's cache for one layer has room for `room`
- * tokens, a multiple of 16: `keys` in panels of 16 tokens ([G][room/16][D][16]) and `values` as [G][room][D]. */
+ * tokens, a multiple of 16, in a block each for keys and values: panels of 16 keys and rows of values, heads apart. With halves,
+ * which wants keys and values that rlhf_round_halves() has rounded, a word holds two steps: of D in keys, two tokens in values. */
 struct rlhf_attention_item {
     float *keys, *values;
     size_t room, length, count;
 };
+/* Floats of either block, no fewer with a larger room. */
+size_t rlhf_attention_block(const struct rlhf_attention_shape *s, size_t room);
+/* Item `to` gets the first `length` tokens of `from`; their rooms may differ. */
+void rlhf_attention_copy(const struct rlhf_attention_shape *s, const struct rlhf_attention_item *from,
+                         const struct rlhf_attention_item *to, size_t length);
 void rlhf_attention_extend(const struct rlhf_attention_shape *s, const struct rlhf_attention_item *items, size_t count,
                            const float *qkv, float *out, struct rlhf_pool *pool);
 

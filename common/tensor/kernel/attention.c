@@ -74,12 +74,13 @@ void KERNEL(attention)(const struct rlhf_attention_task *a)
                                             .b = a->keys + low / 16 * a->keys_panel, .b_stride = 16,
                                             .panel_size = a->keys_panel, .y = score, .y_stride = width,
                                             .next = a->to == a->from + 1 ? a->values - a->keys : 0 };
-            struct rlhf_operands mix = { .a = score, .a_stride = width, .b = a->values + low * a->values_stride,
+            struct rlhf_operands mix = { .a = score, .a_stride = width,
+                                         .b = a->values + (a->halves ? low / 2 : low) * a->values_stride,
                                          .b_stride = a->values_stride, .panel_size = 16, .y = out,
                                          .y_stride = a->out_stride, .next = a->to_next };
             float inverse[RLHF_ATTENTION_ROWS];
 
-            KERNEL(tiles)(&scores, rows, width, a->d);
+            (a->halves ? KERNEL(tiles_halves) : KERNEL(tiles))(&scores, rows, width, a->d);
             for (size_t r = 0; r < rows; r++) {
                 if (a->cap > 0)
                     cap_row(score + r * width, width, a->scale, a->cap);
@@ -89,7 +90,7 @@ void KERNEL(attention)(const struct rlhf_attention_task *a)
                 if (a->lse)
                     a->lse[h * a->lse_stride + at + r] = max + lanes_log(sum);
             }
-            KERNEL(tiles)(&mix, rows, a->d, keys);
+            (a->halves ? KERNEL(tiles_halves) : KERNEL(tiles))(&mix, rows, a->d, keys);
             for (size_t r = 0; r < rows; r++) {
                 float *y = out + r * a->out_stride;
                 v16 by = v16_set(inverse[r]);

@@ -62,6 +62,15 @@ static inline uint32_t rounded(float x)
     return bits + 0x7fffu + (bits >> 16 & 1u);
 }
 
+void KERNEL(round_halves)(float *x, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        uint32_t bits = as_bits(x[i]), quiet = bits | 0x00400000u; /* NaN stays NaN */
+
+        x[i] = as_float(((bits & 0x7fffffffu) > 0x7f800000u ? quiet : rounded(x[i])) & 0xffff0000u);
+    }
+}
+
 bool KERNEL(halve)(const float *from, size_t k, float *to)
 {
     uint32_t bad = 0;

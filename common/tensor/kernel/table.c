@@ -16,6 +16,7 @@ const struct rlhf_kernels ROUNDING(table) = {
     ROW(widen_bf16),
     ROW(widen_f16),
     ROW(all_finite),
+    ROW(round_halves),
     ROW(halve),
     ROW(layernorm),
     ROW(layernorm_backward),

@@ -17,6 +17,7 @@ void ROUNDING(round_columns)(const float *from, size_t stride, size_t rows, size
 void KERNEL(widen_bf16)(const void *from, size_t count, float *to);
 void KERNEL(widen_f16)(const void *from, size_t count, float *to);
 bool KERNEL(all_finite)(const float *x, size_t count);
+void KERNEL(round_halves)(float *x, size_t count);
 bool KERNEL(halve)(const float *from, size_t k, float *to);
 void KERNEL(transpose_panel)(const float *from, size_t stride, size_t rows, size_t cols, float *to);
 void KERNEL(layernorm)(const float *x, const float *gain, const float *shift, float epsilon, size_t t, size_t c,

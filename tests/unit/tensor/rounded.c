@@ -342,12 +342,58 @@ START_TEST(tiles_that_kill_who_uses_them_kill_a_child_only)
 }
 END_TEST
 
+/* The twin goes by the distance to the neighbours, in double. */
+static float nearest_half(float x)
+{
+    uint32_t bits, below, above;
+    float low, high;
+
+    memcpy(&bits, &x, sizeof bits);
+    below = bits & 0xffff0000u;
+    above = below + 0x10000u;
+    memcpy(&low, &below, sizeof low);
+    memcpy(&high, &above, sizeof high);
+    if (!isfinite(x))
+        return x;
+    double upper = isinf(high) ? copysign(0x1p128, (double)x) : (double)high;
+    double to_low = fabs((double)x - (double)low), to_high = fabs(upper - (double)x);
+    return to_low < to_high || (to_low == to_high && !(below >> 16 & 1)) ? low : high;
+}
+
+START_TEST(a_rounded_number_is_the_nearest_half_and_is_rounded_no_further)
+{
+    enum { ROWS = 401, COLS = 171, STRIDE = 175, COUNT = ROWS * STRIDE };
+    struct rlhf_error err = { 0 };
+    struct rlhf_pool *pool = rlhf_pool_new(2, &err);
+
+    for (int kind = 0; kind < KINDS; kind++) {
+        float *x = numbers(kind, COUNT), *twin = malloc(COUNT * sizeof *twin);
+
+        for (size_t i = 0; i < COUNT; i++)
+            twin[i] = i % STRIDE < COLS ? nearest_half(x[i]) : x[i];
+        WITH_EVERY_ROUNDING_SET({
+            float *mine = copy_of(x, COUNT);
+
+            rlhf_round_halves(mine, STRIDE, ROWS, COLS, set % 2 ? pool : NULL);
+            expect_same_numbers(mine, twin, COUNT);
+            rlhf_round_halves(mine, STRIDE, ROWS, COLS, NULL);
+            expect_same_numbers(mine, twin, COUNT);
+            free(mine);
+        })
+        free(x);
+        free(twin);
+    }
+    rlhf_pool_free(pool);
+}
+END_TEST
+
 int main(void)
 {
     return RUN_SUITE("tensor/rounded", a_product_has_the_bits_of_its_twin,
                      a_product_of_numbers_that_cancel_overflow_or_vanish_has_the_bits_of_its_twin,
                      the_gradient_of_a_weight_has_the_bits_of_its_twin, a_row_alone_is_the_row_in_any_batch,
                      pieces_of_files_give_the_products_of_one_matrix, kernel_sets_and_threads_change_no_bit,
-                     log_probs_alone_are_those_in_any_batch, tiles_that_the_system_does_not_permit_are_not_used,
+                     log_probs_alone_are_those_in_any_batch,
+                     a_rounded_number_is_the_nearest_half_and_is_rounded_no_further, tiles_that_the_system_does_not_permit_are_not_used,
                      tiles_that_kill_who_uses_them_kill_a_child_only);
 }

@@ -188,12 +188,11 @@ END_TEST
 /* ---- attention behind a cache ------------------------------------------------------------------------ */
 
 /* Three sequences extended in the given pieces, all at once a step, must give what attention over them whole gives. */
-static void expect_extend_equal(struct rlhf_attention_shape s, size_t piece)
+static void expect_extend_equal_in(struct rlhf_attention_shape s, size_t piece)
 {
     static const uint32_t start[] = { 0, 5, 70, 111 };
     enum { SEQUENCES = 3, ROOM = 80, TOKENS = 111 };
-    size_t heads = s.heads, kv_heads = s.kv_heads, d = s.d;
-    size_t row = (heads + 2 * kv_heads) * d, width = heads * d;
+    size_t row = (s.heads + 2 * s.kv_heads) * s.d, width = s.heads * s.d;
     struct both qkv = some(TOKENS * row, 2);
     float *whole = calloc(TOKENS * width, sizeof *whole), *pieces = calloc(TOKENS * width, sizeof *pieces);
     float *rows = calloc(TOKENS * row, sizeof *rows), *out = calloc(TOKENS * width, sizeof *out);
@@ -201,9 +200,11 @@ static void expect_extend_equal(struct rlhf_attention_shape s, size_t piece)
 
     s.start = start;
     s.sequences = SEQUENCES;
+    if (s.halves)
+        rlhf_round_halves(qkv.f, row, TOKENS, row, NULL);
     rlhf_attention(&s, qkv.f, whole, NULL, NULL);
     for (size_t i = 0; i < SEQUENCES; i++) {
-        size_t size = ROOM * kv_heads * d * sizeof(float);
+        size_t size = rlhf_attention_block(&s, ROOM) * sizeof(float);
         cache[i] = (struct rlhf_attention_item){ .keys = malloc(size), .values = malloc(size), .room = ROOM };
         memset(cache[i].keys, 0xff, size); /* NaN: what a cache held before */
         memset(cache[i].values, 0xff, size);
@@ -234,6 +235,13 @@ static void expect_extend_equal(struct rlhf_attention_shape s, size_t piece)
     done(&qkv);
 }
 
+static void expect_extend_equal(struct rlhf_attention_shape s, size_t piece)
+{
+    expect_extend_equal_in(s, piece);
+    s.halves = true;
+    expect_extend_equal_in(s, piece);
+}
+
 START_TEST(attention_behind_a_cache_is_attention_whatever_the_pieces)
 {
     static const size_t pieces[] = { 1, 7, 16, 33, 100 };
@@ -243,6 +251,7 @@ START_TEST(attention_behind_a_cache_is_attention_whatever_the_pieces)
             expect_extend_equal((struct rlhf_attention_shape){ .heads = 4, .kv_heads = 4, .d = 32 }, pieces[i]);
             expect_extend_equal((struct rlhf_attention_shape){ .heads = 4, .kv_heads = 2, .d = 64 }, pieces[i]);
             expect_extend_equal((struct rlhf_attention_shape){ .heads = 3, .kv_heads = 1, .d = 20 }, pieces[i]);
+            expect_extend_equal((struct rlhf_attention_shape){ .heads = 2, .kv_heads = 2, .d = 7 }, pieces[i]);
             for (size_t window = 1; window < 60; window += 9)
                 expect_extend_equal((struct rlhf_attention_shape){ .heads = 4, .kv_heads = window % 2 ? 4 : 2, .d = 20,
                                                                    .scale = 0.3f, .cap = 4, .window = window,
