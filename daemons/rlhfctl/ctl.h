@@ -23,7 +23,11 @@ int ctl_generate(int argc, char **argv, struct rlhf_error *err);
 int ctl_eval(int argc, char **argv, struct rlhf_error *err);
 int ctl_keys(int argc, char **argv, struct rlhf_error *err);
 int ctl_label(int argc, char **argv, struct rlhf_error *err);
-int ctl_label_forget(int argc, char **argv, struct rlhf_error *err); /* of ctl_label() */
+/* Of ctl_label(). */
+int ctl_label_forget(int argc, char **argv, struct rlhf_error *err);
+int ctl_label_vendors(int argc, char **argv, struct rlhf_error *err);
+int ctl_label_push(int argc, char **argv, struct rlhf_error *err);
+int ctl_label_pull(int argc, char **argv, struct rlhf_error *err);
 int ctl_tokenizer(int argc, char **argv, struct rlhf_error *err);
 int ctl_report(int argc, char **argv, struct rlhf_error *err);
 int ctl_token(int argc, char **argv, struct rlhf_error *err);

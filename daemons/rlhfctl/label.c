@@ -436,6 +436,9 @@ int ctl_label(int argc, char **argv, struct rlhf_error *err)
         {"check", "FILE...", "counts a file's comparisons, stores nothing", check},
         {"export", "[--out FILE]", "writes all comparisons as JSON lines", export},
         {"forget", "--labeler NAME", "takes a labeler's comparisons back", ctl_label_forget},
+        {"vendors", "", "how dealing with vendors goes", ctl_label_vendors},
+        {"push", "VENDOR [--round NAME]", "gives open tasks to a vendor", ctl_label_push},
+        {"pull", "VENDOR", "looks at once for what is new there", ctl_label_pull},
         {0}};
 
     return ctl_dispatch("rlhfctl label", "Brings comparisons into the label-collector and out of it.",

@@ -9,7 +9,8 @@ if(TARGET label-collector-objects)
             COMMAND python3 ${CMAKE_CURRENT_SOURCE_DIR}/integration/label-collector/openapi.py $<TARGET_FILE:label-collector> ${PROJECT_SOURCE_DIR})
   # Vendors' servers: scripted ones, and a real Label Studio where RLHF_LABEL_STUDIO (or the PATH) has one.
   foreach(vendor IN ITEMS scripted label_studio)
-    rlhf_test(vendors/${vendor} COMMAND python3 ${CMAKE_CURRENT_SOURCE_DIR}/vendors/${vendor}.py $<TARGET_FILE:label-collector>)
+    rlhf_test(vendors/${vendor} COMMAND python3 ${CMAKE_CURRENT_SOURCE_DIR}/vendors/${vendor}.py $<TARGET_FILE:label-collector>
+              $<TARGET_FILE:rlhfctl>)
   endforeach()
   set_tests_properties(${prefix}integration/label-collector/browser PROPERTIES LABELS "integration;browser")
   add_library(bench-slow-sync SHARED EXCLUDE_FROM_ALL bench/slow_sync.c)

@@ -102,12 +102,12 @@ class Collector:
 
     def labels(self):
         """The revision that stands of every label, by id."""
-        rows, cursor = {}, 0
+        rows, cursor = {}, ""
         while True:
-            page = self.get("/api/v1/comparisons?limit=500&cursor=%d" % cursor)
+            page = self.get("/api/v1/comparisons?limit=500" + cursor)
             for row in page["comparisons"]:
                 rows[(row["source"], row["id"])] = row
-            cursor = page["cursor"]
+            cursor = "&cursor=" + page["cursor"]
             if not page["more"]:
                 return rows
 

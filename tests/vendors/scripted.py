@@ -1,6 +1,6 @@
 """Labelbox, Scale and Surge as local servers that play what their documents say, and misbehave as servers do.
 
-Usage: scripted.py LABEL-COLLECTOR. Each vendor is given tasks while the collector is killed and answers get lost, people
+Usage: scripted.py LABEL-COLLECTOR RLHFCTL. Each vendor is given tasks while the collector is killed and answers get lost, people
 "judge", callbacks come, are lost, repeated, forged: in the end each label is there once, with the right value."""
 import base64
 import hashlib
@@ -8,6 +8,7 @@ import hmac
 import http.server
 import json
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -237,6 +238,12 @@ class Labelbox(Server):
                 "X-Hub-Signature-256": "sha256=" + hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest()}
 
 
+def rlhfctl(c, *words):
+    done = subprocess.run([sys.argv[2], "label", words[0], "--url", c.url, *words[1:]], capture_output=True, text=True)
+    assert done.returncode == 0, done
+    return done.stdout
+
+
 def hook(c, server, body, headers):
     path = "/hooks/" + server.kind + ("/" + urllib.parse.quote(SECRET) if server.kind == "surge" else "")
     return c.post(path, body, headers)
@@ -255,7 +262,8 @@ def lost_and_repeated(c, server, random):
     name = server.kind
     assert c.post("/api/v1/tasks", [a_task(name, i) for i in range(TASKS)])[0] == 200
     server.trouble = 0.4
-    assert c.post("/api/v1/vendors/%s/push" % name, {"round": name, "count": TASKS})[1]["tasks"] == TASKS
+    told = rlhfctl(c, "push", name, "--round", name, "--count", str(TASKS))
+    assert told == "%d tasks are queued for %s\n" % (TASKS, name), told
     for _ in range(4):
         time.sleep(random.uniform(0, 0.5))  # when it dies
         c.kill()
@@ -290,6 +298,9 @@ def lost_and_repeated(c, server, random):
              lambda: by_task()[changed[0]]["revision"] == 2 and by_task()[gone[0]]["excluded"] == "deleted")
     assert by_task()[changed[0]]["ranks"] == ([2, 1] if number(changed[0]) % 3 else [1, 2])
     assert len(source()) == TASKS
+    assert "looking" in rlhfctl(c, "pull", name)
+    told = rlhfctl(c, "vendors")
+    assert "%s (%s): %d labels" % (name, name, TASKS) in told and "%d sent" % TASKS in told, told
 
 
 def keys(server, c):
