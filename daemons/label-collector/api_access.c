@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "transfer.h"
+#include "export.h"
 
 enum { MAX_TOKENS = 1000 }; /* listed at once */
 

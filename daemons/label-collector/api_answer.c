@@ -7,7 +7,7 @@
 
 #include "base/text.h"
 #include "fault.h"
-#include "transfer.h"
+#include "export.h"
 
 enum {
     MAX_ELEMENTS = 10000, /* of an array in one request */

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "export.h"
 #include "transfer.h"
 #include "vendors.h"
 
@@ -64,28 +65,23 @@ void collector_post_import(struct collector *c, const struct collector_request *
 
 void collector_get_export(struct collector *c, const struct collector_request *q, struct collector_response *r)
 {
-    static const char *const names[] = {
-        [COLLECTOR_KWAY] = "kway", [COLLECTOR_PAIRS] = "pairs", [COLLECTOR_HH] = "hh"
-    };
-    const char *format = q->query(q->ctx, "format");
+    const char *name = q->query(q->ctx, "format");
     const char *round = collector_query_name(q, "round", r);
+    enum collector_format format = COLLECTOR_KWAY;
     struct rlhf_error err;
-    size_t i = 0;
 
     if (!round)
         return;
-    while (format && i < 3 && strcmp(format, names[i]) != 0)
-        ++i;
-    if (i == 3) {
-        collector_respond_error(r, 400, "bad_request", "query parameter format must be kway, pairs or hh");
+    if (name && collector_format_find(&format, name) < 0) {
+        collector_respond_error(r, 400, "bad_request", "query parameter format must be " COLLECTOR_FORMAT_NAMES);
         return;
     }
-    struct collector_export *e = collector_export_new(c->store, round, (enum collector_format)i, &err);
+    struct collector_export *e = collector_export_new(c->store, round, format, &err);
     if (!e) {
         collector_respond_verdict(r, COLLECTOR_FAILED, &err);
         return;
     }
     r->status = 200;
-    r->content_type = "application/x-ndjson";
+    r->content_type = collector_format_type(format);
     r->export = e;
 }

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "transfer.h"
+#include "export.h"
 
 enum {
     MAX_ROWS = 1000,              /* comparisons listed at once */

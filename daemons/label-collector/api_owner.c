@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "api_parts.h"
-#include "transfer.h"
+#include "export.h"
 
 enum { MOST_TASKS = 1000, MOST_DEEDS = 1000, MOST_SPANS = 400 };
 

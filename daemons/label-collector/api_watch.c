@@ -2,7 +2,7 @@
 #include "api_parts.h"
 
 #include "page.h"
-#include "transfer.h"
+#include "export.h"
 
 enum { MOST_ROUNDS = 1000, MOST_LABELERS = 1000 };
 

@@ -17,7 +17,7 @@
 #include "api.h"
 #include "base/text.h"
 #include "telemetry/log.h"
-#include "transfer.h"
+#include "export.h"
 
 enum {
     HELD_BYTES = 96 << 20,   /* bodies of all requests together */

@@ -195,6 +195,7 @@ static const char *const sql[STATEMENTS] = {
     [LABELS_OF_TASK] = "SELECT l.id FROM labels l JOIN tasks t ON t.task = l.task"
                        " JOIN revisions r ON r.sequence = l.sequence WHERE l.source = ?1 AND t.id = ?2"
                        " AND r.stored_us < ?3 AND coalesce(l.excluded, '') <> 'deleted'",
+    [POLICIES_OF_TASK] = "SELECT t.policies, i.k FROM tasks t JOIN items i ON i.item = t.item WHERE t.id = ?1",
     [TASK_OF_LABEL] = "SELECT v.remote FROM labels l JOIN vendor_tasks v ON v.vendor = l.source AND v.task = l.task"
                       " WHERE l.source = ?1 AND l.id = ?2 AND v.remote IS NOT NULL",
 };

@@ -86,6 +86,7 @@ enum statement {
     ADD_CALLBACK,
     EXPIRE_CALLBACKS,
     LABELS_OF_TASK,
+    POLICIES_OF_TASK,
     TASK_OF_LABEL,
     LIST_TASKS,
     LIST_DEEDS,

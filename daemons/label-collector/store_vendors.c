@@ -270,17 +270,6 @@ int collector_vendor_labels(struct collector_store *s, const char *vendor, const
     return rc;
 }
 
-/* ---- hints and callbacks -------------------------------------------------------------------------- */
-
-int collector_vendor_hint(struct collector_store *s, const char *vendor, const char *remote, bool *known,
-                          struct rlhf_error *err)
-{
-    int64_t changed = RUN(s, err, HINT, "tt", vendor, remote);
-
-    *known = changed > 0;
-    return changed < 0 ? -1 : 0;
-}
-
 /* The first column of the first row, "" where there is none; the second into *number where it is given. */
 static int first_text(struct collector_rows *st, char *text, size_t size, int64_t *number, struct rlhf_error *err)
 {
@@ -294,6 +283,38 @@ static int first_text(struct collector_rows *st, char *text, size_t size, int64_
         *number = collector_rows_integer(st, 1);
     collector_rows_done(st);
     return 0;
+}
+
+int collector_vendor_policies(struct collector_store *s, const char *vendor, char *task, size_t size, json_t **policies,
+                              size_t *count, struct rlhf_error *err)
+{
+    char ours[COLLECTOR_MAX_NAME + 1];
+    struct collector_rows *st;
+    int rc;
+
+    *policies = NULL;
+    *count = 0;
+    if (first_text(QUERY(s, err, GIVEN_REMOTE, "tt", vendor, task), ours, sizeof(ours), NULL, err) < 0)
+        return -1;
+    if (*ours)
+        snprintf(task, size, "%s", ours);
+    if ((rc = collector_rows_next((st = QUERY(s, err, POLICIES_OF_TASK, "t", task)), err)) <= 0)
+        return rc;
+    *policies = collector_rows_null(st, 0) ? NULL : json_loads(collector_rows_text(st, 0), 0, NULL);
+    *count = (size_t)collector_rows_integer(st, 1);
+    collector_rows_done(st);
+    return 0;
+}
+
+/* ---- hints and callbacks -------------------------------------------------------------------------- */
+
+int collector_vendor_hint(struct collector_store *s, const char *vendor, const char *remote, bool *known,
+                          struct rlhf_error *err)
+{
+    int64_t changed = RUN(s, err, HINT, "tt", vendor, remote);
+
+    *known = changed > 0;
+    return changed < 0 ? -1 : 0;
 }
 
 int collector_vendor_label_task(struct collector_store *s, const char *vendor, const char *label, char *remote, size_t size,

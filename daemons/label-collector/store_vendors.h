@@ -41,6 +41,11 @@ int collector_vendor_move(struct collector_store *s, const char *vendor, const c
 int collector_vendor_order(struct collector_store *s, const char *vendor, const char *task, char *presented, size_t size,
                            struct rlhf_error *err);
 
+/* Whose a task's completions are: policies, a JSON list, owned (NULL = not known), and how many there are (0: no such task).
+ * task may be the vendor's id of it: then it becomes ours. */
+int collector_vendor_policies(struct collector_store *s, const char *vendor, char *task, size_t size, json_t **policies,
+                              size_t *count, struct rlhf_error *err);
+
 /* The vendor's list has the task: it is sent. */
 int collector_vendor_saw(struct collector_store *s, const char *vendor, const char *task, const char *remote,
                          int64_t sweep, struct rlhf_error *err);

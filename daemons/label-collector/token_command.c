@@ -7,7 +7,7 @@
 
 #include "access.h"
 #include "collector.h"
-#include "transfer.h"
+#include "export.h"
 
 enum { LISTED = 1000, KEY_DATABASE = 256 };
 

@@ -12,14 +12,57 @@
 
 enum {
     MAX_LINE = 16 * 1024 * 1024, /* K texts of 256 KiB, escaped */
-    EXPORT_ROWS = 256,           /* read from the store at a time ... */
-    EXPORT_BYTES = 1 << 20,      /* ... or until so much text is waiting to be sent */
 };
 
 /* ---- import ------------------------------------------------------------------------------------ */
 
 /* What the parser of comparisons puts in front of its errors. */
 #define PLACE "this line"
+
+/* Ratings, flags and demonstrations have no ranks, and are read as the API takes them. */
+static bool is_ranking(const json_t *json)
+{
+    const char *kind = json_string_value(json_object_get(json, "kind"));
+
+    return !kind || strcmp(kind, "ranking") == 0 || json_array_size(json_object_get(json, "ranks")) > 0;
+}
+
+static int read_content(struct collector_label *l, struct rlhf_comparison *comparison, const json_t *json, const char *line,
+                        size_t size, const struct collector_import *i, struct rlhf_error *err)
+{
+    if (!is_ranking(json)) {
+        if (collector_label_parse(l, json, false, err) < 0)
+            return -1;
+        l->round = json_object_get(json, "round") ? l->round : i->round;
+        return 0;
+    }
+    if (rlhf_comparison_parse(comparison, line, size, PLACE, err) < 0 || collector_label_borrow(l, comparison, err) < 0)
+        return -1;
+    l->round = i->round;
+    return collector_label_parse_extras(l, json, err);
+}
+
+/* The task of a line that says of which kind it is, or whose its completions are: neither stands in a label. A task that is
+ * known stays as it is, and the label tells whether it fits. */
+static int put_its_task(struct collector_store *s, const struct collector_label *l, const json_t *json, struct rlhf_error *err)
+{
+    const char *kind = json_string_value(json_object_get(json, "kind"));
+    const json_t *policies = json_object_get(json, "policies");
+    struct collector_task t = { .id = l->task, .round = l->round, .content = l->content };
+    struct collector_receipt receipt;
+    struct rlhf_error why = { .code = RLHF_OK };
+
+    if (!l->task || (is_ranking(json) && !json_is_array(policies)) || !l->content.prompt
+        || collector_kind_parse(&t.kind, kind ? kind : "ranking", &why) < 0)
+        return 0;
+    t.policies = json_is_array(policies) ? json_dumps(policies, JSON_COMPACT) : NULL;
+    int rc = collector_task_check(&t, &why) < 0 ? -1 : collector_store_put_task(s, &t, &receipt, &why);
+    free(t.policies);
+    if (rc == 0 || why.code == RLHF_REJECT)
+        return 0;
+    *err = why;
+    return -1;
+}
 
 /* Fills the label from one line. Its text is borrowed from *comparison, json and name. */
 static int read_line(struct collector_label *l, struct rlhf_comparison *comparison, const json_t *json,
@@ -28,11 +71,7 @@ static int read_line(struct collector_label *l, struct rlhf_comparison *comparis
 {
     struct rlhf_digest content, digest;
 
-    if (rlhf_comparison_parse(comparison, line, size, PLACE, err) < 0
-        || collector_label_borrow(l, comparison, err) < 0)
-        return -1;
-    l->round = i->round;
-    if (collector_label_parse_extras(l, json, err) < 0)
+    if (read_content(l, comparison, json, line, size, i, err) < 0)
         return -1;
     l->revision = 0; /* of the store it came from */
     l->source = l->source ? l->source : i->source;
@@ -72,9 +111,11 @@ static int import_line(struct collector_store *s, const char *line, size_t size,
     json_t *json = json_loadb(line, size, JSON_REJECT_DUPLICATES, &where);
     int rc = -1;
 
+    if (json_is_object(json) && !is_ranking(json))
+        json_object_del(json, "ranks"); /* an export writes an empty list */
     if (!json_is_object(json))
         rlhf_fail(&why, RLHF_REJECT, "%s", json ? "not a JSON object" : where.text);
-    else if (read_line(&l, &comparison, json, line, size, i, name, &why) == 0)
+    else if (read_line(&l, &comparison, json, line, size, i, name, &why) == 0 && put_its_task(s, &l, json, &why) == 0)
         rc = collector_store_put_label(s, &l, &receipt, &why);
     if (rc == 0) {
         count(i, receipt.outcome);
@@ -169,7 +210,7 @@ static int restore_order(struct collector_store *s, json_t *said, const char *ve
     char text[128];
     uint32_t presented[COLLECTOR_MAX_COMPLETIONS];
 
-    if (!task)
+    if (!task || json_object_get(said, "ordered"))
         return 0;
     if (collector_vendor_order(s, vendor, task, text, sizeof(text), err) < 0)
         return -1;
@@ -189,14 +230,82 @@ static int restore_order(struct collector_store *s, json_t *said, const char *ve
     return 0;
 }
 
+/* The completion that a message is: by its policy, in the task's order; else "Response B", in the order it was given in. */
+static int completion_of(const json_t *message, const json_t *policies, size_t count, bool *by_policy)
+{
+    const char *policy = collector_text_of(json_object_get(message, "policy"));
+    const char *name = collector_text_of(json_object_get(message, "message"));
+    int found = -1, times = 0;
+
+    for (size_t k = 0; k < count && *policy; ++k)
+        if (strcmp(collector_text_of(json_array_get(policies, k)), policy) == 0) {
+            found = (int)k;
+            ++times;
+        }
+    *by_policy = times == 1;
+    if (times == 1)
+        return found;
+    size_t letter = strlen(name) == 10 && strncmp(name, "Response ", 9) == 0 ? (size_t)(name[9] - 'A') : count;
+    return letter < count ? (int)letter : -1;
+}
+
+/* Ranks of messages that are only named; what is not among them comes after those that are. */
+static int rank_messages(json_t *said, const json_t *ranked, const json_t *policies, size_t count, struct rlhf_error *err)
+{
+    json_int_t rank[COLLECTOR_MAX_COMPLETIONS] = { 0 };
+    json_t *message, *ranks;
+    bool by_policy = false, first = false;
+    size_t i;
+
+    json_array_foreach ((json_t *)(uintptr_t)ranked, i, message) {
+        int k = completion_of(message, policies, count, &by_policy);
+        first = i ? first : by_policy;
+        if (k < 0 || rank[k] || by_policy != first)
+            return rlhf_fail(err, RLHF_REJECT,
+                             "message %.60s of %.60s is no completion of the task: its policies tell whose they are",
+                             collector_text_of(json_object_get(message, "message")),
+                             collector_text_of(json_object_get(message, "policy")));
+        rank[k] = json_integer_value(json_object_get(message, "order"));
+    }
+    ranks = json_array();
+    for (i = 0; i < count; ++i)
+        json_array_append_new(ranks, json_integer(rank[i] ? rank[i] : (json_int_t)json_array_size(ranked) + 1));
+    json_object_set_new(said, "ranks", ranks);
+    if (first)
+        json_object_set_new(said, "ordered", json_true());
+    return 0;
+}
+
+static int name_ranks(struct collector_store *s, json_t *said, const char *vendor, struct rlhf_error *err)
+{
+    const json_t *ranked = json_object_get(said, "ranked");
+    char task[COLLECTOR_MAX_NAME + 1];
+    json_t *policies = NULL;
+    size_t count = 0;
+
+    if (!json_is_array(ranked) || json_object_get(said, "ranks"))
+        return 0;
+    snprintf(task, sizeof(task), "%s", collector_text_of(json_object_get(said, "task")));
+    if (collector_vendor_policies(s, vendor, task, sizeof(task), &policies, &count, err) < 0)
+        return -1;
+    int rc = count ? rank_messages(said, ranked, policies, count, err)
+                   : rlhf_fail(err, RLHF_REJECT, "there is no task %s: give tasks the ids or global keys of data rows", task);
+    json_decref(policies);
+    json_object_set_new(said, "task", json_string(task));
+    return rc;
+}
+
 static int put_judged(struct collector_store *s, json_t *said, struct collector_import *i, struct rlhf_error *err)
 {
     struct collector_label l = { 0 };
     struct collector_receipt receipt = { .outcome = COLLECTOR_INVALID };
-    int rc = restore_order(s, said, i->source, err) < 0 || collector_label_parse(&l, said, false, err) < 0 ? -1 : 0;
+    int rc = name_ranks(s, said, i->source, err) < 0 || restore_order(s, said, i->source, err) < 0
+                     || collector_label_parse(&l, said, false, err) < 0
+                 ? -1
+                 : 0;
 
     l.source = i->source;
-    l.round = i->round;
+    l.round = *i->round || !l.round ? i->round : l.round;
     if (rc == 0 && (rc = collector_label_check(&l, err)) == 0
         && (rc = collector_store_put_label(s, &l, &receipt, err)) == 0)
         count(i, receipt.outcome);
@@ -273,215 +382,4 @@ int collector_import_vendor(struct collector_store *s, const struct collector_ve
     }
     json_decref(records);
     return rc;
-}
-
-/* ---- rows as JSON ------------------------------------------------------------------------------ */
-
-void collector_time_text(int64_t wall_us, char out[32])
-{
-    time_t seconds = wall_us / 1000000;
-    struct tm tm;
-    size_t used;
-
-    gmtime_r(&seconds, &tm);
-    used = strftime(out, 32, "%Y-%m-%dT%H:%M:%S", &tm);
-    snprintf(out + used, 32 - used, ".%06dZ", (int)(wall_us % 1000000));
-}
-
-static json_t *strings_json(const struct collector_content *c)
-{
-    json_t *list = json_array();
-
-    for (size_t k = 0; k < c->count; ++k)
-        json_array_append_new(list, json_string(c->completion[k]));
-    return list;
-}
-
-static json_t *ranks_json(const struct collector_label *l)
-{
-    json_t *ranks = json_array();
-
-    for (size_t k = 0; k < l->rank_count; ++k)
-        json_array_append_new(ranks, json_integer(l->rank[k]));
-    return ranks;
-}
-
-/* Everything about a label but prompt, completions and ranks. */
-static json_t *facts_json(const struct collector_row *row)
-{
-    const struct collector_label *l = &row->label;
-    json_t *presented = l->has_presented ? json_array() : json_null();
-    char time[32];
-
-    for (size_t k = 0; l->has_presented && k < l->rank_count; ++k)
-        json_array_append_new(presented, json_integer(l->presented[k]));
-    collector_time_text(row->stored_us, time);
-    return json_pack(
-        "{s:s, s:s, s:s?, s:s, s:s, s:I, s:o, s:o, s:o, s:o, s:s?, s:s, s:s, s:o, s:s?, s:s?, s:o}", "id", l->id, "source", l->source,
-        "task", l->task, "round", l->round, "labeler", l->labeler, "revision", (json_int_t)row->revision,
-        "presented", presented, "seconds", l->seconds < 0 ? json_null() : json_real(l->seconds), "strength",
-        l->has_strength ? json_integer(l->strength) : json_null(), "flags",
-        l->flags ? json_loads(l->flags, 0, NULL) : json_null(), "note", l->note, "stored_at", time, "kind",
-        collector_kind_name(row->kind), "ratings", l->ratings ? json_loads(l->ratings, 0, NULL) : json_null(), "answer",
-        l->answer, "excluded", row->excluded, "policies",
-        row->policies ? json_loads(row->policies, 0, NULL) : json_null());
-}
-
-/* first and then the facts, in one object; takes first. */
-static json_t *with_facts(json_t *first, const struct collector_row *row)
-{
-    json_t *facts = facts_json(row);
-
-    if (!first || !facts || json_object_update(first, facts) < 0) {
-        json_decref(first);
-        first = NULL;
-    }
-    json_decref(facts);
-    return first;
-}
-
-json_t *collector_row_json(const struct collector_row *row)
-{
-    const struct collector_label *l = &row->label;
-
-    return with_facts(json_pack("{s:I, s:s, s:o, s:o}", "sequence", (json_int_t)row->sequence, "prompt",
-                                l->content.prompt, "completions", strings_json(&l->content), "ranks",
-                                ranks_json(l)),
-                      row);
-}
-
-/* ---- export ------------------------------------------------------------------------------------ */
-
-struct collector_export {
-    struct collector_store *store;
-    char *round;
-    enum collector_format format;
-    uint64_t cursor, last;
-    struct rlhf_bytes text; /* lines not read yet, from taken on */
-    size_t taken;
-    struct rlhf_error err; /* of writing a line */
-};
-
-static int write_json(void *ctx, json_t *json)
-{
-    struct collector_export *e = ctx;
-    char *line = json ? json_dumps(json, JSON_COMPACT) : NULL;
-    int rc = line ? rlhf_bytes_printf(&e->text, &e->err, "%s\n", line)
-                  : rlhf_fail(&e->err, RLHF_FULL, "out of memory");
-
-    free(line);
-    json_decref(json);
-    return rc;
-}
-
-static json_t *kway_json(const struct collector_row *row)
-{
-    const struct collector_label *l = &row->label;
-
-    return with_facts(json_pack("{s:s, s:o, s:o}", "prompt", l->content.prompt, "responses",
-                                strings_json(&l->content), "ranks", ranks_json(l)),
-                      row);
-}
-
-/* prompt and completion as one transcript. */
-static json_t *transcript_json(const char *prompt, const char *completion)
-{
-    bool spaced = *completion == ' ' || *completion == '\n';
-
-    return collector_is_transcript(prompt)
-               ? json_sprintf("%s%s", prompt, completion)
-               : json_sprintf("\n\nHuman: %s\n\nAssistant:%s%s", prompt, spaced ? "" : " ", completion);
-}
-
-static json_t *pair_json(const struct collector_export *e, const struct collector_label *l, size_t chosen,
-                         size_t rejected)
-{
-    const struct collector_content *c = &l->content;
-    const char *best = c->completion[chosen], *worse = c->completion[rejected];
-
-    if (e->format == COLLECTOR_HH)
-        return json_pack("{s:o, s:o}", "chosen", transcript_json(c->prompt, best), "rejected",
-                         transcript_json(c->prompt, worse));
-    return json_pack("{s:s, s:s, s:s, s:o, s:s, s:s}", "prompt", c->prompt, "chosen", best, "rejected", worse,
-                     "id",
-                     c->count == 2 ? json_string(l->id) : json_sprintf("%s/%zu-%zu", l->id, chosen, rejected),
-                     "labeler", l->labeler, "round", l->round);
-}
-
-static int write_pairs(struct collector_export *e, const struct collector_label *l)
-{
-    for (size_t i = 0; i < l->rank_count; ++i)
-        for (size_t j = 0; j < l->rank_count; ++j)
-            if (l->rank[i] < l->rank[j] && strcmp(l->content.completion[i], l->content.completion[j]) != 0
-                && write_json(e, pair_json(e, l, i, j)) < 0)
-                return -1;
-    return 0;
-}
-
-static bool export_row(void *ctx, const struct collector_row *row)
-{
-    struct collector_export *e = ctx;
-    int rc = 0;
-
-    if (!row->excluded) /* what does not count is nobody's training data */
-        rc = e->format == COLLECTOR_KWAY ? write_json(e, kway_json(row)) : write_pairs(e, &row->label);
-    e->cursor = row->sequence;
-    return rc == 0 && e->text.size < EXPORT_BYTES;
-}
-
-struct collector_export *collector_export_new(struct collector_store *s, const char *round,
-                                              enum collector_format format, struct rlhf_error *err)
-{
-    struct collector_export *e = calloc(1, sizeof(*e));
-    struct collector_counts counts;
-
-    if (!e || !(e->round = strdup(round))) {
-        rlhf_fail(err, RLHF_FULL, "out of memory");
-        goto failed;
-    }
-    if (collector_store_counts(s, "", &counts, err) < 0)
-        goto failed;
-    e->store = s;
-    e->format = format;
-    e->last = counts.sequence;
-    return e;
-failed:
-    collector_export_free(e);
-    return NULL;
-}
-
-ptrdiff_t collector_export_read(struct collector_export *e, char *out, size_t max, struct rlhf_error *err)
-{
-    while (e->taken == e->text.size && e->cursor < e->last) {
-        uint64_t before = e->cursor;
-        struct collector_range range = {
-            .round = e->round, .cursor = before, .last = e->last, .limit = EXPORT_ROWS, .latest = true
-        };
-        rlhf_bytes_clear(&e->text);
-        e->taken = 0;
-        if (collector_store_list(e->store, &range, export_row, e, err) < 0)
-            return -1;
-        if (e->err.code != RLHF_OK) {
-            if (err)
-                *err = e->err;
-            return -1;
-        }
-        if (e->cursor == before)
-            e->cursor = e->last;
-    }
-    size_t size = e->text.size - e->taken;
-    size = size < max ? size : max;
-    if (size) /* the buffer may not exist */
-        memcpy(out, e->text.data + e->taken, size);
-    e->taken += size;
-    return (ptrdiff_t)size;
-}
-
-void collector_export_free(struct collector_export *e)
-{
-    if (!e)
-        return;
-    rlhf_bytes_free(&e->text);
-    free(e->round);
-    free(e);
 }

@@ -1,5 +1,6 @@
 /* vendor_argilla.c - Argilla: records with fields prompt, response1, response2 ... and a question that names
  * the best of them, or ranks them (equal ranks tie). Suggestions are a model's, and no judgement. */
+#include "export.h"
 #include "judgement.h"
 #include "vendors.h"
 
@@ -66,8 +67,26 @@ static void read_response(const json_t *record, const json_t *response, json_t *
         else if (best >= 0 && (size_t)best < k)
             collector_said_best(said, k, best);
     }
+    collector_said_facts(said, json_object_get(json_object_get(record, "metadata"), "rlhfd"));
     if (!json_object_get(said, "ranks") && !json_object_get(said, "error"))
         json_array_remove(list, json_array_size(list) - 1);
+}
+
+json_t *collector_argilla_record(const struct collector_row *row)
+{
+    const struct collector_label *l = &row->label;
+    json_t *fields = json_pack("{s:s}", "prompt", l->content.prompt), *order = json_array();
+    char name[32];
+
+    for (size_t i = 0; i < l->rank_count; ++i) {
+        snprintf(name, sizeof(name), "response%zu", i + 1);
+        json_object_set_new(fields, name, json_string(l->content.completion[i]));
+        json_array_append_new(order, json_pack("{s:s, s:I}", "value", name, "rank", (json_int_t)l->rank[i]));
+    }
+    return json_pack("{s:s, s:s, s:s, s:o, s:{s:o}, s:[], s:[{s:s, s:s, s:{s:{s:o}}}]}", "id", l->id, "external_id",
+                     l->task ? l->task : l->id, "status", "completed", "fields", fields, "metadata", "rlhfd",
+                     collector_facts_of(row), "suggestions", "responses", "user_id", l->labeler, "status", "submitted", "values",
+                     "ranking", "value", order);
 }
 
 static int judgements(const json_t *record, const struct collector_guesses *g, json_t *list, struct rlhf_error *err)

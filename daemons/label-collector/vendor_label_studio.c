@@ -3,10 +3,12 @@
  * Measured with 1.23.2: a pair says "left" or "right" of the control's two texts; a ranker's submission
  * without a move stores the given order; results are not checked against the project's configuration by
  * anybody. */
+#include "export.h"
 #include "judgement.h"
 #include "vendors.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* completed_by is a number in exports and an object in a task's details. */
@@ -86,6 +88,24 @@ static void drop_last(json_t *list)
     json_array_remove(list, json_array_size(list) - 1);
 }
 
+/* Of a record that we have exported ourselves: as it was. */
+static bool read_facts(json_t *said, const json_t *data)
+{
+    const json_t *facts = json_object_get(data, "rlhfd");
+    json_t *item, *texts = json_array();
+    size_t i;
+
+    json_array_foreach(json_object_get(data, "items"), i, item)
+        json_array_append(texts, json_object_get(item, "body"));
+    if (facts && json_array_size(texts) > 0) {
+        json_object_set(said, "prompt", json_object_get(data, "prompt"));
+        json_object_set(said, "completions", texts);
+    }
+    json_decref(texts);
+    collector_said_facts(said, facts);
+    return json_object_get(facts, "ranks") != NULL;
+}
+
 static void read_annotation(const json_t *annotation, const json_t *data, json_t *list)
 {
     const json_t *seconds = json_object_get(annotation, "lead_time"),
@@ -107,8 +127,9 @@ static void read_annotation(const json_t *annotation, const json_t *data, json_t
         json_object_set(said, "seconds", (json_t *)(uintptr_t)seconds);
     json_array_foreach((json_t *)(uintptr_t)result, i, item) judged |= read_value(
         said, collector_text_of(json_object_get(item, "type")), json_object_get(item, "value"), data);
-    if (!judged)
-        drop_last(list);
+    if (read_facts(said, data) || judged)
+        return;
+    drop_last(list);
 }
 
 /* JSON_MIN: the controls' names are keys beside the data's, each with its values. */
@@ -132,8 +153,109 @@ static void read_flat(const json_t *record, json_t *list)
         if (json_is_object(first) && (json_object_get(first, "selected") || json_object_get(first, "ranker")))
             judged |= read_value(said, "", first, record);
     }
-    if (!judged)
-        drop_last(list);
+    if (read_facts(said, record) || judged)
+        return;
+    drop_last(list);
+}
+
+/* ---- the way back ---------------------------------------------------------------------------------- */
+
+/* What people see of it: two answers side by side, or a list. */
+static json_t *data_of(const struct collector_row *row)
+{
+    const struct collector_label *l = &row->label;
+    json_t *data = json_pack("{s:s, s:s, s:o}", "prompt", l->content.prompt, "uid", l->task ? l->task : l->id, "rlhfd",
+                             collector_facts_of(row));
+    json_t *items = json_array();
+    char name[32];
+
+    for (size_t i = 0; i < l->rank_count; ++i) {
+        if (l->rank_count == 2) {
+            snprintf(name, sizeof(name), "answer%zu", i + 1);
+            json_object_set_new(data, name, json_string(l->content.completion[i]));
+        } else {
+            snprintf(name, sizeof(name), "r%zu", i);
+            json_array_append_new(items,
+                                  json_pack("{s:s, s:s, s:s}", "id", name, "title", "", "body", l->content.completion[i]));
+        }
+    }
+    if (l->rank_count > 2)
+        json_object_set(data, "items", items);
+    json_decref(items);
+    return data;
+}
+
+/* A side, or the items best first; a tie has no words here: NULL. */
+static json_t *value_of(const struct collector_label *l)
+{
+    json_t *order = json_array();
+
+    for (size_t place = 1; place <= l->rank_count; ++place)
+        for (size_t i = 0; i < l->rank_count; ++i)
+            if (l->rank[i] == place)
+                json_array_append_new(order, json_sprintf("r%zu", i));
+    bool ties = false;
+    for (size_t i = 0; i < l->rank_count; ++i)
+        for (size_t j = 0; j < i; ++j)
+            ties = ties || l->rank[i] == l->rank[j];
+    json_t *value = ties                ? NULL
+                    : l->rank_count > 2 ? json_pack("{s:{s:O}}", "ranker", "rank", order)
+                                        : json_pack("{s:s}", "selected", l->rank[0] == 1 ? "left" : "right");
+    json_decref(order);
+    return value;
+}
+
+json_t *collector_label_studio_record(const struct collector_row *row)
+{
+    const struct collector_label *l = &row->label;
+    const char *control = l->rank_count > 2 ? "rank" : "comparison", *type = l->rank_count > 2 ? "ranker" : "pairwise";
+    json_t *result = json_array(), *value = value_of(l);
+
+    if (value)
+        json_array_append_new(result, json_pack("{s:s, s:s, s:s, s:s, s:o}", "id", "judgement", "from_name", control, "to_name",
+                                                l->rank_count > 2 ? "answers" : control, "type", type, "value", value));
+    return json_pack("{s:I, s:o, s:[{s:I, s:s, s:o, s:b, s:o}]}", "id", (json_int_t)row->sequence, "data", data_of(row),
+                     "annotations", "id", (json_int_t)row->sequence, "completed_by", l->labeler, "result", result,
+                     "was_cancelled", false, "lead_time", l->seconds < 0 ? json_null() : json_real(l->seconds));
+}
+
+json_t *collector_label_studio_flat(const struct collector_row *row)
+{
+    const struct collector_label *l = &row->label;
+    json_t *flat = data_of(row), *value = value_of(l);
+
+    json_object_set_new(flat, "id", json_integer((json_int_t)row->sequence));
+    json_object_set_new(flat, "annotation_id", json_integer((json_int_t)row->sequence));
+    json_object_set_new(flat, "annotator", json_string(l->labeler));
+    json_object_set_new(flat, "lead_time", l->seconds < 0 ? json_null() : json_real(l->seconds));
+    if (value)
+        json_object_set_new(flat, l->rank_count > 2 ? "rank" : "comparison", json_pack("[o]", value));
+    return flat;
+}
+
+/* One cell: a text as it is, anything else as JSON; quotes are doubled. */
+static int write_cell(const json_t *value, struct rlhf_bytes *out, struct rlhf_error *err)
+{
+    char *text = !value || json_is_null(value) ? strdup("")
+                 : json_is_string(value)       ? strdup(json_string_value(value))
+                                               : json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+    int rc = text ? rlhf_bytes_append(out, "\"", 1, err) : rlhf_fail(err, RLHF_FULL, "out of memory");
+
+    for (const char *at = text; rc == 0 && at && *at; ++at)
+        rc = rlhf_bytes_append(out, *at == '"' ? "\"\"" : at, *at == '"' ? 2 : 1, err);
+    free(text);
+    return rc < 0 ? -1 : rlhf_bytes_append(out, "\"", 1, err);
+}
+
+int collector_label_studio_line(const json_t *flat, struct rlhf_bytes *out, struct rlhf_error *err)
+{
+    static const char *const columns[] = { "annotation_id", "annotator", "answer1", "answer2", "comparison", "id",
+                                           "items", "lead_time", "prompt", "rank", "rlhfd", "uid" };
+
+    for (size_t i = 0; i < sizeof(columns) / sizeof(columns[0]); ++i)
+        if ((i && rlhf_bytes_append(out, ",", 1, err) < 0) || write_cell(json_object_get(flat, columns[i]), out, err) < 0)
+            return -1;
+    return 0;
 }
 
 static int judgements(const json_t *record, const struct collector_guesses *g, json_t *list, struct rlhf_error *err)

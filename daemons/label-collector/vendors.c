@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "export.h"
 #include "judgement.h"
 
 static const struct collector_vendor *const vendors[] = {
@@ -30,8 +31,9 @@ static int own_judgement(const json_t *record, const struct collector_guesses *g
     if (json_object_get(record, "skip") && !json_is_string(json_object_get(record, "skip")))
         return rlhf_fail(err, RLHF_REJECT, "skip must be a text: why it was passed on");
     json_t *said = json_copy((json_t *)(uintptr_t)record);
-    json_object_del(said, "error");
-    json_object_del(said, "directed");
+    static const char *const ours[] = { "error", "directed", "ordered", "ranked" };
+    for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); ++i) /* words among ourselves */
+        json_object_del(said, ours[i]);
     return json_array_append_new(list, said) == 0 ? 0 : rlhf_fail(err, RLHF_FULL, "out of memory");
 }
 
@@ -98,6 +100,37 @@ void collector_said_best(json_t *said, size_t k, int best)
     for (size_t i = 0; i < k; ++i)
         json_array_append_new(ranks, json_integer(best < 0 || i == (size_t)best ? 1 : 2));
     json_object_set_new(said, "ranks", ranks);
+}
+
+static const char *const facts_kept[] = { "id",       "labeler", "task",  "round", "ranks",   "presented", "seconds",
+                                          "strength", "flags",   "note",  "ratings", "prompt", "completions" };
+
+void collector_said_facts(json_t *said, const json_t *facts)
+{
+    if (!json_is_object(facts))
+        return;
+    json_object_del(said, "task");
+    json_object_del(said, "directed");
+    json_object_del(said, "error");
+    for (size_t i = 0; i < sizeof(facts_kept) / sizeof(facts_kept[0]); ++i) {
+        json_t *fact = json_object_get(facts, facts_kept[i]);
+        if (fact && !json_is_null(fact))
+            json_object_set(said, facts_kept[i], fact);
+    }
+    json_object_set_new(said, "ordered", json_true()); /* as the task has them, whatever a vendor was shown */
+}
+
+json_t *collector_facts_of(const struct collector_row *row)
+{
+    json_t *all = collector_row_json(row), *facts = json_object();
+
+    for (size_t i = 0; i < sizeof(facts_kept) / sizeof(facts_kept[0]) - 2; ++i) { /* the texts stand in the record itself */
+        json_t *fact = json_object_get(all, facts_kept[i]);
+        if (fact && !json_is_null(fact))
+            json_object_set(facts, facts_kept[i], fact);
+    }
+    json_decref(all);
+    return facts;
 }
 
 bool collector_task_named(struct collector_vendor_task *t, const json_t *uid, const json_t *remote)
@@ -169,6 +202,12 @@ static json_t *cell_json(const struct rlhf_bytes *cell)
     return json ? json : json_stringn(cell->size ? cell->data : "", cell->size);
 }
 
+/* Texts of people and models, which are never taken for JSON. */
+static bool is_text(const char *column)
+{
+    return strcmp(column, "prompt") == 0 || strcmp(column, "uid") == 0 || strncmp(column, "answer", 6) == 0;
+}
+
 /* A line of CSV as an object (names: the header), or as the list of its cells. */
 static json_t *read_line(const char **at, const char *end, const json_t *names, struct rlhf_bytes *cell)
 {
@@ -182,7 +221,8 @@ static json_t *read_line(const char **at, const char *end, const json_t *names, 
         if (!names)
             json_array_append_new(line, json_stringn(cell->size ? cell->data : "", cell->size));
         else if (name)
-            json_object_set_new(line, name, cell_json(cell));
+            json_object_set_new(line, name,
+                                is_text(name) ? json_stringn(cell->size ? cell->data : "", cell->size) : cell_json(cell));
     } while (ended == ',');
     return line;
 }
@@ -230,6 +270,10 @@ json_t *collector_vendor_records(const struct collector_vendor *v, const char *t
     size_t blank = 0;
     json_t *document, *records;
 
+    if (memchr(text, '\0', size)) {
+        rlhf_fail(err, RLHF_REJECT, "a NUL byte: this is no text");
+        return NULL;
+    }
     while (blank < size && strchr(" \t\r\n", text[blank]))
         ++blank;
     if (blank == size) {

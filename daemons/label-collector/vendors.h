@@ -17,6 +17,7 @@
 #include <stddef.h>
 
 #include "judgement.h"
+#include "base/memory.h"
 #include "vendor_config.h"
 
 /* A record's task: our id of it, and the vendor's. */
@@ -34,6 +35,18 @@ struct collector_vendor {
 };
 /* NULL when there is none of that name. */
 const struct collector_vendor *collector_vendor_find(const char *name);
+
+/* Ours again: a label that counts, as the vendor's export would have it. What its form has no words for stands beside, under
+ * "rlhfd", where judgements() finds it: reading it back loses nothing but source and revision. Owned; NULL: out of memory. */
+struct collector_row;
+json_t *collector_label_studio_record(const struct collector_row *row);
+json_t *collector_label_studio_flat(const struct collector_row *row); /* of JSON_MIN, and as a line of CSV: */
+int collector_label_studio_line(const json_t *flat, struct rlhf_bytes *out, struct rlhf_error *err);
+#define COLLECTOR_LABEL_STUDIO_COLUMNS                                                                                   \
+    "\"annotation_id\",\"annotator\",\"answer1\",\"answer2\",\"comparison\",\"id\",\"items\",\"lead_time\",\"prompt\","  \
+    "\"rank\",\"rlhfd\",\"uid\"\n"
+json_t *collector_labelbox_record(const struct collector_row *row);
+json_t *collector_argilla_record(const struct collector_row *row);
 
 /* The records of a file: a JSON document of the vendor's, JSON lines, or (Label Studio) CSV. Owned. NULL and
  * *err. */
@@ -57,6 +70,9 @@ void collector_said_task(json_t *said, const json_t *id);
 void collector_said_of(json_t *said, const json_t *fields, const char *completion_keys);
 /* ranks of k completions from the best one's index; -1: a tie of all. */
 void collector_said_best(json_t *said, size_t k, int best);
+/* What a record of our own export says beside: id, labeler, task, round, ranks and all else, as it was. */
+void collector_said_facts(json_t *said, const json_t *facts);
+json_t *collector_facts_of(const struct collector_row *row); /* the way there */
 /* Both ids; false when uid is none. */
 bool collector_task_named(struct collector_vendor_task *t, const json_t *uid, const json_t *remote);
 /* Whether an answer has one of the words for a tie in it. */

@@ -341,9 +341,7 @@ static error_t parse(int key, char *text, struct argp_state *state)
         o->labeler = text;
         break;
     case 'f':
-        if (strcmp(text, "kway") != 0 && strcmp(text, "pairs") != 0 && strcmp(text, "hh") != 0)
-            argp_error(state, "--format: '%s' is not kway, pairs or hh", text);
-        o->format = text;
+        o->format = text; /* which there are, the label-collector knows */
         break;
     case 'v':
         o->vendor = text; /* which there are, the label-collector knows */
@@ -417,11 +415,12 @@ static int export(int argc, char **argv, struct rlhf_error *err)
 {
     static const struct argp_option options[] = {
         WHERE,
-        {"format", 'f', "kway|pairs|hh", 0, "how a line looks (default kway)", 0},
+        {"format", 'f', "NAME", 0,
+         "kway (default), pairs, conversational, hh, label_studio, label_studio_min, label_studio_csv, labelbox, argilla", 0},
         {"out", 'o', "FILE", 0, "where to (default: standard output)", 0},
         {0}};
     static const struct argp parser = {
-        options, parse, "",  "Writes the latest revision of every comparison as JSON lines.",
+        options, parse, "",  "Writes the latest revision of every comparison: as JSON lines, or as a vendor's export.",
         NULL,    NULL,  NULL};
     struct options o = {.url = "http://127.0.0.1:8477"};
 
@@ -434,7 +433,7 @@ int ctl_label(int argc, char **argv, struct rlhf_error *err)
     static const struct ctl_command commands[] = {
         {"import", "FILE...", "stores a file's comparisons", import},
         {"check", "FILE...", "counts a file's comparisons, stores nothing", check},
-        {"export", "[--out FILE]", "writes all comparisons as JSON lines", export},
+        {"export", "[--out FILE]", "writes all comparisons to a file", export},
         {"forget", "--labeler NAME", "takes a labeler's comparisons back", ctl_label_forget},
         {"vendors", "", "how dealing with vendors goes", ctl_label_vendors},
         {"push", "VENDOR [--round NAME]", "gives open tasks to a vendor", ctl_label_push},
