@@ -6,6 +6,7 @@
 #include "net/checks.h"
 #include "proto/control.pb-c.h"
 #include "proto/labels.pb-c.h"
+#include "sync.h"
 #include "telemetry/log.h"
 
 enum {
@@ -233,7 +234,8 @@ static int send_status(struct collector *c, struct rlhf_peer *peer, const struct
     out.run = c->config->run;
     out.uptime_ms = (uint64_t)(rlhf_now(c->env->clock) - c->started_us) / 1000;
     out.state = (char *)(uintptr_t)(c->draining ? "draining" : "running");
-    out.error = c->trouble.code == RLHF_OK ? (char *)(uintptr_t) "" : c->trouble.text;
+    const char *vendor = c->sync ? collector_sync_trouble(c->sync) : "";
+    out.error = c->trouble.code == RLHF_OK ? (char *)(uintptr_t)vendor : c->trouble.text;
     out.gauges = g.list;
     out.n_gauges = g.count;
     out.peers = list;

@@ -40,6 +40,7 @@ struct collector_sync {
     struct collector_accounts accounts;
     struct rlhf_poster *poster;
     int epoll, timer, event;
+    char trouble[480];
     char owner[24]; /* of this process, among those that share a database */
     pthread_mutex_t lock; /* guards what follows */
     struct outcome *first, **last;
@@ -682,6 +683,18 @@ void collector_sync_wake(struct collector_sync *s, struct collector_account *a, 
 struct collector_accounts *collector_sync_accounts(struct collector_sync *s)
 {
     return &s->accounts;
+}
+
+const char *collector_sync_trouble(struct collector_sync *s)
+{
+    for (size_t i = 0; i < s->accounts.count; ++i) {
+        const struct collector_account *a = &s->accounts.items[i];
+        if (a->failures && a->error.code != RLHF_OK) {
+            snprintf(s->trouble, sizeof(s->trouble), "vendor %s: %s", a->vendor->name, a->error.text);
+            return s->trouble;
+        }
+    }
+    return "";
 }
 
 int collector_sync_fd(const struct collector_sync *s)

@@ -15,6 +15,7 @@ struct collector_sync;
 /* Sets c->sync; borrows c. NULL and *err on failure. */
 struct collector_sync *collector_sync_new(struct collector *c, struct rlhf_error *err);
 struct collector_accounts *collector_sync_accounts(struct collector_sync *s);
+const char *collector_sync_trouble(struct collector_sync *s); /* of a vendor that fails; "" = all is well */
 int collector_sync_fd(const struct collector_sync *s); /* readable: call run */
 void collector_sync_run(void *sync);
 /* There is something to do for a: tasks to push, a task that was hinted at, or (poll) anything. */

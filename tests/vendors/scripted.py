@@ -300,6 +300,7 @@ def lost_and_repeated(c, server, random):
     assert len(source()) == TASKS
     assert "looking" in rlhfctl(c, "pull", name)
     told = rlhfctl(c, "vendors")
+    assert 'rlhf_collector_vendor_tasks{vendor="%s",state="sent"} %d\n' % (name, TASKS) in c.get("/metrics").decode()
     assert "%s (%s): %d labels" % (name, name, TASKS) in told and "%d sent" % TASKS in told, told
 
 
