@@ -215,7 +215,7 @@ static bool may_enter(const struct collector_http *h, struct MHD_Connection *c, 
 {
     const char *mode = header(c, "Sec-Fetch-Mode"), *host = header(c, "Host");
 
-    if (strcmp(path, "/") == 0 && strcmp(method, "GET") == 0 && mode && strcmp(mode, "navigate") == 0 && host
+    if ((strcmp(path, "/") == 0 || strcmp(path, "/owner") == 0) && strcmp(method, "GET") == 0 && mode && strcmp(mode, "navigate") == 0 && host
         && host_is_ours(h, host))
         return true;
     return same_site(h, c, r);

@@ -9,6 +9,10 @@ static const struct collector_page_file files[] = {
     { "/page.css", "text/css; charset=utf-8", page_css, sizeof(page_css) },
     { "/page.js", "text/javascript; charset=utf-8", page_js, sizeof(page_js) },
     { "/session.js", "text/javascript; charset=utf-8", session_js, sizeof(session_js) },
+    { "/owner", "text/html; charset=utf-8", owner_html, sizeof(owner_html) },
+    { "/owner.css", "text/css; charset=utf-8", owner_css, sizeof(owner_css) },
+    { "/owner.js", "text/javascript; charset=utf-8", owner_js, sizeof(owner_js) },
+    { "/plot.js", "text/javascript; charset=utf-8", plot_js, sizeof(plot_js) },
     { "/openapi.json", "application/json", openapi_json, sizeof(openapi_json) },
     { "/icon.svg", "image/svg+xml", icon_svg, sizeof(icon_svg) },
 };

@@ -12,7 +12,7 @@ if(TARGET label-collector-objects)
     rlhf_test(vendors/${vendor} COMMAND python3 ${CMAKE_CURRENT_SOURCE_DIR}/vendors/${vendor}.py $<TARGET_FILE:label-collector>
               $<TARGET_FILE:rlhfctl>)
   endforeach()
-  set_tests_properties(${prefix}integration/label-collector/browser PROPERTIES LABELS "integration;browser")
+  set_tests_properties(${prefix}integration/label-collector/browser ${prefix}integration/label-collector/owner PROPERTIES LABELS "integration;browser")
   add_library(bench-slow-sync SHARED EXCLUDE_FROM_ALL bench/slow_sync.c)
   target_link_libraries(bench-slow-sync PRIVATE rlhf_flags)
   rlhf_bench(labels USES bench LIBS bench-slow-sync PkgConfig::sqlite3)

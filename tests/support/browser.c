@@ -104,6 +104,43 @@ void browser_open(const char *url)
     json_decref(browser_command("/url", json_pack("{s:s}", "url", url), "POST"));
 }
 
+void browser_press(const char *key)
+{
+    json_decref(
+        browser_command("/actions",
+                json_pack("{s:[{s:s, s:s, s:[{s:s, s:s}, {s:s, s:s}]}]}", "actions", "type", "key", "id",
+                          "keys", "actions", "type", "keyDown", "value", key, "type", "keyUp", "value", key),
+                "POST"));
+}
+
+static char *find(const char *selector)
+{
+    json_t *value =
+        browser_command("/element", json_pack("{s:s, s:s}", "using", "css selector", "value", selector), "POST");
+    char *id = strdup(json_string_value(json_object_iter_value(json_object_iter(value))));
+
+    json_decref(value);
+    return id;
+}
+
+void browser_click(const char *selector)
+{
+    char *id = find(selector), path[256];
+
+    snprintf(path, sizeof(path), "/element/%s/click", id);
+    json_decref(browser_command(path, json_object(), "POST"));
+    free(id);
+}
+
+void browser_type(const char *selector, const char *text)
+{
+    char *id = find(selector), path[256];
+
+    snprintf(path, sizeof(path), "/element/%s/value", id);
+    json_decref(browser_command(path, json_pack("{s:s}", "text", text), "POST"));
+    free(id);
+}
+
 void browser_resize(int width, int height)
 {
     json_decref(browser_command("/goog/cdp/execute",

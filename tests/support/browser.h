@@ -18,6 +18,11 @@ json_t *browser_command(const char *path, json_t *body, const char *method);
 json_t *browser_script(const char *text);
 bool browser_holds(const char *condition);
 void browser_wait_until(const char *condition);
+/* A key as WebDriver names it: a character, or \uE0xx for special ones. */
+void browser_press(const char *key);
+/* Of the element that a CSS selector finds. */
+void browser_click(const char *selector);
+void browser_type(const char *selector, const char *text);
 void browser_resize(int width, int height);
 void browser_scheme(const char *name); /* "dark" or "light" */
 /* $RLHF_BUILD/artefacts/NAME.png of what the window shows. */

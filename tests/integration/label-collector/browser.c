@@ -27,44 +27,6 @@ static void open_page(const char *query)
     browser_open(url);
 }
 
-/* A key as WebDriver names it: a character, or \uE0xx for special ones. */
-static void press(const char *key)
-{
-    json_decref(
-        browser_command("/actions",
-                json_pack("{s:[{s:s, s:s, s:[{s:s, s:s}, {s:s, s:s}]}]}", "actions", "type", "key", "id",
-                          "keys", "actions", "type", "keyDown", "value", key, "type", "keyUp", "value", key),
-                "POST"));
-}
-
-static char *find(const char *selector)
-{
-    json_t *value =
-        browser_command("/element", json_pack("{s:s, s:s}", "using", "css selector", "value", selector), "POST");
-    char *id = strdup(json_string_value(json_object_iter_value(json_object_iter(value))));
-
-    json_decref(value);
-    return id;
-}
-
-static void click(const char *selector)
-{
-    char *id = find(selector), path[256];
-
-    snprintf(path, sizeof(path), "/element/%s/click", id);
-    json_decref(browser_command(path, json_object(), "POST"));
-    free(id);
-}
-
-static void type(const char *selector, const char *text)
-{
-    char *id = find(selector), path[256];
-
-    snprintf(path, sizeof(path), "/element/%s/value", id);
-    json_decref(browser_command(path, json_pack("{s:s}", "text", text), "POST"));
-    free(id);
-}
-
 static void screenshot(const char *name)
 {
     char file[100];
@@ -185,28 +147,28 @@ START_TEST(ratings_flags_and_demonstrations_are_given_with_keys_and_mouse)
            "{\"id\":\"c\",\"kind\":\"demonstration\",\"prompt\":\"write\"}]");
     open_page("?labeler=ada");
     wait_for_task("rate");
-    press("\uE007"); /* Enter: nothing is said yet, so nothing is stored */
-    press("7");
-    press("2");
+    browser_press("\uE007"); /* Enter: nothing is said yet, so nothing is stored */
+    browser_press("7");
+    browser_press("2");
     screenshot("likert");
-    press("\uE007");
+    browser_press("\uE007");
     wait_for_task("flag");
     json_t *label = wait_for_label("a", 1);
     json_decref(label);
-    click(".flag[data-flag='hallucination']");
+    browser_click(".flag[data-flag='hallucination']");
     screenshot("flags");
-    press("s"); /* the focus is on a button: a letter still works */
+    browser_press("s"); /* the focus is on a button: a letter still works */
     wait_for_task("write");
-    press("u");
+    browser_press("u");
     wait_for_task("flag");
-    click(".flag[data-flag='hallucination']");
-    click(".flag[data-flag='opinion']");
-    click("#submit");
+    browser_click(".flag[data-flag='hallucination']");
+    browser_click(".flag[data-flag='opinion']");
+    browser_click("#submit");
     expect_said("b", "flags", "[[\"hallucination\",\"opinion\"]]");
     wait_for_task("write");
-    type("#demonstration", "as it should be");
+    browser_type("#demonstration", "as it should be");
     screenshot("demonstration");
-    click("#submit");
+    browser_click("#submit");
     expect_said("c", "answer", "\"as it should be\"");
 }
 END_TEST
@@ -222,29 +184,29 @@ START_TEST(a_person_judges_with_keys_and_mouse)
 
     open_page("");
     browser_wait_until("document.querySelector('#name-dialog').open");
-    press("a"); /* goes into the name, judges nothing */
-    type("#name", "da");
+    browser_press("a"); /* goes into the name, judges nothing */
+    browser_type("#name", "da");
     screenshot("welcome");
-    click("#name-form button");
+    browser_click("#name-form button");
     wait_for_task("t0");
     screenshot("pair");
-    press("a");
+    browser_press("a");
     wait_for_task("t1");
-    press("\uE014"); /* right */
+    browser_press("\uE014"); /* right */
     wait_for_task("t2");
-    press("t");
+    browser_press("t");
     wait_for_task("t3");
-    click("#choose-a");
+    browser_click("#choose-a");
     wait_for_task("t4");
-    press("s");
+    browser_press("s");
     wait_for_task("t5");
-    press("2");
-    press("3");
+    browser_press("2");
+    browser_press("3");
     browser_wait_until("document.querySelector('#submit').disabled"); /* no default, no half an answer */
-    press("t");
-    press("1");
+    browser_press("t");
+    browser_press("1");
     screenshot("ranking");
-    press("\uE007"); /* Enter */
+    browser_press("\uE007"); /* Enter */
     browser_wait_until("!document.querySelector('#rest').hidden");
     screenshot("rest");
 
@@ -263,21 +225,21 @@ START_TEST(an_answer_is_changed_by_undo)
     submit_task("t1", "t1", json_pack("[s, s]", "x", "y"));
     open_page("?labeler=ada");
     wait_for_task("t0");
-    press("b");
+    browser_press("b");
     wait_for_task("t1");
     expect_shown_ranks(wait_for_label("t0", 1), "21");
-    press("u");
+    browser_press("u");
     wait_for_task("t0");
     browser_wait_until("document.querySelector('.answer.before') && !document.querySelector('#again').hidden");
     screenshot("undo");
-    press("a");
+    browser_press("a");
     wait_for_task("t1"); /* where we were */
     expect_shown_ranks(wait_for_label("t0", 2), "12");
-    press("s");
+    browser_press("s");
     browser_wait_until("!document.querySelector('#rest').hidden");
-    press("u"); /* a skip is undone, too */
+    browser_press("u"); /* a skip is undone, too */
     wait_for_task("t1");
-    press("t");
+    browser_press("t");
     expect_shown_ranks(wait_for_label("t1", 1), "11");
 }
 END_TEST
@@ -287,16 +249,16 @@ START_TEST(a_note_and_a_draft_survive_a_reload)
     submit_task("t0", "t0", json_pack("[s, s, s]", "x", "y", "z"));
     open_page("?labeler=ada");
     wait_for_task("t0");
-    press("3");
-    press("n");
-    type("#note", "all about t1, t2"); /* letters judge nothing here */
+    browser_press("3");
+    browser_press("n");
+    browser_type("#note", "all about t1, t2"); /* letters judge nothing here */
     open_page("?labeler=ada");
     wait_for_task("t0");
     browser_wait_until("document.querySelector('#note').value === 'all about t1, t2'");
     browser_wait_until("document.querySelectorAll('.answer.ranked').length === 1");
-    press("1");
-    press("2");
-    click("#submit");
+    browser_press("1");
+    browser_press("2");
+    browser_click("#submit");
     json_t *label = wait_for_label("t0", 1);
     ck_assert_str_eq(json_string_value(json_object_get(label, "note")), "all about t1, t2");
     expect_shown_ranks(label, "231");
@@ -327,11 +289,11 @@ START_TEST(hostile_completions_are_shown_as_text)
                     "document.querySelector('.answers').innerText.includes('[U+202E] txet')"));
     ck_assert(browser_holds("window.pwned === undefined"));
     screenshot("hostile");
-    press("a");
+    browser_press("a");
     wait_for_task("t1");
     ck_assert(browser_holds("document.documentElement.scrollWidth <= window.innerWidth"));
     screenshot("long");
-    press("b");
+    browser_press("b");
     expect_shown_ranks(wait_for_label("t1", 1), "21");
     ck_assert(browser_holds("window.pwned === undefined"));
     free(longest);
@@ -355,7 +317,7 @@ START_TEST(the_page_fits_a_phone_in_the_dark)
                     "b.getBoundingClientRect();"
                     " return r.left >= 0 && r.right <= 390 && r.bottom <= 844 && r.height >= 40; })"));
     screenshot("phone");
-    click("#choose-b");
+    browser_click("#choose-b");
     wait_for_task("t1");
     ck_assert(browser_holds("document.documentElement.scrollWidth <= 390"));
     screenshot("phone-ranking");
@@ -372,7 +334,7 @@ START_TEST(an_answer_survives_a_dead_server)
     open_page("?labeler=ada");
     wait_for_task("t0");
     end_process(collector_pid, SIGKILL);
-    press("a");
+    browser_press("a");
     wait_for_task("t1"); /* work goes on */
     browser_wait_until("document.querySelector('#saving').innerText.includes('kept here')");
     screenshot("offline");
@@ -394,30 +356,30 @@ START_TEST(people_sign_in_with_their_tokens)
     collector_start_again("127.0.0.1:0", "");
     open_page("?labeler=bob"); /* counts for nothing with tokens */
     browser_wait_until("document.querySelector('#sign-in').open");
-    press("\uE00C"); /* Escape */
-    press("\uE00C");
+    browser_press("\uE00C"); /* Escape */
+    browser_press("\uE00C");
     browser_wait_until("document.querySelector('#sign-in').open");
     screenshot("sign-in");
-    type("#token", "rlhf_wrong");
-    click("#sign-in-form button");
+    browser_type("#token", "rlhf_wrong");
+    browser_click("#sign-in-form button");
     browser_wait_until("document.querySelector('#sign-in-trouble').innerText.includes('not known')");
-    type("#token", ada); /* over what is selected */
-    press("\uE007");
+    browser_type("#token", ada); /* over what is selected */
+    browser_press("\uE007");
     wait_for_task("t0");
     ck_assert(browser_holds("document.cookie === '' && !JSON.stringify(localStorage).includes('rlhf_')"));
-    press("a");
+    browser_press("a");
     wait_for_task("t1");
     browser_wait_until("document.querySelector('#saving').innerText === 'Saved'");
     ck_assert_str_eq(strstr(collector_expect(200, owner, "GET", "/api/v1/comparisons", NULL), "\"labeler\":\"ada\"") ? "ada" : "", "ada");
     open_page(""); /* the session is still there */
     wait_for_task("t1");
-    click("#who");
+    browser_click("#who");
     browser_wait_until("document.querySelector('#account-name').innerText === 'ada'");
     screenshot("account");
-    click("#sign-out");
+    browser_click("#sign-out");
     browser_wait_until("document.querySelector('#sign-in').open");
-    type("#token", bob);
-    press("\uE007");
+    browser_type("#token", bob);
+    browser_press("\uE007");
     browser_wait_until("document.querySelector('#who').innerText === 'bob' && !document.querySelector('#rest').hidden");
     ck_assert(browser_holds("document.querySelector('#rest-undo').hidden")); /* what ada did, and has before her, is hers */
 }
