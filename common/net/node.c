@@ -15,7 +15,8 @@ enum {
     HELLO_MAX_US = 5000000,
     REFUSED_US = 10000000,   /* after a service said no: somebody has to change something first */
     HELLOS_PER_CONNECTION = 8, /* unanswered ones before the connection is made anew            */
-    UNSENT_HELLOS = 100,     /* the same for ones that found no connection: about 10 s          */
+    UNSENT_MIN_US = 1000,    /* before one that found no connection is tried again, doubled up to HELLO_MIN_US */
+    UNSENT_HELLOS = 100,     /* such ones before the connection is made anew: about 10 s        */
     SOFTWARE_MAX = 64,
     MAX_LIVENESS = 100,
     MAX_HEARTBEAT_MS = 60000,
@@ -296,7 +297,7 @@ static void send_hello(struct rlhf_node *n, struct link *l)
             n->env->transport->reset(n->env->transport, l->route);
             l->unsent = 0;
         }
-        retry_hello(n, l, jitter(n, HELLO_MIN_US));
+        retry_hello(n, l, jitter(n, l->unsent < 7 ? UNSENT_MIN_US << l->unsent : HELLO_MIN_US));
         return;
     }
     l->unsent = 0;
@@ -764,6 +765,7 @@ int rlhf_node_link(struct rlhf_node *n, uint64_t route, Rlhf__V1__Role service, 
     l = &n->links[n->link_count++];
     *l = (struct link){ .route = route, .service = service };
     restart_greeting(n, l, false);
+    retry_hello(n, l, 0); /* jitter is for those that lost one service together */
     return 0;
 }
 
