@@ -79,6 +79,31 @@ void *rlhf_block_new(size_t size, struct rlhf_error *err)
     return block;
 }
 
+/* Address space that begins a huge page; what was mapped too much around it is given back. */
+void *rlhf_pages_new(size_t size, struct rlhf_error *err)
+{
+    char *map = MAP_FAILED, *pages;
+    size_t total;
+
+    if (rlhf_add_size(size, HUGE_PAGE, &total))
+        map = mmap(NULL, total, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (map == MAP_FAILED) {
+        rlhf_fail(err, RLHF_FULL, "out of memory for %zu bytes", size);
+        return NULL;
+    }
+    pages = (char *)(((uintptr_t)map + HUGE_PAGE - 1) & ~(uintptr_t)(HUGE_PAGE - 1));
+    if (pages > map)
+        munmap(map, (size_t)(pages - map));
+    (void)madvise(pages, size, MADV_HUGEPAGE); /* only a wish */
+    return pages;
+}
+
+void rlhf_pages_free(void *pages, size_t size)
+{
+    if (pages)
+        munmap(pages, size);
+}
+
 void *rlhf_aligned_new(size_t count, size_t size, struct rlhf_error *err)
 {
     size_t total;

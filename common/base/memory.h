@@ -18,6 +18,10 @@ void *rlhf_aligned_new(size_t count, size_t size, struct rlhf_error *err);
 /* The same in bytes and not zeroed. Large ones lie on huge pages where the kernel gives them: with small pages the address
  * translation shows when they are walked, and the page faults when they are first filled. */
 void *rlhf_block_new(size_t size, struct rlhf_error *err);
+/* Zeroed without being touched: for a large block of which little may be used, memory comes as it is written. Aligned as the
+ * large ones are. Freed by rlhf_pages_free() with its size; NULL is fine. */
+void *rlhf_pages_new(size_t size, struct rlhf_error *err);
+void rlhf_pages_free(void *pages, size_t size);
 
 /* Arena: allocations live until the arena is reset to a mark or freed. Blocks are aligned to 64 bytes.
  * Freed space is poisoned under ASan. An arena never moves what it has given out. */

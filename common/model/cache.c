@@ -14,7 +14,8 @@ struct rlhf_cache {
     struct rlhf_arena *arena; /* activations of one call */
     size_t slots, context;
     size_t *length;           /* [slots] */
-    float *memory;
+    float *memory;            /* of `bytes`; what no slot has reached yet is not there */
+    size_t bytes;
     size_t room;              /* tokens, of a slot */
     size_t block;             /* floats of a slot's layer's keys, and as many of its values */
     struct rlhf_rope rope;
@@ -51,10 +52,10 @@ struct rlhf_cache *rlhf_cache_new(const struct rlhf_model_config *c, size_t slot
     k->room = (context + PANEL - 1) / PANEL * PANEL;
     shape = rlhf_layer_attention(c, 0, NULL, 0);
     k->block = rlhf_attention_block(&shape, k->room);
-    if (!rlhf_mul_size(slots, 2 * k->block * c->layers, &floats))
+    if (!rlhf_mul_size(slots, 2 * k->block * c->layers, &floats) || floats > SIZE_MAX / sizeof *k->memory)
         rlhf_fail(err, RLHF_FULL, "a cache of %zu slots of %zu tokens is larger than memory", slots, context);
     else if ((k->length = rlhf_aligned_new(slots, sizeof *k->length, err))
-             && (k->memory = rlhf_aligned_new(floats, sizeof *k->memory, err))
+             && (k->memory = rlhf_pages_new(k->bytes = floats * sizeof *k->memory, err))
              && (k->arena = rlhf_arena_new(0, err))
              && rlhf_rope_grow(&k->rope, context, c, err) == 0)
         return k;
@@ -68,7 +69,7 @@ void rlhf_cache_free(struct rlhf_cache *k)
         return;
     free(k->rope.cos_sin);
     rlhf_arena_free(k->arena);
-    free(k->memory);
+    rlhf_pages_free(k->memory, k->bytes);
     free(k->length);
     free(k);
 }
