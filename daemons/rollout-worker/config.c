@@ -5,7 +5,7 @@
 static const struct rlhf_config_key keys[] = {
     RLHF_MEMBER_KEYS("3", 1),
     { .key = "slots", .type = RLHF_CONFIG_INTEGER, .offset = AT(slots), .def = "64", .min = 1, .max = 4096,
-      .help = "Sequences generated at a time; each holds keys and values of the model's whole context." },
+      .help = "Sequences generated at a time; each holds keys and values of as many tokens as jobs asked for so far." },
     { .key = "max_prefill", .type = RLHF_CONFIG_INTEGER, .offset = AT(max_prefill), .def = "2048", .min = 1,
       .max = 1 << 20, .help = "Prompt tokens taken into one step at most." },
     { 0 },

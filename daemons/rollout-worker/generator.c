@@ -421,7 +421,7 @@ bool generator_step(struct generator *g)
     if (g->active == 0 && !g->first)
         return false;
     let_in(g);
-    for (size_t i = 0; i < g->weights_count; i++)
+    for (size_t i = g->weights_count; i-- > 0;) /* the newest first: somebody waits for its first tokens */
         step_model(g, g->weights[i].model);
     return true;
 }
