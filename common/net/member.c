@@ -19,6 +19,7 @@ enum {
 struct held_weights {
     struct rlhf_digest digest;
     uint64_t used; /* larger = later */
+    struct rlhf_weights *w; /* shared with the engine: who frees last unmaps, and that is to be this thread */
 };
 
 struct rlhf_member {
@@ -37,6 +38,8 @@ struct rlhf_member {
     size_t held;
     struct held_weights *weights; /* [max_weights + what jobs need beyond] */
     size_t weights_count, weights_capacity;
+    struct rlhf_weights **leaving; /* [weights_capacity] dropped, until the engine has let go of them */
+    size_t leaving_count;
     uint64_t uses;
     uint64_t life;                             /* grows with every cancel */
     uint64_t finished[RLHF_RESULTS_A_MESSAGE]; /* ids of results not yet sent */
@@ -74,10 +77,23 @@ static bool needed(const struct rlhf_member *m, const struct rlhf_digest *digest
     return false;
 }
 
+static void let_go(struct rlhf_member *m)
+{
+    for (size_t i = m->leaving_count; i-- > 0;)
+        if (!rlhf_weights_shared(m->leaving[i])) {
+            rlhf_weights_free(m->leaving[i]);
+            m->leaving[i] = m->leaving[--m->leaving_count];
+        }
+}
+
 static void drop_weights(struct rlhf_member *m, struct held_weights *w)
 {
     struct rlhf_digest digest = w->digest;
 
+    if (m->leaving_count == m->weights_capacity) /* an engine that is that far behind unmaps itself */
+        rlhf_weights_free(w->w);
+    else
+        m->leaving[m->leaving_count++] = w->w;
     *w = m->weights[--m->weights_count];
     m->engine->drop_weights(m->engine, &digest);
 }
@@ -134,8 +150,11 @@ static void on_ready(void *ctx, struct rlhf_weights *w)
     if (m->weights_count == m->weights_capacity) {
         size_t capacity = 2 * m->weights_capacity + 8;
         struct held_weights *more = reallocarray(m->weights, capacity, sizeof *more);
+        struct rlhf_weights **leaving = reallocarray(m->leaving, capacity, sizeof *leaving);
 
-        if (!more) { /* jobs that went on waiting would be held, and renewed, for ever */
+        m->weights = more ? more : m->weights;
+        m->leaving = leaving ? leaving : m->leaving;
+        if (!more || !leaving) { /* jobs that went on waiting would be held, and renewed, for ever */
             struct rlhf_error err = { 0 };
 
             rlhf_fail(&err, RLHF_FULL, "no memory for more weights");
@@ -143,10 +162,10 @@ static void on_ready(void *ctx, struct rlhf_weights *w)
             on_failed(m, &digest, &err);
             return;
         }
-        m->weights = more;
         m->weights_capacity = capacity;
     }
-    m->weights[m->weights_count++] = (struct held_weights){ .digest = digest, .used = ++m->uses };
+    m->weights[m->weights_count++] =
+        (struct held_weights){ .digest = digest, .used = ++m->uses, .w = rlhf_weights_share(w) };
     m->engine->add_weights(m->engine, w);
     for (struct rlhf_member_job *job = m->jobs, *next; job; job = next) {
         next = job->next; /* begin may end the job */
@@ -394,6 +413,7 @@ static void tick(void *machine, int64_t now_us)
     struct rlhf_member *m = machine;
 
     rlhf_weights_store_tick(m->store, now_us);
+    let_go(m);
     if (m->learner && now_us >= m->credit_at)
         say_credit(m);
     if (m->finished_count > 0 && now_us >= m->flush_at)
@@ -587,6 +607,11 @@ void rlhf_member_free(struct rlhf_member *m)
         return;
     free_jobs(m); /* nothing works on them any more */
     rlhf_weights_store_free(m->store);
+    for (size_t i = 0; i < m->weights_count; i++)
+        rlhf_weights_free(m->weights[i].w);
+    for (size_t i = 0; i < m->leaving_count; i++)
+        rlhf_weights_free(m->leaving[i]);
     free(m->weights);
+    free(m->leaving);
     free(m);
 }

@@ -70,9 +70,20 @@ void rlhf_chunks_hash(const uint8_t *data, uint64_t size, uint32_t chunk_size, c
 
 /* ---- the payload ----------------------------------------------------------------------------------- */
 
+struct rlhf_weights *rlhf_weights_share(struct rlhf_weights *w)
+{
+    atomic_fetch_add(&w->uses, 1);
+    return w;
+}
+
+bool rlhf_weights_shared(const struct rlhf_weights *w)
+{
+    return atomic_load(&w->uses) > 1;
+}
+
 static void keep(struct rlhf_keeper *k)
 {
-    atomic_fetch_add(&((struct rlhf_weights *)k)->uses, 1);
+    rlhf_weights_share((struct rlhf_weights *)k);
 }
 
 static void release(struct rlhf_keeper *k)

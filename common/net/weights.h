@@ -50,7 +50,10 @@ const char *rlhf_weights_name(const struct rlhf_weights *w);
 uint64_t rlhf_weights_version(const struct rlhf_weights *w);
 const char *rlhf_weights_config(const struct rlhf_weights *w); /* NUL-terminated config.json */
 struct rlhf_blob rlhf_weights_payload(const struct rlhf_weights *w);
-/* Unmaps, once the chunks under way are sent; removes the shared file if this process wrote it (who has it mapped keeps
+/* One more owner, who frees it, too. */
+struct rlhf_weights *rlhf_weights_share(struct rlhf_weights *w);
+bool rlhf_weights_shared(const struct rlhf_weights *w); /* by anybody but the caller */
+/* Of the last owner: unmaps (10 ms for 440 MB), once the chunks under way are sent; removes the shared file if this process wrote it (who has it mapped keeps
  * it). NULL is fine. */
 void rlhf_weights_free(struct rlhf_weights *w);
 
@@ -68,7 +71,9 @@ int rlhf_weights_source_publish(struct rlhf_weights_source *s, const struct rlhf
 /* NULL when not served. Borrowed until dropped. */
 const struct rlhf_weights *rlhf_weights_source_get(const struct rlhf_weights_source *s,
                                                    const struct rlhf_digest *digest);
-/* Stops serving and frees; unknown digests are fine. */
+/* Stops serving them; the caller's then. NULL: an unknown digest. */
+struct rlhf_weights *rlhf_weights_source_take(struct rlhf_weights_source *s, const struct rlhf_digest *digest);
+/* The same, and frees. */
 void rlhf_weights_source_drop(struct rlhf_weights_source *s, const struct rlhf_digest *digest);
 /* Sends WeightsAnnounce for digest (NULL: none, drops only) with a drop list to one peer. */
 int rlhf_weights_source_announce(const struct rlhf_weights_source *s, struct rlhf_node *n, struct rlhf_peer *peer,

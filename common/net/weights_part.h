@@ -10,7 +10,7 @@ enum { RLHF_CHUNKS_AT_ONCE = 8 }; /* that are hashed together: base/hash_lanes.h
 
 struct rlhf_weights {
     struct rlhf_keeper keeper; /* first */
-    atomic_uint uses;          /* its owner's, and one of every chunk that is being sent */
+    atomic_uint uses;          /* its owners, and one of every chunk that is being sent */
     char *name, *config;
     uint64_t version;
     struct rlhf_digest digest, *chunks; /* [chunk_count] */

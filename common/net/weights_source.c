@@ -81,14 +81,19 @@ const struct rlhf_weights *rlhf_weights_source_get(const struct rlhf_weights_sou
     return at < s->count ? s->served[at] : NULL;
 }
 
-void rlhf_weights_source_drop(struct rlhf_weights_source *s, const struct rlhf_digest *digest)
+struct rlhf_weights *rlhf_weights_source_take(struct rlhf_weights_source *s, const struct rlhf_digest *digest)
 {
     size_t at = find(s, digest);
+    struct rlhf_weights *w = at < s->count ? s->served[at] : NULL;
 
-    if (at == s->count)
-        return;
-    rlhf_weights_free(s->served[at]);
-    s->served[at] = s->served[--s->count];
+    if (w)
+        s->served[at] = s->served[--s->count];
+    return w;
+}
+
+void rlhf_weights_source_drop(struct rlhf_weights_source *s, const struct rlhf_digest *digest)
+{
+    rlhf_weights_free(rlhf_weights_source_take(s, digest));
 }
 
 int rlhf_weights_source_announce(const struct rlhf_weights_source *s, struct rlhf_node *n, struct rlhf_peer *peer,

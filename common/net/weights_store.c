@@ -14,6 +14,10 @@
 enum {
     MAX_TRANSFERS = 16,
     VERIFY_AT_ONCE = 16,      /* chunks of a mapped file between two looks at the network: 6 to 25 ms */
+    VERIFY_BEHIND = 8,        /* the same while somebody computes with it, who wants the cores: a slice every ... */
+    VERIFY_BEHIND_US = 15000, /* so that 440 MB take 0.8 s, about as long as a completion */
+    POPULATE = 1 << 30,       /* bytes whose pages are mapped before anybody computes: 20 ms for 440 MB, twice as long one fault
+                                 after another, in the middle of a token */
     PATIENCE_US = 10000000,   /* without progress before asking again                                  */
     MAX_FALSE_CHUNKS = 8,     /* of one transfer, before its service is not believed any more          */
 };
@@ -47,6 +51,7 @@ struct rlhf_weights_store {
     struct transfer transfers[MAX_TRANSFERS]; /* oldest first */
     size_t count;
     uint64_t last_request;
+    int64_t verify_us; /* the next slice of what was given */
     bool due; /* something can be asked for or verified now */
 };
 
@@ -419,8 +424,10 @@ static bool give_mapped(struct rlhf_weights_store *s)
         if (t->state != VERIFYING || t->given)
             continue;
         t->given = gave = s->due = true;
-        t->w->keeper.keep(&t->w->keeper);
-        s->config.ready(s->config.ctx, t->w);
+#ifdef MADV_POPULATE_READ
+        (void)madvise((void *)t->w->data, t->w->size < POPULATE ? t->w->size : POPULATE, MADV_POPULATE_READ); /* only a wish */
+#endif
+        s->config.ready(s->config.ctx, rlhf_weights_share(t->w));
         i = SIZE_MAX; /* it may have wanted others, or dropped some */
     }
     return gave;
@@ -442,22 +449,19 @@ static void fetch_instead(struct rlhf_weights_store *s, struct transfer *t)
     rlhf_weights_free(mapped);
     t->w = w;
     t->given = false;
+    s->due = true;
     if (!w || begin_fetching(t, &why) < 0)
         fail(s, t, &why);
     if (given)
         s->config.spoiled(s->config.ctx, &digest);
 }
 
-/* A few chunks of the oldest mapped file; a false one sends the transfer to the network. */
-static void verify(struct rlhf_weights_store *s)
+/* So many chunks of t, the oldest mapped file; a false one sends the transfer to the network. */
+static void verify(struct rlhf_weights_store *s, struct transfer *t, size_t most)
 {
-    struct transfer *t = oldest_mapped(s);
     struct rlhf_error why = { 0 };
 
-    if (!t)
-        return;
-    s->due = true;
-    for (size_t n = 0; n < VERIFY_AT_ONCE && t->here < t->w->chunk_count; n += RLHF_CHUNKS_AT_ONCE)
+    for (size_t n = 0; n < most && t->here < t->w->chunk_count; n += RLHF_CHUNKS_AT_ONCE)
         if (!verify_mapped(t, &why)) {
             rlhf_log(RLHF_LEVEL_WARNING, "shared_file_false name=%s why=\"%s\"", t->w->name, why.text);
             fetch_instead(s, t);
@@ -467,18 +471,29 @@ static void verify(struct rlhf_weights_store *s)
         succeed(s, t);
 }
 
+/* The next slice of the oldest mapped file, when it is time. */
+static void verify_some(struct rlhf_weights_store *s, int64_t now)
+{
+    struct transfer *t = oldest_mapped(s);
+
+    if (!t || (t->given && now < s->verify_us))
+        return;
+    s->due = !t->given;
+    s->verify_us = now + VERIFY_BEHIND_US;
+    verify(s, t, t->given ? VERIFY_BEHIND : VERIFY_AT_ONCE);
+}
+
 void rlhf_weights_store_settle(struct rlhf_weights_store *s)
 {
     for (struct transfer *t; (t = oldest_mapped(s)) && t->given;)
-        verify(s);
+        verify(s, t, SIZE_MAX);
 }
 
 void rlhf_weights_store_tick(struct rlhf_weights_store *s, int64_t now_us)
 {
-    (void)now_us;
     s->due = false;
     if (!give_mapped(s))
-        verify(s);
+        verify_some(s, now_us);
     ask(s);
 }
 
@@ -494,6 +509,9 @@ int64_t rlhf_weights_store_deadline(const struct rlhf_weights_store *s)
         if ((t->state == ASKING || t->asked) && t->retry_us < at) /* others wait for their turn */
             at = t->retry_us;
     }
+    for (size_t i = 0; i < s->count; i++)
+        if (s->transfers[i].state == VERIFYING && s->verify_us < at)
+            at = s->verify_us;
     return at;
 }
 
