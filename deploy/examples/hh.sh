@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Trains on real human comparisons: hh.sh DATA [DIR], where DATA holds train.jsonl.gz and valid.jsonl.gz (or the same without .gz) with
-# lines {"chosen": "\n\nHuman: ...\n\nAssistant: ...", "rejected": ...}, and DIR (default runs/hh) is the run's directory.
+# Trains on real human comparisons: hh.sh DATA [DIR [SUITES]], where DATA holds train.jsonl.gz and valid.jsonl.gz (or the same without
+# .gz) with lines {"chosen": "\n\nHuman: ...\n\nAssistant: ...", "rejected": ...}, DIR (default runs/hh) is the run's directory, and SUITES a
+# folder with TruthfulQA and CrowS-Pairs as published, by which the models before and after RLHF are examined.
 set -euo pipefail
 main() {
-    [ $# -ge 1 ] && [ "$1" != --help ] || { sed -n '2,4s/^# //p' "$0"; [ $# -ge 1 ] && exit 0 || exit 2; }
+    [ $# -ge 1 ] && [ "$1" != --help ] || { sed -n '2,5s/^# //p' "$0"; [ $# -ge 1 ] && exit 0 || exit 2; }
     data=$(realpath "$1")
     dir=${2:-runs/hh}
+    suites=${3:+$(realpath "$3")}
     [[ $dir = /* ]] || dir=$PWD/$dir
     cd "$(dirname "$0")/../.."
     dir=${dir#"$PWD"/}
@@ -47,6 +49,13 @@ main() {
     echo "SFT and PPO on held-out prompts: $dir/evaluations/report/metrics.json"
     cat "$dir/evaluations/report/metrics.json"
     echo
+    if [ -n "$suites" ]; then
+        for before in pretrained sft; do
+            echo "PPO beside $before:"
+            "$ctl" eval --model "$dir/checkpoints/ppo" --against "$dir/checkpoints/$before" --data "$suites" --suite truthfulqa --suite crows_pairs \
+                --suite perplexity="$dir/data/valid_text.jsonl" --json "$dir/evaluations/suites-$before.json"
+        done
+    fi
     exit # the file may change while it runs
 }
 main "$@"
