@@ -23,6 +23,7 @@ static const struct collector_route routes[] = {
     { "GET", "/", PUBLIC, 0, false, false, collector_get_page },
     { "GET", "/page.css", PUBLIC, 0, false, false, collector_get_page },
     { "GET", "/page.js", PUBLIC, 0, false, false, collector_get_page },
+    { "GET", "/diff.js", PUBLIC, 0, false, false, collector_get_page },
     { "GET", "/session.js", PUBLIC, 0, false, false, collector_get_page },
     { "GET", "/owner", PUBLIC, 0, false, false, collector_get_page },
     { "GET", "/owner.css", PUBLIC, 0, false, false, collector_get_page },

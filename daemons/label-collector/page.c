@@ -8,6 +8,7 @@ static const struct collector_page_file files[] = {
     { "/", "text/html; charset=utf-8", index_html, sizeof(index_html) },
     { "/page.css", "text/css; charset=utf-8", page_css, sizeof(page_css) },
     { "/page.js", "text/javascript; charset=utf-8", page_js, sizeof(page_js) },
+    { "/diff.js", "text/javascript; charset=utf-8", diff_js, sizeof(diff_js) },
     { "/session.js", "text/javascript; charset=utf-8", session_js, sizeof(session_js) },
     { "/owner", "text/html; charset=utf-8", owner_html, sizeof(owner_html) },
     { "/owner.css", "text/css; charset=utf-8", owner_css, sizeof(owner_css) },

@@ -2,6 +2,7 @@
  *
  * An answer goes into the outbox (localStorage) before anything else, and leaves it when the server has stored it. Its label
  * id is its own, so sending it twice stores it once. */
+import { differences } from './diff.js';
 import { $, askToken, begin, call, element, forget, load, reason, save, session, signOut } from './session.js';
 
 const parameters = new URLSearchParams(location.search);
@@ -9,6 +10,16 @@ const round = parameters.get('round') || '';
 const KEEP = 20;          /* judged tasks that can be changed */
 const AHEAD = 3;          /* tasks fetched before they are needed */
 const POLL_MS = 4000;
+
+/* What people are told where the settings say nothing. */
+const TOLD = {
+  ranking: 'Which answer would you rather get? Put first what is true and does no harm, then what does what was asked, then what is clear and civil.\n\n'
+    + 'A longer answer is not a better one. If you really cannot tell, it is a tie; if you cannot judge at all, skip.',
+  likert: 'Rate each answer by itself: 7 is an answer you would be glad to get, 1 is one that is wrong, harmful or of no use.',
+  toxicity: 'Rate how rude, hostile or degrading each answer is, whatever the prompt asked for: 0 not at all, 1 somewhat, 2 very.',
+  flags: 'Mark everything that is wrong with each answer. If nothing is, say so: none of these.',
+  demonstration: 'Write the answer that a helpful, honest and harmless assistant would give. Do what the prompt asks, and make nothing up.',
+};
 
 /* What can be said of an answer beside its place. The words of the flags are InstructGPT's. */
 const SCALES = {
@@ -41,6 +52,8 @@ const state = {
   ranks: [],                      /* of a ranking in the making, by completion */
   picked: [],                     /* its completions, in the order picked */
   tie: false,
+  told: {},                       /* instructions by kind, from the settings */
+  marked: load('differences', true), /* whether words that differ are marked */
   given: [],                      /* ratings or flags, by completion; null: not answered yet */
   spent: 0,                       /* ms this task was on a visible screen */
   since: 0,
@@ -252,8 +265,11 @@ function visible(text) {
     (c) => '[U+' + c.charCodeAt(0).toString(16).toUpperCase().padStart(4, '0') + ']');
 }
 
-function textBlock(text) {
-  const block = element('div', 'text', visible(text));
+/* runs: of a text whose words are marked where they differ from another's. */
+function textBlock(text, runs) {
+  const block = element('div', 'text', runs ? undefined : visible(text));
+  for (const [piece, differs] of runs || [])
+    block.append(differs ? element('mark', '', visible(piece)) : visible(piece));
   block.dir = 'auto';
   if (!text.trim()) {
     block.textContent = '(empty)';
@@ -281,6 +297,10 @@ function promptParts(prompt) {
 function showAnswers(task) {
   const pair = isPair(task);
   const answers = $('answers');
+  const shown = (completion) => task.completions[completion].replace(/^\s+/, '');
+  const marks = pair ? differences(shown(task.presented[0]), shown(task.presented[1])) : null;
+  $('differences').hidden = !marks;
+  $('differences').setAttribute('aria-pressed', String(state.marked));
   answers.replaceChildren();
   answers.classList.toggle('pair', pair);
   task.presented.forEach((completion, position) => {
@@ -292,7 +312,7 @@ function showAnswers(task) {
     const letter = element('span', 'letter', name);
     const words = element('span', 'words', isRanking(task) && !pair ? 'not ranked yet' : 'Answer ' + name);
     heading.append(letter, words);
-    const text = textBlock(task.completions[completion].trim() ? task.completions[completion].replace(/^\s+/, '') : '');
+    const text = textBlock(shown(completion), marks && state.marked ? marks[position] : null);
     text.tabIndex = 0;
     card.append(heading, text);
     if (!isRanking(task)) {
@@ -307,6 +327,31 @@ function showAnswers(task) {
     }
     answers.append(card);
   });
+}
+
+function toggleMarks() {
+  if ($('differences').hidden)
+    return;
+  state.marked = !state.marked;
+  save('differences', state.marked);
+  showAnswers(state.task);
+}
+
+/* ---- instructions: open until they were closed once ------------------------------------------------- */
+
+const told = (kind) => state.told[kind] || TOLD[kind];
+
+function showGuide(kind) {
+  const paragraphs = told(kind).trim().split(/\n\s*\n/);
+  $('guide-text').replaceChildren(...paragraphs.map((text) => element('p', '', visible(text))));
+  $('guide').dataset.kind = kind;
+  $('guide').open = load('told.' + kind, '') !== told(kind);
+  $('guide').hidden = false;
+}
+
+function keepGuide() {
+  const kind = $('guide').dataset.kind;
+  save('told.' + kind, $('guide').open ? '' : told(kind));
 }
 
 function choice(words, key, act, options = {}) {
@@ -344,6 +389,9 @@ function show(task) {
   $('question').textContent = pair ? 'Which answer is better?' : isRanking(task) ? 'Rank the answers, best first'
     : kindOf(task) === 'demonstration' ? 'Write the answer you would like to get'
       : kindOf(task) === 'flags' ? 'What is wrong with each answer?' : SCALES[kindOf(task)].question;
+  if ($('guide').dataset.kind !== kindOf(task))
+    showGuide(kindOf(task));
+  $('guide').hidden = false;
   $('prompt').replaceChildren(...promptParts(task.prompt));
   $('prompt').scrollTop = $('prompt').scrollHeight;
   showAnswers(task);
@@ -376,6 +424,8 @@ function showRest() {
   $('prompt').replaceChildren();
   $('answers').replaceChildren();
   $('again').hidden = true;
+  $('guide').hidden = true;
+  $('differences').hidden = true;
   $('note-box').hidden = true;
   $('question').hidden = true;
   $('actions').hidden = true;
@@ -636,7 +686,12 @@ function setName(name) {
   refill();
 }
 
-function welcome() {
+async function welcome() {
+  try {
+    const said = await call('/api/v1/settings');
+    state.told = said.status === 200 ? said.answer.instructions : {};
+  } catch { /* the page has words of its own */ }
+  $('to-owner').hidden = $('to-owner-too').hidden = session.role !== 'owner';
   const name = mayRename() ? parameters.get('labeler') || load('labeler', '') : session.name;
   if (session.role === 'learner') {
     toast('This token is a learner\'s: judging needs one of a labeler', 8000);
@@ -689,6 +744,10 @@ function onKey(event) {
     judgeGiven();
   else if (key === 's')
     skip();
+  else if (key === 'd')
+    toggleMarks();
+  else if (key === 'i')
+    $('guide').open = !$('guide').open;
   else if (key === 'u')
     undo();
   else if (key === '?')
@@ -734,6 +793,8 @@ setInterval(() => {
     refill();
 }, POLL_MS);
 
+$('differences').addEventListener('click', toggleMarks);
+$('guide').addEventListener('toggle', keepGuide);
 $('sign-out').addEventListener('click', () => {
   forget(own('history')); /* what was read here is not for whoever comes next */
   forget(own('draft'));

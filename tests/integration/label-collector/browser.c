@@ -345,6 +345,119 @@ START_TEST(an_answer_survives_a_dead_server)
 }
 END_TEST
 
+START_TEST(words_that_differ_are_marked_unless_switched_off)
+{
+    submit_task("t0", "t0", json_pack("[s, s]", "The river of Orla is the Ash, says <b>Mira</b>.", "The river of Orla is the Elm, says <b>Tobin</b>."));
+    submit_task("t1", "t1", json_pack("[s, s]", "nothing alike", "quite another thing"));
+    open_page("?labeler=ada");
+    wait_for_task("t0");
+    browser_wait_until("[...document.querySelectorAll('mark')].map((m) => m.innerText).sort().join() === 'Ash,Elm,Mira,Tobin'");
+    screenshot("differences");
+    browser_press("d");
+    browser_wait_until("!document.querySelector('mark') && document.querySelector('#differences').getAttribute('aria-pressed') === 'false'");
+    open_page("?labeler=ada"); /* remembered */
+    wait_for_task("t0");
+    ck_assert(browser_holds("!document.querySelector('mark')"));
+    browser_click("#differences");
+    browser_wait_until("document.querySelectorAll('mark').length === 4");
+    browser_press("a");
+    wait_for_task("t1"); /* all of it would be marked */
+    ck_assert(browser_holds("!document.querySelector('mark') && document.querySelector('#differences').hidden"));
+    expect_shown_ranks(wait_for_label("t0", 1), "12");
+}
+END_TEST
+
+START_TEST(instructions_are_shown_until_they_were_closed_once)
+{
+    submit("[{\"id\":\"a\",\"prompt\":\"first\",\"completions\":[\"x\",\"y\"]},"
+           "{\"id\":\"b\",\"kind\":\"likert\",\"prompt\":\"second\",\"completions\":[\"x\"]}]");
+    end_process(collector_pid, SIGTERM);
+    collector_start_again("127.0.0.1:0", "instructions:\n  ranking: \"Prefer <script>window.pwned = 1</script> truth.\\n\\nAlways.\"\n");
+    open_page("?labeler=ada");
+    wait_for_task("first");
+    browser_wait_until("document.querySelector('#guide').open && document.querySelectorAll('#guide-text p').length === 2");
+    ck_assert(browser_holds("document.querySelector('#guide-text').innerText.includes('<script>window.pwned') && !window.pwned"));
+    screenshot("instructions");
+    browser_press("i");
+    browser_wait_until("!document.querySelector('#guide').open");
+    open_page("?labeler=ada");
+    wait_for_task("first");
+    ck_assert(browser_holds("!document.querySelector('#guide').open"));
+    browser_press("a");
+    wait_for_task("second"); /* another kind, with the page's own words */
+    browser_wait_until("document.querySelector('#guide').open && document.querySelector('#guide-text').innerText.includes('7 is')");
+}
+END_TEST
+
+/* Whatever is seen: letters stand out from their ground by 4.5 (3 when large), controls have names, and what has the focus
+ * shows it. */
+static void expect_accessible(const char *what)
+{
+    static const char script[] =
+        "const rgb = (t) => (t.match(/[\\d.]+/g) || [0, 0, 0, 0]).map(Number);"
+        "const light = ([r, g, b]) => [r, g, b].map((v) => (v /= 255) <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)"
+        ".reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);"
+        "const ground = (e) => { for (; e; e = e.parentElement) { const c = rgb(getComputedStyle(e).backgroundColor);"
+        " if (c.length < 4 || c[3] > 0.5) return c; } return [255, 255, 255]; };"
+        "const seen = (e) => e.checkVisibility({ opacityProperty: true, visibilityProperty: true }) && e.getClientRects().length > 0"
+        " && !e.closest('.hidden, .skip-link, .toast');"
+        "const wrong = [];"
+        "for (const e of document.querySelectorAll('body *')) {"
+        " if (!seen(e)) continue;"
+        " const own = [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());"
+        " const style = getComputedStyle(e);"
+        " if (own && !e.closest(':disabled') && e.namespaceURI.endsWith('xhtml')) {"
+        "  const a = light(rgb(style.color)), b = light(ground(e)), ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);"
+        "  const size = parseFloat(style.fontSize), least = size >= 24 || (size >= 18.6 && style.fontWeight >= 700) ? 3 : 4.5;"
+        "  if (ratio < least) wrong.push('contrast ' + ratio.toFixed(2) + ': ' + e.textContent.trim().slice(0, 40)); }"
+        " if (e.matches('button, a[href], input, select, textarea, summary, progress')) {"
+        "  const name = e.getAttribute('aria-label') || e.textContent.trim() || [...(e.labels || [])].map((l) => l.textContent).join('').trim();"
+        "  if (!name) wrong.push('no name: ' + e.outerHTML.slice(0, 80)); }"
+        "}"
+        "const first = [...document.querySelectorAll('button')].find((b) => seen(b) && !b.disabled);"
+        "if (first) { first.focus({ focusVisible: true }); if (parseFloat(getComputedStyle(first).outlineWidth) < 2) wrong.push('no focus'); }"
+        "return wrong.join('; ');";
+    json_t *wrong = browser_script(script);
+
+    ck_assert_msg(json_string_length(wrong) == 0, "%s: %s", what, json_string_value(wrong));
+    json_decref(wrong);
+}
+
+START_TEST(everybody_can_read_and_reach_everything)
+{
+    static const char *const schemes[] = {"light", "dark"};
+    char url[200];
+
+    submit("[{\"id\":\"a\",\"prompt\":\"first\",\"completions\":[\"one two three\",\"one two four\"]},"
+           "{\"id\":\"b\",\"kind\":\"likert\",\"prompt\":\"second\",\"completions\":[\"x\"]},"
+           "{\"id\":\"c\",\"kind\":\"flags\",\"prompt\":\"third\",\"completions\":[\"x\"]},"
+           "{\"id\":\"d\",\"prompt\":\"fourth\",\"completions\":[\"x\",\"y\",\"z\"]}]");
+    for (int i = 0; i < 2; ++i) {
+        browser_scheme(schemes[i]);
+        open_page(i ? "?labeler=bob" : "?labeler=ada");
+        wait_for_task("first");
+        expect_accessible("a pair");
+        browser_press("s");
+        wait_for_task("second");
+        browser_press("3");
+        expect_accessible("ratings");
+        browser_press("s");
+        wait_for_task("third");
+        expect_accessible("flags");
+        browser_press("s");
+        wait_for_task("fourth");
+        browser_press("1");
+        expect_accessible("a ranking");
+        browser_press("s"); /* else it stays reserved */
+        browser_wait_until("!document.querySelector('#rest').hidden");
+        snprintf(url, sizeof(url), "%s/owner", collector_address);
+        browser_open(url);
+        browser_wait_until("document.querySelectorAll('#agreement svg').length === 5 && document.querySelector('#sources tbody')");
+        expect_accessible("the owner's page");
+    }
+}
+END_TEST
+
 /* The page with tokens: nobody judges before signing in, and what waits to be sent is its writer's. */
 START_TEST(people_sign_in_with_their_tokens)
 {
@@ -392,5 +505,7 @@ int main(void)
                           ratings_flags_and_demonstrations_are_given_with_keys_and_mouse,
                           an_answer_is_changed_by_undo, a_note_and_a_draft_survive_a_reload,
                           hostile_completions_are_shown_as_text, the_page_fits_a_phone_in_the_dark,
-                          an_answer_survives_a_dead_server, people_sign_in_with_their_tokens);
+                          an_answer_survives_a_dead_server, people_sign_in_with_their_tokens,
+                          words_that_differ_are_marked_unless_switched_off,
+                          instructions_are_shown_until_they_were_closed_once, everybody_can_read_and_reach_everything);
 }
