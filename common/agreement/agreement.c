@@ -237,17 +237,27 @@ static int by_value(const void *x, const void *y)
     return (a > b) - (a < b);
 }
 
-int rlhf_bootstrap(const struct rlhf_answers *a, rlhf_measure *measure, const void *ctx, size_t rounds, uint64_t seed,
-                   struct rlhf_estimate *out, struct rlhf_error *err)
+/* The interval that the middle 95 % of value[have] make, if enough rounds have one. Sorts. */
+static void set_interval(struct rlhf_estimate *to, double *value, size_t have, size_t rounds)
+{
+    to->low = to->high = NAN;
+    qsort(value, have, sizeof *value, by_value);
+    if (have == 0 || 2 * have < rounds)
+        return;
+    to->low = value[(size_t)(0.025 * (double)(have - 1))];
+    to->high = value[(size_t)ceil(0.975 * (double)(have - 1))];
+}
+
+int rlhf_bootstrap(const struct rlhf_answers *a, const struct rlhf_measure *measures, size_t count, size_t rounds,
+                   uint64_t seed, struct rlhf_error *err)
 {
     struct rlhf_answers b = { .categories = a->categories, .people = a->people };
-    double *value = calloc(rounds + 1, sizeof *value);
+    double *value = calloc(count * rounds + 1, sizeof *value); /* [count, rounds] */
+    size_t *have = calloc(count + 1, sizeof *have), room;
     struct rlhf_random random;
-    size_t room, have = 0;
     int rc = -1;
 
-    *out = (struct rlhf_estimate){ measure(a, ctx), NAN, NAN };
-    if (!rlhf_mul_size(a->items + 1, largest_item(a) + 1, &room) || !value
+    if (!rlhf_mul_size(a->items + 1, largest_item(a) + 1, &room) || !value || !have
         || !(b.answer = calloc(room, sizeof *b.answer)) || !(b.start = calloc(a->items + 1, sizeof *b.start))) {
         rlhf_fail(err, RLHF_FULL, "no memory to resample %zu answers", a->count);
         goto out;
@@ -255,17 +265,20 @@ int rlhf_bootstrap(const struct rlhf_answers *a, rlhf_measure *measure, const vo
     rlhf_random_init(&random, seed, RLHF_PURPOSE_AGREEMENT, 0, 0);
     for (size_t i = 0; a->items > 0 && i < rounds; i++) {
         resample(a, &b, &random);
-        value[have] = measure(&b, ctx);
-        have += !isnan(value[have]);
+        for (size_t m = 0; m < count; m++) {
+            double v = measures[m].of(&b, measures[m].ctx);
+            if (!isnan(v))
+                value[m * rounds + have[m]++] = v;
+        }
     }
-    qsort(value, have, sizeof *value, by_value);
-    if (have > 0 && 2 * have >= rounds) {
-        out->low = value[(size_t)(0.025 * (double)(have - 1))];
-        out->high = value[(size_t)ceil(0.975 * (double)(have - 1))];
+    for (size_t m = 0; m < count; m++) {
+        measures[m].out->value = measures[m].of(a, measures[m].ctx);
+        set_interval(measures[m].out, value + m * rounds, have[m], rounds);
     }
     rc = 0;
 out:
     free(value);
+    free(have);
     rlhf_answers_free(&b);
     return rc;
 }

@@ -37,13 +37,17 @@ double rlhf_fleiss_kappa(const struct rlhf_answers *a, size_t n);
 enum rlhf_metric { RLHF_NOMINAL, RLHF_ORDINAL };
 double rlhf_krippendorff_alpha(const struct rlhf_answers *a, enum rlhf_metric metric);
 
-/* The same with a 95 % percentile interval over `rounds` resamplings of items, drawn from seed. Rounds without a value are left
- * out; low and high are NAN when fewer than half have one. */
+/* The same with a 95 % percentile interval over `rounds` resamplings of items, drawn from seed, the same for all measures. Rounds
+ * without a value are left out; low and high are NAN when fewer than half have one. */
 struct rlhf_estimate {
     double value, low, high;
 };
-typedef double rlhf_measure(const struct rlhf_answers *a, const void *ctx);
-int rlhf_bootstrap(const struct rlhf_answers *a, rlhf_measure *measure, const void *ctx, size_t rounds, uint64_t seed,
-                   struct rlhf_estimate *out, struct rlhf_error *err);
+struct rlhf_measure {
+    double (*of)(const struct rlhf_answers *a, const void *ctx);
+    const void *ctx;
+    struct rlhf_estimate *out;
+};
+int rlhf_bootstrap(const struct rlhf_answers *a, const struct rlhf_measure *measures, size_t count, size_t rounds,
+                   uint64_t seed, struct rlhf_error *err);
 
 #endif

@@ -182,29 +182,29 @@ void collector_get_agreement(struct collector *c, const struct collector_request
                              struct collector_response *r)
 {
     const char *round = collector_query_name(q, "round", r);
-    struct collector_agreement a;
     struct rlhf_error err;
 
     if (!round)
         return;
-    if (collector_measure_agreement(c->store, round, &a, &err) < 0) {
+    const struct collector_agreement *a =
+        collector_measured_agreement(c->measured, c->store, round, c->env->clock, &err);
+    if (!a) {
         collector_respond_verdict(r, COLLECTOR_FAILED, &err);
         return;
     }
-    json_t *people = json_array(), *cohen = estimate_json(&a.cohen);
-    bool couple = a.one != a.other && a.one < a.people && a.other < a.people;
-    json_object_set_new(cohen, "between", couple ? json_pack("[s, s]", a.person[a.one].name, a.person[a.other].name)
+    json_t *people = json_array(), *cohen = estimate_json(&a->cohen);
+    bool couple = a->one != a->other && a->one < a->people && a->other < a->people;
+    json_object_set_new(cohen, "between", couple ? json_pack("[s, s]", a->person[a->one].name, a->person[a->other].name)
                                                  : json_null());
-    for (size_t i = 0; i < a.people; ++i)
-        json_array_append_new(people, json_pack("{s:s, s:I, s:o, s:f}", "labeler", a.person[i].name, "shared",
-                                                (json_int_t)a.person[i].shared, "accuracy",
-                                                number(a.person[i].accuracy), "weight", a.person[i].weight));
+    for (size_t i = 0; i < a->people; ++i)
+        json_array_append_new(people, json_pack("{s:s, s:I, s:o, s:f}", "labeler", a->person[i].name, "shared",
+                                                (json_int_t)a->person[i].shared, "accuracy",
+                                                number(a->person[i].accuracy), "weight", a->person[i].weight));
     collector_respond(r, 200,
-                      json_pack("{s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o}", "pairs", (json_int_t)a.pairs,
-                                "answers", (json_int_t)a.answers, "raw", estimate_json(&a.raw), "cohen", cohen, "alpha",
-                                estimate_json(&a.alpha), "fleiss", estimate_json(&a.fleiss),
-                                "first_shown_chosen", estimate_json(&a.first_shown), "labelers", people));
-    collector_agreement_free(&a);
+                      json_pack("{s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o}", "pairs", (json_int_t)a->pairs,
+                                "answers", (json_int_t)a->answers, "raw", estimate_json(&a->raw), "cohen", cohen, "alpha",
+                                estimate_json(&a->alpha), "fleiss", estimate_json(&a->fleiss),
+                                "first_shown_chosen", estimate_json(&a->first_shown), "labelers", people));
 }
 
 /* What Dawid and Skene make of a round's labelers becomes what their labels weigh. */

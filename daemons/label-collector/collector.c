@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "access.h"
+#include "quality.h"
 #include "telemetry/log.h"
 
 struct collector *collector_new(const struct rlhf_env *env, const struct collector_config *config,
@@ -24,7 +25,8 @@ struct collector *collector_new(const struct rlhf_env *env, const struct collect
                                           .gold_share = config->gold_share,
                                           .auto_quarantine = config->auto_quarantine },
         env->clock, err);
-    if (c->store && (c->access = collector_access_new(config, c->store, env->clock, err)))
+    if (c->store && (c->access = collector_access_new(config, c->store, env->clock, err))
+        && (c->measured = collector_measured_new(err)))
         return c;
     collector_free(c);
     return NULL;
@@ -67,6 +69,7 @@ void collector_free(struct collector *c)
 {
     if (!c)
         return;
+    collector_measured_free(c->measured);
     collector_access_free(c->access);
     collector_store_close(c->store);
     free(c);

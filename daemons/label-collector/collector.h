@@ -39,6 +39,7 @@ struct collector_config {
 extern const struct rlhf_config_schema collector_config_schema;
 
 struct collector_access;
+struct collector_measured;
 
 enum { COLLECTOR_DURATIONS = 11 };
 struct collector_counters {
@@ -57,6 +58,7 @@ struct collector {
     const struct collector_config *config;
     struct collector_store *store;
     struct collector_access *access;
+    struct collector_measured *measured; /* how far people agree (quality.h) */
     struct collector_sync *sync; /* set by collector_sync_new(); NULL without */
     struct rlhf_node *node; /* set by collector_attach(); NULL without peers */
     struct collector_counters counters;

@@ -1,41 +1,43 @@
 #include "quality.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { ROUNDS = 200, MOST_COUPLES = 512 /* people looked at for Cohen's */, BETTER = 0, WORSE = 1, EQUAL = 2, CATEGORIES = 3, PAGE = 1000 };
+enum { ROUNDS = 200, MOST_COUPLES = 512 /* people looked at for Cohen's */, BETTER = 0, WORSE = 1, EQUAL = 2, CATEGORIES = 3 };
 static const struct rlhf_dawid_skene_prior prior = {.expected = 0.85, .strength = 10};
 
 /* ---- gathering --------------------------------------------------------------------------------- */
 
 struct judgement {
-    struct rlhf_answer answer;
+    int64_t pair; /* of a task's completions: its number, and the two */
+    uint32_t person, category;
     size_t order; /* in which it came */
 };
 
-/* Judgements of pairs as they come, with people and pairs numbered. */
+/* Judgements of pairs as they come, with people numbered. */
 struct gathered {
     struct judgement *judgement;
     size_t count, capacity;
-    json_t *people, *items; /* name to number */
-    uint64_t cursor;
+    json_t *people;        /* name to number */
     double first, decided; /* comparisons of two that the completion shown first won, of those not tied */
     bool failed;
 };
 
-static uint32_t number_of(struct gathered *g, json_t *numbers, const char *name)
+static uint32_t number_of(struct gathered *g, const char *name)
 {
-    json_t *known = json_object_get(numbers, name);
+    json_t *known = json_object_get(g->people, name);
 
     if (known)
         return (uint32_t)json_integer_value(known);
-    size_t number = json_object_size(numbers);
-    g->failed = g->failed || json_object_set_new_nocheck(numbers, name, json_integer((json_int_t)number)) < 0;
+    size_t number = json_object_size(g->people);
+    g->failed =
+        g->failed || json_object_set_new_nocheck(g->people, name, json_integer((json_int_t)number)) < 0;
     return (uint32_t)number;
 }
 
-static void add_answer(struct gathered *g, uint32_t item, uint32_t person, uint32_t category)
+static void add_judgement(struct gathered *g, int64_t pair, uint32_t person, uint32_t category)
 {
     if (g->count == g->capacity) {
         size_t capacity = g->capacity ? 2 * g->capacity : 1024;
@@ -47,83 +49,70 @@ static void add_answer(struct gathered *g, uint32_t item, uint32_t person, uint3
         g->judgement = more;
         g->capacity = capacity;
     }
-    g->judgement[g->count] = (struct judgement){{item, person, category}, g->count};
+    g->judgement[g->count] = (struct judgement){pair, person, category, g->count};
     g->count++;
 }
 
-static bool gather(void *ctx, const struct collector_row *row)
+static void gather(void *ctx, const struct collector_judged *l)
 {
     struct gathered *g = ctx;
-    const struct collector_label *l = &row->label;
-    char item[COLLECTOR_MAX_NAME + 16];
+    uint32_t person = number_of(g, l->labeler);
 
-    g->cursor = row->sequence;
-    if (row->excluded || !l->task || l->rank_count < 2)
-        return true;
-    uint32_t person = number_of(g, g->people, l->labeler);
-    for (size_t i = 0; i < l->rank_count; ++i) {
-        for (size_t j = i + 1; j < l->rank_count; ++j) {
-            snprintf(item, sizeof(item), "%zu-%zu %s", i, j, l->task);
-            add_answer(g, number_of(g, g->items, item), person,
-                       l->rank[i] < l->rank[j]   ? BETTER
-                       : l->rank[i] > l->rank[j] ? WORSE
-                                                 : EQUAL);
-        }
-    }
-    if (l->rank_count == 2 && l->has_presented && l->rank[0] != l->rank[1]) {
+    for (size_t i = 0; i < l->rank_count; ++i)
+        for (size_t j = i + 1; j < l->rank_count; ++j)
+            add_judgement(g, (l->task * COLLECTOR_MAX_COMPLETIONS + (int64_t)i) * COLLECTOR_MAX_COMPLETIONS + (int64_t)j,
+                          person,
+                          l->rank[i] < l->rank[j]   ? BETTER
+                          : l->rank[i] > l->rank[j] ? WORSE
+                                                    : EQUAL);
+    if (l->rank_count == 2 && l->first_shown >= 0 && l->first_shown < 2 && l->rank[0] != l->rank[1]) {
         g->decided++;
-        g->first += l->rank[l->presented[0]] == 1;
+        g->first += l->rank[l->first_shown] == 1;
     }
-    return !g->failed;
 }
 
 static int gather_all(struct collector_store *s, const char *round, struct gathered *g,
                       struct rlhf_error *err)
 {
     struct collector_counts counts;
-    uint64_t before;
 
     if (collector_store_counts(s, "", &counts, err) < 0)
         return -1;
-    g->cursor =
+    uint64_t cursor =
         counts.sequence > COLLECTOR_AGREEMENT_LABELS ? counts.sequence - COLLECTOR_AGREEMENT_LABELS : 0;
-    do {
-        before = g->cursor;
-        struct collector_range range = {
-            .round = round, .cursor = before, .last = UINT64_MAX, .limit = PAGE, .latest = true};
-        if (collector_store_list(s, &range, gather, g, err) < 0)
-            return -1;
-        if (g->failed)
-            return rlhf_fail(err, RLHF_FULL, "out of memory for the answers of %zu people",
-                             json_object_size(g->people));
-    } while (g->cursor > before);
-    return 0;
+    if (collector_store_judged(s, round, cursor, gather, g, err) < 0)
+        return -1;
+    return g->failed ? rlhf_fail(err, RLHF_FULL, "out of memory for the answers of %zu people",
+                                 json_object_size(g->people))
+                     : 0;
 }
 
-/* The same person may have judged a task twice under two ids: the later one is what is meant. */
-static int by_item_and_person(const void *x, const void *y)
+static int by_pair_and_person(const void *x, const void *y)
 {
     const struct judgement *a = x, *b = y;
 
-    if (a->answer.item != b->answer.item)
-        return a->answer.item < b->answer.item ? -1 : 1;
-    if (a->answer.person != b->answer.person)
-        return a->answer.person < b->answer.person ? -1 : 1;
+    if (a->pair != b->pair)
+        return a->pair < b->pair ? -1 : 1;
+    if (a->person != b->person)
+        return a->person < b->person ? -1 : 1;
     return a->order < b->order ? -1 : 1;
 }
 
+/* Numbers the pairs. The same person may have judged a task twice under two ids: the later one is what is meant. */
 static struct rlhf_answer *latest_answers(struct gathered *g)
 {
     struct rlhf_answer *answer = calloc(g->count + 1, sizeof(*answer));
+    uint32_t item = 0;
     size_t n = 0;
 
     if (g->count)
-        qsort(g->judgement, g->count, sizeof(*g->judgement), by_item_and_person);
+        qsort(g->judgement, g->count, sizeof(*g->judgement), by_pair_and_person);
     for (size_t i = 0; answer && i < g->count; ++i) {
-        const struct rlhf_answer *a = &g->judgement[i].answer;
-        if (n > 0 && answer[n - 1].item == a->item && answer[n - 1].person == a->person)
-            --n;
-        answer[n++] = *a;
+        const struct judgement *j = &g->judgement[i];
+        bool same_pair = i > 0 && j->pair == j[-1].pair;
+        item += i > 0 && !same_pair;
+        n -= same_pair && j->person == j[-1].person;
+        answer[n++] = (struct rlhf_answer){item, j->person, j->category};
     }
     g->count = n;
     return answer;
@@ -244,10 +233,9 @@ static int measure(struct collector_agreement *to, struct gathered *g, struct rl
     to->answers = g->count;
     to->first_shown =
         (struct rlhf_estimate){g->decided > 0 ? g->first / g->decided : NAN, first.low, first.high};
-    if (rlhf_bootstrap(&a, raw, NULL, ROUNDS, 1, &to->raw, err) == 0 &&
-        rlhf_bootstrap(&a, alpha, NULL, ROUNDS, 1, &to->alpha, err) == 0 &&
-        rlhf_bootstrap(&a, fleiss, &n, ROUNDS, 1, &to->fleiss, err) == 0 && closest(&a, &two, err) == 0 &&
-        rlhf_bootstrap(&a, cohen, &two, ROUNDS, 1, &to->cohen, err) == 0)
+    const struct rlhf_measure measures[] = {
+        {raw, NULL, &to->raw}, {alpha, NULL, &to->alpha}, {fleiss, &n, &to->fleiss}, {cohen, &two, &to->cohen}};
+    if (closest(&a, &two, err) == 0 && rlhf_bootstrap(&a, measures, sizeof(measures) / sizeof(measures[0]), ROUNDS, 1, err) == 0)
         rc = g->count ? measure_people(to, &a, g->people, err) : 0;
     to->one = two.one;
     to->other = two.other;
@@ -258,11 +246,11 @@ static int measure(struct collector_agreement *to, struct gathered *g, struct rl
 int collector_measure_agreement(struct collector_store *s, const char *round, struct collector_agreement *a,
                                 struct rlhf_error *err)
 {
-    struct gathered g = {.people = json_object(), .items = json_object()};
+    struct gathered g = {.people = json_object()};
     int rc = -1;
 
     *a = (struct collector_agreement){0};
-    if (!g.people || !g.items)
+    if (!g.people)
         rlhf_fail(err, RLHF_FULL, "out of memory");
     else if (gather_all(s, round, &g, err) == 0)
         rc = measure(a, &g, err);
@@ -270,7 +258,6 @@ int collector_measure_agreement(struct collector_store *s, const char *round, st
         collector_agreement_free(a);
     free(g.judgement);
     json_decref(g.people);
-    json_decref(g.items);
     return rc;
 }
 
@@ -280,6 +267,57 @@ void collector_agreement_free(struct collector_agreement *a)
         free(a->person[i].name);
     free(a->person);
     *a = (struct collector_agreement){0};
+}
+
+/* ---- what was measured last ---------------------------------------------------------------------- */
+
+/* Measuring a full store takes some 50 ms, in which nobody else is answered, and pages ask again and again. */
+enum { CHEAP_US = 5000, REST = 20 };
+
+struct collector_measured {
+    struct collector_agreement agreement;
+    char round[COLLECTOR_MAX_NAME + 1];
+    uint64_t sequence; /* the newest when it was measured */
+    int64_t until_us;  /* good whatever has come since */
+    bool there;
+};
+
+struct collector_measured *collector_measured_new(struct rlhf_error *err)
+{
+    struct collector_measured *m = calloc(1, sizeof(*m));
+
+    if (!m)
+        rlhf_fail(err, RLHF_FULL, "out of memory");
+    return m;
+}
+
+const struct collector_agreement *collector_measured_agreement(struct collector_measured *m,
+                                                               struct collector_store *s, const char *round,
+                                                               const struct rlhf_clock *clock,
+                                                               struct rlhf_error *err)
+{
+    int64_t begun = rlhf_now(clock);
+    struct collector_counts counts;
+
+    if (collector_store_counts(s, "", &counts, err) < 0)
+        return NULL;
+    if (m->there && strcmp(m->round, round) == 0 && (m->sequence == counts.sequence || begun < m->until_us))
+        return &m->agreement;
+    collector_agreement_free(&m->agreement);
+    m->there = collector_measure_agreement(s, round, &m->agreement, err) == 0;
+    snprintf(m->round, sizeof(m->round), "%s", round);
+    m->sequence = counts.sequence;
+    int64_t end = rlhf_now(clock);
+    m->until_us = end - begun < CHEAP_US ? end : end + REST * (end - begun);
+    return m->there ? &m->agreement : NULL;
+}
+
+void collector_measured_free(struct collector_measured *m)
+{
+    if (!m)
+        return;
+    collector_agreement_free(&m->agreement);
+    free(m);
 }
 
 struct rlhf_interval collector_gold_interval(const struct collector_standing *s)

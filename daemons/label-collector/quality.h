@@ -31,6 +31,17 @@ int collector_measure_agreement(struct collector_store *s, const char *round, st
                                 struct rlhf_error *err);
 void collector_agreement_free(struct collector_agreement *a); /* leaves it zeroed */
 
+/* The same, remembered: measured again when there are new labels, but never so often that it takes more than a twentieth of the
+ * time. */
+struct collector_measured;
+struct collector_measured *collector_measured_new(struct rlhf_error *err);
+/* Borrowed until the next call. NULL and *err. */
+const struct collector_agreement *collector_measured_agreement(struct collector_measured *m,
+                                                               struct collector_store *s, const char *round,
+                                                               const struct rlhf_clock *clock,
+                                                               struct rlhf_error *err);
+void collector_measured_free(struct collector_measured *m); /* NULL is fine */
+
 /* Wilson's 95 % interval of a labeler's share of right gold answers. */
 struct rlhf_interval collector_gold_interval(const struct collector_standing *s);
 

@@ -80,6 +80,9 @@ static const char *const sql[STATEMENTS] = {
     [LIST_ANY] = LIST_ROWS(" AND ?1 = ''"),
     [LATEST_IN_ROUND] = LIST_ROWS(" AND r.round = ?1 AND l.sequence = r.sequence"),
     [LATEST_ANY] = LIST_ROWS(" AND ?1 = '' AND l.sequence = r.sequence"),
+    [JUDGED] = "SELECT l.task, l.labeler, r.ranks, r.presented FROM revisions r JOIN labels l ON l.label = r.label"
+               " WHERE r.sequence > ?2 AND (?1 = '' OR r.round = ?1) AND l.sequence = r.sequence AND r.excluded IS NULL"
+               " AND l.task IS NOT NULL ORDER BY r.sequence",
     [COUNT_ROUND] = "SELECT tasks, open, labels FROM rounds WHERE round = ?1",
     [COUNT_ALL] = "SELECT CAST(coalesce(sum(tasks), 0) AS bigint), CAST(coalesce(sum(open), 0) AS bigint), "
                   "CAST(coalesce(sum(labels), 0) AS bigint) FROM rounds",

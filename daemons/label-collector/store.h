@@ -192,6 +192,19 @@ int collector_store_list(struct collector_store *s, const struct collector_range
                          bool (*each)(void *ctx, const struct collector_row *row), void *ctx,
                          struct rlhf_error *err);
 
+/* What a labeler said of a task's completions, and nothing else. Borrowed for the call. */
+struct collector_judged {
+    int64_t task; /* a number of the store's own */
+    const char *labeler;
+    uint32_t rank[COLLECTOR_MAX_COMPLETIONS];
+    size_t rank_count; /* 2 and up */
+    int first_shown;   /* the completion at the first position; -1 = not known */
+};
+/* The rankings that count of a round ("" = any), those behind cursor, in the order of sequence. */
+int collector_store_judged(struct collector_store *s, const char *round, uint64_t cursor,
+                           void (*each)(void *ctx, const struct collector_judged *j), void *ctx,
+                           struct rlhf_error *err);
+
 struct collector_counts {
     uint64_t tasks, open, labels;        /* open: with fewer judgements than labels_per_task */
     uint64_t revisions, skips, sequence; /* of the whole store: revisions, skips, newest sequence number */

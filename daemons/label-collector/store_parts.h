@@ -36,6 +36,7 @@ enum statement {
     LIST_ANY,
     LATEST_IN_ROUND,
     LATEST_ANY,
+    JUDGED,
     COUNT_ROUND,
     COUNT_ALL,
     COUNT_STORE,

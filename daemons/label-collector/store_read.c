@@ -168,6 +168,27 @@ int collector_store_list(struct collector_store *s, const struct collector_range
     return rc;
 }
 
+int collector_store_judged(struct collector_store *s, const char *round, uint64_t cursor,
+                           void (*each)(void *ctx, const struct collector_judged *j), void *ctx,
+                           struct rlhf_error *err)
+{
+    struct collector_rows *st = QUERY(s, err, JUDGED, "ti", round, (int64_t)cursor);
+    uint32_t presented[COLLECTOR_MAX_COMPLETIONS];
+    int rc;
+
+    while ((rc = collector_rows_next(st, err)) > 0) {
+        struct collector_judged j = {.task = collector_rows_integer(st, 0),
+                                     .labeler = collector_rows_text(st, 1)};
+        j.rank_count = collector_parse_numbers(collector_rows_text(st, 2), j.rank);
+        j.first_shown = collector_parse_numbers(collector_rows_text(st, 3), presented) == j.rank_count
+                            ? (int)presented[0]
+                            : -1;
+        if (j.rank_count >= 2)
+            each(ctx, &j);
+    }
+    return rc;
+}
+
 int collector_store_counts(struct collector_store *s, const char *round, struct collector_counts *c,
                            struct rlhf_error *err)
 {

@@ -84,6 +84,12 @@ START_TEST(cohens_kappa_is_the_published_one)
 }
 END_TEST
 
+static double raw(const struct rlhf_answers *a, const void *ctx)
+{
+    (void)ctx;
+    return rlhf_raw_agreement(a);
+}
+
 static double alpha(const struct rlhf_answers *a, const void *ctx)
 {
     (void)ctx;
@@ -102,7 +108,7 @@ START_TEST(agreement_without_meaning_is_not_a_number)
     ck_assert_double_eq(rlhf_raw_agreement(&a), 1);
     ck_assert(isnan(rlhf_raw_agreement(&none)));
     ck_assert(isnan(rlhf_krippendorff_alpha(&none, RLHF_ORDINAL)));
-    expect_ok(rlhf_bootstrap(&none, alpha, NULL, 10, 1, &e, &err), err);
+    expect_ok(rlhf_bootstrap(&none, &(struct rlhf_measure){ alpha, NULL, &e }, 1, 10, 1, &err), err);
     ck_assert(isnan(e.value) && isnan(e.low) && isnan(e.high));
     rlhf_answers_free(&a);
     rlhf_answers_free(&none);
@@ -124,10 +130,12 @@ END_TEST
 START_TEST(an_interval_covers_the_value_and_repeats)
 {
     struct rlhf_answers a = krippendorffs_example();
-    struct rlhf_estimate e, again;
+    struct rlhf_estimate first, e, again;
+    const struct rlhf_measure together[] = { { raw, NULL, &first }, { alpha, NULL, &e } }, alone = { alpha, NULL, &again };
 
-    expect_ok(rlhf_bootstrap(&a, alpha, NULL, 500, 7, &e, &err), err);
-    expect_ok(rlhf_bootstrap(&a, alpha, NULL, 500, 7, &again, &err), err);
+    expect_ok(rlhf_bootstrap(&a, together, 2, 500, 7, &err), err);
+    expect_ok(rlhf_bootstrap(&a, &alone, 1, 500, 7, &err), err);
+    ck_assert(first.low < first.value && first.value < first.high);
     ck_assert(e.low < e.value && e.value < e.high && e.low > 0.2 && e.high <= 1);
     ck_assert(memcmp(&e, &again, sizeof e) == 0);
     rlhf_answers_free(&a);

@@ -109,6 +109,33 @@ START_TEST(agreement_and_position_bias_come_with_intervals)
 }
 END_TEST
 
+START_TEST(what_was_measured_is_measured_again_when_there_are_new_labels)
+{
+    struct collector_store *s = a_store();
+    struct collector_measured *m = collector_measured_new(&err);
+    const struct collector_agreement *a;
+    struct collector_task t = {
+        .id = "t", .round = "r", .content = {.prompt = "p", .completion = {"x", "y"}, .count = 2}};
+    struct collector_receipt r;
+
+    expect_some(m, err);
+    expect_ok(collector_store_put_task(s, &t, &r, &err), err);
+    judge(s, "t", "ada", true, 0);
+    expect_ok(collector_store_commit(s, &err), err);
+    a = collector_measured_agreement(m, s, "r", &rlhf_system_clock, &err);
+    expect_some(a, err);
+    ck_assert_uint_eq(a->answers, 1);
+    expect_ok(collector_store_begin(s, &err), err);
+    judge(s, "t", "bob", true, 0);
+    expect_ok(collector_store_commit(s, &err), err);
+    a = collector_measured_agreement(m, s, "r", &rlhf_system_clock, &err);
+    ck_assert_uint_eq(a->answers, 2);
+    ck_assert_uint_eq(collector_measured_agreement(m, s, "other", &rlhf_system_clock, &err)->answers, 0);
+    collector_measured_free(m);
+    collector_store_close(s);
+}
+END_TEST
+
 static struct collector_standing standing;
 
 static void see(void *ctx, const struct collector_standing *st)
@@ -153,5 +180,6 @@ int main(void)
 {
     return RUN_SUITE("label-collector/quality", who_clicks_what_is_shown_first_weighs_nothing,
                      agreement_and_position_bias_come_with_intervals,
+                     what_was_measured_is_measured_again_when_there_are_new_labels,
                      a_new_weight_leaves_quota_and_quarantine, an_empty_store_has_no_agreement);
 }
