@@ -68,6 +68,7 @@ struct collector_http {
     const char *public_host; /* of public_url, behind its "//"; NULL = none */
     struct wire *oldest, *newest;
     size_t wires, max_wires;
+    int64_t swept_us;
     size_t held;                 /* bytes of bodies */
     struct visit *first, **last; /* writes that wait for the commit */
     size_t waiting;
@@ -134,10 +135,15 @@ static void on_connection(void *ctx, struct MHD_Connection *connection, void **s
     }
 }
 
+/* Once in SWEEP_MS, however much else there is to do. */
 static void sweep(struct collector_http *h)
 {
-    int64_t limit = rlhf_now(h->collector->env->clock) - h->collector->config->request_seconds * 1000000;
+    int64_t now = rlhf_now(h->collector->env->clock);
+    int64_t limit = now - h->collector->config->request_seconds * 1000000;
 
+    if (now < h->swept_us + SWEEP_MS * INT64_C(1000))
+        return;
+    h->swept_us = now;
     for (struct wire *w = h->oldest; w && w->since_us < limit; w = w->after)
         if (!w->closing)
             wire_close(w);
@@ -611,7 +617,8 @@ void collector_http_run(void *http)
     bool more = true, timed = false;
 
     while (read(h->timer, &expirations, sizeof(expirations)) > 0)
-        sweep(h);
+        ;
+    sweep(h);
     for (int turn = 0; more && turn < TURNS; ++turn) {
         MHD_run(h->daemon);
         more = h->first != NULL;
