@@ -48,6 +48,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static const char *const paths[] = { "/api/v1/tasks", "/api/v1/tasks/t/label", "/api/v1/tasks/t/skip",
                                          "/api/v1/comparisons", "/api/v1/rankings", "/api/v1/import",
                                          "/api/v1/tasks/t/undo", "/api/v1/standing", "/api/v1/quarantine" };
+    static const char *const more[] = { "/api/v1/session", "/api/v1/tokens", "/api/v1/weights", "/api/v1/vendors/v/push" };
     static const char *const formats[] = { NULL, "label_studio", "labelbox", "scale", "surge", "argilla" };
     static const enum collector_role roles[] = { COLLECTOR_OWNER, COLLECTOR_LABELER, COLLECTOR_VENDOR };
     static struct collector *c;
@@ -60,12 +61,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         collector_free(c);
         c = a_collector();
     }
-    const char *path = paths[data[0] % 9];
+    const char *path = data[0] < 162 ? paths[data[0] % 9] : more[data[0] % 4];
     struct collector_exchange x = { .request = { .method = "POST",
                                                  .path = path,
                                                  .body = (const char *)data + 1,
                                                  .body_size = size - 1,
                                                  .who = { .role = roles[data[0] / 54 % 3], .name = "a" },
+                                                 .address = "127.0.0.1",
                                                  .query = query,
                                                  .ctx = (char *)(uintptr_t)formats[data[0] / 9 % 6] } };
     struct collector_counts before = counts(c);
@@ -75,10 +77,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     struct collector_counts after = counts(c);
     unsigned status = x.response.status;
-    RLHF_ASSERT(status == 200 || status == 400 || status == 403 || status == 404 || status == 409 || status == 422);
-    RLHF_ASSERT(status == 200 || memcmp(&before, &after, sizeof(before)) == 0);
+    RLHF_ASSERT(status == 200 || status == 201 || (status >= 400 && status <= 404) || status == 409 || status == 422
+                || status == 429);
+    RLHF_ASSERT(status < 300 || memcmp(&before, &after, sizeof(before)) == 0);
     json_t *json = json_loadb(x.response.body.data, x.response.body.size, 0, NULL);
-    RLHF_ASSERT(json_is_object(json) && (status == 200) == !json_object_get(json, "type"));
+    RLHF_ASSERT(json_is_object(json) && (status < 300) == !json_object_get(json, "type"));
     json_decref(json);
     collector_response_free(&x.response);
     RLHF_ASSERT(collector_store_list(c->store,

@@ -300,6 +300,44 @@ START_TEST(hostile_completions_are_shown_as_text)
 }
 END_TEST
 
+START_TEST(markup_is_text_in_every_kind_of_task)
+{
+    static const char hostile[] = "<script>window.pwned = 1</script><img src=x onerror='window.pwned = 2'>"
+                                  "<a href='javascript:window.pwned = 3'>a</a><svg onload='window.pwned = 4'></svg>";
+    static const char *const kinds[] = { "ranking", "likert", "toxicity", "flags", "demonstration" };
+    char prompt[400], condition[200];
+
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); ++i) {
+        json_t *completions = strcmp(kinds[i], "demonstration") == 0 ? json_array()
+                              : strcmp(kinds[i], "flags") == 0       ? json_pack("[s]", hostile)
+                                                                     : json_pack("[s, s, s]", hostile, "two", hostile);
+        snprintf(prompt, sizeof(prompt), "a %s: %s", kinds[i], hostile);
+        json_t *task = json_pack("{s:s, s:s, s:s, s:o}", "id", kinds[i], "kind", kinds[i], "prompt", prompt, "completions",
+                                 completions);
+        if (json_array_size(completions) == 0)
+            json_object_del(task, "completions");
+        char *text = json_dumps(task, 0);
+        submit(text);
+        free(text);
+        json_decref(task);
+    }
+    open_page("?labeler=ada");
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); ++i) {
+        snprintf(condition, sizeof(condition), "document.querySelector('#prompt').innerText.startsWith('a %s: <script>')",
+                 kinds[i]);
+        browser_wait_until(condition);
+        ck_assert(browser_holds("[...document.querySelectorAll('.answer .text')].every("
+                                "t => t.innerText.startsWith('<script>') || t.innerText === 'two')"));
+        ck_assert(browser_holds("document.querySelectorAll('main script, main img, main a[href^=javascript], main svg').length"
+                                " === 0"));
+        ck_assert(browser_holds("window.pwned === undefined"));
+        browser_press("s");
+    }
+    browser_wait_until("!document.querySelector('#rest').hidden");
+    ck_assert(browser_holds("window.pwned === undefined"));
+}
+END_TEST
+
 START_TEST(the_page_fits_a_phone_in_the_dark)
 {
     submit_task("t0",
@@ -504,7 +542,8 @@ int main(void)
     return RUN_SUITE_WITH("label-collector/browser", setup, teardown, a_person_judges_with_keys_and_mouse,
                           ratings_flags_and_demonstrations_are_given_with_keys_and_mouse,
                           an_answer_is_changed_by_undo, a_note_and_a_draft_survive_a_reload,
-                          hostile_completions_are_shown_as_text, the_page_fits_a_phone_in_the_dark,
+                          hostile_completions_are_shown_as_text, markup_is_text_in_every_kind_of_task,
+                          the_page_fits_a_phone_in_the_dark,
                           an_answer_survives_a_dead_server, people_sign_in_with_their_tokens,
                           words_that_differ_are_marked_unless_switched_off,
                           instructions_are_shown_until_they_were_closed_once, everybody_can_read_and_reach_everything);
