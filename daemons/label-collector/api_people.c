@@ -7,6 +7,7 @@
 
 #include "quality.h"
 #include "vendor_config.h"
+#include "weights.h"
 
 enum { MOST_PEOPLE = 1000 };
 
@@ -80,11 +81,11 @@ static void add_standing(void *ctx, const struct collector_standing *s)
     double price = price_of(list->config, s->scope, s->name);
 
     collector_page_add(&list->page,
-                       json_pack("{s:s, s:I, s:o, s:I, s:I, s:o, s:o, s:f, s:s?, s:f, s:f}", "name", s->name, "labels",
+                       json_pack("{s:s, s:I, s:o, s:I, s:I, s:o, s:o, s:f, s:b, s:s?, s:f, s:f}", "name", s->name, "labels",
                                  (json_int_t)s->labels, "quota", s->quota < 0 ? json_null() : json_integer(s->quota),
                                  "gold_seen", (json_int_t)s->gold_seen, "gold_right", (json_int_t)s->gold_right,
                                  "gold_low", json_real(i.low), "gold_high", json_real(i.high), "weight", s->weight,
-                                 "quarantine", s->quarantine, "price", price, "cost", price * (double)s->labels),
+                                 "weight_by_hand", s->weight_by_hand, "quarantine", s->quarantine, "price", price, "cost", price * (double)s->labels),
                        0, s->name);
 }
 
@@ -127,15 +128,18 @@ void collector_post_standing(struct collector *c, const struct collector_request
     const char *name = scope ? collector_object_name(object, "name", r) : NULL,
                *who = name ? who_says(q, object, r) : NULL;
     int64_t new_quota = json_is_integer(quota) ? json_integer_value(quota) : -1;
-    double new_weight = json_number_value(weight);
+    double new_weight = json_is_number(weight) ? json_number_value(weight) : 1;
+    bool by_hand = json_is_number(weight);
+    struct collector_change to = {.quota = quota ? &new_quota : NULL,
+                                  .weight = by_hand ? &new_weight : NULL,
+                                  .by_hand = weight ? &by_hand : NULL};
     struct rlhf_error err;
 
     if (who && quota && !json_is_null(quota) && new_quota < 0)
         collector_respond_error(r, 422, "invalid", "quota must be a whole number, or null: no limit");
-    else if (who && weight && (!json_is_number(weight) || !(new_weight >= 0 && new_weight <= 1)))
-        collector_respond_error(r, 422, "invalid", "weight must be a number, 0 to 1");
-    else if (who && collector_store_set_standing(c->store, scope, name, quota ? &new_quota : NULL,
-                                                 weight ? &new_weight : NULL, who, &err) == 0)
+    else if (who && weight && !json_is_null(weight) && (!by_hand || !(new_weight >= 0 && new_weight <= 1)))
+        collector_respond_error(r, 422, "invalid", "weight must be a number, 0 to 1, or null: as it is measured");
+    else if (who && collector_store_set_standing(c->store, scope, name, &to, who, &err) == 0)
         collector_respond(r, 200, json_pack("{s:s}", "status", "stored"));
     else if (who)
         collector_respond_verdict(r, COLLECTOR_FAILED, &err);
@@ -213,21 +217,12 @@ void collector_post_weights(struct collector *c, const struct collector_request 
     json_t *object = collector_read_object(q, r);
     const char *who = object ? who_says(q, object, r) : NULL;
     const char *round = who ? json_string_value(json_object_get(object, "round")) : NULL;
-    struct collector_agreement a;
     struct rlhf_error err;
-    size_t set = 0;
+    size_t set;
 
-    if (who && collector_measure_agreement(c->store, round ? round : "", &a, &err) == 0) {
-        while (set < a.people &&
-               collector_store_set_standing(c->store, "labeler", a.person[set].name, NULL, &a.person[set].weight, who, &err) == 0)
-            ++set;
-        if (set == a.people)
-            collector_respond(r, 200, json_pack("{s:s, s:I}", "status", "stored", "labelers", (json_int_t)set));
-        else
-            collector_respond_verdict(r, COLLECTOR_FAILED, &err);
-        collector_agreement_free(&a);
-    } else if (who) {
-        collector_respond_verdict(r, COLLECTOR_FAILED, &err);
-    }
+    if (who && collector_weigh(c, round ? round : "", who, true, &set, &err) == 0)
+        collector_respond(r, 200, json_pack("{s:s, s:I}", "status", "stored", "labelers", (json_int_t)set));
+    else if (who)
+        collector_respond_failure(r, &err);
     json_decref(object);
 }

@@ -28,6 +28,7 @@ struct collector_config {
     struct rlhf_config_strings hosts;
     int64_t labels_per_task, reservation_seconds, max_connections, request_seconds, session_hours;
     double requests_per_second; /* of a token or an address; 0 = no limit */
+    int64_t weights_seconds, weights_labels;
     double gold_share;
     bool auto_quarantine;
     struct collector_instructions instructions;
@@ -64,6 +65,8 @@ struct collector {
     struct collector_counters counters;
     int64_t started_us;
     bool draining;
+    int64_t weigh_at_us; /* not before: weights.h */
+    uint64_t weighed;    /* sequence number up to which labels were looked at for weights */
     struct rlhf_error trouble; /* of the last write; RLHF_OK when it was stored */
     void (*fatal)(void *ctx, const struct rlhf_error *err); /* the store must not be used any more */
     void (*drain)(void *ctx);                               /* someone asked for the end */

@@ -17,6 +17,7 @@
 #include "api.h"
 #include "base/text.h"
 #include "telemetry/log.h"
+#include "weights.h"
 #include "export.h"
 
 enum {
@@ -619,6 +620,7 @@ void collector_http_run(void *http)
     while (read(h->timer, &expirations, sizeof(expirations)) > 0)
         ;
     sweep(h);
+    collector_weigh_when_due(h->collector);
     for (int turn = 0; more && turn < TURNS; ++turn) {
         MHD_run(h->daemon);
         more = h->first != NULL;

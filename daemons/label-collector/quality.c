@@ -216,9 +216,26 @@ static int measure_people(struct collector_agreement *to, const struct rlhf_answ
     return whole ? 0 : rlhf_fail(err, RLHF_FULL, "out of memory for %zu labelers", to->people);
 }
 
-static int measure(struct collector_agreement *to, struct gathered *g, struct rlhf_error *err)
+static int measure_agreement(struct collector_agreement *to, const struct rlhf_answers *a, const struct gathered *g,
+                             struct rlhf_error *err)
 {
     struct rlhf_interval first = rlhf_wilson(g->first, g->decided, 1.96);
+    struct couple two = {0, 0};
+    size_t n = commonest(a, &to->pairs);
+
+    to->first_shown =
+        (struct rlhf_estimate){g->decided > 0 ? g->first / g->decided : NAN, first.low, first.high};
+    const struct rlhf_measure measures[] = {
+        {raw, NULL, &to->raw}, {alpha, NULL, &to->alpha}, {fleiss, &n, &to->fleiss}, {cohen, &two, &to->cohen}};
+    if (closest(a, &two, err) < 0 || rlhf_bootstrap(a, measures, sizeof(measures) / sizeof(measures[0]), ROUNDS, 1, err) < 0)
+        return -1;
+    to->one = two.one;
+    to->other = two.other;
+    return 0;
+}
+
+static int measure(struct collector_agreement *to, struct gathered *g, bool agreement, struct rlhf_error *err)
+{
     struct rlhf_answer *answer = latest_answers(g);
     struct rlhf_answers a;
     int rc = answer ? rlhf_answers_new(&a, answer, g->count, CATEGORIES, err)
@@ -227,24 +244,16 @@ static int measure(struct collector_agreement *to, struct gathered *g, struct rl
     free(answer);
     if (rc < 0)
         return -1;
-    rc = -1;
-    struct couple two = {0, 0};
-    size_t n = commonest(&a, &to->pairs);
     to->answers = g->count;
-    to->first_shown =
-        (struct rlhf_estimate){g->decided > 0 ? g->first / g->decided : NAN, first.low, first.high};
-    const struct rlhf_measure measures[] = {
-        {raw, NULL, &to->raw}, {alpha, NULL, &to->alpha}, {fleiss, &n, &to->fleiss}, {cohen, &two, &to->cohen}};
-    if (closest(&a, &two, err) == 0 && rlhf_bootstrap(&a, measures, sizeof(measures) / sizeof(measures[0]), ROUNDS, 1, err) == 0)
-        rc = g->count ? measure_people(to, &a, g->people, err) : 0;
-    to->one = two.one;
-    to->other = two.other;
+    rc = agreement ? measure_agreement(to, &a, g, err) : 0;
+    if (rc == 0 && g->count)
+        rc = measure_people(to, &a, g->people, err);
     rlhf_answers_free(&a);
     return rc;
 }
 
-int collector_measure_agreement(struct collector_store *s, const char *round, struct collector_agreement *a,
-                                struct rlhf_error *err)
+static int gather_and_measure(struct collector_store *s, const char *round, bool agreement, struct collector_agreement *a,
+                              struct rlhf_error *err)
 {
     struct gathered g = {.people = json_object()};
     int rc = -1;
@@ -253,12 +262,24 @@ int collector_measure_agreement(struct collector_store *s, const char *round, st
     if (!g.people)
         rlhf_fail(err, RLHF_FULL, "out of memory");
     else if (gather_all(s, round, &g, err) == 0)
-        rc = measure(a, &g, err);
+        rc = measure(a, &g, agreement, err);
     if (rc < 0)
         collector_agreement_free(a);
     free(g.judgement);
     json_decref(g.people);
     return rc;
+}
+
+int collector_measure_agreement(struct collector_store *s, const char *round, struct collector_agreement *a,
+                                struct rlhf_error *err)
+{
+    return gather_and_measure(s, round, true, a, err);
+}
+
+int collector_measure_weights(struct collector_store *s, const char *round, struct collector_agreement *a,
+                              struct rlhf_error *err)
+{
+    return gather_and_measure(s, round, false, a, err);
 }
 
 void collector_agreement_free(struct collector_agreement *a)

@@ -29,6 +29,9 @@ struct collector_agreement {
 enum { COLLECTOR_AGREEMENT_LABELS = 5000 };
 int collector_measure_agreement(struct collector_store *s, const char *round, struct collector_agreement *a,
                                 struct rlhf_error *err);
+/* The people of it alone: quicker by far. */
+int collector_measure_weights(struct collector_store *s, const char *round, struct collector_agreement *a,
+                              struct rlhf_error *err);
 void collector_agreement_free(struct collector_agreement *a); /* leaves it zeroed */
 
 /* The same, remembered: measured again when there are new labels, but never so often that it takes more than a twentieth of the

@@ -365,6 +365,11 @@ static const struct collector_migration collector_migrations[] = {
                       ");"
                       "CREATE INDEX replies_by_time ON replies (at_us);",
     },
+    /* 7: weights that the owner set are not measured over */
+    {
+        .sqlite = "ALTER TABLE standing ADD COLUMN by_hand INTEGER NOT NULL DEFAULT 0;",
+        .postgresql = "ALTER TABLE standing ADD COLUMN by_hand bigint NOT NULL DEFAULT 0;",
+    },
 };
 
 enum { COLLECTOR_SCHEMA = sizeof(collector_migrations) / sizeof(collector_migrations[0]) };

@@ -100,9 +100,9 @@ static const char *const sql[STATEMENTS] = {
     [COUNT_STANDING] = "INSERT INTO standing (scope, name, labels) VALUES (?1, ?2, 1)"
                        " ON CONFLICT (scope, name) DO UPDATE SET labels = standing.labels + 1",
     [SET_STANDING] =
-        "INSERT INTO standing (scope, name, quarantine, quota, weight) VALUES (?1, ?2, ?3, ?4, ?5)"
+        "INSERT INTO standing (scope, name, quarantine, quota, weight, by_hand) VALUES (?1, ?2, ?3, ?4, ?5, ?6)"
         " ON CONFLICT (scope, name) DO UPDATE SET quarantine = excluded.quarantine,"
-        " quota = excluded.quota, weight = excluded.weight",
+        " quota = excluded.quota, weight = excluded.weight, by_hand = excluded.by_hand",
     [GOLD_STANDING] =
         "UPDATE standing SET gold_seen = gold_seen + 1, gold_right = gold_right + ?3, gold_ratio = ?4"
         " WHERE scope = ?1 AND name = ?2",
@@ -136,7 +136,7 @@ static const char *const sql[STATEMENTS] = {
                      "AND t.missing > 0)"
                      " WHERE round IN (SELECT round FROM labels WHERE label IN " CHOSEN ")",
     [FIND_LABEL_NUMBER] = "SELECT label FROM labels WHERE source = ?1 AND id = ?2 AND labeler = coalesce(?3, labeler)",
-    [PEOPLE] = "SELECT scope, name, labels, quota, gold_seen, gold_right, gold_ratio, weight, quarantine "
+    [PEOPLE] = "SELECT scope, name, labels, quota, gold_seen, gold_right, gold_ratio, weight, quarantine, by_hand "
                "FROM standing"
                " WHERE scope = ?1 AND (?2 = '' OR name = ?2) AND (name > ?3 OR ?3 IS NULL) ORDER BY name LIMIT ?4",
     [ADD_TOKEN] = "INSERT INTO tokens (digest, role, name, made_us) VALUES (?1, ?2, ?3, ?4) RETURNING token",

@@ -94,10 +94,16 @@ struct collector_standing {
     uint64_t gold_seen, gold_right;
     double gold_ratio, weight;
     const char *quarantine; /* why; NULL = none */
+    bool weight_by_hand;    /* set by the owner, not measured */
 };
-/* Sets quota (negative: no limit) and weight; what is NULL stays as it is. */
-int collector_store_set_standing(struct collector_store *s, const char *scope, const char *name, const int64_t *quota,
-                                 const double *weight, const char *who, struct rlhf_error *err);
+/* What is NULL stays as it is. */
+struct collector_change {
+    const int64_t *quota; /* negative: no limit */
+    const double *weight;
+    const bool *by_hand; /* whether measuring leaves the weight alone from now on */
+};
+int collector_store_set_standing(struct collector_store *s, const char *scope, const char *name,
+                                 const struct collector_change *to, const char *who, struct rlhf_error *err);
 
 /* ---- writes that are named by their senders (store_reply.c) --------------------------------------- */
 

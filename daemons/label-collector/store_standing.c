@@ -94,22 +94,23 @@ static int find_standing(struct collector_store *s, const char *scope, const cha
 static int set_standing(struct collector_store *s, const struct collector_standing *to,
                         struct rlhf_error *err)
 {
-    return RUN(s, err, SET_STANDING, "tttod", to->scope, to->name, to->quarantine,
-               to->quota < 0 ? INT64_MIN : to->quota, to->weight) < 0
+    return RUN(s, err, SET_STANDING, "tttodi", to->scope, to->name, to->quarantine,
+               to->quota < 0 ? INT64_MIN : to->quota, to->weight, (int64_t)to->weight_by_hand) < 0
                ? -1
                : 0;
 }
 
-int collector_store_set_standing(struct collector_store *s, const char *scope, const char *name, const int64_t *quota,
-                                 const double *weight, const char *who, struct rlhf_error *err)
+int collector_store_set_standing(struct collector_store *s, const char *scope, const char *name,
+                                 const struct collector_change *to, const char *who, struct rlhf_error *err)
 {
     struct found_standing f;
     char text[96];
 
     if (collector_database_within(s->db, err) < 0 || find_standing(s, scope, name, &f, err) < 0)
         return -1;
-    f.standing.quota = quota ? *quota : f.standing.quota;
-    f.standing.weight = weight ? *weight : f.standing.weight;
+    f.standing.quota = to->quota ? *to->quota : f.standing.quota;
+    f.standing.weight = to->weight ? *to->weight : f.standing.weight;
+    f.standing.weight_by_hand = to->by_hand ? *to->by_hand : f.standing.weight_by_hand;
     snprintf(text, sizeof(text), "quota %" PRId64 ", weight %.4f", f.standing.quota, f.standing.weight);
     return set_standing(s, &f.standing, err) < 0 ? -1 : collector_store_audit(s, who, "standing", name, text, err);
 }
@@ -183,7 +184,8 @@ int collector_store_standing(struct collector_store *s, const char *scope, const
             .gold_right = (uint64_t)collector_rows_integer(rows, 5),
             .gold_ratio = collector_rows_real(rows, 6),
             .weight = collector_rows_real(rows, 7),
-            .quarantine = collector_rows_text(rows, 8)};
+            .quarantine = collector_rows_text(rows, 8),
+            .weight_by_hand = collector_rows_integer(rows, 9) != 0};
         each(ctx, &st);
     }
     return rc;

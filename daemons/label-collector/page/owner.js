@@ -174,7 +174,7 @@ function showPeople() {
       return {
         away: s.quarantine !== null,
         cells: [nameCell(s), count(s.labels), count(s.skips || 0), s.seconds && s.labels ? (s.seconds / s.labels).toFixed(1) : '–', gold(s),
-          m && m.accuracy !== null ? percent(m.accuracy) : '–', s.weight.toFixed(2) + (m && Math.abs(m.weight - s.weight) > 0.005 ? ' → ' + m.weight.toFixed(2) : ''),
+          m && m.accuracy !== null ? percent(m.accuracy) : '–', s.weight.toFixed(2) + (s.weight_by_hand ? ' (set)' : m && Math.abs(m.weight - s.weight) > 0.01 ? ' → ' + m.weight.toFixed(2) : ''),
           money(s.cost), setAside('labeler', s)],
       };
     }), wanted ? 'Nobody of that name' : 'Nobody has judged yet');

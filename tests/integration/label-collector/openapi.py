@@ -164,8 +164,11 @@ def good_requests():
     want(200, "post", A + "import", body=line + "\nnonsense\n", kind="application/x-ndjson", query="round=r2&labeler=file")
     want(422, "post", A + "import", body="nonsense\n", kind="application/x-ndjson")
     want(400, "post", A + "import", body=line, kind="application/x-ndjson", query="format=word")
-    for how in ("", "format=kway", "format=pairs", "format=hh&round=r1"):
-        want(200, "get", A + "export", query=how)
+    formats = next(p for p in file["get", A + "export"]["parameters"] if p.get("name") == "format")["schema"]["enum"]
+    refusal = want(400, "get", A + "export", query="format=word")["detail"]
+    assert sorted(re.split(", | or ", refusal.split(" must be ")[1])) == sorted(formats), (refusal, formats)
+    for how in formats:
+        want(200, "get", A + "export", query=f"format={how}&round=r1")
     for list, query in (("comparisons", "round=r1"), ("rounds", ""), ("labelers", "round=r1"), ("standing", "scope=source"), ("standing", "name=x"),
                         ("tasks", "open=1&round=r1"), ("audit", ""), ("tokens", "")):
         page = want(200, "get", A + list, query=query + "&limit=1")

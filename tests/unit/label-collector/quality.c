@@ -151,9 +151,9 @@ START_TEST(a_new_weight_leaves_quota_and_quarantine)
     const double weight = 0.25;
     uint64_t changed;
 
-    expect_ok(collector_store_set_standing(s, "labeler", "cat", &quota, NULL, "owner", &err), err);
+    expect_ok(collector_store_set_standing(s, "labeler", "cat", &(struct collector_change){.quota = &quota}, "owner", &err), err);
     expect_ok(collector_store_quarantine(s, "labeler", "cat", "clicks", "owner", &changed, &err), err);
-    expect_ok(collector_store_set_standing(s, "labeler", "cat", NULL, &weight, "owner", &err), err);
+    expect_ok(collector_store_set_standing(s, "labeler", "cat", &(struct collector_change){.weight = &weight}, "owner", &err), err);
     expect_ok(collector_store_commit(s, &err), err);
     expect_ok(collector_store_standing(s, "labeler", "cat", NULL, 1, see, NULL, &err), err);
     ck_assert_double_eq_tol(standing.weight, 0.25, 1e-9);

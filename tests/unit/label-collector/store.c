@@ -758,7 +758,7 @@ START_TEST(labels_beyond_the_quota_are_kept_and_do_not_count)
     const int64_t quota = 2;
 
     expect_ok(collector_store_begin(s, &err), err);
-    expect_ok(collector_store_set_standing(s, "source", "api", &quota, NULL, "owner", &err), err);
+    expect_ok(collector_store_set_standing(s, "source", "api", &(struct collector_change){.quota = &quota}, "owner", &err), err);
     expect_ok(collector_store_commit(s, &err), err);
     for (int i = 0; i < 3; ++i) {
         char id[16];
