@@ -20,33 +20,45 @@ static const char *labeler_of(const json_t *who, char text[64])
     return text;
 }
 
-/* Ranks from the ids of items, best first. */
-static int read_ranking(json_t *said, const json_t *items, const json_t *order)
+/* Prompt and completions of a list, where the data have both. */
+static void read_texts(json_t *said, const json_t *data)
 {
-    size_t k = json_array_size(items), i, j;
-    json_t *ranks = json_array(), *item, *id, *completions = json_array();
+    json_t *item, *completions = json_array(), *prompt = json_object_get(data, "prompt");
+    size_t i;
 
-    json_array_foreach((json_t *)(uintptr_t)items, i, item)
-    {
-        size_t place = 0;
-        json_array_foreach((json_t *)(uintptr_t)order, j,
-                           id) if (strcmp(collector_text_of(id),
-                                          collector_text_of(json_object_get(item, "id"))) == 0) place = j + 1;
-        json_array_append_new(ranks, json_integer((json_int_t)place));
+    json_array_foreach (json_object_get(data, "items"), i, item)
         json_array_append(completions, json_object_get(item, "body"));
+    if (json_is_string(prompt) && json_array_size(completions) > 1) {
+        json_object_set(said, "prompt", prompt);
+        json_object_set(said, "completions", completions);
+    }
+    json_decref(completions);
+}
+
+/* Ranks from the ids of items, best first. */
+static int read_ranking(json_t *said, const json_t *data, const json_t *order)
+{
+    const json_t *items = json_object_get(data, "items");
+    size_t k = json_array_size(items), i, j;
+    json_t *ranks = json_array(), *item, *id;
+
+    json_array_foreach ((json_t *)(uintptr_t)items, i, item) {
+        size_t place = 0;
+        json_array_foreach ((json_t *)(uintptr_t)order, j, id)
+            if (strcmp(collector_text_of(id), collector_text_of(json_object_get(item, "id"))) == 0)
+                place = j + 1;
+        json_array_append_new(ranks, json_integer((json_int_t)place));
         if (place == 0)
             k = 0;
     }
-    bool whole = k > 1 && json_array_size(order) == k && json_array_size(completions) == k;
-    if (whole && json_object_get(said, "prompt") == NULL)
-        json_object_del(said, "completions");
-    if (whole) {
+    bool whole = k > 1 && json_array_size(order) == k;
+    if (whole)
         json_object_set(said, "ranks", ranks);
-        json_object_set(said, "completions", completions);
-    }
     json_decref(ranks);
-    json_decref(completions);
-    return whole ? 0 : collector_said_wrongly(said, "the ranking does not name each item once");
+    if (!whole)
+        return collector_said_wrongly(said, "the ranking does not name each item once");
+    read_texts(said, data);
+    return 0;
 }
 
 /* One control's value: 1 it was the judgement, 0 something beside it, and an error in said where it makes no
@@ -68,7 +80,7 @@ static int read_value(json_t *said, const char *type, const json_t *value, const
     if (ranker) {
         const json_t *order = json_object_get(ranker, "rank");
         if (order)
-            read_ranking(said, json_object_get(data, "items"), order);
+            read_ranking(said, data, order);
         else
             collector_said_wrongly(said, "a ranker with buckets has no order");
         return 1;
@@ -92,16 +104,9 @@ static void drop_last(json_t *list)
 static bool read_facts(json_t *said, const json_t *data)
 {
     const json_t *facts = json_object_get(data, "rlhfd");
-    json_t *item, *texts = json_array();
-    size_t i;
 
-    json_array_foreach(json_object_get(data, "items"), i, item)
-        json_array_append(texts, json_object_get(item, "body"));
-    if (facts && json_array_size(texts) > 0) {
-        json_object_set(said, "prompt", json_object_get(data, "prompt"));
-        json_object_set(said, "completions", texts);
-    }
-    json_decref(texts);
+    if (facts)
+        read_texts(said, data);
     collector_said_facts(said, facts);
     return json_object_get(facts, "ranks") != NULL;
 }

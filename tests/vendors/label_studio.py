@@ -113,7 +113,15 @@ def vendors(ls, key_file, c):
     poll_seconds: 1
     sweep_seconds: 3
     settle_seconds: 2
-""" % (ls.url, key_file, c.file("secret", "a callback's secret\n"), c.url)
+  - name: ls-lists
+    kind: label_studio
+    url: %s
+    token_file: %s
+    title: rlhfd test of lists
+    layout: rankings
+    round: k
+    poll_seconds: 1
+""" % (ls.url, key_file, c.file("secret", "a callback's secret\n"), c.url, ls.url, key_file)
 
 
 def push_and_kill(c, ls, random):
@@ -197,6 +205,21 @@ def say_nothing(c, ls):
     wait_for("the complaint", lambda: "up, not left or right" in c.vendor("ls")["said"]["error"])
 
 
+def rank(c, ls):
+    """Rankings in a project of their own, without callbacks: polling brings them, in the task's order."""
+    texts = ["worst", "best", "middle"]
+    assert c.post("/api/v1/tasks", [{"id": "k%d" % i, "round": "k", "prompt": "p", "completions": texts} for i in range(6)])[0] == 200
+    assert c.post("/api/v1/vendors/ls-lists/push", {})[1]["tasks"] == 6
+    wait_for("six lists", lambda: c.vendor("ls-lists")["tasks"]["sent"] == 6)
+    for task in ls.tasks(c.vendor("ls-lists")["project"]):
+        order = sorted(task["data"]["items"], key=lambda item: ["best", "middle", "worst"].index(item["body"]))
+        ls.annotate(task, [{"id": "r", "from_name": "rank", "to_name": "answers", "type": "ranker",
+                            "value": {"ranker": {"rank": [item["id"] for item in order]}}}])
+    wait_for(lambda: "six rankings: %s" % c.vendor("ls-lists"), lambda: c.vendor("ls-lists")["labels"] == 6)
+    for row in (r for r in c.labels().values() if r["source"] == "ls-lists"):
+        assert row["ranks"] == [3, 1, 2] and row["completions"] == texts and sorted(row["presented"]) == [0, 1, 2], row
+
+
 def main():
     binary = os.environ.get("RLHF_LABEL_STUDIO") or shutil.which("label-studio")
     if not binary or not os.path.exists(binary):
@@ -216,6 +239,7 @@ def main():
         c.start()
         change_minds(c, ls, tasks, labels)
         say_nothing(c, ls)
+        rank(c, ls)
         assert c.vendor("ls")["error"] == "", c.vendor("ls")
         v = c.vendor("ls")
         print("%d labels; since the last start %s" % (v["labels"], json.dumps({k: v[k] for k in ("said", "requests", "callbacks")})))

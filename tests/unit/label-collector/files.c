@@ -323,6 +323,21 @@ START_TEST(a_nul_is_refused_in_every_form)
 }
 END_TEST
 
+START_TEST(a_ranked_list_is_a_label_with_its_texts)
+{
+    static const char json[] = "[{\"id\":3,\"data\":{\"prompt\":\"p\",\"items\":[{\"id\":\"r0\",\"body\":\"x\"},{\"id\":\"r1\","
+                               "\"body\":\"y\"},{\"id\":\"r2\",\"body\":\"z\"}]},\"annotations\":[{\"id\":9,\"completed_by\":1,"
+                               "\"result\":[{\"type\":\"ranker\",\"value\":{\"ranker\":{\"rank\":[\"r2\",\"r0\",\"r1\"]}}}]}]}]";
+    struct rlhf_bytes text = { .data = (char *)(uintptr_t)json, .size = sizeof json - 1 };
+    struct collector_store *s = import(&text, "label_studio");
+    char *all = all_of(s, true);
+
+    ck_assert_msg(strstr(all, "\"completions\":[\"x\",\"y\",\"z\"]") && strstr(all, "\"ranks\":[2,3,1]"), "%s", all);
+    free(all);
+    collector_store_close(s);
+}
+END_TEST
+
 static void rank_is(struct collector_store *s, const char *lines, const char *ranks)
 {
     struct collector_import i = { .round = "", .labeler = "x", .source = "labelbox", .refused = complain };
@@ -367,5 +382,5 @@ int main(void)
                      labelboxes_rows_come_back_whole, argillas_records_come_back_whole, pairs_go_out_the_same_again,
                      conversations_go_out_the_same_again, transcripts_go_out_the_same_again,
                      an_empty_store_makes_files_that_are_whole, a_nul_is_refused_in_every_form,
-                     messages_are_ranked_by_whose_they_are);
+                     messages_are_ranked_by_whose_they_are, a_ranked_list_is_a_label_with_its_texts);
 }
