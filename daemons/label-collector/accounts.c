@@ -50,8 +50,8 @@ static int open_account(struct collector_account *a, const struct collector_vend
     return 0;
 }
 
-int collector_accounts_open(struct collector_accounts *a, const struct collector_config *config, const struct rlhf_io *io,
-                            struct rlhf_error *err)
+int collector_accounts_open(struct collector_accounts *a, const struct collector_config *config,
+                            const struct rlhf_io *io, struct rlhf_error *err)
 {
     const struct collector_vendor_config *vendors = config->vendors.items;
 
@@ -100,8 +100,8 @@ void collector_accounts_close(struct collector_accounts *a)
     *a = (struct collector_accounts){ 0 };
 }
 
-int collector_account_give(const struct collector_account *a, struct collector_store *store, const char *round, size_t limit,
-                           size_t *given, struct rlhf_error *err)
+int collector_account_give(const struct collector_account *a, struct collector_store *store, const char *round,
+                           size_t limit, size_t *given, struct rlhf_error *err)
 {
     const struct collector_vendor_config *v = a->vendor;
     bool pairs = v->layout == COLLECTOR_PAIRS_ONLY;
@@ -113,8 +113,11 @@ int collector_account_give(const struct collector_account *a, struct collector_s
     uint64_t has = before.queued + before.sending + before.sent;
     if (v->quota && has + limit > (uint64_t)v->quota)
         limit = has < (uint64_t)v->quota ? (size_t)((uint64_t)v->quota - has) : 0;
-    return collector_vendor_give(store, v->name, round ? round : v->round ? v->round : "", pairs ? 2 : 3,
-                                 pairs ? 2 : COLLECTOR_MAX_COMPLETIONS, limit, given, err);
+    return collector_vendor_give(store, v->name,
+                                 round      ? round
+                                 : v->round ? v->round
+                                            : "",
+                                 pairs ? 2 : 3, pairs ? 2 : COLLECTOR_MAX_COMPLETIONS, limit, given, err);
 }
 
 /* ---- telling -------------------------------------------------------------------------------------- */
@@ -136,16 +139,17 @@ json_t *collector_account_json(const struct collector_account *a, struct collect
         return NULL;
     json_t *project = json_object_get(a->memory, "project");
     json_t *tasks = json_pack("{s:I, s:I, s:I, s:I, s:I, s:s}", "queued", (json_int_t)g.queued, "sending",
-                              (json_int_t)g.sending, "sent", (json_int_t)g.sent, "refused", (json_int_t)g.refused, "gone",
-                              (json_int_t)g.gone, "error", g.error);
+                              (json_int_t)g.sending, "sent", (json_int_t)g.sent, "refused", (json_int_t)g.refused,
+                              "gone", (json_int_t)g.gone, "error", g.error);
     json_t *said = json_pack("{s:I, s:I, s:I, s:I, s:I, s:s}", "stored", (json_int_t)a->counters.stored, "revised",
                              (json_int_t)a->counters.revised, "deleted", (json_int_t)a->counters.deleted, "skipped",
                              (json_int_t)a->counters.skipped, "rejected", (json_int_t)a->counters.rejected, "error",
                              a->counters.rejected_why);
     return json_pack("{s:s, s:s, s:s, s:o, s:I, s:f, s:I, s:o, s:{s:I, s:I}, s:{s:I, s:I}, s:s, s:f}", "name", v->name,
-                     "kind", collector_vendor_kinds[v->kind], "project", collector_text_of(project), "tasks", tasks, "labels",
-                     (json_int_t)labels, "cost", v->price * (double)labels, "quota", (json_int_t)v->quota, "said", said,
-                     "requests", "made", (json_int_t)a->counters.requests, "failed", (json_int_t)a->counters.failed,
-                     "callbacks", "taken", (json_int_t)a->counters.callbacks, "refused", (json_int_t)a->counters.refused,
-                     "error", a->error.code == RLHF_OK ? "" : a->error.text, "retry_seconds", wait > 0 ? wait : 0.0);
+                     "kind", collector_vendor_kinds[v->kind], "project", collector_text_of(project), "tasks", tasks,
+                     "labels", (json_int_t)labels, "cost", v->price * (double)labels, "quota", (json_int_t)v->quota,
+                     "said", said, "requests", "made", (json_int_t)a->counters.requests, "failed",
+                     (json_int_t)a->counters.failed, "callbacks", "taken", (json_int_t)a->counters.callbacks, "refused",
+                     (json_int_t)a->counters.refused, "error", a->error.code == RLHF_OK ? "" : a->error.text,
+                     "retry_seconds", wait > 0 ? wait : 0.0);
 }

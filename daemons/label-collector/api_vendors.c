@@ -30,7 +30,8 @@ static struct collector_account *account_of(struct collector *c, const struct co
                                             struct collector_response *r)
 {
     char *name = collector_path_id(q->path, "/api/v1/vendors/", after);
-    struct collector_account *a = name && c->sync ? collector_account_find(collector_sync_accounts(c->sync), name) : NULL;
+    struct collector_account *a =
+        name && c->sync ? collector_account_find(collector_sync_accounts(c->sync), name) : NULL;
 
     if (!a)
         collector_respond_error(r, 404, "not_found", "no vendor %.60s is configured", name ? name : "");

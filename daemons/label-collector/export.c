@@ -53,15 +53,15 @@ static json_t *facts_json(const struct collector_row *row)
     for (size_t k = 0; l->has_presented && k < l->rank_count; ++k)
         json_array_append_new(presented, json_integer(l->presented[k]));
     collector_time_text(row->stored_us, time);
-    return json_pack(
-        "{s:s, s:s, s:s?, s:s, s:s, s:I, s:o, s:o, s:o, s:o, s:s?, s:s, s:s, s:o, s:s?, s:s?, s:o}", "id", l->id, "source", l->source,
-        "task", l->task, "round", l->round, "labeler", l->labeler, "revision", (json_int_t)row->revision,
-        "presented", presented, "seconds", l->seconds < 0 ? json_null() : json_real(l->seconds), "strength",
-        l->has_strength ? json_integer(l->strength) : json_null(), "flags",
-        l->flags ? json_loads(l->flags, 0, NULL) : json_null(), "note", l->note, "stored_at", time, "kind",
-        collector_kind_name(row->kind), "ratings", l->ratings ? json_loads(l->ratings, 0, NULL) : json_null(), "answer",
-        l->answer, "excluded", row->excluded, "policies",
-        row->policies ? json_loads(row->policies, 0, NULL) : json_null());
+    return json_pack("{s:s, s:s, s:s?, s:s, s:s, s:I, s:o, s:o, s:o, s:o, s:s?, s:s, s:s, s:o, s:s?, s:s?, s:o}", "id",
+                     l->id, "source", l->source, "task", l->task, "round", l->round, "labeler", l->labeler, "revision",
+                     (json_int_t)row->revision, "presented", presented, "seconds",
+                     l->seconds < 0 ? json_null() : json_real(l->seconds), "strength",
+                     l->has_strength ? json_integer(l->strength) : json_null(), "flags",
+                     l->flags ? json_loads(l->flags, 0, NULL) : json_null(), "note", l->note, "stored_at", time, "kind",
+                     collector_kind_name(row->kind), "ratings",
+                     l->ratings ? json_loads(l->ratings, 0, NULL) : json_null(), "answer", l->answer, "excluded",
+                     row->excluded, "policies", row->policies ? json_loads(row->policies, 0, NULL) : json_null());
 }
 
 /* first and then the facts, in one object; takes first. */
@@ -82,8 +82,7 @@ json_t *collector_row_json(const struct collector_row *row)
     const struct collector_label *l = &row->label;
 
     return with_facts(json_pack("{s:I, s:s, s:o, s:o}", "sequence", (json_int_t)row->sequence, "prompt",
-                                l->content.prompt, "completions", strings_json(&l->content), "ranks",
-                                ranks_json(l)),
+                                l->content.prompt, "completions", strings_json(&l->content), "ranks", ranks_json(l)),
                       row);
 }
 
@@ -169,8 +168,8 @@ static json_t *kway_json(const struct collector_row *row)
 {
     const struct collector_label *l = &row->label;
 
-    return with_facts(json_pack("{s:s, s:o, s:o}", "prompt", l->content.prompt, "responses",
-                                strings_json(&l->content), "ranks", ranks_json(l)),
+    return with_facts(json_pack("{s:s, s:o, s:o}", "prompt", l->content.prompt, "responses", strings_json(&l->content),
+                                "ranks", ranks_json(l)),
                       row);
 }
 
@@ -217,11 +216,12 @@ static json_t *pair_json(const struct collector_export *e, const struct collecto
         return json_pack("{s:o, s:o}", "chosen", transcript_json(c->prompt, best), "rejected",
                          transcript_json(c->prompt, worse));
     if (e->format == COLLECTOR_CONVERSATIONAL)
-        return json_pack("{s:o, s:[{s:s, s:s}], s:[{s:s, s:s}], s:o, s:s, s:s}", "prompt", prompt_turns(c->prompt), "chosen",
-                         "role", "assistant", "content", spoken(best), "rejected", "role", "assistant", "content",
-                         spoken(worse), "id", pair_id(l, chosen, rejected), "labeler", l->labeler, "round", l->round);
-    return json_pack("{s:s, s:s, s:s, s:o, s:s, s:s}", "prompt", c->prompt, "chosen", best, "rejected", worse,
-                     "id", pair_id(l, chosen, rejected), "labeler", l->labeler, "round", l->round);
+        return json_pack("{s:o, s:[{s:s, s:s}], s:[{s:s, s:s}], s:o, s:s, s:s}", "prompt", prompt_turns(c->prompt),
+                         "chosen", "role", "assistant", "content", spoken(best), "rejected", "role", "assistant",
+                         "content", spoken(worse), "id", pair_id(l, chosen, rejected), "labeler", l->labeler, "round",
+                         l->round);
+    return json_pack("{s:s, s:s, s:s, s:o, s:s, s:s}", "prompt", c->prompt, "chosen", best, "rejected", worse, "id",
+                     pair_id(l, chosen, rejected), "labeler", l->labeler, "round", l->round);
 }
 
 static int write_pairs(struct collector_export *e, const struct collector_label *l)
@@ -240,10 +240,10 @@ static bool export_row(void *ctx, const struct collector_row *row)
     int rc = 0;
 
     if (!row->excluded) /* what does not count is nobody's training data */
-        rc = e->format == COLLECTOR_KWAY   ? write_json(e, kway_json(row))
-             : !forms[e->format].vendor    ? write_pairs(e, &row->label)
+        rc = e->format == COLLECTOR_KWAY  ? write_json(e, kway_json(row))
+             : !forms[e->format].vendor   ? write_pairs(e, &row->label)
              : row->label.rank_count >= 2 ? write_json(e, forms[e->format].vendor(row))
-                                           : 0;
+                                          : 0;
     e->cursor = row->sequence;
     return rc == 0 && e->text.size < EXPORT_BYTES;
 }

@@ -17,7 +17,7 @@ enum collector_format {
     COLLECTOR_TO_ARGILLA,
     COLLECTOR_FORMATS
 };
-#define COLLECTOR_FORMAT_NAMES                                                                                           \
+#define COLLECTOR_FORMAT_NAMES \
     "kway, pairs, conversational, hh, label_studio, label_studio_min, label_studio_csv, labelbox or argilla"
 /* -1: there is none of that name. */
 int collector_format_find(enum collector_format *format, const char *name);

@@ -1,9 +1,9 @@
-/* hooks.c - callbacks of vendors: verified as each vendor does it before anything of the body is read, and stored before
- * they are answered.
+/* hooks.c - callbacks of vendors: verified as each vendor does it before anything of the body is read, and stored
+ * before they are answered.
  *
- * A callback is a hint that something has changed: what it names is fetched. Where it brings a judgement that nobody has
- * heard of, that is stored at once; one that is known is never changed by a callback, because callbacks may come late and
- * out of order. */
+ * A callback is a hint that something has changed: what it names is fetched. Where it brings a judgement that nobody
+ * has heard of, that is stored at once; one that is known is never changed by a callback, because callbacks may come
+ * late and out of order. */
 #include "api_parts.h"
 
 #include <stdlib.h>
@@ -63,7 +63,8 @@ static int verify(const struct call *k, struct rlhf_error *err)
                    ? 0
                    : rlhf_fail(err, RLHF_DENIED, "X-Collector-Secret is missing or is not ours");
     case COLLECTOR_LABELBOX:
-        return collector_hub_signed(sha256 ? sha256 : header(k, "X-Hub-Signature"), secrets, body, k->request->body_size)
+        return collector_hub_signed(sha256 ? sha256 : header(k, "X-Hub-Signature"), secrets, body,
+                                    k->request->body_size)
                    ? 0
                    : rlhf_fail(err, RLHF_DENIED, "X-Hub-Signature-256 is missing or does not sign this body");
     case COLLECTOR_SCALE:
@@ -74,8 +75,7 @@ static int verify(const struct call *k, struct rlhf_error *err)
         return collector_secret_known(k->secret, secrets)
                    ? 0
                    : rlhf_fail(err, RLHF_DENIED, "the address does not end in our secret");
-    default:
-        return verify_standard(k, err);
+    default: return verify_standard(k, err);
     }
 }
 
@@ -100,7 +100,8 @@ static int put(struct call *k, const json_t *record, struct rlhf_error *err)
 }
 
 /* A record with one judgement, of this id: stored where it is new, else a hint. */
-static int put_new(struct call *k, const json_t *record, const char *label, const json_t *remote, struct rlhf_error *err)
+static int put_new(struct call *k, const json_t *record, const char *label, const json_t *remote,
+                   struct rlhf_error *err)
 {
     size_t before = k->import.stored;
     bool known = true;
@@ -141,7 +142,8 @@ static int take_annotations(struct call *k, struct rlhf_error *err)
         json_t *data = json_object_get(task_with(tasks, id), "data");
         json_t *record = json_pack("{s:O?, s:O?, s:[O]}", "id", id, "data", data, "annotations", annotation);
         if (rc == 0)
-            rc = data ? put_new(k, record, collector_text_of(json_object_get(annotation, "id")), id, err) : hint(k, id, err);
+            rc = data ? put_new(k, record, collector_text_of(json_object_get(annotation, "id")), id, err)
+                      : hint(k, id, err);
         json_decref(record);
     }
     json_decref(annotations);
@@ -160,8 +162,9 @@ static int hint_deleted(struct call *k, struct rlhf_error *err)
     json_array_foreach (json_object_get(k->body, "annotations"), i, annotation) {
         if (rc < 0
             || (rc = collector_vendor_label_task(k->collector->store, k->account->vendor->name,
-                                                 collector_text_of(json_object_get(annotation, "id")), task, sizeof(task),
-                                                 err)) < 0)
+                                                 collector_text_of(json_object_get(annotation, "id")), task,
+                                                 sizeof(task), err))
+                   < 0)
             break;
         remote = json_string(task);
         rc = hint(k, remote, err);
@@ -285,8 +288,9 @@ static void on_rejected(void *ctx, size_t line, const char *why)
 static int is_replay(struct call *k, struct rlhf_error *err)
 {
     bool standard = k->account->vendor->kind >= COLLECTOR_SERVERS, fresh = true;
-    const char *id = standard ? header(k, "webhook-id")
-                     : k->account->vendor->kind == COLLECTOR_LABELBOX ? header(k, "X-Labelbox-Id") : NULL;
+    const char *id = standard                                         ? header(k, "webhook-id")
+                     : k->account->vendor->kind == COLLECTOR_LABELBOX ? header(k, "X-Labelbox-Id")
+                                                                      : NULL;
     int64_t keep_s = standard ? 2 * k->account->vendor->tolerance_seconds : DELIVERIES_KEPT_S;
 
     if (!id || collector_name_check("id", id, false, err) < 0)
@@ -311,8 +315,8 @@ static void respond(struct call *k, struct collector_response *r)
     k->account->counters.skipped += i->skipped;
     k->account->counters.rejected += i->rejected;
     collector_respond(r, 200,
-                      json_pack("{s:s, s:I, s:I, s:I, s:I}", "status", "taken", "stored", (json_int_t)i->stored, "revised",
-                                (json_int_t)i->revised, "deleted", (json_int_t)i->deleted, "rejected",
+                      json_pack("{s:s, s:I, s:I, s:I, s:I}", "status", "taken", "stored", (json_int_t)i->stored,
+                                "revised", (json_int_t)i->revised, "deleted", (json_int_t)i->deleted, "rejected",
                                 (json_int_t)i->rejected));
     collector_sync_wake(k->collector->sync, k->account, k->poll);
 }
@@ -328,9 +332,11 @@ static void take_call(struct call *k, struct collector_response *r)
         collector_respond_error(r, 401, "signature", "%s", err.text);
         return;
     }
-    k->body = json_loadb(k->request->body ? k->request->body : "", k->request->body_size, JSON_REJECT_DUPLICATES, &where);
+    k->body =
+        json_loadb(k->request->body ? k->request->body : "", k->request->body_size, JSON_REJECT_DUPLICATES, &where);
     if (!json_is_object(k->body)) {
-        collector_respond_error(r, 400, "bad_request", "the body is not a JSON object: %s", k->body ? "another value" : where.text);
+        collector_respond_error(r, 400, "bad_request", "the body is not a JSON object: %s",
+                                k->body ? "another value" : where.text);
         return;
     }
     int rc = is_replay(k, &err);
@@ -356,7 +362,8 @@ void collector_post_hook(struct collector *c, const struct collector_request *q,
     if (k.account) {
         k.import = (struct collector_import){ .source = k.account->vendor->name,
                                               .round = k.account->vendor->round ? k.account->vendor->round : "",
-                                              .refused = on_rejected, .ctx = &k };
+                                              .refused = on_rejected,
+                                              .ctx = &k };
         take_call(&k, r);
     } else {
         collector_respond_error(r, 404, "not_found", "no vendor of that name is configured");

@@ -300,8 +300,7 @@ static const struct collector_migration collector_migrations[] = {
             "CREATE TABLE vendors ("
             " vendor TEXT PRIMARY KEY,"
             " memory TEXT NOT NULL," /* JSON: project, webhook, cursors */
-            " owner TEXT,"           /* the collector that deals with it, until then */
-            " until_us INTEGER NOT NULL DEFAULT 0"
+            " owner TEXT"            /* the collector that dealt with it last */
             ") STRICT, WITHOUT ROWID;"
             "CREATE TABLE callbacks ("
             " vendor TEXT NOT NULL,"
@@ -331,8 +330,7 @@ static const struct collector_migration collector_migrations[] = {
             "CREATE TABLE vendors ("
             " vendor text PRIMARY KEY,"
             " memory text NOT NULL,"
-            " owner text,"
-            " until_us bigint NOT NULL DEFAULT 0"
+            " owner text"
             ");"
             "CREATE TABLE callbacks ("
             " vendor text NOT NULL,"

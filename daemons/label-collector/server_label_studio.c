@@ -1,8 +1,8 @@
 /* server_label_studio.c - Label Studio's own server, as measured with 1.23.2.
  *
- * A legacy token is sent as it is; a personal access token (a JWT) is exchanged for one that lives 300 s. An import knows
- * no idempotency: data.uid, our id, is looked for in the list of tasks. A task's updated_at moves with every change of its
- * annotations, deletions too, so it tells what has changed. */
+ * A legacy token is sent as it is; a personal access token (a JWT) is exchanged for one that lives 300 s. An import
+ * knows no idempotency: data.uid, our id, is looked for in the list of tasks. A task's updated_at moves with every
+ * change of its annotations, deletions too, so it tells what has changed. */
 #include "servers.h"
 
 #include <stdio.h>
@@ -10,7 +10,7 @@
 #include <string.h>
 
 enum {
-    PAGE = 100, /* what the server falls back to */
+    PAGE = 100,                /* what the server falls back to */
     ACCESS_US = 270 * 1000000, /* of 300 s */
 };
 
@@ -23,8 +23,7 @@ static bool is_refresh_token(const char *key)
 
 static bool must_login(const struct collector_deal *d)
 {
-    return is_refresh_token(d->key)
-           && json_integer_value(json_object_get(d->session, "access_until")) <= d->now_us;
+    return is_refresh_token(d->key) && json_integer_value(json_object_get(d->session, "access_until")) <= d->now_us;
 }
 
 static const char *project_of(const struct collector_deal *d)
@@ -37,22 +36,24 @@ static const char *project_of(const struct collector_deal *d)
 static json_t *new_project(const struct collector_vendor_config *v)
 {
     static const char *const layouts[] = {
-        [COLLECTOR_PAIRS_ONLY] = "<View><Text name=\"prompt\" value=\"$prompt\"/>"
-                                 "<Pairwise name=\"comparison\" toName=\"answer1,answer2\"/>"
-                                 "<Text name=\"answer1\" value=\"$answer1\"/><Text name=\"answer2\" value=\"$answer2\"/></View>",
+        [COLLECTOR_PAIRS_ONLY] =
+            "<View><Text name=\"prompt\" value=\"$prompt\"/>"
+            "<Pairwise name=\"comparison\" toName=\"answer1,answer2\"/>"
+            "<Text name=\"answer1\" value=\"$answer1\"/><Text name=\"answer2\" value=\"$answer2\"/></View>",
         [COLLECTOR_RANKINGS] = "<View><Text name=\"prompt\" value=\"$prompt\"/>"
                                "<List name=\"answers\" value=\"$items\" title=\"Responses\"/>"
                                "<Ranker name=\"rank\" toName=\"answers\"/></View>",
     };
 
-    return json_pack("{s:s, s:s, s:s, s:I}", "title", v->title, "label_config", layouts[v->layout], "expert_instruction",
-                     v->instructions, "maximum_annotations", (json_int_t)v->overlap);
+    return json_pack("{s:s, s:s, s:s, s:I}", "title", v->title, "label_config", layouts[v->layout],
+                     "expert_instruction", v->instructions, "maximum_annotations", (json_int_t)v->overlap);
 }
 
 /* People see the ids of a ranker's items: they tell the place, and nothing of who wrote them. */
 static json_t *task_data(const json_t *task, enum collector_layout layout)
 {
-    json_t *data = json_pack("{s:O, s:O}", "prompt", json_object_get(task, "prompt"), "uid", json_object_get(task, "uid"));
+    json_t *data =
+        json_pack("{s:O, s:O}", "prompt", json_object_get(task, "prompt"), "uid", json_object_get(task, "uid"));
     json_t *items = json_array(), *text;
     char name[32];
     size_t i;
@@ -113,10 +114,11 @@ static int ask_pull(struct collector_deal *d, struct rlhf_error *err)
 {
     json_t *query = pull_query(d);
     char *text = json_dumps(query, JSON_COMPACT);
-    int rc = !text ? rlhf_fail(err, RLHF_FULL, "no memory for a request")
-                   : collector_deal_request(d, "GET", COLLECTOR_TOKEN, NULL, err,
-                                            "/api/tasks/?project=%s&page=%lld&page_size=%d&fields=all&query=", project_of(d),
-                                            (long long)page_of(json_object_get(d->memory, "pull")), PAGE);
+    int rc =
+        !text ? rlhf_fail(err, RLHF_FULL, "no memory for a request")
+              : collector_deal_request(d, "GET", COLLECTOR_TOKEN, NULL, err,
+                                       "/api/tasks/?project=%s&page=%lld&page_size=%d&fields=all&query=", project_of(d),
+                                       (long long)page_of(json_object_get(d->memory, "pull")), PAGE);
     if (rc == 0)
         rc = collector_append_escaped(&d->path, text, err);
     free(text);
@@ -133,12 +135,13 @@ static int ask_hook(struct collector_deal *d, struct rlhf_error *err)
     if (!found)
         return collector_deal_request(d, "GET", COLLECTOR_TOKEN, NULL, err, "/api/webhooks/?project=%s", project_of(d));
     snprintf(url, sizeof(url), "%s/hooks/%s", d->vendor->callback, d->vendor->name);
-    json_t *body = json_pack(
-        "{s:s, s:s, s:b, s:b, s:[s, s, s, s, s], s:{s:s}}", "url", url, "project", project_of(d), "send_payload", true,
-        "send_for_all_actions", false, "actions", "ANNOTATION_CREATED", "ANNOTATIONS_CREATED", "ANNOTATION_UPDATED",
-        "ANNOTATIONS_DELETED", "TASKS_DELETED", "headers", "X-Collector-Secret", d->secret);
+    json_t *body = json_pack("{s:s, s:s, s:b, s:b, s:[s, s, s, s, s], s:{s:s}}", "url", url, "project", project_of(d),
+                             "send_payload", true, "send_for_all_actions", false, "actions", "ANNOTATION_CREATED",
+                             "ANNOTATIONS_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_DELETED", "TASKS_DELETED",
+                             "headers", "X-Collector-Secret", d->secret);
     if (json_is_integer(found))
-        return collector_deal_request(d, "PATCH", COLLECTOR_TOKEN, body, err, "/api/webhooks/%s/", collector_text_of(found));
+        return collector_deal_request(d, "PATCH", COLLECTOR_TOKEN, body, err, "/api/webhooks/%s/",
+                                      collector_text_of(found));
     return collector_deal_request(d, "POST", COLLECTOR_TOKEN, body, err, "/api/webhooks/");
 }
 
@@ -163,8 +166,7 @@ static int ask(struct collector_deal *d, struct rlhf_error *err)
     case COLLECTOR_HOOK: rc = ask_hook(d, err); break;
     case COLLECTOR_PUSH: rc = ask_push(d, err); break;
     case COLLECTOR_PULL: rc = ask_pull(d, err); break;
-    default:
-        rc = collector_deal_request(d, "GET", COLLECTOR_TOKEN, NULL, err, "/api/tasks/%s/", d->remote);
+    default: rc = collector_deal_request(d, "GET", COLLECTOR_TOKEN, NULL, err, "/api/tasks/%s/", d->remote);
     }
     if (is_refresh_token(d->key)) {
         d->auth = COLLECTOR_BEARER;
@@ -234,8 +236,8 @@ static int take_push(struct collector_deal *d, const json_t *json, struct rlhf_e
         return collector_deal_unread("task_ids for what was sent", err);
     d->pushed = json_array();
     json_array_foreach (d->tasks, i, task)
-        json_array_append_new(d->pushed, json_pack("[O, s]", json_object_get(task, "uid"),
-                                                   collector_text_of(json_array_get(ids, i))));
+        json_array_append_new(
+            d->pushed, json_pack("[O, s]", json_object_get(task, "uid"), collector_text_of(json_array_get(ids, i))));
     d->done = true;
     return 0;
 }
@@ -284,6 +286,10 @@ static int answer(struct collector_deal *d, unsigned status, const char *text, s
     return 0;
 }
 
-const struct collector_server collector_label_studio_server = {
-    .batch = 1000, .incremental = true, .hooks = true, .fetches = true, .must_login = must_login, .ask = ask, .answer = answer
-};
+const struct collector_server collector_label_studio_server = { .batch = 1000,
+                                                                .incremental = true,
+                                                                .hooks = true,
+                                                                .fetches = true,
+                                                                .must_login = must_login,
+                                                                .ask = ask,
+                                                                .answer = answer };

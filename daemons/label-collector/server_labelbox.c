@@ -1,9 +1,9 @@
 /* server_labelbox.c - Labelbox: GraphQL, as its published library speaks it.
  *
- * A push is a chain: the rows are uploaded as a file, then a manifest that names it, then upserted, then made a batch of
- * the project. Rows are keyed by our id (global_key), so each step may be done twice. A pull is an export: asked for,
- * waited for, then read file by file. What its library only shows in passing is a guess: the query of a task's state, how
- * a row is shown (a conversation of three messages), and that its files end with whole lines. */
+ * A push is a chain: the rows are uploaded as a file, then a manifest that names it, then upserted, then made a batch
+ * of the project. Rows are keyed by our id (global_key), so each step may be done twice. A pull is an export: asked
+ * for, waited for, then read file by file. What its library only shows in passing is a guess: the query of a task's
+ * state, how a row is shown (a conversation of three messages), and that its files end with whole lines. */
 #include "servers.h"
 
 #include <stdio.h>
@@ -29,19 +29,19 @@ static void set_step(json_t *chain, const char *step)
 
 static int graphql(struct collector_deal *d, const char *query, json_t *variables, struct rlhf_error *err)
 {
-    return collector_deal_request(d, "POST", COLLECTOR_BEARER, json_pack("{s:s, s:o}", "query", query, "variables", variables),
-                                  err, "/graphql");
+    return collector_deal_request(d, "POST", COLLECTOR_BEARER,
+                                  json_pack("{s:s, s:o}", "query", query, "variables", variables), err, "/graphql");
 }
 
 /* An upload: operation, map and file as parts of a form (the multipart convention of GraphQL). Takes content. */
 static int upload(struct collector_deal *d, const char *filename, json_t *content, struct rlhf_error *err)
 {
     char *text = json_dumps(content, JSON_COMPACT), *operation = NULL;
-    json_t *request = json_pack(
-        "{s:s, s:{s:n, s:I, s:b}}", "query",
-        "mutation UploadFile($file: Upload!, $contentLength: Int!, $sign: Boolean)"
-        " {uploadFile(file: $file, contentLength: $contentLength, sign: $sign) {url filename}}",
-        "variables", "file", "contentLength", (json_int_t)(text ? strlen(text) : 0), "sign", false);
+    json_t *request =
+        json_pack("{s:s, s:{s:n, s:I, s:b}}", "query",
+                  "mutation UploadFile($file: Upload!, $contentLength: Int!, $sign: Boolean)"
+                  " {uploadFile(file: $file, contentLength: $contentLength, sign: $sign) {url filename}}",
+                  "variables", "file", "contentLength", (json_int_t)(text ? strlen(text) : 0), "sign", false);
     int rc = -1;
 
     json_decref(content);
@@ -64,8 +64,8 @@ static int upload(struct collector_deal *d, const char *filename, json_t *conten
 
 static json_t *message(const char *id, json_t *text)
 {
-    return json_pack("{s:s, s:O, s:{s:s, s:s}, s:s, s:b}", "messageId", id, "content", text, "user", "userId", id, "name", id,
-                     "align", "left", "canLabel", true);
+    return json_pack("{s:s, s:O, s:{s:s, s:s}, s:s, s:b}", "messageId", id, "content", text, "user", "userId", id,
+                     "name", id, "align", "left", "canLabel", true);
 }
 
 static json_t *rows_of(const struct collector_deal *d)
@@ -75,13 +75,13 @@ static json_t *rows_of(const struct collector_deal *d)
 
     json_array_foreach (d->tasks, i, task) {
         json_t *uid = json_object_get(task, "uid"), *texts = json_object_get(task, "completions");
-        json_t *messages = json_pack("[o, o, o]", message("prompt", json_object_get(task, "prompt")),
-                                     message("Response A", json_array_get(texts, 0)),
-                                     message("Response B", json_array_get(texts, 1)));
-        json_array_append_new(
-            rows, json_pack("{s:{s:s, s:O}, s:{s:s, s:O, s:{s:s, s:i, s:o}}}", "id", "type", "GKEY", "value", uid, "payload",
-                            "dataset_id", d->vendor->dataset, "global_key", uid, "row_data", "type",
-                            "application/vnd.labelbox.conversational", "version", 1, "messages", messages));
+        json_t *messages =
+            json_pack("[o, o, o]", message("prompt", json_object_get(task, "prompt")),
+                      message("Response A", json_array_get(texts, 0)), message("Response B", json_array_get(texts, 1)));
+        json_array_append_new(rows, json_pack("{s:{s:s, s:O}, s:{s:s, s:O, s:{s:s, s:i, s:o}}}", "id", "type", "GKEY",
+                                              "value", uid, "payload", "dataset_id", d->vendor->dataset, "global_key",
+                                              uid, "row_data", "type", "application/vnd.labelbox.conversational",
+                                              "version", 1, "messages", messages));
     }
     return rows;
 }
@@ -100,17 +100,20 @@ static int ask_push(struct collector_deal *d, struct rlhf_error *err)
                                 json_object_get(push, "chunk")),
                       err);
     if (strcmp(step, "upsert") == 0)
-        return graphql(d, "mutation UpsertDataRowsPyApi($manifestUri: String!)"
-                          " {upsertDataRows(data: {manifestUri: $manifestUri}) {id status}}",
+        return graphql(d,
+                       "mutation UpsertDataRowsPyApi($manifestUri: String!)"
+                       " {upsertDataRows(data: {manifestUri: $manifestUri}) {id status}}",
                        json_pack("{s:O}", "manifestUri", json_object_get(push, "manifest")), err);
     if (strcmp(step, "wait") == 0)
         return graphql(d, "query GetTaskPyApi($where: WhereUniqueIdInput!) {task(where: $where) {status}}",
                        json_pack("{s:{s:O}}", "where", "id", json_object_get(push, "task")), err);
-    return graphql(d, "mutation createBatchV2PyApi($projectId: ID!, $batchInput: CreateBatchInput!)"
-                      " {project(where: {id: $projectId}) {createBatchV2(input: $batchInput) {batch {id} failedDataRowIds}}}",
-                   json_pack("{s:s, s:{s:O, s:O, s:i}}", "projectId", d->vendor->project, "batchInput", "name",
-                             json_object_get(push, "name"), "globalKeys", json_object_get(push, "uids"), "priority", 5),
-                   err);
+    return graphql(
+        d,
+        "mutation createBatchV2PyApi($projectId: ID!, $batchInput: CreateBatchInput!)"
+        " {project(where: {id: $projectId}) {createBatchV2(input: $batchInput) {batch {id} failedDataRowIds}}}",
+        json_pack("{s:s, s:{s:O, s:O, s:i}}", "projectId", d->vendor->project, "batchInput", "name",
+                  json_object_get(push, "name"), "globalKeys", json_object_get(push, "uids"), "priority", 5),
+        err);
 }
 
 /* ISO 8601 in UTC. */
@@ -127,21 +130,22 @@ static json_t *time_json(int64_t us)
 
 static int ask_export(struct collector_deal *d, const json_t *pull, struct rlhf_error *err)
 {
-    const char *since = json_is_true(json_object_get(pull, "sweep")) ? NULL
-                                                                     : json_string_value(json_object_get(d->memory, "since"));
+    const char *since =
+        json_is_true(json_object_get(pull, "sweep")) ? NULL : json_string_value(json_object_get(d->memory, "since"));
     json_t *query = json_array();
 
     if (since)
         json_array_append_new(query, json_pack("{s:s, s:{s:s, s:s, s:s}}", "type", "data_row_last_activity_at", "value",
                                                "operator", "GREATER_THAN_OR_EQUAL", "timezone", "UTC", "value", since));
-    return graphql(
-        d, "mutation exportDataRowsInProjectPyApi($input: ExportDataRowsInProjectInput!)"
-           " {exportDataRowsInProject(input: $input) {taskId isStreamable}}",
-        json_pack("{s:{s:s, s:b, s:{s:s, s:{s:n, s:o}}, s:{s:b, s:b, s:b, s:b}, s:b}}", "input", "taskName", "rlhfd",
-                  "isStreamableReady", true, "filters", "projectId", d->vendor->project, "searchQuery", "scope", "query",
-                  query, "params", "includeDataRowDetails", true, "includeProjectDetails", true, "includePerformanceDetails",
-                  true, "includeLabelDetails", true, "streamable", true),
-        err);
+    return graphql(d,
+                   "mutation exportDataRowsInProjectPyApi($input: ExportDataRowsInProjectInput!)"
+                   " {exportDataRowsInProject(input: $input) {taskId isStreamable}}",
+                   json_pack("{s:{s:s, s:b, s:{s:s, s:{s:n, s:o}}, s:{s:b, s:b, s:b, s:b}, s:b}}", "input", "taskName",
+                             "rlhfd", "isStreamableReady", true, "filters", "projectId", d->vendor->project,
+                             "searchQuery", "scope", "query", query, "params", "includeDataRowDetails", true,
+                             "includeProjectDetails", true, "includePerformanceDetails", true, "includeLabelDetails",
+                             true, "streamable", true),
+                   err);
 }
 
 static int ask_pull(struct collector_deal *d, struct rlhf_error *err)
@@ -152,15 +156,19 @@ static int ask_pull(struct collector_deal *d, struct rlhf_error *err)
     if (!*step)
         return ask_export(d, pull, err);
     if (strcmp(step, "wait") == 0)
-        return graphql(d, "query GetExportMetadataHeaderPyApi($where: WhereUniqueIdInput!, $streamType: TaskStreamType!)"
-                          " {task(where: $where) {status exportMetadataHeader(streamType: $streamType) {totalSize}}}",
-                       json_pack("{s:{s:O}, s:s}", "where", "id", json_object_get(pull, "task"), "streamType", "RESULT"), err);
+        return graphql(
+            d,
+            "query GetExportMetadataHeaderPyApi($where: WhereUniqueIdInput!, $streamType: TaskStreamType!)"
+            " {task(where: $where) {status exportMetadataHeader(streamType: $streamType) {totalSize}}}",
+            json_pack("{s:{s:O}, s:s}", "where", "id", json_object_get(pull, "task"), "streamType", "RESULT"), err);
     if (strcmp(step, "file") == 0)
         return collector_deal_request(d, "GET", COLLECTOR_NO_AUTH, NULL, err, "%s",
                                       collector_text_of(json_object_get(pull, "file")));
     return graphql(
-        d, "query GetExportFileFromOffsetPyApi($where: WhereUniqueIdInput, $streamType: TaskStreamType!, $offset: UInt64!)"
-           " {task(where: $where) {exportFileFromOffset(streamType: $streamType, offset: $offset) {offsets {start end} file}}}",
+        d,
+        "query GetExportFileFromOffsetPyApi($where: WhereUniqueIdInput, $streamType: TaskStreamType!, $offset: UInt64!)"
+        " {task(where: $where) {exportFileFromOffset(streamType: $streamType, offset: $offset) {offsets {start end} "
+        "file}}}",
         json_pack("{s:{s:O}, s:s, s:s}", "where", "id", json_object_get(pull, "task"), "streamType", "RESULT", "offset",
                   collector_text_of(json_object_get(pull, "offset"))),
         err);
@@ -171,9 +179,10 @@ static int ask_hook(struct collector_deal *d, struct rlhf_error *err)
     char url[512];
 
     snprintf(url, sizeof(url), "%s/hooks/%s", d->vendor->callback, d->vendor->name);
-    return graphql(d, "mutation CreateWebhookPyApi($project: ID!, $url: String!, $secret: String!)"
-                      " {createWebhook(data: {project: {id: $project}, topics: {set: [LABEL_CREATED, LABEL_UPDATED,"
-                      " LABEL_DELETED]}, url: $url, secret: $secret}) {id}}",
+    return graphql(d,
+                   "mutation CreateWebhookPyApi($project: ID!, $url: String!, $secret: String!)"
+                   " {createWebhook(data: {project: {id: $project}, topics: {set: [LABEL_CREATED, LABEL_UPDATED,"
+                   " LABEL_DELETED]}, url: $url, secret: $secret}) {id}}",
                    json_pack("{s:s, s:s, s:s}", "project", d->vendor->project, "url", url, "secret", d->secret), err);
 }
 
@@ -218,14 +227,16 @@ static int begin_push(struct collector_deal *d, json_t *url, struct rlhf_error *
     json_array_foreach (d->tasks, i, task)
         json_array_append(uids, json_object_get(task, "uid"));
     snprintf(name, sizeof(name), "rlhfd %.40s +%zu", collector_text_of(json_array_get(uids, 0)), json_array_size(uids));
-    json_object_set_new(d->memory, "push",
-                        json_pack("{s:s, s:O, s:o, s:s}", "step", "manifest", "chunk", url, "uids", uids, "name", name));
+    json_object_set_new(
+        d->memory, "push",
+        json_pack("{s:s, s:O, s:o, s:s}", "step", "manifest", "chunk", url, "uids", uids, "name", name));
     return 0;
 }
 
 static int take_push(struct collector_deal *d, const json_t *data, struct rlhf_error *err)
 {
-    json_t *push = json_object_get(d->memory, "push"), *url = json_object_get(json_object_get(data, "uploadFile"), "url");
+    json_t *push = json_object_get(d->memory, "push"),
+           *url = json_object_get(json_object_get(data, "uploadFile"), "url");
     const char *step = step_of(push);
 
     if (!push)
@@ -288,14 +299,15 @@ static int take_file(struct collector_deal *d, json_t *pull, const char *text, s
     return 0;
 }
 
-static int take_pull(struct collector_deal *d, const json_t *data, const char *text, size_t size, struct rlhf_error *err)
+static int take_pull(struct collector_deal *d, const json_t *data, const char *text, size_t size,
+                     struct rlhf_error *err)
 {
     json_t *pull = json_object_get(d->memory, "pull"), *task = json_object_get(data, "task");
     const char *step = step_of(pull);
 
     if (!*step)
-        return take_value(pull, "task", json_object_get(json_object_get(data, "exportDataRowsInProject"), "taskId"), "wait",
-                          err);
+        return take_value(pull, "task", json_object_get(json_object_get(data, "exportDataRowsInProject"), "taskId"),
+                          "wait", err);
     if (strcmp(step, "wait") == 0)
         return take_state(d, pull, task, err);
     if (strcmp(step, "file") == 0)
@@ -328,6 +340,10 @@ static int answer(struct collector_deal *d, unsigned status, const char *text, s
     return 0;
 }
 
-const struct collector_server collector_labelbox_server = { .url = "https://api.labelbox.com", .batch = 1000,
-                                                            .incremental = true, .idempotent = true, .hooks = true,
-                                                            .ask = ask, .answer = answer };
+const struct collector_server collector_labelbox_server = { .url = "https://api.labelbox.com",
+                                                            .batch = 1000,
+                                                            .incremental = true,
+                                                            .idempotent = true,
+                                                            .hooks = true,
+                                                            .ask = ask,
+                                                            .answer = answer };

@@ -17,10 +17,10 @@ static int ask_push(struct collector_deal *d, struct rlhf_error *err)
     const struct collector_guesses *g = &d->vendor->guesses;
     const json_t *task = json_array_get(d->tasks, 0);
     char url[512];
-    json_t *body = json_pack("{s:s, s:{s:O, s:O}, s:{s:O, s:O}}", "project_name", d->vendor->project, "template_variables",
-                             g->prompt_variable, json_object_get(task, "prompt"), g->responses_variable,
-                             json_object_get(task, "completions"), "metadata", "pair_id", json_object_get(task, "uid"),
-                             "presented", json_object_get(task, "presented"));
+    json_t *body = json_pack("{s:s, s:{s:O, s:O}, s:{s:O, s:O}}", "project_name", d->vendor->project,
+                             "template_variables", g->prompt_variable, json_object_get(task, "prompt"),
+                             g->responses_variable, json_object_get(task, "completions"), "metadata", "pair_id",
+                             json_object_get(task, "uid"), "presented", json_object_get(task, "presented"));
 
     if (d->vendor->callback) {
         snprintf(url, sizeof(url), "%s/hooks/%s", d->vendor->callback, d->vendor->name);
@@ -43,7 +43,9 @@ static int ask_pull(struct collector_deal *d, struct rlhf_error *err)
 
     if (collector_deal_request(d, "GET", auth_of(d), NULL, err, "/v2/tasks?limit=100") < 0
         || add_parameter(d, "project_name", d->vendor->project, err) < 0
-        || add_parameter(d, "completed_after", sweep ? NULL : json_string_value(json_object_get(d->memory, "since")), err) < 0)
+        || add_parameter(d, "completed_after", sweep ? NULL : json_string_value(json_object_get(d->memory, "since")),
+                         err)
+               < 0)
         return -1;
     return add_parameter(d, "next_token", json_string_value(json_object_get(pull, "next_token")), err);
 }

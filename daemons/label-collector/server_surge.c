@@ -1,7 +1,7 @@
 /* server_surge.c - Surge AI's projects and tasks, as its published library has them.
  *
- * Nothing there is idempotent: our id travels in the task's fields, where lists show it. How callbacks prove who they are
- * is not documented: their address ends in a secret, and what they say is fetched. */
+ * Nothing there is idempotent: our id travels in the task's fields, where lists show it. How callbacks prove who they
+ * are is not documented: their address ends in a secret, and what they say is fetched. */
 #include "servers.h"
 
 #include <stdio.h>
@@ -11,11 +11,11 @@ static json_t *new_project(const struct collector_deal *d)
 {
     const struct collector_vendor_config *v = d->vendor;
     json_t *project = json_pack(
-        "{s:s, s:s, s:[{s:s, s:s, s:s, s:[s, s, s, s, s, s, s], s:b}], s:s, s:I, s:[s]}", "name", v->title, "instructions",
-        v->instructions, "questions", "text", v->guesses.question, "label", "preference", "type", "likert", "options",
-        "A much better", "A better", "A slightly better", "Same", "B slightly better", "B better", "B much better", "required",
-        true, "fields_template", "{{prompt}}\n\nA: {{response_a}}\n\nB: {{response_b}}", "num_workers_per_task",
-        (json_int_t)v->overlap, "tags", "rlhfd");
+        "{s:s, s:s, s:[{s:s, s:s, s:s, s:[s, s, s, s, s, s, s], s:b}], s:s, s:I, s:[s]}", "name", v->title,
+        "instructions", v->instructions, "questions", "text", v->guesses.question, "label", "preference", "type",
+        "likert", "options", "A much better", "A better", "A slightly better", "Same", "B slightly better", "B better",
+        "B much better", "required", true, "fields_template", "{{prompt}}\n\nA: {{response_a}}\n\nB: {{response_b}}",
+        "num_workers_per_task", (json_int_t)v->overlap, "tags", "rlhfd");
     char url[640];
 
     if (v->callback) {
@@ -38,8 +38,8 @@ static int ask_push(struct collector_deal *d, const char *project, struct rlhf_e
                                               "response_a", json_array_get(texts, 0), "response_b",
                                               json_array_get(texts, 1), "pair_id", json_object_get(task, "uid")));
     }
-    return collector_deal_request(d, "POST", COLLECTOR_BASIC, json_pack("{s:o, s:b}", "tasks", list, "launch", true), err,
-                                  "/projects/%s/tasks/create_tasks", project);
+    return collector_deal_request(d, "POST", COLLECTOR_BASIC, json_pack("{s:o, s:b}", "tasks", list, "launch", true),
+                                  err, "/projects/%s/tasks/create_tasks", project);
 }
 
 static int ask(struct collector_deal *d, struct rlhf_error *err)
@@ -54,13 +54,11 @@ static int ask(struct collector_deal *d, struct rlhf_error *err)
         if (json_object_get(d->session, "project_missing"))
             return collector_deal_request(d, "POST", COLLECTOR_BASIC, new_project(d), err, "/projects");
         return collector_deal_request(d, "GET", COLLECTOR_BASIC, NULL, err, "/projects?page=%lld", (long long)page);
-    case COLLECTOR_PUSH:
-        return ask_push(d, project, err);
+    case COLLECTOR_PUSH: return ask_push(d, project, err);
     case COLLECTOR_PULL:
         return collector_deal_request(d, "GET", COLLECTOR_BASIC, NULL, err, "/projects/%s/tasks?page=%lld&per_page=100",
                                       project, (long long)page);
-    default:
-        return collector_deal_request(d, "GET", COLLECTOR_BASIC, NULL, err, "/tasks/%s", d->remote);
+    default: return collector_deal_request(d, "GET", COLLECTOR_BASIC, NULL, err, "/tasks/%s", d->remote);
     }
 }
 

@@ -1,8 +1,8 @@
 /* servers.h - what to ask of vendors' servers, and what their answers mean: no sockets, no database, no clock.
  *
- * A deal is one job with one vendor, done in one request or several: ask() makes the next request, answer() reads what came
- * of it, until the deal is done. What has to survive a restart is kept in memory (a JSON object, stored with the records
- * of the same answer): project, where a pull has got to, since when. What needs not, is in session. */
+ * A deal is one job with one vendor, done in one request or several: ask() makes the next request, answer() reads what
+ * came of it, until the deal is done. What has to survive a restart is kept in memory (a JSON object, stored with the
+ * records of the same answer): project, where a pull has got to, since when. What needs not, is in session. */
 #ifndef LABEL_COLLECTOR_SERVERS_H
 #define LABEL_COLLECTOR_SERVERS_H
 
@@ -24,7 +24,7 @@ struct collector_deal {
     const char *key, *secret; /* secret: of its callbacks; NULL = none */
     enum collector_job job;
     json_t *memory, *session; /* borrowed */
-    json_t *tasks;            /* PUSH: as collector_vendor_queued() gives them; may be NULL when a push is gone on with */
+    json_t *tasks; /* PUSH: as collector_vendor_queued() gives them; may be NULL when a push is gone on with */
     char remote[COLLECTOR_MAX_NAME + 1]; /* FETCH: the vendor's id */
     int64_t now_us;                      /* wall clock */
     /* The request: */
@@ -44,11 +44,11 @@ struct collector_deal {
 void collector_deal_clear(struct collector_deal *d); /* what ask() and answer() have filled */
 
 struct collector_server {
-    const char *url;      /* by default; NULL = there is none */
-    size_t batch;         /* tasks that one push takes at most */
-    bool incremental;     /* a pull can be asked for what has changed since memory.since */
-    bool idempotent;      /* what is pushed twice is there once */
-    bool hooks, fetches;  /* can be told to call us; can be asked for one task */
+    const char *url;     /* by default; NULL = there is none */
+    size_t batch;        /* tasks that one push takes at most */
+    bool incremental;    /* a pull can be asked for what has changed since memory.since */
+    bool idempotent;     /* what is pushed twice is there once */
+    bool hooks, fetches; /* can be told to call us; can be asked for one task */
     bool (*must_login)(const struct collector_deal *d); /* NULL: never */
     int (*ask)(struct collector_deal *d, struct rlhf_error *err);
     /* text: the body of a 2xx, or 404, answer; json: the same read, NULL when it is none. -1: RLHF_AGAIN (later), or
@@ -71,8 +71,8 @@ int collector_append_escaped(struct rlhf_bytes *b, const char *text, struct rlhf
 /* RLHF_AGAIN: an answer that we cannot read. */
 int collector_deal_unread(const char *what, struct rlhf_error *err);
 /* For lists in no known order, of what has changed since memory.since: keeps the latest time seen in memory.pull.
- * Then, when the pull has ended, the next one begins where this one could have begun: what changed while it went on, on a
- * page already read, is in it. */
+ * Then, when the pull has ended, the next one begins where this one could have begun: what changed while it went on, on
+ * a page already read, is in it. */
 void collector_pull_saw(struct collector_deal *d, const json_t *time);
 void collector_pull_ended(struct collector_deal *d);
 

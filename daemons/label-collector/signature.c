@@ -62,7 +62,8 @@ static bool sign(const char *secret, const struct rlhf_bytes *content, char text
     else if (sodium_base642bin(key, sizeof key, secret + 6, size - 6, NULL, &size, NULL, sodium_base64_VARIANT_ORIGINAL)
              != 0)
         return false;
-    bool made = HMAC(EVP_sha256(), key, (int)size, (const unsigned char *)content->data, content->size, mac, &n) != NULL;
+    bool made =
+        HMAC(EVP_sha256(), key, (int)size, (const unsigned char *)content->data, content->size, mac, &n) != NULL;
     rlhf_wipe(key, sizeof key);
     return made && sodium_bin2base64(text, 64, mac, n, sodium_base64_VARIANT_ORIGINAL);
 }
@@ -102,8 +103,8 @@ static int check_headers(const struct collector_standard_webhook *w, int64_t now
         return rlhf_fail(err, RLHF_DENIED, "webhook-timestamp must be seconds since 1970");
     int64_t age = now_s - strtoll(w->timestamp, NULL, 10);
     if (age > tolerance_s || age < -tolerance_s)
-        return rlhf_fail(err, RLHF_DENIED, "webhook-timestamp is %lld s off this clock, %lld are tolerated", (long long)age,
-                         (long long)tolerance_s);
+        return rlhf_fail(err, RLHF_DENIED, "webhook-timestamp is %lld s off this clock, %lld are tolerated",
+                         (long long)age, (long long)tolerance_s);
     return 0;
 }
 

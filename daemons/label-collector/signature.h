@@ -18,8 +18,8 @@ bool collector_secret_known(const char *text, const struct rlhf_config_strings *
 /* "sha256=<hex>" or "sha1=<hex>", the HMAC of body (X-Hub-Signature-256, X-Hub-Signature). given may be NULL. */
 bool collector_hub_signed(const char *given, const struct rlhf_config_strings *secrets, const void *body, size_t size);
 
-/* Standard Webhooks: "v1,<base64>", one or more separated by spaces, the HMAC-SHA256 of "ID.TIMESTAMP.body". A secret is
- * "whsec_<base64 of the key>", or the key itself. */
+/* Standard Webhooks: "v1,<base64>", one or more separated by spaces, the HMAC-SHA256 of "ID.TIMESTAMP.body". A secret
+ * is "whsec_<base64 of the key>", or the key itself. */
 struct collector_standard_webhook {
     const char *id, *timestamp, *signature; /* the headers; NULL where absent */
     const void *body;

@@ -161,9 +161,9 @@ static const char *const sql[STATEMENTS] = {
     [VENDOR_MEMORY] = "SELECT memory FROM vendors WHERE vendor = ?1",
     [KEEP_VENDOR_MEMORY] = "INSERT INTO vendors (vendor, memory) VALUES (?1, ?2)"
                            " ON CONFLICT (vendor) DO UPDATE SET memory = excluded.memory",
-    [HOLD_VENDOR] = "INSERT INTO vendors (vendor, memory, owner, until_us) VALUES (?1, '{}', ?2, ?4)"
-                    " ON CONFLICT (vendor) DO UPDATE SET owner = excluded.owner, until_us = excluded.until_us"
-                    " WHERE vendors.owner IS NULL OR vendors.owner = excluded.owner OR vendors.until_us < ?3",
+    [HOLD_VENDOR] = "INSERT INTO vendors (vendor, memory, owner) VALUES (?1, '{}', ?2)"
+                    " ON CONFLICT (vendor) DO UPDATE SET owner = excluded.owner"
+                    " WHERE coalesce(vendors.owner, '') <> excluded.owner",
     [CHOOSE_GIVEN] = "SELECT t.task, t.id, i.k FROM tasks t JOIN items i ON i.item = t.item"
                      " WHERE t.missing > 0 AND t.kind = 'ranking' AND (?2 = '' OR t.round = ?2)"
                      " AND i.k >= ?3 AND i.k <= ?4"

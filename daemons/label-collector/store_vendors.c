@@ -29,24 +29,37 @@ int collector_vendor_remembered(struct collector_store *s, const char *vendor, j
     return json_is_object(*memory) ? 0 : collector_database_damaged(s->db, err);
 }
 
-int collector_vendor_remember(struct collector_store *s, const char *vendor, const json_t *memory, struct rlhf_error *err)
+int collector_vendor_remember(struct collector_store *s, const char *vendor, const json_t *memory,
+                              struct rlhf_error *err)
 {
     char *text = json_dumps(memory, JSON_COMPACT);
-    int rc = !text ? rlhf_fail(err, RLHF_FULL, "out of memory")
-             : RUN(s, err, KEEP_VENDOR_MEMORY, "tt", vendor, text) < 0 ? -1 : 0;
+    int rc = !text                                                     ? rlhf_fail(err, RLHF_FULL, "out of memory")
+             : RUN(s, err, KEEP_VENDOR_MEMORY, "tt", vendor, text) < 0 ? -1
+                                                                       : 0;
 
     free(text);
     return rc;
 }
 
-int collector_vendor_hold(struct collector_store *s, const char *vendor, const char *owner, int64_t for_us, bool *held,
+int collector_vendor_hold(struct collector_store *s, const char *vendor, const char *owner, bool *held, bool *anew,
                           struct rlhf_error *err)
 {
-    int64_t changed = 1;
+    char sql[160];
+    int64_t locked, changed;
 
-    if (collector_database_shared(s->db))
-        changed = RUN(s, err, HOLD_VENDOR, "ttii", vendor, owner, now_us(s), now_us(s) + for_us);
-    *held = changed > 0;
+    *held = true;
+    *anew = false;
+    if (!collector_database_shared(s->db))
+        return 0;
+    /* The server lets go of it when our connection ends, however we died. Names have no quotes in them. */
+    snprintf(sql, sizeof(sql), "SELECT pg_try_advisory_lock(hashtext('rlhfd vendor'), hashtext('%.60s'))::int", vendor);
+    if (collector_database_ask(s->db, sql, &locked, err) < 0)
+        return -1;
+    *held = locked != 0;
+    if (!*held)
+        return 0;
+    changed = RUN(s, err, HOLD_VENDOR, "tt", vendor, owner);
+    *anew = changed > 0;
     return changed < 0 ? -1 : 0;
 }
 
@@ -115,8 +128,8 @@ static json_t *queued_task(struct collector_rows *st)
     }
     json_decref(texts);
     if (whole)
-        return json_pack("{s:s, s:s, s:o, s:o}", "uid", collector_rows_text(st, 0), "prompt", collector_rows_text(st, 1),
-                         "completions", shown, "presented", presented);
+        return json_pack("{s:s, s:s, s:o, s:o}", "uid", collector_rows_text(st, 0), "prompt",
+                         collector_rows_text(st, 1), "completions", shown, "presented", presented);
     json_decref(shown);
     json_decref(presented);
     return NULL;
@@ -145,8 +158,8 @@ int collector_vendor_move(struct collector_store *s, const char *vendor, const c
     return RUN(s, err, MOVE_GIVEN, "ttttti", vendor, task, state, remote, error, now_us(s)) < 0 ? -1 : 0;
 }
 
-int collector_vendor_order(struct collector_store *s, const char *vendor, const char *task, char *presented, size_t size,
-                           struct rlhf_error *err)
+int collector_vendor_order(struct collector_store *s, const char *vendor, const char *task, char *presented,
+                           size_t size, struct rlhf_error *err)
 {
     struct collector_rows *st = QUERY(s, err, GIVEN_ORDER, "t", task);
     char other[COLLECTOR_MAX_NAME + 1] = "";
@@ -160,7 +173,8 @@ int collector_vendor_order(struct collector_store *s, const char *vendor, const 
             snprintf(other, sizeof(other), "%s", collector_rows_text(st, 1));
     }
     if (rc == 0 && !*presented && *other)
-        return rlhf_fail(err, RLHF_REJECT, "task %s was given to %s, in its own order: name it as the source", task, other);
+        return rlhf_fail(err, RLHF_REJECT, "task %s was given to %s, in its own order: name it as the source", task,
+                         other);
     return rc;
 }
 
@@ -317,8 +331,8 @@ int collector_vendor_hint(struct collector_store *s, const char *vendor, const c
     return changed < 0 ? -1 : 0;
 }
 
-int collector_vendor_label_task(struct collector_store *s, const char *vendor, const char *label, char *remote, size_t size,
-                                struct rlhf_error *err)
+int collector_vendor_label_task(struct collector_store *s, const char *vendor, const char *label, char *remote,
+                                size_t size, struct rlhf_error *err)
 {
     return first_text(QUERY(s, err, TASK_OF_LABEL, "tt", vendor, label), remote, size, NULL, err);
 }
@@ -348,8 +362,8 @@ int collector_vendor_fetched(struct collector_store *s, const char *vendor, cons
     return RUN(s, err, DROP_HINTS, "tti", vendor, remote, hints) < 0 ? -1 : 0;
 }
 
-int collector_vendor_callback(struct collector_store *s, const char *vendor, const char *id, int64_t keep_us, bool *fresh,
-                              struct rlhf_error *err)
+int collector_vendor_callback(struct collector_store *s, const char *vendor, const char *id, int64_t keep_us,
+                              bool *fresh, struct rlhf_error *err)
 {
     int64_t added = -1;
 

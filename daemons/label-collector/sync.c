@@ -21,7 +21,7 @@ enum {
     SECOND_US = 1000000,
     MAX_PAUSE_S = 300,
     DENIED_PAUSE_S = 60,
-    HOLD_S = 120,       /* beyond a request: whoever shares our database leaves the vendor to us */
+    ELSEWHERE_S = 10,    /* until we look whether whoever deals with a vendor in our place still does */
     GIVE_AT_ONCE = 1000, /* open tasks, with `auto` */
 };
 
@@ -41,7 +41,7 @@ struct collector_sync {
     struct rlhf_poster *poster;
     int epoll, timer, event;
     char trouble[480];
-    char owner[24]; /* of this process, among those that share a database */
+    char owner[24];       /* of this process, among those that share a database */
     pthread_mutex_t lock; /* guards what follows */
     struct outcome *first, **last;
 };
@@ -138,22 +138,24 @@ static int send_request(struct collector_sync *s, struct collector_account *a, s
         headers[count++] = d->content_type;
     if (!o || (d->auth != COLLECTOR_NO_AUTH && !login))
         rlhf_fail(err, RLHF_FULL, "no memory for a request");
-    else if (rlhf_bytes_printf(&url, err, "%s%s", rlhf_starts_with(d->path.data, "http") ? "" : base, d->path.data) == 0) {
+    else if (rlhf_bytes_printf(&url, err, "%s%s", rlhf_starts_with(d->path.data, "http") ? "" : base, d->path.data)
+             == 0) {
         o->account = a;
-        rc = rlhf_poster_add(s->poster,
-                             &(struct rlhf_post){ .lane = a,
-                                                  .concurrency = 1,
-                                                  .url = url.data,
-                                                  .method = d->method,
-                                                  .headers = headers,
-                                                  .header_count = count,
-                                                  .body = d->body.size ? d->body.data : NULL,
-                                                  .size = d->body.size,
-                                                  .any_status = true,
-                                                  .timeout_ms = (uint32_t)a->vendor->timeout_seconds * 1000,
-                                                  .attempts = 1, /* pauses are ours: a push may not be repeated blindly */
-                                                  .tag = o },
-                             err);
+        rc = rlhf_poster_add(
+            s->poster,
+            &(struct rlhf_post){ .lane = a,
+                                 .concurrency = 1,
+                                 .url = url.data,
+                                 .method = d->method,
+                                 .headers = headers,
+                                 .header_count = count,
+                                 .body = d->body.size ? d->body.data : NULL,
+                                 .size = d->body.size,
+                                 .any_status = true,
+                                 .timeout_ms = (uint32_t)a->vendor->timeout_seconds * 1000,
+                                 .attempts = 1, /* pauses are ours: a push may not be repeated blindly */
+                                 .tag = o },
+            err);
     }
     if (rc < 0)
         free(o);
@@ -183,7 +185,8 @@ static void fail(struct collector_sync *s, struct collector_account *a, const st
     ++a->failures;
     ++a->counters.failed;
     if (strcmp(a->error.text, err->text) != 0) /* once, not for every try */
-        rlhf_log(RLHF_LEVEL_WARNING, "vendor name=%s retry_seconds=%.1f error=\"%s\"", a->vendor->name, pause, err->text);
+        rlhf_log(RLHF_LEVEL_WARNING, "vendor name=%s retry_seconds=%.1f error=\"%s\"", a->vendor->name, pause,
+                 err->text);
     a->error = *err;
 }
 
@@ -195,25 +198,41 @@ static void succeed(struct collector_account *a)
     a->error = (struct rlhf_error){ .code = RLHF_OK };
 }
 
-/* A transaction around work. A store that fails makes the account wait, too. */
-static int transact(struct collector_sync *s, struct collector_account *a,
-                    int (*work)(struct collector_sync *s, struct collector_account *a, struct rlhf_error *err),
-                    struct rlhf_error *err)
+/* What was remembered of it last, by whichever process. */
+static int read_memory(struct collector_sync *s, struct collector_account *a, struct rlhf_error *err)
+{
+    json_t *memory;
+
+    if (collector_vendor_remembered(s->collector->store, a->vendor->name, &memory, err) < 0)
+        return -1;
+    json_decref(a->memory);
+    a->memory = a->deal.memory = memory;
+    a->taken_over = true;
+    return 0;
+}
+
+/* What is done in a transaction. */
+typedef int work_fn(struct collector_sync *s, struct collector_account *a, struct rlhf_error *err);
+
+/* A transaction around work. A store that fails makes the account wait, too. What we remember of an account that another
+ * process dealt with meanwhile is read again; an answer to what was asked before that is not taken. */
+static int transact(struct collector_sync *s, struct collector_account *a, work_fn *work, struct rlhf_error *err)
 {
     struct collector_store *store = s->collector->store;
-    bool held = false;
+    bool held = false, anew = false;
 
     if (collector_store_begin(store, err) < 0)
         goto failed;
-    if (collector_vendor_hold(store, a->vendor->name, s->owner,
-                              (a->vendor->timeout_seconds + HOLD_S) * (int64_t)SECOND_US, &held, err) < 0
-        || (held && work(s, a, err) < 0)) {
+    if (collector_vendor_hold(store, a->vendor->name, s->owner, &held, &anew, err) < 0
+        || (anew && read_memory(s, a, err) < 0)
+        || (held && !(anew && a->answering) && work && work(s, a, err) < 0)) {
         collector_store_rollback(store);
         goto failed;
     }
     if (collector_store_commit(store, err) < 0)
         goto failed;
-    if (held)
+    a->elsewhere = !held || (anew && a->answering);
+    if (!a->elsewhere)
         return 0;
     return rlhf_fail(err, RLHF_AGAIN, "another label-collector on this database deals with it");
 failed:
@@ -240,26 +259,26 @@ static int apply_records(struct collector_sync *s, struct collector_account *a, 
     const char *name = a->vendor->name;
     json_t *pull = json_object_get(a->memory, "pull");
     int64_t sweep = json_integer_value(json_object_get(a->memory, "sweeps"));
-    int64_t as_of_us = pull && a->deal.job == COLLECTOR_PULL ? json_integer_value(json_object_get(pull, "began"))
-                                                             : a->deal.now_us;
+    int64_t as_of_us =
+        pull && a->deal.job == COLLECTOR_PULL ? json_integer_value(json_object_get(pull, "began")) : a->deal.now_us;
+    json_int_t seen = json_integer_value(json_object_get(pull, "seen")) + (json_int_t)json_array_size(a->deal.records);
     struct collector_vendor_task task;
     json_t *record;
     size_t n;
-
-    json_int_t seen = json_integer_value(json_object_get(pull, "seen")) + (json_int_t)json_array_size(a->deal.records);
 
     if (a->deal.job == COLLECTOR_PULL)
         json_object_set_new(pull, "seen", json_integer(seen));
     sweep += json_is_true(json_object_get(pull, "sweep"));
     json_array_foreach (a->deal.records, n, record) {
         if (collector_put_record(store, a->records, &a->vendor->guesses, record, as_of_us, i, err) < 0
-            || (a->records->task(record, &task) && collector_vendor_saw(store, name, task.uid, task.remote, sweep, err) < 0))
+            || (a->records->task(record, &task)
+                && collector_vendor_saw(store, name, task.uid, task.remote, sweep, err) < 0))
             return -1;
     }
     return 0;
 }
 
-/* A list with nothing in it, where much should be, says that something is wrong with the asking; not that all is gone. */
+/* A list with nothing in it, where much should be, says that the asking is wrong; not that all is gone. */
 static int check_sweep(struct collector_sync *s, struct collector_account *a, struct rlhf_error *err)
 {
     struct collector_given given;
@@ -284,7 +303,8 @@ static int end_pull(struct collector_sync *s, struct collector_account *a, struc
         json_object_set_new(a->memory, "sweeps", json_integer(sweep));
         json_object_set_new(a->memory, "swept", json_integer(began));
         if (collector_vendor_swept(s->collector->store, a->vendor->name, sweep, began,
-                                   a->vendor->settle_seconds * (int64_t)SECOND_US, err) < 0)
+                                   a->vendor->settle_seconds * (int64_t)SECOND_US, err)
+            < 0)
             return -1;
         a->queue = true; /* what was lost is to be sent again */
     }
@@ -298,8 +318,9 @@ static int apply_pushed(struct collector_sync *s, struct collector_account *a, s
     size_t i;
 
     json_array_foreach (a->deal.pushed, i, pair) {
-        if (collector_vendor_move(s->collector->store, a->vendor->name, json_string_value(json_array_get(pair, 0)), "sent",
-                                  json_string_value(json_array_get(pair, 1)), NULL, err) < 0)
+        if (collector_vendor_move(s->collector->store, a->vendor->name, json_string_value(json_array_get(pair, 0)),
+                                  "sent", json_string_value(json_array_get(pair, 1)), NULL, err)
+            < 0)
             return -1;
     }
     return 0;
@@ -309,8 +330,11 @@ static int apply(struct collector_sync *s, struct collector_account *a, struct r
 {
     struct collector_store *store = s->collector->store;
     struct collector_deal *d = &a->deal;
-    struct collector_import i = { .source = a->vendor->name, .round = a->vendor->round ? a->vendor->round : "",
-                                  .labeler = a->vendor->name, .refused = refused, .ctx = a };
+    struct collector_import i = { .source = a->vendor->name,
+                                  .round = a->vendor->round ? a->vendor->round : "",
+                                  .labeler = a->vendor->name,
+                                  .refused = refused,
+                                  .ctx = a };
 
     if (apply_records(s, a, &i, err) < 0 || apply_pushed(s, a, err) < 0)
         return -1;
@@ -336,8 +360,9 @@ static int move_tasks(struct collector_sync *s, struct collector_account *a, con
     size_t i;
 
     json_array_foreach (a->deal.tasks, i, task) {
-        if (collector_vendor_move(s->collector->store, a->vendor->name, json_string_value(json_object_get(task, "uid")), state,
-                                  NULL, NULL, err) < 0)
+        if (collector_vendor_move(s->collector->store, a->vendor->name, json_string_value(json_object_get(task, "uid")),
+                                  state, NULL, NULL, err)
+            < 0)
             return -1;
     }
     return 0;
@@ -369,33 +394,52 @@ static int refuse_task(struct collector_sync *s, struct collector_account *a, st
     return collector_vendor_move(s->collector->store, a->vendor->name, uid, "refused", NULL, a->error.text, err);
 }
 
+/* A task that cannot be asked for: sweeps will see to it. */
+static int drop_hints(struct collector_sync *s, struct collector_account *a, struct rlhf_error *err)
+{
+    return collector_vendor_fetched(s->collector->store, a->vendor->name, a->deal.remote, a->hints, err);
+}
+
 static int forget_pull(struct collector_sync *s, struct collector_account *a, struct rlhf_error *err)
 {
     json_object_del(a->memory, "pull");
     return collector_vendor_remember(s->collector->store, a->vendor->name, a->memory, err);
 }
 
-/* A request that failed, and what becomes of what was in it. undone: for sure nothing of it was done. */
+/* What becomes of what was in a request that failed; NULL: nothing has to be done. undone: for sure nothing of it was. */
+static work_fn *remedy(struct collector_account *a, const struct rlhf_error *why, bool undone)
+{
+    bool rejected = why->code == RLHF_REJECT;
+
+    if (a->deal.job == COLLECTOR_PULL)
+        return rejected ? forget_pull : NULL;
+    if (a->deal.job == COLLECTOR_FETCH)
+        return rejected ? drop_hints : NULL;
+    if (a->deal.job != COLLECTOR_PUSH)
+        return NULL;
+    a->singly = a->singly || (rejected && undone); /* which one of them is it? */
+    if (a->server->idempotent && (rejected || !json_object_get(a->memory, "push")))
+        return requeue;
+    return undone ? take_back : NULL;
+}
+
 static void after_failure(struct collector_sync *s, struct collector_account *a, const struct rlhf_error *why,
                           int64_t asked_s, bool undone)
 {
+    bool one = a->deal.job == COLLECTOR_PUSH && json_array_size(a->deal.tasks) == 1;
     struct rlhf_error err;
-    bool alone = json_array_size(a->deal.tasks) == 1;
 
-    if (a->deal.job == COLLECTOR_PUSH && why->code == RLHF_REJECT && undone && alone && a->deal.tasks) {
-        a->error = *why;
+    if (one && why->code == RLHF_REJECT && undone) { /* the task's fault: the next one may do better */
         rlhf_log(RLHF_LEVEL_WARNING, "vendor name=%s task-refused error=\"%s\"", a->vendor->name, why->text);
-        if (transact(s, a, refuse_task, &err) < 0)
+        a->error = *why;
+        if (transact(s, a, refuse_task, &err) == 0)
+            succeed(a);
+        else
             fail(s, a, &err, 0);
-        succeed(a);
         return;
     }
-    if (a->deal.job == COLLECTOR_PUSH && why->code == RLHF_REJECT && undone)
-        a->singly = true;
-    bool again = a->server->idempotent && (why->code == RLHF_REJECT || !json_object_get(a->memory, "push"));
-    if (a->deal.job == COLLECTOR_PUSH && (again || undone) && transact(s, a, again ? requeue : take_back, &err) < 0)
-        why = &err;
-    if (a->deal.job == COLLECTOR_PULL && why->code == RLHF_REJECT && transact(s, a, forget_pull, &err) < 0)
+    work_fn *work = remedy(a, why, undone);
+    if (work && transact(s, a, work, &err) < 0)
         why = &err;
     fail(s, a, why, asked_s);
 }
@@ -408,14 +452,15 @@ static void describe(const struct outcome *o, const json_t *json, struct rlhf_er
 
     for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]) && !*words; ++i)
         words = collector_text_of(json_object_get(json, keys[i]));
-    enum rlhf_code code = o->status == 401 || o->status == 403 ? RLHF_DENIED
+    enum rlhf_code code = o->status == 401 || o->status == 403                                           ? RLHF_DENIED
                           : o->status == 408 || o->status == 425 || o->status == 429 || o->status >= 500 ? RLHF_AGAIN
                                                                                                          : RLHF_REJECT;
     rlhf_fail(err, code, "HTTP status %u%s%.200s", o->status, *words ? ": " : "", words);
 }
 
 /* An answer that is none of ours to read. */
-static void take_refusal(struct collector_sync *s, struct collector_account *a, const struct outcome *o, const json_t *json)
+static void take_refusal(struct collector_sync *s, struct collector_account *a, const struct outcome *o,
+                         const json_t *json)
 {
     struct rlhf_error err;
 
@@ -431,7 +476,8 @@ static void take_refusal(struct collector_sync *s, struct collector_account *a, 
     after_failure(s, a, &err, o->retry_after_s, o->status < 500 && o->status != 408);
 }
 
-static void take_answer(struct collector_sync *s, struct collector_account *a, const struct outcome *o, const json_t *json)
+static void take_answer(struct collector_sync *s, struct collector_account *a, const struct outcome *o,
+                        const json_t *json)
 {
     struct collector_deal *d = &a->deal;
     json_t *before = json_deep_copy(a->memory);
@@ -443,8 +489,10 @@ static void take_answer(struct collector_sync *s, struct collector_account *a, c
         succeed(a);
         if (d->done && d->job == COLLECTOR_HOOK)
             json_object_set_new(a->session, "hook", json_true());
-        if (d->done && d->job == COLLECTOR_PULL)
+        if (d->done && d->job == COLLECTOR_PULL) {
             a->poll_us = now_us(s) + a->vendor->poll_seconds * SECOND_US;
+            a->queue = true; /* others on this database may have given it tasks */
+        }
         a->resume_us = now_us(s) + d->wait_ms * 1000;
         return;
     }
@@ -461,12 +509,14 @@ static void take_outcome(struct collector_sync *s, struct outcome *o)
                     || (o->status == 404 && (a->deal.job == COLLECTOR_FETCH || a->deal.job == COLLECTOR_PULL) && json);
 
     a->busy = false;
+    a->answering = true;
     if (o->status == 0)
         after_failure(s, a, &o->error, 0, false);
     else if (readable)
         take_answer(s, a, o, json);
     else
         take_refusal(s, a, o, json);
+    a->answering = false;
     json_decref(json);
     rlhf_bytes_free(&o->body);
     free(o);
@@ -486,14 +536,6 @@ static int set_sending(struct collector_sync *s, struct collector_account *a, st
     return move_tasks(s, a, "sending", err);
 }
 
-static int hold(struct collector_sync *s, struct collector_account *a, struct rlhf_error *err)
-{
-    (void)s;
-    (void)a;
-    (void)err;
-    return 0;
-}
-
 /* The tasks of the next push. 0: there are none. */
 static int next_push(struct collector_sync *s, struct collector_account *a, struct rlhf_error *err)
 {
@@ -506,7 +548,8 @@ static int next_push(struct collector_sync *s, struct collector_account *a, stru
     if (!a->queue)
         return 0;
     if (collector_vendor_queued(s->collector->store, a->vendor->name,
-                                limit < a->server->batch ? limit : a->server->batch, &a->deal.tasks, err) < 0)
+                                limit < a->server->batch ? limit : a->server->batch, &a->deal.tasks, err)
+        < 0)
         return -1;
     if (json_array_size(a->deal.tasks))
         return 1;
@@ -559,15 +602,17 @@ static int next_job(struct collector_sync *s, struct collector_account *a, struc
 
     if (!json_object_get(a->memory, "project") && a->vendor->project)
         json_object_set_new(a->memory, "project", json_string(a->vendor->project));
-    d->job = a->server->must_login && a->server->must_login(d)     ? COLLECTOR_LOGIN
-             : !json_object_get(a->memory, "project")              ? COLLECTOR_PROJECT
+    d->job = a->server->must_login && a->server->must_login(d) ? COLLECTOR_LOGIN
+             : !json_object_get(a->memory, "project")          ? COLLECTOR_PROJECT
              : a->vendor->callback && a->server->hooks && !json_object_get(a->session, "hook")
-                       && !json_object_get(a->memory, "hook")      ? COLLECTOR_HOOK
-                                                                   : COLLECTOR_JOBS;
+                     && !json_object_get(a->memory, "hook")
+                 ? COLLECTOR_HOOK
+                 : COLLECTOR_JOBS;
     if (d->job != COLLECTOR_JOBS)
         return 1;
     if (a->server->fetches
-        && collector_vendor_hinted(s->collector->store, a->vendor->name, d->remote, sizeof(d->remote), &a->hints, err) < 0)
+        && collector_vendor_hinted(s->collector->store, a->vendor->name, d->remote, sizeof(d->remote), &a->hints, err)
+               < 0)
         return -1;
     if (a->server->fetches && *d->remote) {
         d->job = COLLECTOR_FETCH;
@@ -580,19 +625,30 @@ static int next_job(struct collector_sync *s, struct collector_account *a, struc
     return next_pull(s, a, err);
 }
 
-/* What an account's memory was when the last process died. */
+/* At the first request: what the last process knew when it died. */
 static int remember(struct collector_sync *s, struct collector_account *a, struct rlhf_error *err)
 {
     if (a->memory)
         return 0;
-    if (collector_vendor_remembered(s->collector->store, a->vendor->name, &a->memory, err) < 0)
+    a->deal = (struct collector_deal){ .vendor = a->vendor,
+                                       .key = a->key,
+                                       .secret = a->secrets.count ? a->secrets.items[0] : NULL,
+                                       .session = a->session };
+    return read_memory(s, a, err);
+}
+
+/* Whoever holds the account, and nobody else, goes on. A push of a former holder that was cut off is made again where
+ * nothing is taken twice. */
+static int hold(struct collector_sync *s, struct collector_account *a, struct rlhf_error *err)
+{
+    if (transact(s, a, NULL, err) < 0)
         return -1;
-    a->deal = (struct collector_deal){
-        .vendor = a->vendor, .key = a->key, .secret = a->secrets.count ? a->secrets.items[0] : NULL, .memory = a->memory,
-        .session = a->session
-    };
-    /* A push that was cut off: where nothing is taken twice, it is made again. */
-    return a->server->idempotent && !json_object_get(a->memory, "push") ? transact(s, a, requeue, err) : 0;
+    if (!a->taken_over)
+        return 0;
+    if (a->server->idempotent && !json_object_get(a->memory, "push") && transact(s, a, requeue, err) < 0)
+        return -1;
+    a->taken_over = false;
+    return 0;
 }
 
 /* The next request of an account, if there is one to make. */
@@ -600,7 +656,7 @@ static int next_request(struct collector_sync *s, struct collector_account *a, s
 {
     int rc;
 
-    if (remember(s, a, err) < 0)
+    if (remember(s, a, err) < 0 || hold(s, a, err) < 0)
         return -1;
     if (a->vendor->automatic && now_us(s) >= a->poll_us) {
         if (transact(s, a, give_open, err) < 0)
@@ -611,7 +667,7 @@ static int next_request(struct collector_sync *s, struct collector_account *a, s
     a->deal.now_us = wall_us(s);
     if ((rc = next_job(s, a, err)) <= 0)
         return rc;
-    if (transact(s, a, a->deal.job == COLLECTOR_PUSH && a->deal.tasks ? set_sending : hold, err) < 0
+    if ((a->deal.job == COLLECTOR_PUSH && a->deal.tasks && transact(s, a, set_sending, err) < 0)
         || a->server->ask(&a->deal, err) < 0)
         return -1;
     return send_request(s, a, err);
@@ -624,8 +680,13 @@ static void step(struct collector_sync *s, struct collector_account *a)
     a->next_us = INT64_MAX;
     if (!a->server || a->busy)
         return;
-    if (now_us(s) >= a->resume_us && next_request(s, a, &err) < 0)
-        fail(s, a, &err, 0);
+    a->elsewhere = false;
+    if (now_us(s) >= a->resume_us && next_request(s, a, &err) < 0) {
+        if (a->elsewhere) /* which is no failure */
+            a->resume_us = now_us(s) + ELSEWHERE_S * (int64_t)SECOND_US;
+        else
+            fail(s, a, &err, 0);
+    }
     if (!a->busy && now_us(s) < a->resume_us)
         a->next_us = a->resume_us;
 }

@@ -12,7 +12,7 @@ import time
 import urllib.error
 import urllib.request
 
-DEADLINE = 120  # seconds, for what must come about at all
+DEADLINE = 300  # seconds, for what must come about at all
 
 
 def skip(why):
@@ -26,7 +26,7 @@ def free_port():
         return s.getsockname()[1]
 
 
-def request(method, url, body=None, headers=None, timeout=60):
+def request(method, url, body=None, headers=None, timeout=DEADLINE):
     """(status, what the body's JSON says, or its bytes); (0, why) when nobody answers."""
     data = body if isinstance(body, (bytes, type(None))) else json.dumps(body).encode()
     r = urllib.request.Request(url, method=method, data=data, headers={"Content-Type": "application/json", **(headers or {})})

@@ -1,6 +1,6 @@
 """Labelbox, Scale and Surge as local servers that play what their documents say, and misbehave as servers do.
 
-Usage: scripted.py LABEL-COLLECTOR RLHFCTL. Each vendor is given tasks while the collector is killed and answers get lost, people
+Usage: scripted.py LABEL-COLLECTOR RLHFCTL [DATABASE] (default: an SQLite file of its own). Each vendor is given tasks while the collector is killed and answers get lost, people
 "judge", callbacks come, are lost, repeated, forged: in the end each label is there once, with the right value."""
 import base64
 import hashlib
@@ -391,7 +391,7 @@ WHSEC = "whsec_" + base64.b64encode(b"twenty-four bytes of key").decode()
 def main():
     random = seeded(11)
     servers = [kind(random) for kind in (Scale, Surge, Labelbox)]
-    c = Collector(sys.argv[1], "")
+    c = Collector(sys.argv[1], "", *sys.argv[3:])
     token, secret = c.file("token", "live_key\n"), c.file("secret", SECRET + "\n")
     whsec, old = c.file("whsec", WHSEC + "\n"), c.file("old", OLD_SECRET + "\n")
     text = ""

@@ -15,11 +15,12 @@ enum { SECOND = 1000000 };
 static struct fake_clock fake;
 static struct rlhf_error err;
 static bool on_server;
+static char database[300];
 
-static struct collector_store *open_store(const char *database)
+static struct collector_store *open_store(const char *where)
 {
     struct collector_store *s = collector_store_open(
-        &(struct collector_store_config){ .database = database, .labels_per_task = 1, .reservation_us = 60 * SECOND },
+        &(struct collector_store_config){ .database = where, .labels_per_task = 1, .reservation_us = 60 * SECOND },
         &fake.clock, &err);
 
     expect_some(s, err);
@@ -30,7 +31,8 @@ static struct collector_store *open_store(const char *database)
 static struct collector_store *a_store(size_t count)
 {
     fake_clock_init(&fake);
-    struct collector_store *s = open_store(on_server ? a_postgresql_database() : ":memory:");
+    snprintf(database, sizeof(database), "%s", on_server ? a_postgresql_database() : ":memory:");
+    struct collector_store *s = open_store(database);
     struct collector_receipt r;
     char id[16];
 
@@ -242,15 +244,26 @@ END_TEST
 START_TEST(of_those_who_share_a_database_one_deals_with_a_vendor)
 {
     struct collector_store *s = a_store(0);
-    bool held;
+    bool held, anew;
 
-    expect_ok(collector_vendor_hold(s, "v", "one", 60 * SECOND, &held, &err), err);
-    ck_assert(held);
-    expect_ok(collector_vendor_hold(s, "v", "another", 60 * SECOND, &held, &err), err);
-    ck_assert(held == !on_server);
-    fake_clock_advance(&fake, 61 * SECOND);
-    expect_ok(collector_vendor_hold(s, "v", "another", 60 * SECOND, &held, &err), err);
-    ck_assert(held);
+    expect_ok(collector_vendor_hold(s, "v", "one", &held, &anew, &err), err);
+    ck_assert(held && anew == on_server);
+    expect_ok(collector_vendor_hold(s, "v", "one", &held, &anew, &err), err);
+    ck_assert(held && !anew);
+    expect_ok(collector_store_commit(s, &err), err);
+    if (on_server) {
+        struct collector_store *other = open_store(database);
+        expect_ok(collector_store_begin(other, &err), err);
+        expect_ok(collector_vendor_hold(other, "v", "another", &held, &anew, &err), err);
+        ck_assert(!held);
+        expect_ok(collector_vendor_hold(other, "w", "another", &held, &anew, &err), err);
+        ck_assert(held && anew);
+        collector_store_close(s); /* dies: the other one takes over, and knows that it does */
+        for (held = false; !held;) /* once the server has noticed */
+            expect_ok(collector_vendor_hold(other, "v", "another", &held, &anew, &err), err);
+        ck_assert(anew);
+        s = other;
+    }
     collector_store_close(s);
 }
 END_TEST
