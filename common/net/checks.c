@@ -447,7 +447,7 @@ int rlhf_check_chunk_request(const struct rlhf_message *m, struct rlhf_error *er
     const Rlhf__V1__ChunkRequest *body = (const Rlhf__V1__ChunkRequest *)m->body;
 
     return check_digest(&body->digest, "digest", err) < 0
-                   || check_count(body->n_index, 1, RLHF_CHUNKS_IN_FLIGHT, "chunks asked for", err) < 0
+                   || check_count(body->n_index, 1, RLHF_CHUNKS_A_REQUEST, "chunks asked for", err) < 0
                ? -1
                : 0;
 }

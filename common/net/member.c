@@ -13,6 +13,7 @@
 enum {
     CREDIT_EVERY_US = 5000000, /* said again: should it be lost, the learner would starve us */
     RETURN_AT_ONCE = 256,
+    LET_GO_US = 1000000, /* after the last weights left: unmapping keeps others from mapping */
     ROWS = 8,
 };
 
@@ -40,6 +41,7 @@ struct rlhf_member {
     size_t weights_count, weights_capacity;
     struct rlhf_weights **leaving; /* [weights_capacity] dropped, until the engine has let go of them */
     size_t leaving_count;
+    int64_t left_us; /* when the last one was dropped */
     uint64_t uses;
     uint64_t life;                             /* grows with every cancel */
     uint64_t finished[RLHF_RESULTS_A_MESSAGE]; /* ids of results not yet sent */
@@ -77,9 +79,9 @@ static bool needed(const struct rlhf_member *m, const struct rlhf_digest *digest
     return false;
 }
 
-static void let_go(struct rlhf_member *m)
+static void let_go(struct rlhf_member *m, int64_t now)
 {
-    for (size_t i = m->leaving_count; i-- > 0;)
+    for (size_t i = now < m->left_us + LET_GO_US ? 0 : m->leaving_count; i-- > 0;)
         if (!rlhf_weights_shared(m->leaving[i])) {
             rlhf_weights_free(m->leaving[i]);
             m->leaving[i] = m->leaving[--m->leaving_count];
@@ -94,6 +96,7 @@ static void drop_weights(struct rlhf_member *m, struct held_weights *w)
         rlhf_weights_free(w->w);
     else
         m->leaving[m->leaving_count++] = w->w;
+    m->left_us = rlhf_now(m->env->clock);
     *w = m->weights[--m->weights_count];
     m->engine->drop_weights(m->engine, &digest);
 }
@@ -413,7 +416,7 @@ static void tick(void *machine, int64_t now_us)
     struct rlhf_member *m = machine;
 
     rlhf_weights_store_tick(m->store, now_us);
-    let_go(m);
+    let_go(m, now_us);
     if (m->learner && now_us >= m->credit_at)
         say_credit(m);
     if (m->finished_count > 0 && now_us >= m->flush_at)

@@ -246,12 +246,20 @@ struct rlhf_blob rlhf_weights_payload(const struct rlhf_weights *w)
     return (struct rlhf_blob){ w->data, w->size };
 }
 
+enum { UNMAP_AT_ONCE = 32 << 20 }; /* bytes, 1 to 2 ms: meanwhile no thread of the process can map or fault in another page */
+
+static void unmap(const uint8_t *data, size_t size)
+{
+    for (size_t at = 0; at < size; at += UNMAP_AT_ONCE)
+        munmap((void *)(data + at), size - at < UNMAP_AT_ONCE ? size - at : UNMAP_AT_ONCE);
+}
+
 void rlhf_weights_free(struct rlhf_weights *w)
 {
     if (!w || atomic_fetch_sub(&w->uses, 1) > 1)
         return;
     if (w->mapped)
-        munmap((void *)w->data, w->size);
+        unmap(w->data, w->size);
     if (w->shared_file)
         unlink(w->shared_file);
     free(w->shared_file);

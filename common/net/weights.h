@@ -20,7 +20,8 @@
 enum {
     RLHF_CHUNK_SIZE = 1 << 20,     /* of every chunk but the last                              */
     RLHF_CHUNKS_MAX = 1 << 16,     /* a manifest's: 64 GiB                                     */
-    RLHF_CHUNKS_IN_FLIGHT = 16,    /* asked for at a time                                      */
+    RLHF_CHUNKS_IN_FLIGHT = 32,    /* asked for at a time: the link is busy while some are hashed */
+    RLHF_CHUNKS_A_REQUEST = 16,    /* named by one message                                     */
     RLHF_WEIGHTS_CONFIG_MAX = 1 << 16,
     RLHF_MANIFEST_BYTES = 4 << 20, /* for the handler table: body of the largest manifest      */
 };
@@ -53,7 +54,7 @@ struct rlhf_blob rlhf_weights_payload(const struct rlhf_weights *w);
 /* One more owner, who frees it, too. */
 struct rlhf_weights *rlhf_weights_share(struct rlhf_weights *w);
 bool rlhf_weights_shared(const struct rlhf_weights *w); /* by anybody but the caller */
-/* Of the last owner: unmaps (10 ms for 440 MB), once the chunks under way are sent; removes the shared file if this process wrote it (who has it mapped keeps
+/* Of the last owner: unmaps (10 to 30 ms for 440 MB), once the chunks under way are sent; removes the shared file if this process wrote it (who has it mapped keeps
  * it). NULL is fine. */
 void rlhf_weights_free(struct rlhf_weights *w);
 

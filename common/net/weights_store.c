@@ -16,8 +16,7 @@ enum {
     VERIFY_AT_ONCE = 16,      /* chunks of a mapped file between two looks at the network: 6 to 25 ms */
     VERIFY_BEHIND = 8,        /* the same while somebody computes with it, who wants the cores: a slice every ... */
     VERIFY_BEHIND_US = 15000, /* so that 440 MB take 0.8 s, about as long as a completion */
-    POPULATE = 1 << 30,       /* bytes whose pages are mapped before anybody computes: 20 ms for 440 MB, twice as long one fault
-                                 after another, in the middle of a token */
+    VERIFY_REST_US = 100000,  /* after it was given: its first tokens come first */
     PATIENCE_US = 10000000,   /* without progress before asking again                                  */
     MAX_FALSE_CHUNKS = 8,     /* of one transfer, before its service is not believed any more          */
 };
@@ -157,14 +156,14 @@ static void ask_for_manifest(struct rlhf_weights_store *s, struct transfer *t)
                    NULL);
 }
 
-/* Up to `most` chunks that are lacking; returns how many. */
+/* Up to `most` chunks that are lacking, as many as go into a message; returns how many. */
 static size_t ask_for_chunks(struct rlhf_weights_store *s, struct transfer *t, size_t most)
 {
     Rlhf__V1__ChunkRequest body = RLHF__V1__CHUNK_REQUEST__INIT;
-    uint32_t index[RLHF_CHUNKS_IN_FLIGHT];
+    uint32_t index[RLHF_CHUNKS_A_REQUEST];
     size_t n = 0;
 
-    for (size_t i = 0; i < t->w->chunk_count && n < most; i++)
+    for (size_t i = 0; i < t->w->chunk_count && n < most && n < RLHF_CHUNKS_A_REQUEST; i++)
         if (t->chunks[i] == LACKING)
             index[n++] = (uint32_t)i;
     if (n == 0)
@@ -211,9 +210,12 @@ static void ask(struct rlhf_weights_store *s)
         if (t->state == ASKING && now >= t->retry_us)
             ask_for_manifest(s, t);
     }
-    for (size_t i = 0; i < s->count && in_flight < RLHF_CHUNKS_IN_FLIGHT; i++)
-        if (s->transfers[i].state == FETCHING)
-            in_flight += ask_for_chunks(s, &s->transfers[i], RLHF_CHUNKS_IN_FLIGHT - in_flight);
+    for (size_t i = 0, asked; i < s->count && in_flight < RLHF_CHUNKS_IN_FLIGHT; i++)
+        do {
+            asked = s->transfers[i].state == FETCHING
+                        ? ask_for_chunks(s, &s->transfers[i], RLHF_CHUNKS_IN_FLIGHT - in_flight) : 0;
+            in_flight += asked;
+        } while (asked > 0 && in_flight < RLHF_CHUNKS_IN_FLIGHT);
 }
 
 void rlhf_weights_store_peer_up(struct rlhf_weights_store *s, struct rlhf_node *n, struct rlhf_peer *service)
@@ -423,10 +425,8 @@ static bool give_mapped(struct rlhf_weights_store *s)
 
         if (t->state != VERIFYING || t->given)
             continue;
-        t->given = gave = s->due = true;
-#ifdef MADV_POPULATE_READ
-        (void)madvise((void *)t->w->data, t->w->size < POPULATE ? t->w->size : POPULATE, MADV_POPULATE_READ); /* only a wish */
-#endif
+        t->given = gave = true;
+        s->verify_us = now_us(s) + VERIFY_REST_US;
         s->config.ready(s->config.ctx, rlhf_weights_share(t->w));
         i = SIZE_MAX; /* it may have wanted others, or dropped some */
     }

@@ -358,7 +358,7 @@ START_TEST(weights_messages_are_checked)
     Rlhf__V1__ChunkRequest chunk_request = RLHF__V1__CHUNK_REQUEST__INIT;
     Rlhf__V1__Chunk chunk = RLHF__V1__CHUNK__INIT;
     ProtobufCBinaryData digests[] = { DIGEST, DIGEST };
-    uint32_t index[RLHF_CHUNKS_IN_FLIGHT + 1] = { 0 };
+    uint32_t index[RLHF_CHUNKS_A_REQUEST + 1] = { 0 };
 
     BEGIN(rlhf_check_weights_announce, announce);
     announce.n_drop = 1;
@@ -404,7 +404,7 @@ START_TEST(weights_messages_are_checked)
     accepted();
     REFUSES(chunk_request.digest, SHORT_DIGEST);
     REFUSES(chunk_request.n_index, 0);
-    REFUSES(chunk_request.n_index, RLHF_CHUNKS_IN_FLIGHT + 1);
+    REFUSES(chunk_request.n_index, RLHF_CHUNKS_A_REQUEST + 1);
 
     BEGIN(rlhf_check_chunk, chunk);
     chunk.digest = DIGEST;
