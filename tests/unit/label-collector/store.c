@@ -1004,9 +1004,153 @@ START_TEST(tokens_and_sessions_are_found_by_their_hashes_until_they_end)
 }
 END_TEST
 
+/* What lists give, each followed by ";". */
+static char listed[4096];
+
+static void list_task(void *ctx, const struct collector_listed *t)
+{
+    (void)ctx;
+    sprintf(listed + strlen(listed), "%s %s %s %d/%d%s;", t->id, t->round, t->kind, (int)t->labels, (int)t->missing,
+            t->gold ? " gold" : "");
+}
+
+static void list_deed(void *ctx, const struct collector_deed *d)
+{
+    *(int64_t *)ctx = d->number;
+    sprintf(listed + strlen(listed), "%s %s %s;", d->who, d->what, d->of_whom);
+}
+
+static void list_round(void *ctx, const char *round, const struct collector_counts *n)
+{
+    (void)ctx;
+    sprintf(listed + strlen(listed), "'%s' %d;", round, (int)n->tasks);
+}
+
+static void list_labeler(void *ctx, const struct collector_labeler *l)
+{
+    (void)ctx;
+    sprintf(listed + strlen(listed), "%s %d;", l->name, (int)l->labels);
+}
+
+static void list_standing(void *ctx, const struct collector_standing *st)
+{
+    (void)ctx;
+    sprintf(listed + strlen(listed), "%s %.2f%s;", st->name, st->weight, st->weight_by_hand ? " set" : "");
+}
+
+static const char *take_listed(void)
+{
+    static char taken[sizeof(listed)];
+
+    strcpy(taken, listed);
+    listed[0] = '\0';
+    return taken;
+}
+
+START_TEST(lists_begin_behind_what_was_seen)
+{
+    struct collector_store *s = a_store();
+    struct collector_task gold = a_task("t3", "r");
+    struct collector_receipt receipt;
+    const double weight = 0.5;
+    const bool by_hand = true;
+    int64_t number;
+
+    put_task(s, "t1", "");
+    put_task(s, "t2", "r");
+    gold.gold = strdup("{\"ranks\":[1,2]}");
+    begun(s);
+    expect_ok(collector_store_put_task(s, &gold, &receipt, &err), err);
+    for (int i = 0; i < 3; ++i)
+        expect_ok(collector_store_set_standing(s, "labeler", (const char *[]){"a", "b", "c"}[i],
+                                               &(struct collector_change){.weight = &weight, .by_hand = &by_hand}, "olga", &err),
+                  err);
+    ended(s);
+    collector_task_free(&gold);
+    struct collector_label l = a_label("1", "t1", "zoe"), m = a_label("2", "t2", "ada");
+    ck_assert_int_eq(put(s, &l), COLLECTOR_STORED);
+    ck_assert_int_eq(put(s, &m), COLLECTOR_STORED);
+
+    expect_ok(collector_store_tasks(s, 0, "", false, 2, list_task, NULL, &err), err);
+    ck_assert_str_eq(take_listed(), "t1  ranking 1/0;t2 r ranking 1/0;");
+    expect_ok(collector_store_tasks(s, 2, "", false, 2, list_task, NULL, &err), err);
+    ck_assert_str_eq(take_listed(), "t3 r ranking 0/0 gold;");
+    expect_ok(collector_store_tasks(s, 0, "r", true, 9, list_task, NULL, &err), err);
+    ck_assert_str_eq(take_listed(), "");
+    expect_ok(collector_store_deeds(s, INT64_MAX, 2, list_deed, &number, &err), err);
+    ck_assert_str_eq(take_listed(), "olga standing c;olga standing b;");
+    expect_ok(collector_store_deeds(s, number, 9, list_deed, &number, &err), err);
+    ck_assert_str_eq(take_listed(), "olga standing a;");
+    expect_ok(collector_store_rounds(s, NULL, 1, list_round, NULL, &err), err);
+    expect_ok(collector_store_rounds(s, "", 9, list_round, NULL, &err), err);
+    ck_assert_str_eq(take_listed(), "'' 1;'r' 2;");
+    expect_ok(collector_store_labelers(s, "", NULL, 1, list_labeler, NULL, &err), err);
+    expect_ok(collector_store_labelers(s, "", "ada", 9, list_labeler, NULL, &err), err);
+    expect_ok(collector_store_labelers(s, "r", NULL, 9, list_labeler, NULL, &err), err);
+    ck_assert_str_eq(take_listed(), "ada 1;zoe 1;ada 1;");
+    expect_ok(collector_store_standing(s, "labeler", "", NULL, 2, list_standing, NULL, &err), err);
+    expect_ok(collector_store_standing(s, "labeler", "", "b", 1, list_standing, NULL, &err), err);
+    ck_assert_str_eq(take_listed(), "a 0.50 set;ada 1.00;c 0.50 set;");
+    collector_store_close(s);
+}
+END_TEST
+
+START_TEST(labels_are_counted_by_when_they_came)
+{
+    struct collector_store *s = a_store();
+    int64_t from = fake.clock.wall_us(&fake.clock);
+    uint64_t came[4];
+    char id[16];
+
+    expect_ok(collector_store_arrivals(s, from, 1000, 4, came, &err), err);
+    ck_assert(came[0] == 0 && came[3] == 0);
+    for (int i = 0; i < 10; ++i) { /* at 0, 300, 600 ... 2700 */
+        snprintf(id, sizeof(id), "t%d", i);
+        put_task(s, id, "r");
+        struct collector_label l = a_label(id, id, "ada");
+        ck_assert_int_eq(put(s, &l), COLLECTOR_STORED);
+        l.rank[0] = 2;
+        l.rank[1] = 1;
+        ck_assert_int_eq(put(s, &l), COLLECTOR_REVISED); /* is no other label */
+        fake_clock_advance(&fake, 300);
+    }
+    expect_ok(collector_store_arrivals(s, from, 1000, 4, came, &err), err);
+    ck_assert(came[0] == 4 && came[1] == 3 && came[2] == 3 && came[3] == 0);
+    expect_ok(collector_store_arrivals(s, from - 5000, 1000, 4, came, &err), err);
+    ck_assert(came[0] + came[1] + came[2] + came[3] == 0);
+    expect_ok(collector_store_arrivals(s, from + 1200, 900, 1, came, &err), err);
+    ck_assert_uint_eq(came[0], 3);
+    collector_store_close(s);
+}
+END_TEST
+
+START_TEST(an_answer_is_found_under_its_key_for_three_days)
+{
+    struct collector_store *s = a_store();
+    struct rlhf_digest one = rlhf_digest_of("1", 1), found;
+    unsigned status = 0;
+    char *body = NULL;
+
+    begun(s);
+    ck_assert_int_eq(collector_store_find_reply(s, "labeler:ada", "k", &found, &status, &body, &err), 0);
+    expect_ok(collector_store_put_reply(s, "labeler:ada", "k", &one, 200, "{}", &err), err);
+    ck_assert_int_eq(collector_store_find_reply(s, "labeler:bob", "k", &found, &status, &body, &err), 0);
+    ck_assert_int_eq(collector_store_find_reply(s, "labeler:ada", "k", &found, &status, &body, &err), 1);
+    ck_assert(rlhf_digest_equal(&one, &found) && status == 200);
+    ck_assert_str_eq(body, "{}");
+    free(body);
+    fake_clock_advance(&fake, 3 * 86400 * 1000000ll + 1);
+    expect_ok(collector_store_put_reply(s, "labeler:ada", "other", &one, 200, "{}", &err), err);
+    ck_assert_int_eq(collector_store_find_reply(s, "labeler:ada", "k", &found, &status, &body, &err), 0);
+    ended(s);
+    collector_store_close(s);
+}
+END_TEST
+
 #define ON_BOTH                                                                                              \
     what_was_committed_is_there_after_reopening,                                                             \
-    tokens_and_sessions_are_found_by_their_hashes_until_they_end, the_same_label_again_changes_nothing,                       \
+    tokens_and_sessions_are_found_by_their_hashes_until_they_end, lists_begin_behind_what_was_seen, \
+    labels_are_counted_by_when_they_came, an_answer_is_found_under_its_key_for_three_days, the_same_label_again_changes_nothing,                       \
         another_answer_under_the_same_id_is_a_revision_with_history,                                         \
         a_late_retry_of_an_earlier_revision_is_known_as_one, ids_are_not_taken_over,                         \
         a_cursor_sees_every_revision_once, tasks_with_the_fewest_labels_come_first,                          \
