@@ -253,8 +253,8 @@ void rlhf_panels_lend(struct rlhf_model *m, const struct rlhf_source *s)
         if (!s)
             continue;
         p->packed.panels = (float *)s->products[i]->data; /* only read, as all panels of a frozen model */
-        p->packed.products = rlhf_product_products(m, p);
-        p->packed.halves = p->packed.products == RLHF_PRODUCTS_BF16;
+        p->packed.halves = s->products[i]->dtype == RLHF_DTYPE_BF16;
+        p->packed.products = p->packed.halves ? RLHF_PRODUCTS_BF16 : RLHF_PRODUCTS_F32;
     }
 }
 
@@ -281,11 +281,15 @@ static void read_block(const struct rlhf_model *m, size_t offset, size_t count, 
     const struct rlhf_safetensor *t;
     const struct rlhf_product *p = product_of(m, offset, &t);
     const bool halves = t->dtype == RLHF_DTYPE_BF16;
-    const size_t row = p->transposed ? p->n : p->k;
 
-    for (size_t at = offset - p->weight, end = at + count; at < end; at++)
-        *out++ = p->transposed ? rlhf_panel_value(t->data, p->k, halves, at % row, at / row)
-                               : rlhf_panel_value(t->data, p->k, halves, at / row, at % row);
+    for (size_t at = offset - p->weight, end = at + count, part; at < end; at += part, out += part)
+        if (p->transposed) { /* a row goes across the panels */
+            part = 1;
+            rlhf_panel_read(t->data, p->k, halves, at % p->n, at / p->n, part, out);
+        } else {
+            part = p->k - at % p->k < end - at ? p->k - at % p->k : end - at;
+            rlhf_panel_read(t->data, p->k, halves, at / p->k, at % p->k, part, out);
+        }
 }
 
 void rlhf_panels_values(const struct rlhf_model *m, size_t tensor, size_t from, size_t count, float *out)

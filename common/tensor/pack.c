@@ -37,14 +37,15 @@ size_t rlhf_panel_words(size_t k, bool halves)
     return (halves ? blocks(k, RLHF_TILE_STEPS) * RLHF_TILE_STEPS / 2 : k) * RLHF_LANES;
 }
 
-float rlhf_panel_value(const void *panels, size_t k, bool halves, size_t n, size_t k_at)
+void rlhf_panel_read(const void *panels, size_t k, bool halves, size_t n, size_t from, size_t count, float *out)
 {
-    size_t word = n / RLHF_LANES * rlhf_panel_words(k, halves) + (halves ? k_at / 2 : k_at) * RLHF_LANES + n % RLHF_LANES;
-    float value;
+    const float *column = (const float *)panels + n / RLHF_LANES * rlhf_panel_words(k, halves) + n % RLHF_LANES;
 
-    rlhf_widen(halves ? RLHF_NUMBER_BF16 : RLHF_NUMBER_F32, (const char *)panels + 4 * word + (halves ? k_at % 2 * 2 : 0), 1,
-               &value);
-    return value;
+    for (size_t i = from; i < from + count; i++)
+        if (halves)
+            rlhf_widen(RLHF_NUMBER_BF16, (const char *)(column + i / 2 * RLHF_LANES) + i % 2 * 2, 1, out++);
+        else
+            *out++ = column[i * RLHF_LANES];
 }
 
 static size_t panel_size(const struct rlhf_packed *p)

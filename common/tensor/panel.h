@@ -11,7 +11,7 @@ enum { RLHF_PANEL_LANES = 16 };
 
 size_t rlhf_panel_count(size_t n);              /* panels of n columns */
 size_t rlhf_panel_words(size_t k, bool halves); /* of 4 bytes, of one panel */
-/* Column n, step k_at. */
-float rlhf_panel_value(const void *panels, size_t k, bool halves, size_t n, size_t k_at);
+/* `count` weights of column n, from step `from` of its k on. */
+void rlhf_panel_read(const void *panels, size_t k, bool halves, size_t n, size_t from, size_t count, float *out);
 
 #endif
