@@ -33,6 +33,9 @@
     "(SELECT label FROM labels WHERE label = ?1 UNION SELECT label FROM labels WHERE labeler = ?2"           \
     " UNION SELECT label FROM labels WHERE source = ?3)"
 
+#define STANDING_COLUMNS                                                                                     \
+    "SELECT scope, name, labels, quota, gold_seen, gold_right, gold_ratio, weight, quarantine, by_hand FROM standing"
+
 static const char *const sql[STATEMENTS] = {
     [FIND_ITEM] = "SELECT item FROM items WHERE digest = ?1",
     [ADD_ITEM] = "INSERT INTO items (digest, prompt, completions, k) VALUES (?1, ?2, ?3, ?4) RETURNING item",
@@ -136,9 +139,8 @@ static const char *const sql[STATEMENTS] = {
                      "AND t.missing > 0)"
                      " WHERE round IN (SELECT round FROM labels WHERE label IN " CHOSEN ")",
     [FIND_LABEL_NUMBER] = "SELECT label FROM labels WHERE source = ?1 AND id = ?2 AND labeler = coalesce(?3, labeler)",
-    [PEOPLE] = "SELECT scope, name, labels, quota, gold_seen, gold_right, gold_ratio, weight, quarantine, by_hand "
-               "FROM standing"
-               " WHERE scope = ?1 AND (?2 = '' OR name = ?2) AND (name > ?3 OR ?3 IS NULL) ORDER BY name LIMIT ?4",
+    [PERSON] = STANDING_COLUMNS " WHERE scope = ?1 AND name = ?2",
+    [PEOPLE] = STANDING_COLUMNS " WHERE scope = ?1 AND (name > ?2 OR ?2 IS NULL) ORDER BY name LIMIT ?3",
     [ADD_TOKEN] = "INSERT INTO tokens (digest, role, name, made_us) VALUES (?1, ?2, ?3, ?4) RETURNING token",
     [REVOKE_TOKEN] = "UPDATE tokens SET revoked_us = ?2 WHERE token = ?1 AND revoked_us IS NULL",
     [LIST_TOKENS] = "SELECT token, role, name, made_us, revoked_us FROM tokens WHERE token > ?1 ORDER BY token LIMIT ?2",

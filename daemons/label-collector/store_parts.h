@@ -56,6 +56,7 @@ enum statement {
     FIND_LABEL_NUMBER,
     GOLD_IN_ROUND,
     GOLD_ANY,
+    PERSON,
     PEOPLE,
     ADD_TOKEN,
     REVOKE_TOKEN,

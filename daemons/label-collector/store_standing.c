@@ -171,9 +171,12 @@ int collector_store_standing(struct collector_store *s, const char *scope, const
                              void (*each)(void *ctx, const struct collector_standing *st), void *ctx,
                              struct rlhf_error *err)
 {
-    struct collector_rows *rows = QUERY(s, err, PEOPLE, "ttti", scope, name, after, (int64_t)limit);
+    struct collector_rows *rows;
     int rc;
 
+    if (*name && (limit == 0 || (after && strcmp(name, after) <= 0)))
+        return 0;
+    rows = *name ? QUERY(s, err, PERSON, "tt", scope, name) : QUERY(s, err, PEOPLE, "tti", scope, after, (int64_t)limit);
     while ((rc = collector_rows_next(rows, err)) > 0) {
         struct collector_standing st = {
             .scope = collector_rows_text(rows, 0),

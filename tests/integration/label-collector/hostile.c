@@ -1,4 +1,5 @@
-/* SQL and markup in every field of every body, and in every parameter of every query: text, and nothing else. */
+/* SQL and markup in every field of every body, and in every parameter of every query: text, and nothing else. And a vendor that
+ * flips what it is asked. */
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -153,7 +154,55 @@ START_TEST(text_comes_back_byte_by_byte)
 }
 END_TEST
 
+static void judge(const char *vendor, const char *task, const char *ranks)
+{
+    char body[200];
+
+    snprintf(body, sizeof(body), "{\"source\":\"%s\",\"id\":\"%s\",\"labeler\":\"%s's\",\"task\":\"%s\",\"ranks\":%s}", vendor, task,
+             vendor, task, ranks);
+    collector_expect(200, NULL, "POST", "/api/v1/comparisons", body);
+}
+
+static bool is_set_aside(const char *vendor)
+{
+    char target[100];
+
+    snprintf(target, sizeof(target), "/api/v1/standing?scope=source&name=%s", vendor);
+    json_t *json = json_loads(collector_expect(200, NULL, "GET", target, NULL), 0, NULL);
+    bool is = json_is_string(json_object_get(json_array_get(json_object_get(json, "standing"), 0), "quarantine"));
+    json_decref(json);
+    return is;
+}
+
+START_TEST(a_vendor_that_flips_everything_is_set_aside_with_all_it_said)
+{
+    char id[16], body[160];
+    int asked = 0;
+
+    collector_start("labels_per_task: 2\n");
+    for (int i = 0; i < 50; ++i) {
+        sprintf(body, "[{\"id\":\"t%d\",\"prompt\":\"p%d\",\"completions\":[\"x\",\"y\"]},{\"id\":\"g%d\",\"prompt\":\"q%d\",\"completions\":"
+                      "[\"x\",\"y\"],\"gold\":{\"ranks\":[1,2]}}]", i, i, i, i);
+        collector_expect(200, NULL, "POST", "/api/v1/tasks", body);
+    }
+    for (; asked < 50 && !is_set_aside("flipper"); ++asked) {
+        sprintf(id, "t%d", asked);
+        judge("honest", id, "[1,2]");
+        judge("flipper", id, "[2,1]");
+        sprintf(id, "g%d", asked);
+        judge("honest", id, asked % 7 == 6 ? "[2,1]" : "[1,2]"); /* 86 % right */
+        judge("flipper", id, asked % 7 == 6 ? "[1,2]" : "[2,1]");
+    }
+    ck_assert(is_set_aside("flipper"));
+    ck_assert(!is_set_aside("honest"));
+    ck_assert_int_lt(asked, 50);
+    ck_assert_int_eq(count("labels"), asked); /* the honest one's alone */
+    collector_stop();
+}
+END_TEST
+
 int main(void)
 {
-    return RUN_SUITE("label-collector/hostile", whatever_is_written_into_a_field_is_text, text_comes_back_byte_by_byte);
+    return RUN_SUITE("label-collector/hostile", whatever_is_written_into_a_field_is_text, text_comes_back_byte_by_byte,
+                     a_vendor_that_flips_everything_is_set_aside_with_all_it_said);
 }
