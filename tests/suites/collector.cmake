@@ -8,10 +8,9 @@ if(TARGET label-collector-objects)
   rlhf_test(integration/label-collector/openapi
             COMMAND python3 ${CMAKE_CURRENT_SOURCE_DIR}/integration/label-collector/openapi.py $<TARGET_FILE:label-collector> ${PROJECT_SOURCE_DIR})
   # Vendors' servers: scripted ones, and a real Label Studio where RLHF_LABEL_STUDIO (or the PATH) has one.
-  foreach(vendor IN ITEMS scripted label_studio)
-    rlhf_test(vendors/${vendor} COMMAND python3 ${CMAKE_CURRENT_SOURCE_DIR}/vendors/${vendor}.py $<TARGET_FILE:label-collector>
-              $<TARGET_FILE:rlhfctl>)
-  endforeach()
+  set(vendors ${CMAKE_CURRENT_SOURCE_DIR}/vendors)
+  rlhf_test(vendors/scripted COMMAND python3 ${vendors}/scripted.py $<TARGET_FILE:label-collector> $<TARGET_FILE:rlhfctl>)
+  rlhf_test(vendors/label_studio LONG COMMAND python3 ${vendors}/label_studio.py $<TARGET_FILE:label-collector>)
   set_tests_properties(${prefix}integration/label-collector/browser ${prefix}integration/label-collector/owner PROPERTIES LABELS "integration;browser")
   add_library(bench-slow-sync SHARED EXCLUDE_FROM_ALL bench/slow_sync.c)
   target_link_libraries(bench-slow-sync PRIVATE rlhf_flags)

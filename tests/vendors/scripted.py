@@ -16,7 +16,7 @@ import urllib.parse
 
 from daemon import Collector, request, seeded, wait_for
 
-TASKS = 20
+TASKS = 12
 SECRET, OLD_SECRET = "one secret, of today", "another secret, of yesterday"
 
 
