@@ -83,7 +83,7 @@ static void let_go(struct rlhf_member *m, int64_t now)
 {
     for (size_t i = now < m->left_us + LET_GO_US ? 0 : m->leaving_count; i-- > 0;)
         if (!rlhf_weights_shared(m->leaving[i])) {
-            rlhf_weights_free(m->leaving[i]);
+            rlhf_weights_store_recycle(m->store, m->leaving[i]);
             m->leaving[i] = m->leaving[--m->leaving_count];
         }
 }
@@ -609,11 +609,11 @@ void rlhf_member_free(struct rlhf_member *m)
     if (!m)
         return;
     free_jobs(m); /* nothing works on them any more */
-    rlhf_weights_store_free(m->store);
     for (size_t i = 0; i < m->weights_count; i++)
         rlhf_weights_free(m->weights[i].w);
     for (size_t i = 0; i < m->leaving_count; i++)
         rlhf_weights_free(m->leaving[i]);
+    rlhf_weights_store_free(m->store);
     free(m->weights);
     free(m->leaving);
     free(m);

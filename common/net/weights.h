@@ -112,6 +112,9 @@ int rlhf_weights_store_want(struct rlhf_weights_store *s, const struct rlhf_dige
 bool rlhf_weights_store_fetching(const struct rlhf_weights_store *s, const struct rlhf_digest *digest);
 /* Gives up a transfer; no callback. */
 void rlhf_weights_store_drop(struct rlhf_weights_store *s, const struct rlhf_digest *digest);
+/* Frees w, but keeps the memory that it was fetched into for the next of its size: what is touched for the first time costs
+ * more than what the network brings. */
+void rlhf_weights_store_recycle(struct rlhf_weights_store *s, struct rlhf_weights *w);
 /* Verifies now whatever was given and not yet verified: from then on results may leave that were made of it. Calls spoiled from
  * inside. */
 void rlhf_weights_store_settle(struct rlhf_weights_store *s);

@@ -17,6 +17,7 @@ enum {
     VERIFY_BEHIND = 8,        /* the same while somebody computes with it, who wants the cores: a slice every ... */
     VERIFY_BEHIND_US = 15000, /* so that 440 MB take 0.8 s, about as long as a completion */
     VERIFY_REST_US = 100000,  /* after it was given: its first tokens come first */
+    SPARE = 1 << 30,          /* bytes of the largest payload whose memory is kept for the next */
     PATIENCE_US = 10000000,   /* without progress before asking again                                  */
     MAX_FALSE_CHUNKS = 8,     /* of one transfer, before its service is not believed any more          */
 };
@@ -51,6 +52,8 @@ struct rlhf_weights_store {
     size_t count;
     uint64_t last_request;
     int64_t verify_us; /* the next slice of what was given */
+    uint8_t *spare;    /* memory of a payload that left; NULL: none */
+    size_t spare_size;
     bool due; /* something can be asked for or verified now */
 };
 
@@ -256,10 +259,25 @@ static void map_shared(struct transfer *t, const char *path)
     close(fd);
 }
 
-static int begin_fetching(struct transfer *t, struct rlhf_error *err)
+void rlhf_weights_store_recycle(struct rlhf_weights_store *s, struct rlhf_weights *w)
 {
-    if (!(t->w->owned = rlhf_block_new(t->w->size, err)))
+    if (!rlhf_weights_shared(w) && w->owned && w->size <= SPARE) {
+        free(s->spare);
+        s->spare = w->owned;
+        s->spare_size = w->size;
+        w->owned = NULL;
+    }
+    rlhf_weights_free(w);
+}
+
+static int begin_fetching(struct rlhf_weights_store *s, struct transfer *t, struct rlhf_error *err)
+{
+    if (s->spare && s->spare_size == t->w->size) {
+        t->w->owned = s->spare;
+        s->spare = NULL;
+    } else if (!(t->w->owned = rlhf_block_new(t->w->size, err))) {
         return -1;
+    }
     t->w->data = t->w->owned;
     t->state = FETCHING;
     memset(t->chunks, LACKING, t->w->chunk_count);
@@ -290,7 +308,7 @@ static int read_manifest(struct rlhf_weights_store *s, struct transfer *t, const
     t->w->digest = digest;
     if (body->shared_file[0] && s->config.host[0] && strcmp(body->host, s->config.host) == 0)
         map_shared(t, body->shared_file);
-    return t->state == VERIFYING ? 0 : begin_fetching(t, err);
+    return t->state == VERIFYING ? 0 : begin_fetching(s, t, err);
 }
 
 int rlhf_weights_store_on_manifest(struct rlhf_weights_store *s, struct rlhf_peer *peer,
@@ -450,7 +468,7 @@ static void fetch_instead(struct rlhf_weights_store *s, struct transfer *t)
     t->w = w;
     t->given = false;
     s->due = true;
-    if (!w || begin_fetching(t, &why) < 0)
+    if (!w || begin_fetching(s, t, &why) < 0)
         fail(s, t, &why);
     if (given)
         s->config.spoiled(s->config.ctx, &digest);
@@ -523,5 +541,6 @@ void rlhf_weights_store_free(struct rlhf_weights_store *s)
         rlhf_weights_free(s->transfers[i].w);
         free(s->transfers[i].chunks);
     }
+    free(s->spare);
     free(s);
 }

@@ -4,7 +4,8 @@
  *
  *   hash        BLAKE2b-256 of chunks of 1 MiB on one thread, one after the other and several at once
  *   link        libzmq alone: messages of 1 MiB from a ROUTER to a DEALER over TCP loopback, sent without a copy, read and
- *               thrown away; then 440 MB of weights over the same, verified and whole in memory at the end
+ *               thrown away; then 440 MB of weights over the same, verified and whole in memory at the end: a first
+ *               version, and the next one, which comes into memory of one that left
  *   link-curve  both under CURVE
  *
  * Sender and receiver are two processes, each with what a daemon has: a socket, a thread of libzmq's, a reactor. Link and
@@ -220,6 +221,7 @@ struct side {
     struct rlhf_node *node;
     struct rlhf_weights_source *source;
     struct rlhf_weights_store *store;
+    struct rlhf_weights *got;
     double begun, took;
 };
 
@@ -269,7 +271,7 @@ static void ready(void *ctx, struct rlhf_weights *w)
     struct side *s = ctx;
 
     s->took = bench_now() - s->begun;
-    rlhf_weights_free(w);
+    s->got = w;
 }
 
 static void failed(void *ctx, const struct rlhf_digest *digest, const struct rlhf_error *why)
@@ -389,7 +391,8 @@ static void live(void *ctx)
     rlhf_node_tick(s->node);
 }
 
-static double receive_weights(const char *endpoint)
+/* A version into memory that is new to this process or, again, into that of one before. */
+static double receive_version(const char *endpoint, bool again)
 {
     struct rlhf_error err = { 0 };
     struct side s;
@@ -405,11 +408,31 @@ static double receive_weights(const char *endpoint)
         bench_fail(&err);
     while (s.took == 0)
         live(&s);
+    if (again) {
+        rlhf_weights_store_recycle(s.store, s.got);
+        s.took = 0;
+        s.begun = bench_now();
+        if (rlhf_weights_store_want(s.store, &wanted, &err) < 0)
+            bench_fail(&err);
+        while (s.took == 0)
+            live(&s);
+    }
+    rlhf_weights_free(s.got);
     rlhf_node_leave(s.node);
     rlhf_node_free(s.node);
     rlhf_sockets_free(s.sockets);
     rlhf_keys_free(s.keys);
     return s.took;
+}
+
+static double receive_first(const char *endpoint)
+{
+    return receive_version(endpoint, false);
+}
+
+static double receive_next(const char *endpoint)
+{
+    return receive_version(endpoint, true);
 }
 
 static void open_source(struct side *s, const uint8_t *payload)
@@ -430,7 +453,7 @@ static void open_source(struct side *s, const uint8_t *payload)
 
 static void bench_link(const uint8_t *payload)
 {
-    double alone[MAX_TURNS], weights[MAX_TURNS], end = bench_now() + arguments.seconds, a, w;
+    double alone[MAX_TURNS], first[MAX_TURNS], next[MAX_TURNS], end = bench_now() + arguments.seconds, a, f, n;
     struct link l;
     struct side s;
     size_t turns = 0;
@@ -440,13 +463,17 @@ static void bench_link(const uint8_t *payload)
         open_link(&l, payload);
         alone[turns] = take_turn(&(struct turn){ receive_link, serve_link, &l, l.endpoint });
         close_link(&l);
-        weights[turns++] = take_turn(&(struct turn){ receive_weights, live, &s, rlhf_sockets_endpoint(s.sockets) });
+        first[turns] = take_turn(&(struct turn){ receive_first, live, &s, rlhf_sockets_endpoint(s.sockets) });
+        next[turns++] = take_turn(&(struct turn){ receive_next, live, &s, rlhf_sockets_endpoint(s.sockets) });
     }
     a = (CHUNKS - 1) * (double)RLHF_CHUNK_SIZE * 1e-6 / bench_median(alone, turns);
-    w = PAYLOAD * 1e-6 / bench_median(weights, turns);
+    f = PAYLOAD * 1e-6 / bench_median(first, turns);
+    n = PAYLOAD * 1e-6 / bench_median(next, turns);
     print(curve ? "link-curve" : "link-clear", a, "MB/s");
-    print(curve ? "weights-curve" : "weights-clear", w, "MB/s");
-    print(curve ? "weights-curve-of-link" : "weights-clear-of-link", w / a, "ratio");
+    print(curve ? "weights-curve-first" : "weights-clear-first", f, "MB/s");
+    print(curve ? "weights-curve" : "weights-clear", n, "MB/s");
+    print(curve ? "weights-curve-first-of-link" : "weights-clear-first-of-link", f / a, "ratio");
+    print(curve ? "weights-curve-of-link" : "weights-clear-of-link", n / a, "ratio");
     rlhf_node_free(s.node);
     rlhf_weights_source_free(s.source);
     rlhf_sockets_free(s.sockets);

@@ -284,6 +284,33 @@ START_TEST(chunks_arrive_whole_and_no_more_are_asked_for_than_may_be_in_flight)
 }
 END_TEST
 
+START_TEST(the_next_version_comes_into_the_memory_of_one_that_left)
+{
+    struct rlhf_weights *shared = NULL;
+    const void *memory = NULL;
+    struct rlhf_digest digest;
+    struct pair p;
+
+    a_pair(&p, "another-host");
+    digest = publish(&p, NULL);
+    for (int round = 0; round < 3; round++) {
+        want(&p, &digest);
+        loopback_settle(&p.wire);
+        expect_whole(&p.fetcher, &digest);
+        ck_assert(round != 1 || rlhf_weights_payload(p.fetcher.got).data == memory);
+        ck_assert(round != 2 || rlhf_weights_payload(p.fetcher.got).data != memory); /* that is still somebody's */
+        memory = rlhf_weights_payload(p.fetcher.got).data;
+        if (round == 1)
+            shared = rlhf_weights_share(p.fetcher.got);
+        rlhf_weights_store_recycle(p.fetcher.store, p.fetcher.got);
+        p.fetcher.got = NULL;
+        p.fetcher.ready = 0;
+    }
+    rlhf_weights_free(shared);
+    end_pair(&p);
+}
+END_TEST
+
 START_TEST(the_digest_is_that_of_the_canonical_manifest)
 {
     struct rlhf_weights *w;
@@ -605,6 +632,7 @@ END_TEST
 int main(void)
 {
     return RUN_SUITE("net/weights", chunks_arrive_whole_and_no_more_are_asked_for_than_may_be_in_flight,
+                     the_next_version_comes_into_the_memory_of_one_that_left,
                      the_digest_is_that_of_the_canonical_manifest,
                      a_publisher_killed_at_any_chunk_costs_only_what_was_in_flight, lost_chunks_are_asked_for_again,
                      a_publisher_that_lies_about_a_chunk_is_given_up, weights_that_nobody_publishes_fail_at_once,
