@@ -42,7 +42,7 @@ struct postgresql {
     bool *prepared;   /* [statements] on this connection */
     bool inside;      /* between begin and its end, whatever has become of the connection */
     int patience_ms;  /* for an answer */
-    bool lost;        /* it did not come in time */
+    bool lost;        /* it did not come, or not in time */
     bool connecting;
     PostgresPollingStatusType polling; /* what connecting waits for */
     int64_t begun_us, retry_us;        /* connecting; not looked at before */
@@ -95,10 +95,9 @@ static int away(struct postgresql *p, struct rlhf_error *err)
 {
     char why[160];
 
-    if (p->lost)
+    copy_line(why, sizeof(why), PQerrorMessage(p->connection));
+    if (!*why)
         snprintf(why, sizeof(why), "no answer in %d ms", p->patience_ms);
-    else
-        copy_line(why, sizeof(why), PQerrorMessage(p->connection));
     return rlhf_fail(err, RLHF_AGAIN, "%s cannot be reached (%s): nothing was stored; send again later",
                      p->base.name, why);
 }
@@ -157,14 +156,10 @@ static bool answered(struct postgresql *p, int64_t until_us)
 {
     int unsent;
 
-    while ((unsent = PQflush(p->connection)) > 0 || PQisBusy(p->connection)) {
-        if (!wait_socket(p->connection, unsent > 0 ? POLLIN | POLLOUT : POLLIN, until_us)) {
-            p->lost = true;
+    while ((unsent = PQflush(p->connection)) > 0 || PQisBusy(p->connection))
+        if (!wait_socket(p->connection, unsent > 0 ? POLLIN | POLLOUT : POLLIN, until_us)
+            || !PQconsumeInput(p->connection))
             return false;
-        }
-        if (!PQconsumeInput(p->connection))
-            return false;
-    }
     return unsent == 0;
 }
 
@@ -174,8 +169,12 @@ static PGresult *result_of(struct postgresql *p, int sent)
     int64_t until = rlhf_now(&rlhf_system_clock) + p->patience_ms * INT64_C(1000);
     PGresult *kept = NULL, *next;
 
-    while (sent && answered(p, until) && (next = PQgetResult(p->connection))) {
-        if (kept && !good(kept)) {
+    while (!p->lost) {
+        if (!sent || !answered(p, until)) {
+            p->lost = true; /* whatever the reason: nobody knows what would come next on it */
+        } else if (!(next = PQgetResult(p->connection))) {
+            break;
+        } else if (kept && !good(kept)) {
             PQclear(next);
         } else {
             PQclear(kept);

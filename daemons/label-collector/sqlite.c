@@ -233,9 +233,9 @@ static void close_database(struct collector_database *d)
 
 static int open_file(struct sqlite *s, const struct collector_database_config *c, struct rlhf_error *err)
 {
-    /* The WAL index needs shared memory of the VFS, unless nobody else may have the file. 8,192 pages come together in the
-     * -wal file before they go into the database: hot ones once for many commits. */
-    const char *locking = c->vfs ? "PRAGMA locking_mode=EXCLUSIVE;" : "PRAGMA wal_autocheckpoint=8192;";
+    /* The WAL index needs shared memory of the VFS, unless nobody else may have the file. 2,048 pages come together in the
+     * -wal file before they go into the database: hot ones once for many commits, and yet few enough not to be waited for. */
+    const char *locking = c->vfs ? "PRAGMA locking_mode=EXCLUSIVE;" : "PRAGMA wal_autocheckpoint=2048;";
     char text[512];
     /* Before the library's first use in the process, or not at all: nobody reads its account of memory, and keeping it
      * costs a lock for every allocation. */
