@@ -49,22 +49,16 @@ bool rlhf_sampling_whole(const struct rlhf_sampling *s)
     return s->temperature > 0 && !removes(s) && !penalises(s);
 }
 
-/* Finite logits, or -inf beside at least one finite one. *best is the first of the largest. */
-static int check_logits(const float *logits, size_t v, size_t *best, struct rlhf_error *err)
+/* Finite logits, or -inf beside at least one finite one. */
+static int check_logits(const float *logits, size_t v, struct rlhf_error *err)
 {
-    if (rlhf_weights_finite(logits, v)) {
-        *best = rlhf_vocab_largest(logits, v);
+    if (rlhf_weights_finite(logits, v))
         return 0;
-    }
-    *best = 0;
-    for (size_t i = 0; i < v; i++) {
+    for (size_t i = 0; i < v; i++)
         if (isnan(logits[i]) || logits[i] == INFINITY)
             return rlhf_fail(err, RLHF_CORRUPT, "logit %zu is %s: the weights are damaged or have diverged", i,
                              isnan(logits[i]) ? "not a number" : "infinite");
-        if (logits[i] > logits[*best])
-            *best = i;
-    }
-    if (logits[*best] == -INFINITY)
+    if (logits[rlhf_vocab_largest(logits, v)] == -INFINITY)
         return rlhf_fail(err, RLHF_CORRUPT, "all %zu logits are -inf: no token can follow", v);
     return 0;
 }
@@ -118,9 +112,9 @@ static void remove_ends(size_t v, const struct rlhf_history *h, float *scores)
             scores[h->ends[i]] = -INFINITY;
 }
 
-/* Into scores; *best is the first of the largest. */
+/* Into scores. */
 static int penalise(const float *logits, size_t v, const struct rlhf_sampling *s, const struct rlhf_history *h,
-                    float *scores, size_t *best, struct rlhf_error *err)
+                    float *scores, struct rlhf_error *err)
 {
     static const struct rlhf_history nothing;
 
@@ -133,8 +127,7 @@ static int penalise(const float *logits, size_t v, const struct rlhf_sampling *s
         remove_ngrams(v, s->no_repeat_ngram, h, scores);
     if (h->completion_count < s->min_new_tokens)
         remove_ends(v, h, scores);
-    *best = rlhf_vocab_largest(scores, v);
-    if (scores[*best] == -INFINITY)
+    if (scores[rlhf_vocab_largest(scores, v)] == -INFINITY)
         return rlhf_fail(err, RLHF_REJECT,
                          "no_repeat_ngram_size %u and min_new_tokens %u leave none of %zu tokens after %zu",
                          s->no_repeat_ngram, s->min_new_tokens, v, length(h));
@@ -364,15 +357,13 @@ static void keep_typical(float *scores, size_t v, float p, uint32_t keep, float 
     remove_all(heap, n, scores);
 }
 
-enum { BLOCK = 512 }; /* of probabilities that are summed, and skipped, at once */
-
 /* ---- sampling -------------------------------------------------------------------------------------- */
 
 /* scores may be the logits themselves. */
-static void filter(const float *logits, size_t v, const struct rlhf_sampling *s, size_t best, float *scores,
-                   float *scratch)
+static void filter(const float *logits, size_t v, const struct rlhf_sampling *s, float *scores, float *scratch)
 {
     uint32_t keep = s->min_tokens_to_keep > 1 ? s->min_tokens_to_keep : 1;
+    size_t best = rlhf_vocab_largest(logits, v);
 
     for (size_t i = 0; i < v; i++)
         scores[i] = logits[i] / s->temperature;
@@ -389,72 +380,45 @@ static void filter(const float *logits, size_t v, const struct rlhf_sampling *s,
 int rlhf_sampling_scores(const float *logits, size_t vocabulary, const struct rlhf_sampling *s,
                          const struct rlhf_history *h, float *scores, float *scratch, struct rlhf_error *err)
 {
+    const float *from = penalises(s) ? scores : logits;
     size_t best;
 
-    if (check_logits(logits, vocabulary, &best, err) < 0
-        || (penalises(s) && penalise(logits, vocabulary, s, h, scores, &best, err) < 0))
+    if (check_logits(logits, vocabulary, err) < 0 || (penalises(s) && penalise(logits, vocabulary, s, h, scores, err) < 0))
         return -1;
     if (s->temperature > 0) {
-        filter(penalises(s) ? scores : logits, vocabulary, s, best, scores, scratch);
+        filter(from, vocabulary, s, scores, scratch);
         return 0;
     }
+    best = rlhf_vocab_largest(from, vocabulary);
     for (size_t i = 0; i < vocabulary; i++)
         scores[i] = i == best ? 0 : -INFINITY;
     return 0;
 }
 
-/* The token below which a share u of the probability lies, in order of ids. Sums are in double: their error
- * is far below the 2^-24 of a draw. weight [V] takes the unnormalised probabilities, by the exponential that the
- * log-probs come from, whose bits are the same on every machine. */
-static size_t pick(const float *scores, size_t v, float temperature, float best, float u, float *weight)
+/* from is scratch where they were penalised, else the logits. */
+static void draw(const float *from, size_t v, const struct rlhf_sampling *s, float u, float *scratch, struct rlhf_sampled *out)
 {
-    double total = 0, sum = 0, wanted, block;
-    size_t i = 0;
-
-    rlhf_vocab_weights_row(scores, v, temperature, best * (1.0F / temperature), weight);
-    for (size_t from = 0; from < v; from += BLOCK)
-        total += rlhf_vocab_sum(weight + from, v - from < BLOCK ? v - from : BLOCK);
-    wanted = (double)u * total;
-    for (; v - i > BLOCK && sum + (block = rlhf_vocab_sum(weight + i, BLOCK)) <= wanted; i += BLOCK)
-        sum += block;
-    for (; i < v; i++)
-        if ((sum += (double)weight[i]) > wanted)
-            return i;
-    while (!(weight[--i] > 0)) /* rounded, the sum fell short of its share: the last that can be */
-        ;
-    return i;
-}
-
-static void draw(const float *logits, size_t v, const struct rlhf_sampling *s, const float *penalised, size_t best,
-                 float u, float *scratch, struct rlhf_sampled *out)
-{
-    float *scores = scratch, *rest = scratch + v, temperature = 1;
-    const float *from = scores;
-
-    if (penalised || removes(s)) {
-        filter(penalised ? penalised : logits, v, s, best, scores, rest);
+    if (from == scratch || removes(s)) {
+        filter(from, v, s, scratch, scratch + v);
+        out->token = (int32_t)rlhf_vocab_draw_row(scratch, v, 1, u, &out->logprob);
     } else {
-        from = logits;
-        temperature = s->temperature;
+        out->token = (int32_t)rlhf_vocab_draw_row(from, v, s->temperature, u, &out->logprob);
     }
-    out->token = (int32_t)pick(from, v, temperature, from[best], u, rest);
-    out->logprob = rlhf_vocab_logprob_row(from, v, temperature, out->token);
 }
 
 int rlhf_sample_after(const float *logits, size_t vocabulary, const struct rlhf_sampling *s,
                       const struct rlhf_history *h, const struct rlhf_sample_key *key, uint32_t position,
                       float *scratch, struct rlhf_sampled *out, struct rlhf_error *err)
 {
-    size_t best;
+    const float *from = penalises(s) ? scratch : logits;
 
-    if (check_logits(logits, vocabulary, &best, err) < 0
-        || (penalises(s) && penalise(logits, vocabulary, s, h, scratch, &best, err) < 0))
+    if (check_logits(logits, vocabulary, err) < 0 || (penalises(s) && penalise(logits, vocabulary, s, h, scratch, err) < 0))
         return -1;
     if (s->temperature == 0) {
-        out->token = (int32_t)best;
+        out->token = (int32_t)rlhf_vocab_largest(from, vocabulary);
         out->logprob = 0;
     } else {
-        draw(logits, vocabulary, s, penalises(s) ? scratch : NULL, best,
+        draw(from, vocabulary, s,
              rlhf_draw(key->seed, key->purpose, key->prompt, key->sample, position), scratch, out);
         if (s->temperature == 1 && rlhf_sampling_whole(s)) {
             out->logprob_raw = out->logprob;

@@ -128,7 +128,6 @@ struct rlhf_kernels {
     void (*vocab_weights)(const float *logits, size_t count, float scale, float most, float *weight);
 
     size_t (*largest)(const float *x, size_t count);
-    double (*sum)(const float *x, size_t count);
 
     void (*adamw)(const struct rlhf_adamw_factors *f, const float *grad, float *m, float *v, float *param,
                   size_t count);

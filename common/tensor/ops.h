@@ -208,8 +208,9 @@ void rlhf_vocab_row(const float *logits, size_t v, float temperature, float *mos
 void rlhf_vocab_weights_row(const float *logits, size_t v, float temperature, float most, float *weight);
 /* The first of the largest of count > 0 floats, none of them NaN. */
 size_t rlhf_vocab_largest(const float *x, size_t count);
-/* In double, in a fixed order (16 lanes, folded as a tree, then what is left). */
-double rlhf_vocab_sum(const float *x, size_t count);
+/* The token below which a share u, from 0 to below 1, of softmax(logits / temperature) lies, in order of ids, and its log-prob:
+ * that of rlhf_vocab_logprob_row(), which reads the row as often. */
+size_t rlhf_vocab_draw_row(const float *logits, size_t v, float temperature, float u, float *logprob);
 /* d_hidden [n, C] overwritten; d_w [V, C] adds; NULL: not wanted. w_back is the packed transpose (for d_hidden). d_entropy may
  * be NULL. logits are those that were kept, and become their gradient; NULL: they are computed anew, from w, which else is not looked at. */
 void rlhf_vocab_logprobs_backward(const struct rlhf_packed *w, const struct rlhf_packed *w_back,

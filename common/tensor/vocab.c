@@ -124,14 +124,19 @@ void rlhf_vocab_logprobs(const struct rlhf_packed *w, const float *hidden, const
     }
 }
 
+/* [chunks][3] */
+static void sum_chunks(const float *logits, size_t v, float scale, float *mst)
+{
+    for (size_t from = 0; from < v; from += CHUNK, mst += 3)
+        rlhf_kernels()->vocab_chunk(logits + from, least(v - from, CHUNK), scale, mst);
+}
+
 void rlhf_vocab_row(const float *logits, size_t v, float temperature, float *most, float *log_sum, float *entropy)
 {
-    float scale = 1.0f / temperature;
     size_t chunks = blocks(v, CHUNK);
     float *mst = rlhf_scratch(chunks * 3);
 
-    for (size_t chunk = 0; chunk < chunks; chunk++)
-        rlhf_kernels()->vocab_chunk(logits + chunk * CHUNK, least(v - chunk * CHUNK, CHUNK), scale, mst + 3 * chunk);
+    sum_chunks(logits, v, 1.0f / temperature, mst);
     rlhf_kernels()->vocab_join(mst, chunks, most, log_sum, entropy);
 }
 
@@ -153,9 +158,49 @@ size_t rlhf_vocab_largest(const float *x, size_t count)
     return rlhf_kernels()->largest(x, count);
 }
 
-double rlhf_vocab_sum(const float *x, size_t count)
+/* The first of `count` logits up to which the weights e^(logit·scale - max), max being theirs, sum to more than `share`. */
+static size_t draw_in_chunk(const float *logits, size_t count, float scale, float max, double share)
 {
-    return rlhf_kernels()->sum(x, count);
+    float weight[CHUNK];
+    double sum = 0;
+    size_t i = 0;
+
+    rlhf_kernels()->vocab_weights(logits, count, scale, max, weight);
+    for (; i < count; i++)
+        if ((sum += (double)weight[i]) > share)
+            return i;
+    while (!(weight[--i] > 0)) /* rounded, the sum fell short of its share: the last that can be */
+        ;
+    return i;
+}
+
+/* Chunks are skipped by their sums. Those are of 32 floats a lane: their error is about that of a draw, 2^-24. */
+size_t rlhf_vocab_draw_row(const float *logits, size_t v, float temperature, float u, float *logprob)
+{
+    const float scale = 1.0f / temperature;
+    const size_t chunks = blocks(v, CHUNK);
+    float *mst = rlhf_scratch(chunks * 4), *max = mst + chunks * 3, most, log_sum;
+    double total = 0, wanted;
+    size_t chunk, last = 0;
+
+    sum_chunks(logits, v, scale, mst);
+    rlhf_kernels()->vocab_join(mst, chunks, &most, &log_sum, NULL);
+    for (size_t i = 0; i < chunks; i++)
+        max[i] = mst[3 * i];
+    rlhf_kernels()->vocab_weights(max, chunks, 1, most, max); /* e^(max - most) */
+    for (size_t i = 0; i < chunks; i++) {
+        double share = (double)max[i] * (double)mst[3 * i + 1];
+
+        total += share;
+        last = share > 0 ? i : last;
+    }
+    wanted = (double)u * total;
+    for (chunk = 0; chunk < last && (double)max[chunk] * (double)mst[3 * chunk + 1] <= wanted; chunk++)
+        wanted -= (double)max[chunk] * (double)mst[3 * chunk + 1];
+    size_t token = chunk * CHUNK + draw_in_chunk(logits + chunk * CHUNK, least(v - chunk * CHUNK, CHUNK), scale, mst[3 * chunk],
+                                                 wanted / (double)max[chunk]);
+    *logprob = logprob_of(logits[token], scale, most, log_sum);
+    return token;
 }
 
 /* ---- backward -------------------------------------------------------------------------------------- */

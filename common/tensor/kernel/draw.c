@@ -25,19 +25,3 @@ size_t KERNEL(largest)(const float *x, size_t count)
         best = x[i] > x[best] ? i : best;
     return best;
 }
-
-double KERNEL(sum)(const float *x, size_t count)
-{
-    double lanes[16] = { 0 }, rest = 0;
-    size_t i = 0;
-
-    for (; i + 16 <= count; i += 16)
-        for (size_t l = 0; l < 16; l++)
-            lanes[l] += (double)x[i + l];
-    for (; i < count; i++)
-        rest += (double)x[i];
-    for (size_t width = 8; width > 0; width /= 2)
-        for (size_t l = 0; l < width; l++)
-            lanes[l] += lanes[l + width];
-    return lanes[0] + rest;
-}

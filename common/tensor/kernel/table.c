@@ -38,7 +38,6 @@ const struct rlhf_kernels ROUNDING(table) = {
     ROW(vocab_gradient),
     ROW(vocab_weights),
     ROW(largest),
-    ROW(sum),
     ROW(adamw),
     ROW(sum_squares),
 };

@@ -49,7 +49,6 @@ void KERNEL(adamw)(const struct rlhf_adamw_factors *f, const float *grad, float 
                    size_t c);
 void KERNEL(vocab_weights)(const float *logits, size_t c, float scale, float most, float *weight);
 size_t KERNEL(largest)(const float *x, size_t count);
-double KERNEL(sum)(const float *x, size_t count);
 double KERNEL(sum_squares)(const float *x, size_t count);
 
 #endif

@@ -487,23 +487,70 @@ static void compare_adamw(size_t count, uint64_t step, bool tf1, bool decay)
     done(&grad), done(&m), done(&v), done(&param);
 }
 
-START_TEST(the_largest_of_a_row_is_the_first_and_its_sum_that_of_doubles)
+/* The twin sums in double from the first token on; a draw may be off by its own step, 2^-24, and as much again. */
+static void compare_draws(size_t v)
+{
+    struct both x = some(v, 8), share = nothing(v);
+    double total = 0;
+
+    for (size_t i = 0; i < v; i += 5)
+        x.f[i] = v > 5 ? -INFINITY : x.f[i];
+    for (size_t i = 0; i < v; i++)
+        share.d[i] = total += exp((double)x.f[i] / (double)0.7f);
+    for (unsigned step = 0; step <= 60; step++) {
+        const float u = step < 60 ? (float)step / 60 : 1 - 0x1p-24f;
+        float logprob;
+        size_t token = rlhf_vocab_draw_row(x.f, v, 0.7f, u, &logprob);
+
+        ck_assert_uint_lt(token, v);
+        ck_assert(x.f[token] > -INFINITY);
+        ck_assert_double_lt((double)u - share.d[token] / total, 0x1p-23);
+        ck_assert_double_le((token ? share.d[token - 1] / total : 0) - (double)u, 0x1p-23);
+        ck_assert(logprob == rlhf_vocab_logprob_row(x.f, v, 0.7f, (int32_t)token));
+    }
+    done(&x), done(&share);
+}
+
+START_TEST(a_draw_is_the_token_that_its_share_falls_on)
+{
+    static const size_t sizes[] = { 1, 2, 3, 7, 16, 33, 512, 513, 1601, 32001 };
+
+    WITH_EVERY_SET({
+        for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+            compare_draws(sizes[i]);
+    })
+}
+END_TEST
+
+/* Where all but one chunk's logits underflow or are -inf, that chunk is drawn from. */
+START_TEST(a_draw_passes_over_what_is_impossible)
+{
+    WITH_EVERY_SET({
+        float logits[2000];
+        float logprob;
+
+        for (size_t i = 0; i < 2000; i++)
+            logits[i] = i < 700 ? -INFINITY : i == 1100 ? 50 : -1e30f;
+        ck_assert_uint_eq(rlhf_vocab_draw_row(logits, 2000, 1, 0, &logprob), 1100);
+        ck_assert_uint_eq(rlhf_vocab_draw_row(logits, 2000, 1, 1 - 0x1p-24f, &logprob), 1100);
+        ck_assert(logprob == 0);
+    })
+}
+END_TEST
+
+START_TEST(the_largest_of_a_row_is_the_first)
 {
     static const size_t counts[] = { 1, 15, 16, 17, 511, 512, 513, 4097 };
 
     WITH_EVERY_SET({
         for (size_t c = 0; c < sizeof counts / sizeof counts[0]; c++) {
             struct both x = some(counts[c], 1);
-            double sum = 0;
             size_t largest = 0;
 
             x.f[counts[c] / 3] = x.f[counts[c] / 2] = x.f[counts[c] - 1] = 7; /* alike */
-            for (size_t i = 0; i < counts[c]; i++) {
-                sum += (double)x.f[i];
+            for (size_t i = 0; i < counts[c]; i++)
                 largest = x.f[i] > x.f[largest] ? i : largest;
-            }
             ck_assert_uint_eq(rlhf_vocab_largest(x.f, counts[c]), largest);
-            ck_assert_double_eq_tol(rlhf_vocab_sum(x.f, counts[c]), sum, 1e-10);
             x.f[counts[c] - 1] = 8;
             for (size_t i = 0; i < counts[c] - 1; i++)
                 x.f[i] = -INFINITY;
@@ -576,7 +623,8 @@ int main(void)
                      attention_is_its_twin, attention_with_windows_caps_scales_and_interleaved_heads_is_its_twin,
                      log_probs_over_a_vocabulary_are_their_twins, an_impossible_token_has_no_share_in_the_log_prob,
                      a_row_of_weights_is_its_exponentials,
-                     the_largest_of_a_row_is_the_first_and_its_sum_that_of_doubles,
+                     the_largest_of_a_row_is_the_first, a_draw_is_the_token_that_its_share_falls_on,
+                     a_draw_passes_over_what_is_impossible,
                      adamw_is_its_twin_in_both_forms, the_sum_of_squares_is_exact_and_shows_what_is_not_finite,
                      the_machine_is_named, a_kernel_set_that_is_not_there_is_refused);
 }
