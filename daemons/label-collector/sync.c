@@ -458,6 +458,32 @@ static void describe(const struct outcome *o, const json_t *json, struct rlhf_er
     rlhf_fail(err, code, "HTTP status %u%s%.200s", o->status, *words ? ": " : "", words);
 }
 
+/* Label Studio calls no private network, an account may not make webhooks: polling brings everything, too. */
+static bool does_without_hook(struct collector_account *a, unsigned status, const struct rlhf_error *why)
+{
+    if (a->deal.job != COLLECTOR_HOOK || status == 401 || why->code == RLHF_AGAIN)
+        return false;
+    json_object_set_new(a->session, "hook", json_true());
+    rlhf_log(RLHF_LEVEL_WARNING, "vendor name=%s webhook-refused error=\"%s\": polling goes on", a->vendor->name, why->text);
+    return true;
+}
+
+/* An access token that has run out: once more with a new one. */
+static bool logs_in_again(struct collector_sync *s, struct collector_account *a, unsigned status)
+{
+    struct rlhf_error err;
+
+    if (status != 401 || a->deal.job == COLLECTOR_LOGIN || !json_object_get(a->session, "access")
+        || json_object_get(a->session, "again"))
+        return false;
+    json_object_del(a->session, "access");
+    json_object_del(a->session, "access_until");
+    json_object_set_new(a->session, "again", json_true());
+    if (a->deal.job == COLLECTOR_PUSH && transact(s, a, take_back, &err) < 0)
+        fail(s, a, &err, 0);
+    return true;
+}
+
 /* An answer that is none of ours to read. */
 static void take_refusal(struct collector_sync *s, struct collector_account *a, const struct outcome *o,
                          const json_t *json)
@@ -465,15 +491,8 @@ static void take_refusal(struct collector_sync *s, struct collector_account *a, 
     struct rlhf_error err;
 
     describe(o, json, &err);
-    if (err.code == RLHF_DENIED && a->server->must_login && json_object_get(a->session, "access")
-        && a->deal.job != COLLECTOR_LOGIN) {
-        json_object_clear(a->session); /* it may just have run out: once more with a new one */
-        struct rlhf_error ignored;
-        if (a->deal.job == COLLECTOR_PUSH && transact(s, a, take_back, &ignored) < 0)
-            fail(s, a, &ignored, 0);
-        return;
-    }
-    after_failure(s, a, &err, o->retry_after_s, o->status < 500 && o->status != 408);
+    if (!does_without_hook(a, o->status, &err) && !logs_in_again(s, a, o->status))
+        after_failure(s, a, &err, o->retry_after_s, o->status < 500 && o->status != 408);
 }
 
 static void take_answer(struct collector_sync *s, struct collector_account *a, const struct outcome *o,
@@ -489,6 +508,8 @@ static void take_answer(struct collector_sync *s, struct collector_account *a, c
         succeed(a);
         if (d->done && d->job == COLLECTOR_HOOK)
             json_object_set_new(a->session, "hook", json_true());
+        if (d->job != COLLECTOR_LOGIN)
+            json_object_del(a->session, "again");
         if (d->done && d->job == COLLECTOR_PULL) {
             a->poll_us = now_us(s) + a->vendor->poll_seconds * SECOND_US;
             a->queue = true; /* others on this database may have given it tasks */

@@ -201,6 +201,8 @@ class Labelbox(Server):
             return 200, {"data": {"project": {"createBatchV2": {"batch": {"id": "b"}, "failedDataRowIds": []}}}}
         if "createWebhook" in q:
             self.hooks += 1
+            if self.hooks == 1:
+                return 403, {"message": "no webhooks today"}
             return 200, {"data": {"createWebhook": {"id": "w%d" % self.hooks}}}
         if "exportDataRowsInProject" in q:
             return 200, {"data": {"exportDataRowsInProject": {"taskId": self.export(), "isStreamable": True}}}
@@ -406,6 +408,7 @@ def main():
         for s in servers:
             lost_and_repeated(c, s, random)
             keys(s, c)
+        assert servers[2].hooks > 1 and "webhook-refused" in open(c.dir + "/log").read()
         forgeries(c)
         c.stop()
     finally:
