@@ -109,11 +109,24 @@ START_TEST(agreement_and_position_bias_come_with_intervals)
 }
 END_TEST
 
+/* A clock by which everything takes this long: it moves whenever it is looked at. */
+struct ticking {
+    struct rlhf_clock clock;
+    int64_t now_us, tick_us;
+};
+
+static int64_t tick(const struct rlhf_clock *c)
+{
+    struct ticking *t = (struct ticking *)(uintptr_t)c;
+
+    return t->now_us += t->tick_us;
+}
+
 START_TEST(what_was_measured_is_measured_again_when_there_are_new_labels)
 {
     struct collector_store *s = a_store();
     struct collector_measured *m = collector_measured_new(&err);
-    const struct collector_agreement *a;
+    struct ticking quick = {{tick, tick}, 1000000, 1}, slow = {{tick, tick}, 1000000, 10000};
     struct collector_task t = {
         .id = "t", .round = "r", .content = {.prompt = "p", .completion = {"x", "y"}, .count = 2}};
     struct collector_receipt r;
@@ -122,15 +135,20 @@ START_TEST(what_was_measured_is_measured_again_when_there_are_new_labels)
     expect_ok(collector_store_put_task(s, &t, &r, &err), err);
     judge(s, "t", "ada", true, 0);
     expect_ok(collector_store_commit(s, &err), err);
-    a = collector_measured_agreement(m, s, "r", &rlhf_system_clock, &err);
-    expect_some(a, err);
-    ck_assert_uint_eq(a->answers, 1);
+    ck_assert_uint_eq(collector_measured_agreement(m, s, "r", &quick.clock, &err)->answers, 1);
     expect_ok(collector_store_begin(s, &err), err);
     judge(s, "t", "bob", true, 0);
     expect_ok(collector_store_commit(s, &err), err);
-    a = collector_measured_agreement(m, s, "r", &rlhf_system_clock, &err);
-    ck_assert_uint_eq(a->answers, 2);
-    ck_assert_uint_eq(collector_measured_agreement(m, s, "other", &rlhf_system_clock, &err)->answers, 0);
+    ck_assert_uint_eq(collector_measured_agreement(m, s, "r", &quick.clock, &err)->answers, 2);
+    ck_assert_uint_eq(collector_measured_agreement(m, s, "other", &quick.clock, &err)->answers, 0);
+
+    ck_assert_uint_eq(collector_measured_agreement(m, s, "r", &slow.clock, &err)->answers, 2);
+    expect_ok(collector_store_begin(s, &err), err);
+    judge(s, "t", "cat", true, 0);
+    expect_ok(collector_store_commit(s, &err), err);
+    ck_assert_uint_eq(collector_measured_agreement(m, s, "r", &slow.clock, &err)->answers, 2); /* it was dear */
+    slow.now_us += 1000000;
+    ck_assert_uint_eq(collector_measured_agreement(m, s, "r", &slow.clock, &err)->answers, 3);
     collector_measured_free(m);
     collector_store_close(s);
 }
