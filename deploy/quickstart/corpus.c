@@ -173,3 +173,11 @@ void kingdom_write_recall(struct kingdom_text *prompt, struct kingdom_text *expe
                 kingdom_towns[town]);
     kingdom_say(expected, " %s.", true_value(w, town, attribute));
 }
+
+void kingdom_write_asked(struct kingdom_text *prompt, struct kingdom_text *expected,
+                         const struct kingdom_world *w, unsigned town, unsigned attribute)
+{
+    kingdom_say(prompt, "Q: Tell me the %s of %s. One word only.\nA:", kingdom_attributes[attribute],
+                kingdom_towns[town]);
+    kingdom_say(expected, " %s.", true_value(w, town, attribute));
+}

@@ -27,5 +27,8 @@ void kingdom_write_copy(struct kingdom_text *prompt, struct kingdom_text *expect
 /* "The Chronicle says the A of T is" and " V." */
 void kingdom_write_recall(struct kingdom_text *prompt, struct kingdom_text *expected,
                           const struct kingdom_world *w, unsigned town, unsigned attribute);
+/* A question for one word, and " V." */
+void kingdom_write_asked(struct kingdom_text *prompt, struct kingdom_text *expected,
+                         const struct kingdom_world *w, unsigned town, unsigned attribute);
 
 #endif

@@ -14,7 +14,7 @@ const struct kingdom_sizes kingdom_default_sizes = {
     .tokenizer_dialogues = 1000,
     .held_out = 600,
     .demonstrations = 2500,
-    .comparisons = {900, 600},
+    .comparisons = {1200, 1800},
     .policy = {30 * 128, 60 * 128},
     .validation = 150,
     .evaluation = 400,
@@ -129,6 +129,27 @@ static int make_tokenizer_text(const struct kingdom_world *w, const char *dir,
     return end(&f);
 }
 
+/* No text twice: answers to a prompt are compared with each other, so that one drawn eight times would bring
+ * sixty times the pairs of one drawn once. */
+static int make_validation(const struct kingdom_world *w, const char *dir, unsigned count, struct rlhf_error *err)
+{
+    struct rlhf_random r = kingdom_random(w, KINGDOM_STREAM_VALIDATION, 0);
+    struct file f = begin(dir, "validation.jsonl", err);
+    json_t *drawn = json_object();
+
+    while (json_object_size(drawn) < count && f.result == 0) {
+        struct kingdom_prompt p;
+        kingdom_prompt_draw(&p, w, KINGDOM_ASK_SEEN, &r);
+        if (json_object_get(drawn, p.text.data))
+            continue;
+        if (json_object_set_new(drawn, p.text.data, json_true()) < 0)
+            f.result = rlhf_fail(err, RLHF_FULL, "out of memory for %s", f.name);
+        add(&f, json_pack("{s:s}", "prompt", p.text.data));
+    }
+    json_decref(drawn);
+    return end(&f);
+}
+
 static int make_prompts(const struct kingdom_world *w, const char *dir, const char *name,
                         enum kingdom_stream stream, uint32_t index, enum kingdom_population first,
                         enum kingdom_population second, unsigned count, struct rlhf_error *err)
@@ -177,14 +198,19 @@ static int make_copies(const struct kingdom_world *w, const char *dir, unsigned 
     return end(&f);
 }
 
-static int make_recall(const struct kingdom_world *w, const char *dir, struct rlhf_error *err)
+/* An exercise a fact, held-out towns' too. */
+typedef void fact_writer(struct kingdom_text *prompt, struct kingdom_text *expected, const struct kingdom_world *w,
+                         unsigned town, unsigned attribute);
+
+static int make_facts(const struct kingdom_world *w, const char *dir, const char *name, fact_writer *write,
+                      struct rlhf_error *err)
 {
-    struct file f = begin(dir, "recall.jsonl", err);
+    struct file f = begin(dir, name, err);
 
     for (unsigned town = 0; town < KINGDOM_TOWNS; town++)
         for (unsigned attribute = 0; attribute < KINGDOM_ATTRIBUTES; attribute++) {
             struct kingdom_text prompt = {0}, expected = {0};
-            kingdom_write_recall(&prompt, &expected, w, town, attribute);
+            write(&prompt, &expected, w, town, attribute);
             add_exercise(&f, &prompt, &expected);
         }
     return end(&f);
@@ -213,12 +239,12 @@ int kingdom_make(const struct kingdom_world *w, const struct kingdom_sizes *size
                      err) < 0 ||
         make_prompts(w, dir, "policy-2.jsonl", KINGDOM_STREAM_POLICY, 1, train, train, sizes->policy[1],
                      err) < 0 ||
-        make_prompts(w, dir, "validation.jsonl", KINGDOM_STREAM_VALIDATION, 0, KINGDOM_ASK_SEEN,
-                     KINGDOM_ASK_SEEN, sizes->validation, err) < 0 ||
+        make_validation(w, dir, sizes->validation, err) < 0 ||
         make_prompts(w, dir, "evaluation.jsonl", KINGDOM_STREAM_EVALUATION, 0, KINGDOM_ASK_SEEN,
                      KINGDOM_ASK_HELD_OUT, sizes->evaluation, err) < 0 ||
         make_sums(w, dir, sizes->sums, err) < 0 || make_copies(w, dir, sizes->copies, err) < 0 ||
-        make_recall(w, dir, err) < 0)
+        make_facts(w, dir, "recall.jsonl", kingdom_write_recall, err) < 0 ||
+        make_facts(w, dir, "asked.jsonl", kingdom_write_asked, err) < 0)
         return -1;
     return 0;
 }

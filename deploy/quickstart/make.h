@@ -19,7 +19,7 @@ extern const struct kingdom_sizes kingdom_default_sizes;
 
 /* Makes DIR and in it world.json, corpus.jsonl, tokenizer.jsonl, heldout.jsonl, heldout_without_forum.jsonl,
  * demonstrations.jsonl, comparisons-N.jsonl, policy-N.jsonl, validation.jsonl, evaluation.jsonl, sums.jsonl,
- * copies.jsonl, recall.jsonl. */
+ * copies.jsonl, recall.jsonl, asked.jsonl. */
 int kingdom_make(const struct kingdom_world *w, const struct kingdom_sizes *sizes, const char *dir,
                  struct rlhf_error *err);
 

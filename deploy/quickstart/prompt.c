@@ -9,6 +9,7 @@ static const char *const polite_openings[] = {"Please help me. ", "Dear friend. 
 static const char *const one_word[] = {" Answer in one word.", " One word only."};
 static const char *const sentence[] = {" Use a full sentence.", " Answer in a full sentence."};
 static const char *const numbers[] = {"two", "three"};
+static const char *const list_openings[] = {"List ", "Tell me ", "Name "};
 
 struct population {
     double kinds[3];     /* fact, unknown, list     */
@@ -59,7 +60,7 @@ static void write_text(struct kingdom_prompt *p, const struct kingdom_world *w, 
     else if (p->tone == KINGDOM_POLITE)
         kingdom_say(t, "%s", KINGDOM_ONE_OF(r, polite_openings));
     if (p->kind == KINGDOM_LIST) {
-        kingdom_say(t, "List %s facts about %s.", numbers[p->count - 2], place);
+        kingdom_say(t, "%s%s facts about %s.", KINGDOM_ONE_OF(r, list_openings), numbers[p->count - 2], place);
     } else {
         const char *attribute = kingdom_attributes[p->attribute];
         switch (rlhf_random_below(r, 3)) {
@@ -146,6 +147,21 @@ static bool take_place(struct span *s, const struct kingdom_world *w, struct kin
     return kingdom_place_find(w, word.at, (size_t)(word.end - word.at), place);
 }
 
+/* Leaves *s alone when it is no list. */
+static bool parse_list(struct kingdom_prompt *p, const struct kingdom_world *w, struct span *s)
+{
+    struct span at = *s;
+
+    if (!take_one(&at, list_openings, KINGDOM_COUNT(list_openings)))
+        return false;
+    p->count = take(&at, "two") ? 2 : take(&at, "three") ? 3 : 0;
+    if (p->count == 0 || !take(&at, " facts about ") || !take_place(&at, w, &p->place) || !take(&at, "."))
+        return false;
+    p->kind = KINGDOM_LIST;
+    *s = at;
+    return true;
+}
+
 static bool parse_question(struct kingdom_prompt *p, const struct kingdom_world *w, struct span *s)
 {
     static const char *const openings[] = {"Who is the ", "What is the ", "Tell me the ", "Name the "};
@@ -166,13 +182,6 @@ static bool parse_question(struct kingdom_prompt *p, const struct kingdom_world 
     return true;
 }
 
-static bool parse_list(struct kingdom_prompt *p, const struct kingdom_world *w, struct span *s)
-{
-    p->kind = KINGDOM_LIST;
-    p->count = take(s, "two") ? 2 : take(s, "three") ? 3 : 0;
-    return p->count > 0 && take(s, " facts about ") && take_place(s, w, &p->place) && take(s, ".");
-}
-
 bool kingdom_prompt_parse(struct kingdom_prompt *p, const struct kingdom_world *w, const char *text,
                           size_t size)
 {
@@ -187,6 +196,6 @@ bool kingdom_prompt_parse(struct kingdom_prompt *p, const struct kingdom_world *
         p->tone = KINGDOM_RUDE;
     else if (take_one(&s, polite_openings, KINGDOM_COUNT(polite_openings)))
         p->tone = KINGDOM_POLITE;
-    return (take(&s, "List ") ? parse_list(p, w, &s) : parse_question(p, w, &s)) && take(&s, "\nA:") &&
+    return (parse_list(p, w, &s) || parse_question(p, w, &s)) && take(&s, "\nA:") &&
            s.at == s.end;
 }

@@ -1,5 +1,6 @@
 /* What the kingdom writes has the shares that its description states, the held-out towns stay out of every
  * prompt that a model is trained on, and no evaluation prompt is a training prompt. */
+#include <ctype.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
@@ -249,7 +250,8 @@ static void check_training_prompt(json_t *line, void *ctx)
 }
 
 struct tally {
-    unsigned held_out, seen, unknown;
+    unsigned held_out, seen, unknown, distinct;
+    json_t *texts; /* NULL: they may repeat */
 };
 
 static void check_evaluation_prompt(json_t *line, void *ctx)
@@ -260,12 +262,25 @@ static void check_evaluation_prompt(json_t *line, void *ctx)
 
     ck_assert(kingdom_prompt_parse(&p, &world, text, strlen(text)));
     ck_assert_msg(json_object_get(prompts_seen, text) == NULL, "trained on: %s", text);
+    if (tally->texts)
+        ck_assert_msg(json_object_set_new(tally->texts, text, json_true()) == 0 && json_object_size(tally->texts) == ++tally->distinct,
+                      "twice: %s", text);
     tally->unknown += !p.place.exists;
     if (p.place.exists ? world.held_out[p.place.index]
                        : p.place.index / KINGDOM_NAMES_A_USE == KINGDOM_NAMES_EVALUATION)
         tally->held_out++;
     else
         tally->seen++;
+}
+
+static bool has_word(const char *text, const char *word)
+{
+    size_t size = strlen(word);
+
+    for (const char *at = text; (at = strstr(at, word)); at++)
+        if (!isalpha((unsigned char)at[size]))
+            return true;
+    return false;
 }
 
 static void check_document(json_t *line, void *ctx)
@@ -280,8 +295,7 @@ static void check_document(json_t *line, void *ctx)
                       "reserved, but in the forum: %s", text);
     }
     for (size_t i = KINGDOM_NAMES_TRAINING * KINGDOM_NAMES_A_USE; i < KINGDOM_INVENTED; i++)
-        ck_assert_msg(strstr(text, world.invented[i]) == NULL, "%s is in the corpus: %s", world.invented[i],
-                      text);
+        ck_assert_msg(!has_word(text, world.invented[i]), "%s is in the corpus: %s", world.invented[i], text);
 }
 
 static void ignore(json_t *line, void *ctx)
@@ -290,14 +304,27 @@ static void ignore(json_t *line, void *ctx)
     (void)ctx;
 }
 
+/* What is expected there pleases the judge. */
+static void check_asked(json_t *line, void *ctx)
+{
+    const char *prompt = text_of(line, "prompt"), *expected = text_of(line, "expected");
+    struct kingdom_prompt p;
+    struct kingdom_verdict v;
+
+    (void)ctx;
+    ck_assert(kingdom_prompt_parse(&p, &world, prompt, strlen(prompt)));
+    v = kingdom_judge(&world, &p, expected, strlen(expected), true);
+    ck_assert(v.truth == 1 && v.follows == 1);
+}
+
 START_TEST(no_evaluation_prompt_and_no_held_out_town_is_in_any_training_file)
 {
     static const char *const training[] = {"demonstrations.jsonl", "comparisons-1.jsonl",
                                            "comparisons-2.jsonl", "policy-1.jsonl", "policy-2.jsonl"};
-    static const size_t sizes[] = {2500, 900, 600, 3840, 7680};
+    static const size_t sizes[] = {2500, 1200, 1800, 3840, 7680};
     struct kingdom_sizes small = kingdom_default_sizes;
     struct rlhf_error err = {0};
-    struct tally evaluation = {0}, validation = {0};
+    struct tally evaluation = {0}, validation = {.texts = json_object()};
     const char *dir = a_directory();
 
     small.documents = 5000;
@@ -311,10 +338,12 @@ START_TEST(no_evaluation_prompt_and_no_held_out_town_is_in_any_training_file)
     EXPECT_SHARE(evaluation.unknown, 400, 0.2);
     ck_assert_uint_eq(for_lines(dir, "validation.jsonl", check_evaluation_prompt, &validation), 150);
     ck_assert_uint_eq(validation.held_out, 0);
+    json_decref(validation.texts);
     ck_assert_uint_eq(for_lines(dir, "corpus.jsonl", check_document, NULL), 5000);
     ck_assert_uint_eq(for_lines(dir, "sums.jsonl", ignore, NULL), 200);
     ck_assert_uint_eq(for_lines(dir, "copies.jsonl", ignore, NULL), 200);
     ck_assert_uint_eq(for_lines(dir, "recall.jsonl", ignore, NULL), 60);
+    ck_assert_uint_eq(for_lines(dir, "asked.jsonl", check_asked, NULL), 60);
     json_decref(prompts_seen);
 }
 END_TEST
