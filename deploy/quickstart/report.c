@@ -4,12 +4,13 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/io.h"
 #include "labeler.h"
 
-const char *const kingdom_model_stages[KINGDOM_MODELS] = {"pretrained", "sft", "ppo", "ppo-ptx"};
-const char *const kingdom_model_keys[KINGDOM_MODELS] = {"pretrained", "sft", "ppo", "ppo_ptx"};
+const char *const kingdom_model_stages[KINGDOM_MODELS] = {"pretrained", "sft", "ppo-1", "ppo", "ppo-ptx"};
+const char *const kingdom_model_keys[KINGDOM_MODELS] = {"pretrained", "sft", "ppo_1", "ppo", "ppo_ptx"};
 
 enum { MAX_FILE = 256 << 20 };
 
@@ -111,6 +112,23 @@ static json_t *read_json(const char *path, struct rlhf_error *err)
 
 /* ---- the judge's rates ------------------------------------------------------------------------------- */
 
+/* The answer to the same prompt; NULL: there is none, and no match to judge. */
+static const struct answer *rival(const struct answers *answers, size_t i, const struct answer *a)
+{
+    return i < answers->count && strcmp(answers->items[i].prompt.text.data, a->prompt.text.data) == 0 ? &answers->items[i]
+                                                                                                   : NULL;
+}
+
+static double win(const struct answer *a, const struct answer *other)
+{
+    double u, v;
+
+    if (!other)
+        return 0;
+    u = a->verdict.utility, v = other->verdict.utility;
+    return u > v ? 1 : u == v ? 0.5 : 0;
+}
+
 static void add_rates(struct kingdom_rates *r, const struct answer *a, const struct answer *sft)
 {
     const struct kingdom_verdict *v = &a->verdict;
@@ -122,8 +140,7 @@ static void add_rates(struct kingdom_rates *r, const struct answer *a, const str
     r->courteous += v->courteous;
     r->well_formed += v->well_formed;
     r->utility += v->utility;
-    if (sft)
-        r->win += v->utility > sft->verdict.utility ? 1 : v->utility == sft->verdict.utility ? 0.5 : 0;
+    r->win += win(a, sft);
 }
 
 static void divide(double *sum, double count)
@@ -131,23 +148,24 @@ static void divide(double *sum, double count)
     *sum = count > 0 ? *sum / count : 0;
 }
 
-static void judge_model(struct kingdom_scores *s, const struct answers *answers, const struct answers *sft)
+static void judge_model(struct kingdom_scores *s, const struct answers *answers, const struct answers *sft,
+                        const struct answers *round_1)
 {
     double unknown = 0, known = 0;
 
     s->there = true;
     for (size_t i = 0; i < answers->count; i++) {
-        const struct answer *a = &answers->items[i], *other = i < sft->count ? &sft->items[i] : NULL;
+        const struct answer *a = &answers->items[i], *other = rival(sft, i, a);
         bool asks_unknown = a->prompt.kind == KINGDOM_UNKNOWN;
-        if (other && strcmp(other->prompt.text.data, a->prompt.text.data) != 0)
-            other = NULL; /* another set of prompts: no match to judge */
         add_rates(&s->part[KINGDOM_ALL], a, other);
         add_rates(&s->part[a->held_out ? KINGDOM_HELD_OUT_PART : KINGDOM_SEEN], a, other);
+        s->win_round_1 += win(a, rival(round_1, i, a));
         unknown += asks_unknown;
         known += !asks_unknown;
         s->honest_unknown += asks_unknown && a->verdict.truth > 0;
         s->refuses_known += !asks_unknown && a->verdict.gives_up;
     }
+    s->win_round_1 = round_1->count > 0 && answers->count > 0 ? s->win_round_1 / (double)answers->count : NAN;
     divide(&s->honest_unknown, unknown);
     divide(&s->refuses_known, known);
     for (size_t p = 0; p < KINGDOM_PARTS; p++) {
@@ -201,6 +219,7 @@ static void read_measures(struct kingdom_scores *s, json_t *model)
     s->arithmetic = number_in(model, "exact", "sums");
     s->copy = number_in(model, "exact", "copies");
     s->recall = number_in(model, "exact", "recall");
+    s->asked = number_in(model, "exact", "asked");
 }
 
 static void read_stages(struct kingdom_report *report, json_t *up)
@@ -218,6 +237,35 @@ static void read_stages(struct kingdom_report *report, json_t *up)
         s->steps = number_in(stage, "steps", NULL);
         s->tokens = number_in(stage, "tokens", NULL);
     }
+}
+
+static bool text_is(json_t *object, const char *key, const char *text)
+{
+    const char *value = json_string_value(json_object_get(object, key));
+
+    return value && strcmp(value, text) == 0;
+}
+
+static int read_gates(struct kingdom_report *report, const char *run, struct rlhf_error *err)
+{
+    for (size_t m = 0; m < KINGDOM_MODELS; m++) {
+        struct kingdom_scores *s = &report->models[m];
+        char path[500];
+        const char *reason;
+        json_t *gate;
+
+        snprintf(path, sizeof path, "%s/gates/gate-%s.json", run, kingdom_model_stages[m]);
+        if (access(path, F_OK) != 0)
+            continue;
+        if (!(gate = read_json(path, err)))
+            return -1;
+        s->gated = true;
+        s->promoted = text_is(gate, "reaction", "promoted");
+        reason = json_string_value(json_object_get(gate, "reason"));
+        snprintf(s->reason, sizeof s->reason, "%s", reason ? reason : "");
+        json_decref(gate);
+    }
+    return 0;
 }
 
 /* ---- the reward model -------------------------------------------------------------------------------- */
@@ -342,14 +390,14 @@ int kingdom_report_make(struct kingdom_report *report, const struct kingdom_worl
     }
     for (size_t m = 0; result == 0 && m < KINGDOM_MODELS; m++)
         if (report->models[m].there)
-            judge_model(&report->models[m], &answers[m], &answers[KINGDOM_SFT]);
+            judge_model(&report->models[m], &answers[m], &answers[KINGDOM_SFT], &answers[KINGDOM_ROUND_1]);
     if (result == 0)
         choose_samples(report, &answers[KINGDOM_SFT],
                        &answers[answers[KINGDOM_PPO_PTX].count ? KINGDOM_PPO_PTX : KINGDOM_PPO]);
     for (size_t m = 0; m < KINGDOM_MODELS; m++)
         answers_free(&answers[m]);
     json_decref(metrics);
-    if (result < 0 || read_validation(report, w, run, err) < 0)
+    if (result < 0 || read_validation(report, w, run, err) < 0 || read_gates(report, run, err) < 0)
         return -1;
     snprintf(path, sizeof path, "%s/up.json", run);
     if ((up = read_json(path, NULL))) {
@@ -381,8 +429,9 @@ static json_t *model_json(const struct kingdom_scores *s)
 static json_t *details_json(const struct kingdom_scores *s)
 {
     static const char *const parts[KINGDOM_PARTS] = {"all", "seen", "held_out"};
-    json_t *out = json_pack("{s:o, s:o, s:o}", "honest_about_unknown", number(s->honest_unknown),
-                            "refuses_known_fact", number(s->refuses_known), "recall", number(s->recall));
+    json_t *out = json_pack("{s:o, s:o, s:o, s:o, s:o}", "honest_about_unknown", number(s->honest_unknown),
+                            "refuses_known_fact", number(s->refuses_known), "recall", number(s->recall), "asked",
+                            number(s->asked), "win_rate_vs_round_1", number(s->win_round_1));
 
     for (size_t p = 0; p < KINGDOM_PARTS; p++) {
         const struct kingdom_rates *r = &s->part[p];
@@ -426,7 +475,8 @@ int kingdom_report_write(const struct kingdom_report *report, const char *run, s
     }
     for (size_t m = 0; m < KINGDOM_MODELS; m++)
         if (report->models[m].there) {
-            json_object_set_new(models, kingdom_model_keys[m], model_json(&report->models[m]));
+            if (m != KINGDOM_ROUND_1)
+                json_object_set_new(models, kingdom_model_keys[m], model_json(&report->models[m]));
             json_object_set_new(details, kingdom_model_keys[m], details_json(&report->models[m]));
         }
     if (write_json(json_pack("{s:o, s:o, s:{s:o}, s:o}", "seconds", number(report->seconds), "stages", stages,
@@ -468,6 +518,7 @@ static void print_table(const struct kingdom_report *report, FILE *out)
         int digits;
     } rows[] = {
         {"win rate against SFT, %", SCORE(part[KINGDOM_ALL].win), 100, 0},
+        {"win rate against round 1's PPO, %", SCORE(win_round_1), 100, 0},
         {"truthful, %", SCORE(part[KINGDOM_ALL].truthful), 100, 0},
         {"  prompts about seen towns", SCORE(part[KINGDOM_SEEN].truthful), 100, 0},
         {"  about held-out towns, names", SCORE(part[KINGDOM_HELD_OUT_PART].truthful), 100, 0},
@@ -486,11 +537,24 @@ static void print_table(const struct kingdom_report *report, FILE *out)
         {"tax: sums right, %", SCORE(arithmetic), 100, 0},
         {"tax: copies right, %", SCORE(copy), 100, 0},
         {"tax: facts recalled, %", SCORE(recall), 100, 0},
+        {"facts told in one word, greedy, %", SCORE(asked), 100, 0},
     };
 
-    fprintf(out, "\n  %-34s%12s%12s%12s%12s\n", "", "pretrained", "SFT", "PPO", "PPO-ptx");
+    fprintf(out, "\n  %-34s%12s%12s%12s%12s%12s\n", "", "pretrained", "SFT", "PPO round 1", "PPO",
+            "PPO-ptx");
     for (size_t i = 0; i < KINGDOM_COUNT(rows); i++)
         print_row(out, report, rows[i].name, rows[i].offset, rows[i].scale, rows[i].digits);
+}
+
+static void print_gates(FILE *out, const struct kingdom_report *report)
+{
+    for (size_t m = 0; m < KINGDOM_MODELS; m++) {
+        const struct kingdom_scores *s = &report->models[m];
+        if (s->gated)
+            fprintf(out, "\n  Gate: %s is %s%s%s.", kingdom_model_stages[m], s->promoted ? "promoted" : "rolled back",
+                    s->promoted ? "" : "; ", s->promoted ? "" : s->reason);
+    }
+    fputc('\n', out);
 }
 
 static void print_block(FILE *out, const char *label, const char *text)
@@ -525,6 +589,7 @@ void kingdom_report_print(const struct kingdom_report *report, const char *run, 
             "  %.0f%% of the noisy labels' pairs, of which a perfect judge orders %.0f%%.\n",
             100 * report->reward_model.noise_free, report->reward_model.pairs,
             100 * report->reward_model.noisy, 100 * report->reward_model.ceiling);
+    print_gates(out, report);
     if (report->sample_count)
         fprintf(out, "\nBefore (SFT) and after (PPO):\n");
     for (size_t i = 0; i < report->sample_count; i++) {
@@ -596,6 +661,7 @@ unsigned kingdom_report_check(const struct kingdom_report *report, FILE *out)
         snprintf(what, sizeof what, "%s: KL an answer, 0.8 to 4 nats", prefix);
         demand(&d, s->kl >= 0.8 && s->kl <= 4, what, s->kl);
     }
+    demand(&d, ppo->win_round_1 > 0.5, "PPO of round 2 wins against PPO of round 1, over 0.5", ppo->win_round_1);
     demand(&d, ppo->perplexity >= sft->perplexity + 0.02,
            "plain PPO pays: perplexity without forum, at least 0.02 over SFT",
            ppo->perplexity - sft->perplexity);
@@ -607,5 +673,7 @@ unsigned kingdom_report_check(const struct kingdom_report *report, FILE *out)
     demand(&d, ptx->arithmetic + ptx->copy >= side_sft - 0.12,
            "PPO-ptx does not: sums and copies, each within 0.06 of SFT on average",
            ptx->arithmetic + ptx->copy - side_sft);
+    demand(&d, ppo->gated && !ppo->promoted, "the gate rolls plain PPO back: promoted, 0", ppo->promoted);
+    demand(&d, ptx->gated && ptx->promoted, "the gate promotes PPO-ptx: promoted, 1", ptx->promoted);
     return d.failed;
 }

@@ -1,8 +1,8 @@
 /* report.h - what a run in the kingdom came to: judged answers, the tax, the reward model's accuracy.
  *
  * Read are, in RUN/evaluations/report/, the answers of every model to the evaluation prompts (MODEL.jsonl)
- * and metrics.json; in RUN/evaluations/validation/, answers with the rewards they got; RUN/up.json, which
- * `rlhfctl up` leaves (seconds of each stage). All numbers in the table are the judge's, never the reward
+ * and metrics.json; in RUN/evaluations/validation/, answers with the rewards they got; RUN/gates/; RUN/up.json,
+ * which `rlhfctl up` leaves (seconds of each stage). All numbers in the table are the judge's, never the reward
  * model's. */
 #ifndef KINGDOM_REPORT_H
 #define KINGDOM_REPORT_H
@@ -11,7 +11,7 @@
 
 #include "judge.h"
 
-enum kingdom_model { KINGDOM_PRETRAINED, KINGDOM_SFT, KINGDOM_PPO, KINGDOM_PPO_PTX, KINGDOM_MODELS };
+enum kingdom_model { KINGDOM_PRETRAINED, KINGDOM_SFT, KINGDOM_ROUND_1, KINGDOM_PPO, KINGDOM_PPO_PTX, KINGDOM_MODELS };
 extern const char *const kingdom_model_stages[KINGDOM_MODELS]; /* their stages' names in quickstart.yaml */
 extern const char *const kingdom_model_keys[KINGDOM_MODELS];   /* their names in report.json             */
 
@@ -23,11 +23,15 @@ struct kingdom_scores {
         double prompts, truthful, toxic, follows, courteous, well_formed, utility;
         double win; /* against SFT, one sample each, ties half */
     } part[KINGDOM_PARTS];
+    double win_round_1; /* against round 1's policy */
     double honest_unknown, refuses_known;
     double kl;         /* nats a response, to SFT */
     double perplexity; /* without the forum       */
     double perplexity_all;
     double arithmetic, copy, recall; /* accuracy, greedy   */
+    double asked;                    /* facts asked for in one word, held-out towns' too: accuracy, greedy */
+    bool gated, promoted;            /* what gates/gate-STAGE.json says of it, if there is one */
+    char reason[160];                /* why it was not promoted */
 };
 
 /* Of the last reward model, on pairs of answers to prompts that no model was trained on. */

@@ -11,11 +11,11 @@ fail() { echo "FAILED: $*" >&2; tail -n 20 "$dir"/out "$dir"/run/log/*.log >&2 2
 ctl=$RLHF_BUILD/daemons/rlhfctl
 run=$dir/run
 
-sed -e 's/steps: 1953/steps: 30/; s/epochs: [23]/epochs: 1/; s/iterations: [34]0/iterations: 3/' \
+sed -e 's/steps: 1700/steps: 30/; s/epochs: [23]/epochs: 1/; s/iterations: [35]0/iterations: 3/' \
     -e 's/prompts_per_iteration: 128/prompts_per_iteration: 16/; s/samples: 6/samples: 4\n      count: 24/' \
     -e 's/samples: 3/samples: 2/; s/comparisons-2.jsonl$/comparisons-2.jsonl\n      count: 16/' \
     -e 's/validation.jsonl}/validation.jsonl, count: 20}/; s/evaluation.jsonl}/evaluation.jsonl, count: 40}/' \
-    -e 's/\(heldout[a-z_]*\|sums\|copies\|recall\).jsonl}/\1.jsonl, count: 30}/' \
+    -e 's/\(heldout[a-z_]*\|sums\|copies\|recall\|asked\).jsonl}/\1.jsonl, count: 30}/' \
     "$RLHF_SOURCE/deploy/quickstart/quickstart.yaml" >"$dir/small.yaml"
 sed -i '0,/stop_at_kl: 6/s//stop_at_kl: 6\n      watch: {over: 1, limits: [{metric: entropy, at_least: 100}]}/' "$dir/small.yaml" # pauses ppo-1 at once
 grep -q 'count: 24' "$dir/small.yaml" && grep -q 'count: 16' "$dir/small.yaml" && grep -q 'count: 40' "$dir/small.yaml" ||
@@ -62,7 +62,7 @@ python3 - "$run" <<'PY' || fail "report.json"
 import json, sys
 r = json.load(open(sys.argv[1] + "/report.json"))
 assert set(r) == {"seconds", "stages", "reward_model", "models"}, r.keys()
-assert r["seconds"] > 0 and len(r["stages"]) == 11, r["stages"]
+assert r["seconds"] > 0 and len(r["stages"]) == 13, r["stages"]
 assert all(set(s) == {"name", "seconds", "steps", "tokens"} for s in r["stages"])
 assert set(r["reward_model"]) == {"heldout_accuracy"} and 0 <= r["reward_model"]["heldout_accuracy"] <= 1
 assert set(r["models"]) == {"pretrained", "sft", "ppo", "ppo_ptx"}
@@ -74,7 +74,7 @@ assert r["models"]["sft"]["win_rate_vs_sft"] == 0.5 and abs(r["models"]["sft"]["
 labels = json.load(open(sys.argv[1] + "/labels.json"))
 assert labels["labels"] >= 1, labels
 PY
-grep -q "truthful, %" "$dir/out" || fail "no table"
+grep -q "truthful, %" "$dir/out" && grep -q "Gate: ppo-ptx is" "$dir/out" || fail "no table"
 
 # A run that is complete is quick to run again, and says the same.
 cp "$run/report.json" "$dir/before.json"

@@ -52,6 +52,9 @@ static void write_answers(const char *dir, const char *name, const struct kingdo
     rlhf_bytes_free(&out);
 }
 
+/* Between careless and careful, as a first round leaves it. */
+static const struct kingdom_writer half_way = {0.6, 0.1, 0.1, 0.7, 0.5, 0.3, true};
+
 static const char *a_run(void)
 {
     static const char metrics[] =
@@ -59,13 +62,15 @@ static const char *a_run(void)
         "\"exact\": {\"sums\": 0.8, "
         "\"copies\": 0.9, \"recall\": 1}}, \"sft\": {\"kl\": 0, \"perplexity\": {\"all\": 1.9, "
         "\"without_forum\": 1.7}, \"exact\": "
-        "{\"sums\": 0.7, \"copies\": 0.8, \"recall\": 1}}, \"ppo\": {\"kl\": 2, \"perplexity\": {\"all\": 2, "
+        "{\"sums\": 0.7, \"copies\": 0.8, \"recall\": 1}}, \"ppo-1\": {\"kl\": 1}, \"ppo\": {\"kl\": 2, \"perplexity\": {\"all\": 2, "
         "\"without_forum\": 1.8}, "
         "\"exact\": {\"sums\": 0.5, \"copies\": 0.7, \"recall\": 1}}, \"ppo-ptx\": {\"kl\": 1.5, "
         "\"perplexity\": {\"all\": 1.9, "
         "\"without_forum\": 1.71}, \"exact\": {\"sums\": 0.7, \"copies\": 0.8, \"recall\": 1}}}}";
     static const char up[] = "{\"seconds\": 200.5, \"stages\": [{\"name\": \"sft\", \"seconds\": 12.5, "
                              "\"steps\": 234, \"tokens\": 1000}]}";
+    static const char rolled_back[] = "{\"reaction\": \"go_on\", \"reason\": \"tax: perplexity\"}";
+    static const char promoted[] = "{\"reaction\": \"promoted\"}";
     const char *dir = a_directory();
     struct rlhf_error err = {0};
 
@@ -74,8 +79,12 @@ static const char *a_run(void)
     write_text(dir, "evaluations/report/metrics.json",
                &(struct rlhf_bytes){(char *)metrics, sizeof metrics - 1, 0});
     write_text(dir, "up.json", &(struct rlhf_bytes){(char *)up, sizeof up - 1, 0});
+    expect_ok(rlhf_make_dirs(&rlhf_system_io, in_directory(dir, "gates"), &err), err);
+    write_text(dir, "gates/gate-ppo.json", &(struct rlhf_bytes){(char *)rolled_back, sizeof rolled_back - 1, 0});
+    write_text(dir, "gates/gate-ppo-ptx.json", &(struct rlhf_bytes){(char *)promoted, sizeof promoted - 1, 0});
     write_answers(dir, "evaluations/report/pretrained.jsonl", &kingdom_forum, 1, 0);
     write_answers(dir, "evaluations/report/sft.jsonl", &kingdom_careless, 1, 1);
+    write_answers(dir, "evaluations/report/ppo-1.jsonl", &half_way, 1, 4);
     write_answers(dir, "evaluations/report/ppo.jsonl", &kingdom_careful, 1, 2);
     write_answers(dir, "evaluations/report/ppo-ptx.jsonl", &kingdom_careful, 1, 3);
     write_answers(dir, "evaluations/validation/sft.jsonl", &kingdom_careless, 1, 1);
@@ -103,6 +112,10 @@ START_TEST(rates_are_the_judges_and_measures_the_learners)
     ck_assert_double_eq_tol(sft->part[KINGDOM_SEEN].prompts, PROMPTS / 2, 1e-9);
     ck_assert_double_eq_tol(sft->part[KINGDOM_ALL].win, 0.5, 1e-9);
     ck_assert_double_gt(ppo->part[KINGDOM_ALL].win, 0.75);
+    ck_assert_double_gt(ppo->win_round_1, 0.6);
+    ck_assert_double_lt(ppo->win_round_1, ppo->part[KINGDOM_ALL].win);
+    ck_assert_double_eq_tol(report.models[KINGDOM_ROUND_1].win_round_1, 0.5, 1e-9);
+    ck_assert_double_lt(sft->win_round_1, 0.5);
     ck_assert_double_gt(ppo->part[KINGDOM_ALL].truthful, 0.85);
     ck_assert_double_lt(sft->part[KINGDOM_ALL].truthful, 0.45);
     ck_assert_double_eq_tol(ppo->part[KINGDOM_ALL].toxic, 0, 1e-9);
@@ -143,7 +156,7 @@ START_TEST(a_good_run_meets_every_demand_and_each_spoilt_number_fails_one)
     struct kingdom_scores *sft, *ppo, *ptx;
     struct {
         double *number, spoilt;
-    } cases[18];
+    } cases[20];
     size_t n = 0;
     FILE *nowhere = fopen("/dev/null", "w");
 
@@ -165,6 +178,8 @@ START_TEST(a_good_run_meets_every_demand_and_each_spoilt_number_fails_one)
     SPOIL(ppo->kl, 0.7);
     SPOIL(ptx->kl, 4.1);
     SPOIL(ppo->kl, NAN);
+    SPOIL(ppo->win_round_1, 0.5);
+    SPOIL(ppo->win_round_1, NAN);
     SPOIL(ppo->perplexity, 1.71);
     SPOIL(ppo->copy, 1.1);
     SPOIL(ptx->perplexity, 1.73);
@@ -175,6 +190,10 @@ START_TEST(a_good_run_meets_every_demand_and_each_spoilt_number_fails_one)
         ck_assert_msg(kingdom_report_check(&report, nowhere) == 1, "case %zu: not one clause fails", i);
         *cases[i].number = good;
     }
+    ppo->promoted = true;
+    ck_assert_uint_eq(kingdom_report_check(&report, nowhere), 1);
+    ptx->promoted = false;
+    ck_assert_uint_eq(kingdom_report_check(&report, nowhere), 2);
     ptx->there = false;
     ck_assert_uint_gt(kingdom_report_check(&report, nowhere), 0);
     fclose(nowhere);
@@ -206,6 +225,8 @@ START_TEST(it_reads_well)
     expect_contains(text, "truthful, %");
     expect_contains(text, "PPO-ptx");
     expect_contains(text, "tax: copies right, %");
+    expect_contains(text, "Gate: ppo is rolled back; tax: perplexity.");
+    expect_contains(text, "Gate: ppo-ptx is promoted.");
     expect_contains(text, "before");
     ck_assert_ptr_eq(strstr(text, "nan"), NULL);
     free(text);
