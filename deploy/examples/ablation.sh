@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# The shapes of the paper's ablations in the quickstart's kingdom: deploy/examples/ablation.sh [kl | ptx | comparisons]..., all of them by
-# default. They share one run directory, so what they have in common is made once.
+# The shapes of the paper's ablations in the quickstart's kingdom: deploy/examples/ablation.sh [kl | ptx | comparisons | reward-model]..., all of
+# them by default. They share one run directory, so what they have in common is made once.
 set -euo pipefail
 
 main() {
 cd "$(dirname "$0")/../.."
-[ $# -gt 0 ] || set -- kl ptx comparisons
+[ $# -gt 0 ] || set -- kl ptx comparisons reward-model
 for name in "$@"; do
-    [ -e "deploy/examples/ablation-$name.yaml" ] || { echo "ablation.sh: there is no ablation '$name' (kl, ptx, comparisons)" >&2; exit 2; }
+    [ -e "deploy/examples/ablation-$name.yaml" ] || { echo "ablation.sh: there is no ablation '$name' (kl, ptx, comparisons, reward-model)" >&2; exit 2; }
 done
 if [ -z "${RLHF_BIN:-}" ]; then
     deploy/install-packages.sh build run

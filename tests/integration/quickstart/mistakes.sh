@@ -65,7 +65,7 @@ refuses "is not a number" "$RLHF_SOURCE/deploy/quickstart.sh" --seed x
 
 # The run files that come with the project are right, wherever they are read.
 for file in quickstart/quickstart.yaml quickstart/hack.yaml examples/hh.yaml examples/ablation-kl.yaml examples/ablation-ptx.yaml \
-    examples/ablation-comparisons.yaml; do
+    examples/ablation-comparisons.yaml examples/ablation-reward-model.yaml; do
     "$RLHF_BUILD/daemons/learner" --check --config "$RLHF_SOURCE/deploy/$file" >said 2>&1 || fail "$file: $(cat said)"
 done
 
