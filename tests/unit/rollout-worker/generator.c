@@ -373,7 +373,6 @@ START_TEST(a_new_model_is_in_use_at_once_beside_what_is_under_way)
 
             job.weights = digest;
             job.end_token = -1;
-            job.prompt_count = 3;
             job.sampling.max_new_tokens = i < 2 ? 30 : 1;
             if (i % 2 == 0)
                 expect_ok(generator_add_model(g, &digest, a_model("gpt2", 5 + i, RLHF_HEAD_LM), &err), err);
