@@ -50,28 +50,28 @@ void rlhf_panel_read(const void *panels, size_t k, bool halves, size_t n, size_t
 
 static size_t panel_size(const struct rlhf_packed *p)
 {
-    return rlhf_panel_words(p->k, p->halves);
+    return p->parts ? RLHF_PARTS * rlhf_panel_words(p->k, true) : rlhf_panel_words(p->k, p->halves);
 }
 
-static int make_room(struct rlhf_packed *p, size_t n, size_t k, bool halves, struct rlhf_error *err)
+/* Of `wanted` all but panels and room is set. */
+static int make_room(struct rlhf_packed *p, struct rlhf_packed wanted, struct rlhf_error *err)
 {
-    const struct rlhf_packed wanted = { .n = n, .k = k, .halves = halves };
+    const size_t n = wanted.n, k = wanted.k;
     size_t size;
     float *memory;
 
     if (!rlhf_mul_size(blocks(n, RLHF_LANES), panel_size(&wanted), &size) || !rlhf_mul_size(size, sizeof *memory, &size))
         return rlhf_fail(err, RLHF_FULL, "a weight of %zu x %zu is too large to pack", n, k);
-    if (p->panels && size <= blocks(p->n, RLHF_LANES) * panel_size(p) * sizeof *memory) {
-        memory = p->panels;
-        *p = wanted;
-        p->panels = memory;
-        return 0;
+    wanted.panels = p->panels;
+    wanted.room = p->room;
+    if (size > p->room || !p->panels) {
+        if (!(memory = rlhf_block_new(size, err)))
+            return -1;
+        free(p->panels);
+        wanted.panels = memory;
+        wanted.room = size;
     }
-    if (!(memory = rlhf_block_new(size, err)))
-        return -1;
-    free(p->panels);
     *p = wanted;
-    p->panels = memory;
     return 0;
 }
 
@@ -84,7 +84,7 @@ void rlhf_packed_free(struct rlhf_packed *p)
 void rlhf_operands_weight(struct rlhf_operands *o, const struct rlhf_packed *w, size_t col, size_t from)
 {
     o->panel_size = panel_size(w);
-    o->b = w->panels + col / RLHF_LANES * o->panel_size + (w->halves ? from / 2 : from) * RLHF_LANES;
+    o->b = w->panels + col / RLHF_LANES * o->panel_size + (w->parts ? RLHF_PARTS * from / 2 : w->halves ? from / 2 : from) * RLHF_LANES;
     o->b_stride = RLHF_LANES;
 }
 
@@ -100,6 +100,7 @@ struct packing {
     size_t n, k;
     bool transposed;
     float *panels;
+    size_t parts; /* 0: floats */
 };
 
 static void pack_panel(void *ctx, size_t panel)
@@ -135,44 +136,62 @@ static void pack_across(void *ctx, size_t index)
 static void round_panel(void *ctx, size_t panel)
 {
     const struct packing *p = ctx;
-    size_t from = panel * RLHF_LANES, width = least(p->n - from, RLHF_LANES), tiles = blocks(p->k, RLHF_TILE_STEPS);
-    float *to = p->panels + panel * tiles * RLHF_TILE_WORDS, *rows;
+    size_t from = panel * RLHF_LANES, width = least(p->n - from, RLHF_LANES);
+    size_t size = p->parts * blocks(p->k, RLHF_TILE_STEPS) * RLHF_TILE_WORDS;
+    float *to = p->panels + panel * size, *rows = rlhf_scratch(size);
 
-    rows = rlhf_scratch(tiles * RLHF_TILE_WORDS);
-    rlhf_kernels()->round_rows(p->w + from * p->k, p->k, width, p->k, rows);
-    for (size_t i = 0; i < tiles * RLHF_TILE_WORDS; i += RLHF_TILE_WORDS)
+    (p->parts == 1 ? rlhf_kernels()->round_rows : rlhf_kernels()->part_rows)(p->w + from * p->k, p->k, width, p->k, rows);
+    for (size_t i = 0; i < size; i += RLHF_TILE_WORDS)
         rlhf_kernels()->transpose_panel(rows + i, RLHF_LANES, RLHF_LANES, RLHF_LANES, to + i);
 }
 
 static void round_across(void *ctx, size_t index)
 {
     const struct packing *p = ctx;
-    size_t from = index * GROUP * RLHF_LANES, size = blocks(p->k, RLHF_TILE_STEPS) * RLHF_TILE_WORDS;
+    size_t from = index * GROUP * RLHF_LANES, size = p->parts * blocks(p->k, RLHF_TILE_STEPS) * RLHF_TILE_WORDS;
 
-    rlhf_round_panels(p->w + from, p->n, p->k, least(p->n - from, GROUP * RLHF_LANES), p->panels + index * GROUP * size, size);
+    rlhf_round_panels(p->w + from, p->n, p->k, least(p->n - from, GROUP * RLHF_LANES), p->parts,
+                      p->panels + index * GROUP * size, size);
+}
+
+static int pack(struct rlhf_packed *p, const struct rlhf_packed *wanted, const float *w, bool transposed,
+                struct rlhf_pool *pool, struct rlhf_error *err)
+{
+    const size_t n = wanted->n, k = wanted->k;
+    struct packing job = { w, n, k, transposed, NULL, wanted->parts ? RLHF_PARTS : wanted->halves };
+    const bool rounds = job.parts > 0;
+
+    if (make_room(p, *wanted, err) < 0)
+        return -1;
+    job.panels = p->panels;
+    rlhf_pool_for(n * k < LEAST_WEIGHTS ? NULL : pool, blocks(n, transposed ? GROUP * RLHF_LANES : RLHF_LANES),
+                  transposed ? rounds ? round_across : pack_across : rounds ? round_panel : pack_panel, &job);
+    return 0;
 }
 
 int rlhf_pack(struct rlhf_packed *p, const float *w, size_t n, size_t k, bool transposed,
               struct rlhf_pool *pool, struct rlhf_error *err)
 {
-    if (make_room(p, n, k, false, err) < 0)
-        return -1;
-    struct packing job = { w, n, k, transposed, p->panels };
-    rlhf_pool_for(n * k < LEAST_WEIGHTS ? NULL : pool, blocks(n, transposed ? GROUP * RLHF_LANES : RLHF_LANES),
-                  transposed ? pack_across : pack_panel, &job);
-    return 0;
+    return pack(p, &(struct rlhf_packed){ .n = n, .k = k }, w, transposed, pool, err);
 }
 
 int rlhf_pack_rounded(struct rlhf_packed *p, const float *w, size_t n, size_t k, bool transposed, struct rlhf_pool *pool,
                       struct rlhf_error *err)
 {
-    if (make_room(p, n, k, true, err) < 0)
-        return -1;
-    struct packing job = { w, n, k, transposed, p->panels };
-    p->products = RLHF_PRODUCTS_BF16;
-    rlhf_pool_for(n * k < LEAST_WEIGHTS ? NULL : pool, blocks(n, transposed ? GROUP * RLHF_LANES : RLHF_LANES),
-                  transposed ? round_across : round_panel, &job);
-    return 0;
+    return pack(p, &(struct rlhf_packed){ .n = n, .k = k, .halves = true, .products = RLHF_PRODUCTS_BF16 }, w, transposed,
+                pool, err);
+}
+
+int rlhf_pack_parts(struct rlhf_packed *p, const float *w, size_t n, size_t k, bool transposed, struct rlhf_pool *pool,
+                    struct rlhf_error *err)
+{
+    return pack(p, &(struct rlhf_packed){ .n = n, .k = k, .parts = true }, w, transposed, pool, err);
+}
+
+int rlhf_pack_for_gradients(struct rlhf_packed *p, const float *w, size_t n, size_t k, bool transposed, struct rlhf_pool *pool,
+                            struct rlhf_error *err)
+{
+    return (rlhf_parts(n, k) ? rlhf_pack_parts : rlhf_pack)(p, w, n, k, transposed, pool, err);
 }
 
 /* ---- pieces of files -------------------------------------------------------------------------------- */
@@ -259,7 +278,7 @@ int rlhf_pack_pieces(struct rlhf_packed *p, const struct rlhf_piece *pieces, siz
     struct pieces job = { .pieces = pieces, .count = count, .group = transposed ? GROUP : 1, .transposed = transposed,
                           .p = p };
 
-    if (make_room(p, n, k, halves, err) < 0)
+    if (make_room(p, (struct rlhf_packed){ .n = n, .k = k, .halves = halves }, err) < 0)
         return -1;
     rlhf_pool_for(n * k < LEAST_WEIGHTS ? NULL : pool, blocks(n, job.group * RLHF_LANES), pack_pieces_part, &job);
     if (atomic_load(&job.bad))

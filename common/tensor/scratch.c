@@ -6,7 +6,7 @@
 #include "base/memory.h"
 #include "tensor/kernels.h"
 
-enum { OWN, SHARED, ROUNDED, SHARED_ROUNDED, KINDS };
+enum { OWN, SHARED, ROUNDED, SHARED_ROUNDED, SHARED_COLUMNS, KINDS };
 
 struct block {
     float *floats;
@@ -62,4 +62,9 @@ float *rlhf_rounded_scratch(size_t floats)
 float *rlhf_shared_rounded_scratch(size_t floats)
 {
     return grow(&blocks[SHARED_ROUNDED], floats);
+}
+
+float *rlhf_shared_columns_scratch(size_t floats)
+{
+    return grow(&blocks[SHARED_COLUMNS], floats);
 }

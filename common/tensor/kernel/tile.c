@@ -277,10 +277,49 @@ INLINE void transpose_4(const float *from, size_t stride, float *to)
     memcpy(to + 48, &d, sizeof d);
 }
 
+#if defined(RLHF_KERNELS_AVX512)
+INLINE v16 low_pairs(v16 a, v16 b) { return _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(a), _mm512_castps_pd(b))); }
+INLINE v16 high_pairs(v16 a, v16 b) { return _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(a), _mm512_castps_pd(b))); }
+INLINE v16 even_quads(v16 a, v16 b) { return _mm512_shuffle_f32x4(a, b, 0x88); }
+INLINE v16 odd_quads(v16 a, v16 b) { return _mm512_shuffle_f32x4(a, b, 0xdd); }
+
+/* 16 by 16 in registers. */
+INLINE void transpose_16(const float *from, size_t stride, float *to)
+{
+    v16 row[16], four[16];
+
+    for (size_t i = 0; i < 16; i++)
+        row[i] = v16_load(from + i * stride);
+    for (size_t i = 0; i < 16; i += 4) { /* four[i + j]: for each q column 4q + j of rows i to i + 3 */
+        v16 low[2] = { _mm512_unpacklo_ps(row[i], row[i + 1]), _mm512_unpacklo_ps(row[i + 2], row[i + 3]) };
+        v16 high[2] = { _mm512_unpackhi_ps(row[i], row[i + 1]), _mm512_unpackhi_ps(row[i + 2], row[i + 3]) };
+
+        four[i] = low_pairs(low[0], low[1]);
+        four[i + 1] = high_pairs(low[0], low[1]);
+        four[i + 2] = low_pairs(high[0], high[1]);
+        four[i + 3] = high_pairs(high[0], high[1]);
+    }
+    for (size_t j = 0; j < 4; j++, to += 16) {
+        v16 first = even_quads(four[j], four[4 + j]), second = even_quads(four[8 + j], four[12 + j]);
+
+        v16_store(to, even_quads(first, second));
+        v16_store(to + 8 * 16, odd_quads(first, second));
+        first = odd_quads(four[j], four[4 + j]);
+        second = odd_quads(four[8 + j], four[12 + j]);
+        v16_store(to + 4 * 16, even_quads(first, second));
+        v16_store(to + 12 * 16, odd_quads(first, second));
+    }
+}
+#endif
+
 void KERNEL(transpose_panel)(const float *from, size_t stride, size_t rows, size_t cols, float *to)
 {
     size_t quads = rows / 4 * 4, col = 0;
 
+#if defined(RLHF_KERNELS_AVX512)
+    for (; rows == 16 && col + 16 <= cols; col += 16)
+        transpose_16(from + col, stride, to + col * 16);
+#endif
     for (; col + 4 <= cols; col += 4)
         for (size_t r = 0; r < quads; r += 4)
             transpose_4(from + r * stride + col, stride, to + col * 16 + r);
