@@ -44,7 +44,6 @@ refuses "which files" "$ctl" label import
 refuses "missing.jsonl" "$ctl" label import missing.jsonl
 touch squeezed.gz
 refuses "unpack it first" "$ctl" label import squeezed.gz
-refuses "is not kway, pairs or hh" "$ctl" label export --format pdf
 refuses "--out" "$ctl" tokenizer train x.txt
 refuses "nowhere" "$ctl" tokenizer encode --model nowhere
 refuses "nowhere" "$ctl" tokenizer chat --model nowhere
