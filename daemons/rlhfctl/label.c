@@ -27,7 +27,8 @@ enum {
 };
 
 struct options {
-    const char *url, *address_file, *round, *labeler, *format, *vendor, *out;
+    struct http_where where;
+    const char *round, *labeler, *format, *vendor, *out;
     const char *files[MAX_FILES];
     size_t file_count;
     bool import;
@@ -172,7 +173,7 @@ static int run_import(const struct options *o, struct rlhf_error *err)
     uint64_t total = 0, before = 0;
     int result = 0;
 
-    if (check_files(o, &total, err) < 0 || http_open(&im.http, o->url, o->address_file, err) < 0 ||
+    if (check_files(o, &total, err) < 0 || http_open(&im.http, &o->where, err) < 0 ||
         rlhf_bytes_printf(&url, err, "%s/api/v1/import", im.http.base) < 0 ||
         http_add_query(&im.http, &url, "round", o->round, err) < 0 ||
         http_add_query(&im.http, &url, "labeler", o->labeler, err) < 0 ||
@@ -295,7 +296,7 @@ static int run_export(const struct options *o, struct rlhf_error *err)
     long status;
     int result = -1;
 
-    if (http_open(&h, o->url, o->address_file, err) == 0 && rlhf_bytes_printf(&url, err, "%s/api/v1/export", h.base) == 0 &&
+    if (http_open(&h, &o->where, err) == 0 && rlhf_bytes_printf(&url, err, "%s/api/v1/export", h.base) == 0 &&
         http_add_query(&h, &url, "format", o->format, err) == 0 &&
         http_add_query(&h, &url, "round", o->round, err) == 0 &&
         (!o->out || rlhf_bytes_printf(&aside, err, "%s.tmp", o->out) == 0)) {
@@ -321,18 +322,16 @@ static int run_export(const struct options *o, struct rlhf_error *err)
 
 /* ---- the commands ------------------------------------------------------------------------------------ */
 
-enum { KEY_ADDRESS_FILE = 256, KEY_LABELER };
+enum { KEY_LABELER = 256 };
 
 static error_t parse(int key, char *text, struct argp_state *state)
 {
     struct options *o = state->input;
 
     switch (key) {
-    case 'u':
-        o->url = text;
-        break;
-    case KEY_ADDRESS_FILE:
-        o->address_file = text;
+    case ARGP_KEY_INIT:
+        if (state->child_inputs)
+            http_where_init(&o->where, state);
         break;
     case 'r':
         o->round = text;
@@ -366,9 +365,7 @@ static error_t parse(int key, char *text, struct argp_state *state)
     return 0;
 }
 
-#define WHERE                                                                                                \
-    {"url", 'u', "URL", 0, "the label-collector (default http://127.0.0.1:8477)", 0},                        \
-        {"address-file", KEY_ADDRESS_FILE, "FILE", 0, "read the URL from FILE (RUN/labels.http)", 0},        \
+#define ROUND                                                                                                \
     {                                                                                                        \
         "round", 'r', "NAME", 0, "the round they belong to", 0                                               \
     }
@@ -376,7 +373,7 @@ static error_t parse(int key, char *text, struct argp_state *state)
 static int import(int argc, char **argv, struct rlhf_error *err)
 {
     static const struct argp_option options[] = {
-        WHERE,
+        ROUND,
         {"labeler", KEY_LABELER, "NAME", 0, "who judged, where a line does not say", 0},
         {"vendor", 'v', "NAME", 0, "files are exports of label_studio, labelbox, scale, surge or argilla", 0},
         {0}};
@@ -386,10 +383,10 @@ static int import(int argc, char **argv, struct rlhf_error *err)
         "FILE...",
         "Stores the comparisons of JSON-lines files: HH transcripts (chosen, rejected), prompt + chosen "
         "+ rejected, or K-way (prompt, responses, ranks). Repeating it changes nothing.",
-        NULL,
+        http_where_options,
         NULL,
         NULL};
-    struct options o = {.url = "http://127.0.0.1:8477", .import = true};
+    struct options o = {.import = true};
 
     argp_parse(&parser, argc, argv, 0, NULL, &o);
     return run_import(&o, err);
@@ -414,15 +411,15 @@ static int check(int argc, char **argv, struct rlhf_error *err)
 static int export(int argc, char **argv, struct rlhf_error *err)
 {
     static const struct argp_option options[] = {
-        WHERE,
+        ROUND,
         {"format", 'f', "NAME", 0,
          "kway (default), pairs, conversational, hh, label_studio, label_studio_min, label_studio_csv, labelbox, argilla", 0},
         {"out", 'o', "FILE", 0, "where to (default: standard output)", 0},
         {0}};
     static const struct argp parser = {
         options, parse, "",  "Writes the latest revision of every comparison: as JSON lines, or as a vendor's export.",
-        NULL,    NULL,  NULL};
-    struct options o = {.url = "http://127.0.0.1:8477"};
+        http_where_options, NULL, NULL};
+    struct options o = {0};
 
     argp_parse(&parser, argc, argv, 0, NULL, &o);
     return run_export(&o, err);

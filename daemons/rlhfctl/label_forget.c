@@ -12,7 +12,8 @@
 #include "rlhfctl/lineage.h"
 
 struct options {
-    const char *url, *address_file, *labeler, *why, *who, *run;
+    struct http_where where;
+    const char *labeler, *why, *who, *run;
     bool dry;
 };
 
@@ -49,7 +50,7 @@ static int take_back(const struct options *o, struct rlhf_error *err)
     json_t *answer = NULL;
     int rc = -1;
 
-    if (http_open(&h, o->url, o->address_file, err) == 0 && post(&h, o, &answer, err) == 0) {
+    if (http_open(&h, &o->where, err) == 0 && post(&h, o, &answer, err) == 0) {
         rc = 0;
         printf("%lld labels of %s are taken back; what %s still sends does not count\n",
                (long long)json_integer_value(json_object_get(answer, "labels")), o->labeler, o->labeler);
@@ -130,18 +131,15 @@ static int say_what_to_rebuild(const struct options *o, struct rlhf_error *err)
 
 /* ---- the command ---------------------------------------------------------------------------------------- */
 
-enum { KEY_ADDRESS_FILE = 256, KEY_LABELER, KEY_WHY, KEY_WHO };
+enum { KEY_LABELER = 256, KEY_WHY, KEY_WHO };
 
 static error_t parse(int key, char *text, struct argp_state *state)
 {
     struct options *o = state->input;
 
     switch (key) {
-    case 'u':
-        o->url = text;
-        break;
-    case KEY_ADDRESS_FILE:
-        o->address_file = text;
+    case ARGP_KEY_INIT:
+        http_where_init(&o->where, state);
         break;
     case KEY_LABELER:
         o->labeler = text;
@@ -179,15 +177,13 @@ int ctl_label_forget(int argc, char **argv, struct rlhf_error *err)
         {"why", KEY_WHY, "TEXT", 0, "the reason, kept with the labels (default: forgotten)", 0},
         {"who", KEY_WHO, "NAME", 0, "on whose word (default: the user)", 0},
         {"dry-run", 'n', 0, 0, "takes nothing back, only says what would have to be made again", 0},
-        {"url", 'u', "URL", 0, "the label-collector (default http://127.0.0.1:8477)", 0},
-        {"address-file", KEY_ADDRESS_FILE, "FILE", 0, "read the URL from FILE (RUN/labels.http)", 0},
         {0}};
     static const struct argp parser = {
         options, parse, "--labeler NAME",
         "Takes a labeler's comparisons back: the label-collector keeps them, but they do not count any more, nor does what the "
         "labeler still sends. Runs leave them out of every stage that begins afterwards.",
-        NULL,    NULL,  NULL};
-    struct options o = {.url = "http://127.0.0.1:8477", .why = "forgotten", .who = getenv("USER") ?: "rlhfctl"};
+        http_where_options, NULL, NULL};
+    struct options o = {.why = "forgotten", .who = getenv("USER") ?: "rlhfctl"};
 
     argp_parse(&parser, argc, argv, 0, NULL, &o);
     if (!o.dry && take_back(&o, err) < 0)

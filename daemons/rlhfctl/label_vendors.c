@@ -9,7 +9,8 @@
 #include "rlhfctl/labels_http.h"
 
 struct options {
-    const char *url, *address_file, *vendor, *round, *count;
+    struct http_where where;
+    const char *vendor, *round, *count;
     bool named, json;
 };
 
@@ -21,7 +22,7 @@ static json_t *ask(const struct options *o, const char *path, const char *body, 
     json_t *answer = NULL;
     long status;
 
-    if (http_open(&h, o->url, o->address_file, err) == 0) {
+    if (http_open(&h, &o->where, err) == 0) {
         snprintf(url, sizeof url, "%s%s", h.base, path);
         if (http_request(&h, url, "application/json", body, body ? strlen(body) : 0, &status, err) == 0) {
             if (status / 100 != 2)
@@ -135,18 +136,15 @@ static int run_pull(const struct options *o, struct rlhf_error *err)
 
 /* ---- the commands ---------------------------------------------------------------------------------------- */
 
-enum { KEY_ADDRESS_FILE = 256, KEY_COUNT, KEY_JSON };
+enum { KEY_COUNT = 256, KEY_JSON };
 
 static error_t parse(int key, char *text, struct argp_state *state)
 {
     struct options *o = state->input;
 
     switch (key) {
-    case 'u':
-        o->url = text;
-        break;
-    case KEY_ADDRESS_FILE:
-        o->address_file = text;
+    case ARGP_KEY_INIT:
+        http_where_init(&o->where, state);
         break;
     case 'r':
         o->round = text;
@@ -172,24 +170,14 @@ static error_t parse(int key, char *text, struct argp_state *state)
     return 0;
 }
 
-#define WHERE                                                                                                \
-    { "url", 'u', "URL", 0, "the label-collector (default http://127.0.0.1:8477)", 0 },                      \
-    {                                                                                                        \
-        "address-file", KEY_ADDRESS_FILE, "FILE", 0, "read the URL from FILE (RUN/labels.http)", 0           \
-    }
-
-static struct options defaults(bool named)
-{
-    return (struct options){ .url = "http://127.0.0.1:8477", .named = named };
-}
-
 int ctl_label_vendors(int argc, char **argv, struct rlhf_error *err)
 {
-    static const struct argp_option options[] = { WHERE, { "json", KEY_JSON, 0, 0, "as JSON", 0 }, { 0 } };
+    static const struct argp_option options[] = { { "json", KEY_JSON, 0, 0, "as JSON", 0 }, { 0 } };
     static const struct argp parser = {
-        options, parse, "", "Shows what each vendor was given, what came back, and what went wrong.", NULL, NULL, NULL
+        options, parse, "", "Shows what each vendor was given, what came back, and what went wrong.",
+        http_where_options, NULL, NULL
     };
-    struct options o = defaults(false);
+    struct options o = { 0 };
 
     argp_parse(&parser, argc, argv, 0, NULL, &o);
     return run_vendors(&o, err);
@@ -197,14 +185,13 @@ int ctl_label_vendors(int argc, char **argv, struct rlhf_error *err)
 
 int ctl_label_push(int argc, char **argv, struct rlhf_error *err)
 {
-    static const struct argp_option options[] = { WHERE,
-                                                  { "round", 'r', "NAME", 0, "only tasks of this round", 0 },
+    static const struct argp_option options[] = { { "round", 'r', "NAME", 0, "only tasks of this round", 0 },
                                                   { "count", KEY_COUNT, "N", 0, "so many at most", 0 },
                                                   { 0 } };
     static const struct argp parser = { options, parse, "VENDOR",
                                         "Gives open tasks to a vendor: those it was not given yet, within its quota.",
-                                        NULL,    NULL,  NULL };
-    struct options o = defaults(true);
+                                        http_where_options, NULL, NULL };
+    struct options o = { .named = true };
 
     argp_parse(&parser, argc, argv, 0, NULL, &o);
     return run_push(&o, err);
@@ -212,10 +199,9 @@ int ctl_label_push(int argc, char **argv, struct rlhf_error *err)
 
 int ctl_label_pull(int argc, char **argv, struct rlhf_error *err)
 {
-    static const struct argp_option options[] = { WHERE, { 0 } };
-    static const struct argp parser = { options, parse, "VENDOR",
-                                        "Has the label-collector look at once for what is new at a vendor.", NULL, NULL, NULL };
-    struct options o = defaults(true);
+    static const struct argp parser = { NULL, parse, "VENDOR", "Has the label-collector look at once for what is new at a vendor.",
+                                        http_where_options, NULL, NULL };
+    struct options o = { .named = true };
 
     argp_parse(&parser, argc, argv, 0, NULL, &o);
     return run_pull(&o, err);

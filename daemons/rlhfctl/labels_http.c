@@ -22,17 +22,45 @@ static size_t receive(char *data, size_t size, size_t count, void *ctx)
                : 0;
 }
 
-int http_open(struct http *h, const char *url, const char *address_file, struct rlhf_error *err)
+enum { KEY_ADDRESS_FILE = 0x2000 }; /* apart from those of commands */
+
+static error_t parse_where(int key, char *text, struct argp_state *state)
+{
+    struct http_where *w = state->input;
+
+    if (key == 'u')
+        w->url = text;
+    else if (key == KEY_ADDRESS_FILE)
+        w->address_file = text;
+    else
+        return ARGP_ERR_UNKNOWN;
+    return 0;
+}
+
+static const struct argp_option where_options[] = {
+    {"url", 'u', "URL", 0, "the label-collector (default http://127.0.0.1:8477)", 0},
+    {"address-file", KEY_ADDRESS_FILE, "FILE", 0, "read the URL from FILE (RUN/labels.http)", 0},
+    {0}};
+static const struct argp where_parser = {where_options, parse_where, NULL, NULL, NULL, NULL, NULL};
+const struct argp_child http_where_options[] = {{&where_parser, 0, NULL, 0}, {0}};
+
+void http_where_init(struct http_where *w, struct argp_state *state)
+{
+    w->url = "http://127.0.0.1:8477";
+    state->child_inputs[0] = w;
+}
+
+int http_open(struct http *h, const struct http_where *where, struct rlhf_error *err)
 {
     struct rlhf_bytes text = {0};
 
-    if (address_file) {
-        if (rlhf_read_file(&rlhf_system_io, address_file, sizeof h->base - 1, &text, err) < 0)
+    if (where->address_file) {
+        if (rlhf_read_file(&rlhf_system_io, where->address_file, sizeof h->base - 1, &text, err) < 0)
             return -1;
         snprintf(h->base, sizeof h->base, "%.*s", (int)strcspn(text.data, " \r\n"), text.data);
         rlhf_bytes_free(&text);
     } else {
-        snprintf(h->base, sizeof h->base, "%s", url);
+        snprintf(h->base, sizeof h->base, "%s", where->url);
     }
     if (h->base[0] && h->base[strlen(h->base) - 1] == '/')
         h->base[strlen(h->base) - 1] = '\0';

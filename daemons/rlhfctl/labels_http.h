@@ -2,11 +2,21 @@
 #ifndef RLHFCTL_LABELS_HTTP_H
 #define RLHFCTL_LABELS_HTTP_H
 
+#include <argp.h>
 #include <curl/curl.h>
 #include <stdio.h>
 
 #include "base/error.h"
 #include "base/memory.h"
+
+/* Where the label-collector is: what --url and --address-file say. */
+struct http_where {
+    const char *url, *address_file;
+};
+/* A command whose struct of options begins with a struct http_where has these as `children` of its parser, and hands its input on
+ * with http_where_init() when it is initialised. */
+extern const struct argp_child http_where_options[];
+void http_where_init(struct http_where *w, struct argp_state *state);
 
 struct http {
     CURL *curl;
@@ -14,8 +24,8 @@ struct http {
     FILE *to; /* instead of answer, for exports that succeed */
     char base[300];
 };
-/* address_file NULL: url itself. Zero-initialise h; close it also after a failure. */
-int http_open(struct http *h, const char *url, const char *address_file, struct rlhf_error *err);
+/* Zero-initialise h; close it also after a failure. */
+int http_open(struct http *h, const struct http_where *where, struct rlhf_error *err);
 void http_close(struct http *h);
 
 /* Appends "&key=value", escaped. */
