@@ -27,7 +27,9 @@ static inline void part(__m512 first, __m512 second, __m512i in_turn, float *to)
 /* The first `count` of 16 floats, and zeros. */
 static inline __m512 load(const float *from, size_t count)
 {
-    return _mm512_maskz_loadu_ps(count >= RLHF_LANES ? (__mmask16)0xffff : (__mmask16)((1u << count) - 1), from);
+    const unsigned lanes = count >= RLHF_LANES ? 0xffff : (1u << count) - 1;
+
+    return _mm512_maskz_loadu_ps((__mmask16)lanes, from);
 }
 
 static const uint16_t as_they_are[32] = { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15,
