@@ -168,8 +168,8 @@ static int pack_at(const struct rlhf_model *m, size_t i, void *to, struct rlhf_p
 {
     char name[RLHF_PARAMETER_NAME];
     const struct rlhf_product *p = product_at((struct rlhf_model *)m, i, name);
-    struct rlhf_packed place = { .panels = to, .n = p->n, .k = p->k,
-                                 .halves = rlhf_product_products(m, p) == RLHF_PRODUCTS_BF16 };
+    const bool halves = rlhf_product_products(m, p) == RLHF_PRODUCTS_BF16;
+    struct rlhf_packed place = { .panels = to, .room = rlhf_panel_count(p->n) * rlhf_panel_words(p->k, halves) * sizeof(float) };
 
     if (rlhf_product_pack(m, p, false, &place, pool, err) < 0)
         return -1;
