@@ -85,7 +85,7 @@ stages:
       optimizer: {learning_rate: 6e-4, warmup: 5, schedule: linear, final_rate: 0.1}
 $(policy plain "")
 $(gate gate-plain plain)
-$(policy ptx "      mix: {data: [$world/corpus.jsonl], weight: 1.0, windows: 8, window: 64}")
+$(policy ptx "      mix: {data: [$world/corpus.jsonl], weight: 4.0, windows: 8, window: 64}")
 $(gate gate-ptx ptx)
   - sft: {name: next, data: [$world/demonstrations.jsonl], steps: 1}
 YAML
