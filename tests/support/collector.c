@@ -49,6 +49,23 @@ void collector_stop(void)
     ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the daemon ended with status %d", status);
 }
 
+void collector_refuses(const char *settings, const char *part)
+{
+    const char *config = in_directory(collector_directory, "second.yaml");
+    const char *log = in_directory(collector_directory, "second.log");
+    char text[4096] = "";
+
+    write_file(config, "listen: ipc://%s/second\ndatabase: %s/second.db\n%s", collector_directory, collector_directory,
+               settings);
+    unlink(log);
+    int status = wait_for_end(start_daemon("label-collector", config, log));
+    ck_assert(WIFEXITED(status) && WEXITSTATUS(status) != 0);
+    FILE *f = fopen(log, "r");
+    text[fread(text, 1, sizeof(text) - 1, f)] = '\0';
+    fclose(f);
+    expect_contains(text, part);
+}
+
 const char *collector_token(const char *arguments)
 {
     static char kept[2 * KEPT][128];

@@ -16,6 +16,8 @@ void collector_start(const char *settings);
 /* Another one on the same directory; http: the address to bind. */
 void collector_start_again(const char *http, const char *settings);
 void collector_stop(void); /* SIGTERM; it must end cleanly */
+/* A second daemon beside it, on these settings, must not start, and say part. */
+void collector_refuses(const char *settings, const char *part);
 
 /* `label-collector token ...` on its database: the first line that it prints, in static storage for the next 16
  * calls. */

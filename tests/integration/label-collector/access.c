@@ -299,35 +299,17 @@ START_TEST(metrics_are_for_prometheus)
 }
 END_TEST
 
-/* What a daemon that will not start on these settings says. */
-static void expect_refusal(const char *settings, const char *part)
-{
-    const char *config = in_directory(collector_directory, "second.yaml");
-    const char *log = in_directory(collector_directory, "second.log");
-    char text[4096] = "";
-
-    write_file(config, "listen: ipc://%s/second\ndatabase: %s/second.db\n%s", collector_directory, collector_directory,
-               settings);
-    unlink(log);
-    int status = wait_for_end(start_daemon("label-collector", config, log));
-    ck_assert(WIFEXITED(status) && WEXITSTATUS(status) != 0);
-    FILE *f = fopen(log, "r");
-    text[fread(text, 1, sizeof(text) - 1, f)] = '\0';
-    fclose(f);
-    expect_contains(text, part);
-}
-
 START_TEST(beyond_loopback_a_token_is_needed)
 {
     char command[700];
 
-    expect_refusal("http: 0.0.0.0:0\n", "there is no token");
-    expect_refusal("http: 0.0.0.0:0\ninsecure: true\n", "there is no token");
+    collector_refuses("http: 0.0.0.0:0\n", "there is no token");
+    collector_refuses("http: 0.0.0.0:0\ninsecure: true\n", "there is no token");
     snprintf(command, sizeof(command), "%s/daemons/rlhfctl token add --config %s/second.yaml --role owner olga 2>&1",
              getenv("RLHF_BUILD"), collector_directory);
     ck_assert_int_eq(system(command), 0);
-    expect_refusal("http: 0.0.0.0:0\n", "public_url");
-    expect_refusal("http: 0.0.0.0:0\npublic_url: http://x\n", "public_url");
+    collector_refuses("http: 0.0.0.0:0\n", "public_url");
+    collector_refuses("http: 0.0.0.0:0\npublic_url: http://x\n", "public_url");
     collector_stop();
     collector_token("add --role owner olga");
     collector_start_again("0.0.0.0:0", "insecure: true\n");

@@ -11,49 +11,22 @@
 #include <unistd.h>
 
 #include "base/random.h"
-#include "support/http.h"
-#include "support/process.h"
+#include "support/collector.h"
 #include "support/suite.h"
-
-static char dir[300];
-static char address[128];
-static pid_t pid;
-
-static void start(const char *more)
-{
-    const char *config = in_directory(dir, "collector.yaml"), *file = in_directory(dir, "address");
-    const char *log = in_directory(dir, "log");
-
-    write_file(
-        config,
-        "listen: ipc://%s/socket\nhttp: 127.0.0.1:0\nhttp_address_file: %s\ndatabase: %s/labels.db\n%s", dir,
-        file, dir, more);
-    unlink(file);
-    pid = start_daemon("label-collector", config, log);
-    wait_for_file(file, address, sizeof(address), pid, log);
-}
 
 static void setup(void)
 {
-    strcpy(dir, a_directory());
-    start("");
-}
-
-static void stop(pid_t process)
-{
-    int status = end_process(process, SIGTERM);
-
-    ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the daemon ended with status %d", status);
+    collector_start("");
 }
 
 /* Every test ends so: the daemon has to be alive, and to stop cleanly (under ASan: without leaks). */
 static void teardown(void)
 {
-    struct http_answer a = http_get(address, "/healthz");
+    struct http_answer a = http_get(collector_address, "/healthz");
 
     ck_assert_int_eq(a.status, 200);
     http_answer_free(&a);
-    stop(pid);
+    collector_stop();
 }
 
 /* The answer has this status and, when it is an error, tells so as a problem. Frees it. */
@@ -89,13 +62,13 @@ static void expect_fault(struct http_answer a, int status, const char *pointer, 
 
 static void post(const char *target, const char *json, int status)
 {
-    expect_answer(http_post(address, target, json), status, json);
+    expect_answer(http_post(collector_address, target, json), status, json);
 }
 
 static void import(const char *target, const char *lines, int status, const char *part)
 {
     struct http_answer a =
-        http_request(address, "POST", target, "", "application/x-ndjson", lines, strlen(lines));
+        http_request(collector_address, "POST", target, "", "application/x-ndjson", lines, strlen(lines));
 
     expect_contains(a.body, part);
     expect_answer(a, status, target);
@@ -103,13 +76,13 @@ static void import(const char *target, const char *lines, int status, const char
 
 static void get(const char *target, int status)
 {
-    expect_answer(http_get(address, target), status, target);
+    expect_answer(http_get(collector_address, target), status, target);
 }
 
 /* A number out of GET target, by key. */
 static json_int_t number(const char *target, const char *key)
 {
-    struct http_answer a = http_get(address, target);
+    struct http_answer a = http_get(collector_address, target);
     json_t *json = a.body ? json_loads(a.body, 0, NULL) : NULL;
     json_int_t n = json_integer_value(json_object_get(json, key));
 
@@ -130,7 +103,7 @@ START_TEST(a_judgement_goes_from_task_to_list)
     post("/api/v1/tasks/r%2F1/label",
          "{\"labeler\":\"ada\",\"ranks\":[2,1],\"seconds\":1.5,\"flags\":{\"x\":true}}", 200);
     ck_assert_int_eq(number("/api/v1/stats", "labels"), 1);
-    struct http_answer a = http_get(address, "/api/v1/comparisons?round=r");
+    struct http_answer a = http_get(collector_address, "/api/v1/comparisons?round=r");
     expect_contains(a.body, "\"ranks\":[2,1]");
     expect_contains(a.body, "\"id\":\"ada@r/1\"");
     expect_contains(a.body, "\"presented\":[");
@@ -152,26 +125,26 @@ START_TEST(answers_are_taken_back_and_people_set_aside_and_readmitted)
     post("/api/v1/quarantine", "{\"scope\":\"labeler\",\"name\":\"ada\",\"why\":\"flips\"}", 422); /* who says so? */
     post("/api/v1/quarantine", "{\"scope\":\"planet\",\"name\":\"ada\",\"who\":\"o\",\"why\":\"flips\"}", 422);
     post("/api/v1/quarantine", "{\"scope\":\"labeler\",\"name\":\"ada\",\"who\":\"o\",\"why\":\"flips\"}", 200);
-    struct http_answer a = http_get(address, "/api/v1/standing?scope=labeler&name=ada");
+    struct http_answer a = http_get(collector_address, "/api/v1/standing?scope=labeler&name=ada");
     expect_contains(a.body, "\"quarantine\":\"flips\"");
     http_answer_free(&a);
-    a = http_get(address, "/api/v1/export");
+    a = http_get(collector_address, "/api/v1/export");
     ck_assert_uint_eq(a.body_size, 0);
     http_answer_free(&a);
     post("/api/v1/quarantine", "{\"scope\":\"labeler\",\"name\":\"ada\",\"who\":\"o\",\"why\":null}", 200);
-    a = http_get(address, "/api/v1/export");
+    a = http_get(collector_address, "/api/v1/export");
     expect_contains(a.body, "\"ranks\":[1,2]");
     http_answer_free(&a);
     post("/api/v1/standing", "{\"scope\":\"source\",\"name\":\"api\",\"who\":\"o\",\"quota\":-1}", 422);
     post("/api/v1/standing", "{\"scope\":\"source\",\"name\":\"api\",\"who\":\"o\",\"quota\":1,\"weight\":0.5}", 200);
     post("/api/v1/standing", "{\"scope\":\"source\",\"name\":\"api\",\"who\":\"o\",\"weight\":\"heavy\"}", 422);
     post("/api/v1/standing", "{\"scope\":\"source\",\"name\":\"api\",\"who\":\"o\",\"weight\":0.25}", 200);
-    a = http_get(address, "/api/v1/standing?scope=source&name=api");
+    a = http_get(collector_address, "/api/v1/standing?scope=source&name=api");
     expect_contains(a.body, "\"quota\":1,"); /* what is left out stays */
     expect_contains(a.body, "\"weight\":0.25");
     http_answer_free(&a);
     get("/api/v1/standing?scope=planet", 400);
-    a = http_get(address, "/api/v1/agreement?round=r");
+    a = http_get(collector_address, "/api/v1/agreement?round=r");
     expect_contains(a.body, "\"alpha\":{\"value\":null");
     http_answer_free(&a);
     post("/api/v1/weights", "{\"round\":\"r\"}", 422); /* who says so? */
@@ -188,7 +161,7 @@ START_TEST(every_kind_of_task_goes_from_offer_to_list)
          200);
     post("/api/v1/tasks", "{\"id\":\"c\",\"kind\":\"dance\",\"prompt\":\"p\",\"completions\":[\"x\",\"y\"]}", 422);
     post("/api/v1/tasks", "{\"id\":\"c\",\"prompt\":\"p\",\"completions\":[\"x\",\"y\"],\"gold\":{\"ranks\":[1]}}", 422);
-    struct http_answer a = http_get(address, "/api/v1/tasks/next?labeler=ada&count=9");
+    struct http_answer a = http_get(collector_address, "/api/v1/tasks/next?labeler=ada&count=9");
     expect_contains(a.body, "\"kind\":\"likert\"");
     expect_contains(a.body, "\"kind\":\"demonstration\"");
     http_answer_free(&a);
@@ -197,7 +170,7 @@ START_TEST(every_kind_of_task_goes_from_offer_to_list)
     post("/api/v1/tasks/b/label", "{\"labeler\":\"ada\",\"answer\":\" \"}", 422);
     post("/api/v1/tasks/b/label", "{\"labeler\":\"ada\",\"answer\":\"so\"}", 200);
     ck_assert_int_eq(number("/api/v1/stats", "open"), 1); /* somebody else may still rate */
-    a = http_get(address, "/api/v1/comparisons");
+    a = http_get(collector_address, "/api/v1/comparisons");
     expect_contains(a.body, "\"ratings\":[7]");
     expect_contains(a.body, "\"answer\":\"so\"");
     expect_contains(a.body, "\"version\":3");
@@ -228,13 +201,13 @@ START_TEST(every_route_refuses_what_is_not_its_own)
         get(gets[i], 200);
         for (size_t m = 0; m < 6; ++m)
             if (strcmp(gets[i], "/api/v1/comparisons") != 0)
-                expect_answer(http_request(address, methods[m], gets[i], "", NULL, NULL, 0), 405, gets[i]);
+                expect_answer(http_request(collector_address, methods[m], gets[i], "", NULL, NULL, 0), 405, gets[i]);
     }
     for (size_t i = 0; i < sizeof(posts) / sizeof(posts[0]); ++i) {
         for (size_t m = 0; m < 6; ++m)
-            expect_answer(http_request(address, methods[m], posts[i], "", NULL, NULL, 0), 405, posts[i]);
-        expect_answer(http_request(address, "POST", posts[i], "", "text/plain", "{}", 2), 415, posts[i]);
-        expect_answer(http_request(address, "POST", posts[i], "", NULL, "{}", 2), 415, posts[i]);
+            expect_answer(http_request(collector_address, methods[m], posts[i], "", NULL, NULL, 0), 405, posts[i]);
+        expect_answer(http_request(collector_address, "POST", posts[i], "", "text/plain", "{}", 2), 415, posts[i]);
+        expect_answer(http_request(collector_address, "POST", posts[i], "", NULL, "{}", 2), 415, posts[i]);
         if (strcmp(posts[i], "/api/v1/import") == 0)
             continue;
         for (size_t k = 0; k < sizeof(not_json) / sizeof(not_json[0]); ++k)
@@ -298,9 +271,9 @@ START_TEST(values_are_checked_field_by_field)
 
     post("/api/v1/tasks", pair_task, 200);
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); ++i)
-        expect_fault(http_post(address, cases[i].target, cases[i].body), cases[i].status, cases[i].pointer,
+        expect_fault(http_post(collector_address, cases[i].target, cases[i].body), cases[i].status, cases[i].pointer,
                      cases[i].body);
-    expect_fault(http_post(address, task, "[{\"id\":\"a\",\"prompt\":\"p\",\"completions\":[\"x\",\"y\"]},{\"id\":\"b\","
+    expect_fault(http_post(collector_address, task, "[{\"id\":\"a\",\"prompt\":\"p\",\"completions\":[\"x\",\"y\"]},{\"id\":\"b\","
                                           "\"prompt\":\"p\",\"completions\":[\"x\",\"y\"],\"gold\":{\"ranks\":[1,7]}}]"),
                  422, "/1/gold/ranks/1", "an array");
     get("/api/v1/tasks/next", 400);
@@ -326,11 +299,11 @@ START_TEST(an_array_is_stored_as_a_whole_or_not_at_all)
          "{\"id\":\"3\",\"labeler\":\"a\",\"task\":\"none\",\"ranks\":[1,2]}]",
          422);
     ck_assert_int_eq(number("/api/v1/stats", "labels"), 0);
-    struct http_answer a = http_request(address, "POST", "/api/v1/comparisons", "Idempotency-Key: k\r\n",
+    struct http_answer a = http_request(collector_address, "POST", "/api/v1/comparisons", "Idempotency-Key: k\r\n",
                                         "application/json", two, strlen(two));
     expect_contains(a.body, "\"id\":\"k/1\"");
     expect_answer(a, 200, "idempotency key");
-    a = http_get(address, "/api/v1/comparisons");
+    a = http_get(collector_address, "/api/v1/comparisons");
     expect_contains(a.body, "\"ranks\":[1,1,3]"); /* one spelling of ties */
     http_answer_free(&a);
 }
@@ -353,26 +326,26 @@ START_TEST(other_sites_are_refused)
     char own[256];
 
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); ++i) {
-        expect_answer(http_request(address, "POST", "/api/v1/tasks", cases[i].headers, "application/json",
+        expect_answer(http_request(collector_address, "POST", "/api/v1/tasks", cases[i].headers, "application/json",
                                    pair_task, strlen(pair_task)),
                       cases[i].status, cases[i].headers);
-        expect_answer(http_request(address, "GET", "/api/v1/stats", cases[i].headers, NULL, NULL, 0),
+        expect_answer(http_request(collector_address, "GET", "/api/v1/stats", cases[i].headers, NULL, NULL, 0),
                       cases[i].status, cases[i].headers);
     }
-    snprintf(own, sizeof(own), "Origin: %s\r\n", address);
+    snprintf(own, sizeof(own), "Origin: %s\r\n", collector_address);
     expect_answer(
-        http_request(address, "POST", "/api/v1/tasks", own, "application/json", pair_task, strlen(pair_task)),
+        http_request(collector_address, "POST", "/api/v1/tasks", own, "application/json", pair_task, strlen(pair_task)),
         200, own);
     /* A link from elsewhere may lead to the page, and to nothing else. */
-    expect_answer(http_request(address, "GET", "/", link, NULL, NULL, 0), 200, "link");
-    expect_answer(http_request(address, "GET", "/api/v1/export", link, NULL, NULL, 0), 403, "link");
+    expect_answer(http_request(collector_address, "GET", "/", link, NULL, NULL, 0), 200, "link");
+    expect_answer(http_request(collector_address, "GET", "/api/v1/export", link, NULL, NULL, 0), 403, "link");
 }
 END_TEST
 
 /* Sends raw bytes; the status of what comes, 0 when nothing does. */
 static int raw(const char *bytes, size_t size)
 {
-    int fd = http_connect(address);
+    int fd = http_connect(collector_address);
 
     ck_assert_int_ge(fd, 0);
     http_send(fd, bytes, size);
@@ -403,7 +376,7 @@ END_TEST
 
 START_TEST(the_page_may_not_be_framed_or_extended)
 {
-    struct http_answer a = http_get(address, "/");
+    struct http_answer a = http_get(collector_address, "/");
 
     expect_contains(a.head, "default-src 'none'");
     expect_contains(a.head, "frame-ancestors 'none'");
@@ -429,7 +402,7 @@ START_TEST(bodies_over_the_limit_get_413)
     memset(body, ' ', sizeof(body) - 1);
     ck_assert_int_eq(raw(announced, strlen(announced)), 413); /* before a byte of it */
     post("/api/v1/tasks/t/label", body, 413);
-    int fd = http_connect(address); /* without an announced size: heard out for a while, then cut off */
+    int fd = http_connect(collector_address); /* without an announced size: heard out for a while, then cut off */
     http_send(fd, chunked, strlen(chunked));
     for (int i = 0; open && i < 1024; ++i)
         open = http_send(fd, "10000\r\n", 7) && http_send(fd, body, 65536) && http_send(fd, "\r\n", 2);
@@ -467,7 +440,7 @@ START_TEST(requests_cut_short_cost_only_their_sender)
         "Transfer-Encoding: chunked\r\n\r\nzz\r\n";
 
     for (size_t size = 0; size < sizeof(whole) - 1; ++size) {
-        int fd = http_connect(address);
+        int fd = http_connect(collector_address);
         ck_assert_int_ge(fd, 0);
         http_send(fd, whole, size);
         close(fd);
@@ -488,7 +461,7 @@ START_TEST(random_bytes_are_harmless)
         size_t size = rlhf_random_below(&random, sizeof(noise));
         for (size_t k = 0; k < size; ++k)
             noise[k] = (char)rlhf_random_u32(&random);
-        int fd = http_connect(address);
+        int fd = http_connect(collector_address);
         ck_assert_int_ge(fd, 0);
         http_send(fd, noise, size);
         close(fd);
@@ -498,7 +471,7 @@ START_TEST(random_bytes_are_harmless)
         for (int k = 0; k < 3; ++k)
             body[rlhf_random_below(&random, sizeof(body) - 1)] = (char)rlhf_random_u32(&random);
         struct http_answer a =
-            http_request(address, "POST", "/api/v1/tasks", "", "application/json", body, sizeof(body) - 1);
+            http_request(collector_address, "POST", "/api/v1/tasks", "", "application/json", body, sizeof(body) - 1);
         ck_assert_msg(a.status == 200 || a.status == 400 || a.status == 409 || a.status == 422, "status %d",
                       a.status);
         http_answer_free(&a);
@@ -590,7 +563,7 @@ START_TEST(tasks_of_scale_import)
 {
     import_twice("scale", "scale/v2_tasks_page.json", 2);
     import_twice("scale", "scale/v2_task_ranked_choices.json", 1);
-    struct http_answer a = http_get(address, "/api/v1/comparisons?round=v");
+    struct http_answer a = http_get(collector_address, "/api/v1/comparisons?round=v");
     expect_contains(a.body, "\"source\":\"scale\"");
     expect_contains(a.body, "\"ranks\":[2,4,1,3]"); /* resp_2, resp_0, resp_3, resp_1 */
     expect_contains(a.body, "\"ranks\":[1,1,3]");
@@ -619,7 +592,7 @@ START_TEST(a_labelbox_export_finds_the_tasks_it_names)
     import("/api/v1/import?format=labelbox", text, 200, "\"stored\":2,\"known\":0");
     import("/api/v1/import?format=labelbox", text, 200, "\"stored\":0,\"known\":2");
     free(text);
-    struct http_answer a = http_get(address, "/api/v1/comparisons");
+    struct http_answer a = http_get(collector_address, "/api/v1/comparisons");
     expect_contains(a.body, "\"labeler\":\"w17@example.org\"");
     expect_contains(a.body, "B answers the question asked.");
     http_answer_free(&a);
@@ -686,7 +659,7 @@ START_TEST(files_of_the_field_import)
         import("/api/v1/import", text, 200, files[i].part);
         free(text);
     }
-    struct http_answer a = http_get(address, "/api/v1/export?format=hh");
+    struct http_answer a = http_get(collector_address, "/api/v1/export?format=hh");
     char *text = read_fixture("chosen_rejected_transcript.jsonl");
     json_t *out = json_loads(a.body, JSON_DISABLE_EOF_CHECK, NULL),
            *in = json_loads(text, JSON_DISABLE_EOF_CHECK, NULL);
@@ -712,15 +685,15 @@ START_TEST(an_export_imports_back_without_loss)
          "\"c\"],"
          "\"ranks\":[3,1,1]}",
          200);
-    struct http_answer first = http_get(address, "/api/v1/export");
+    struct http_answer first = http_get(collector_address, "/api/v1/export");
     ck_assert_int_eq(first.status, 200);
 
-    stop(pid);
-    strcat(dir, "/second");
-    ck_assert_int_eq(mkdir(dir, 0700), 0);
-    start("");
+    collector_stop();
+    strcat(collector_directory, "/second");
+    ck_assert_int_eq(mkdir(collector_directory, 0700), 0);
+    collector_start_again("127.0.0.1:0", "");
     import("/api/v1/import", first.body, 200, "\"stored\":2");
-    struct http_answer second = http_get(address, "/api/v1/export");
+    struct http_answer second = http_get(collector_address, "/api/v1/export");
     for (char *x = first.body, *y = second.body;
          (x = strstr(x, "\"stored_at\"")) && (y = strstr(y, "\"stored_at\"")); ++x, ++y)
         memcpy(x, y, 41); /* the one thing that is new */
@@ -736,14 +709,14 @@ START_TEST(exports_have_three_forms)
          "{\"id\":\"k\",\"labeler\":\"b\",\"prompt\":\"p\",\"completions\":[\"a\",\"b\",\"c\"],\"ranks\":[2,"
          "1,1]}",
          200);
-    struct http_answer a = http_get(address, "/api/v1/export?format=pairs");
+    struct http_answer a = http_get(collector_address, "/api/v1/export?format=pairs");
     ck_assert_str_eq(
         a.body, "{\"prompt\":\"p\",\"chosen\":\"b\",\"rejected\":\"a\",\"id\":\"k/1-0\",\"labeler\":\"b\","
                 "\"round\":\"\"}\n"
                 "{\"prompt\":\"p\",\"chosen\":\"c\",\"rejected\":\"a\",\"id\":\"k/2-0\",\"labeler\":\"b\","
                 "\"round\":\"\"}\n");
     http_answer_free(&a);
-    a = http_get(address, "/api/v1/export?format=hh");
+    a = http_get(collector_address, "/api/v1/export?format=hh");
     expect_contains(a.body, "{\"chosen\":\"\\n\\nHuman: p\\n\\nAssistant: b\",\"rejected\":\"\\n\\nHuman: "
                             "p\\n\\nAssistant: a\"}\n");
     http_answer_free(&a);
@@ -766,7 +739,7 @@ START_TEST(a_long_export_arrives_whole)
         strcpy(p, "]");
         post("/api/v1/comparisons", body, 200);
     }
-    struct http_answer a = http_get(address, "/api/v1/export");
+    struct http_answer a = http_get(collector_address, "/api/v1/export");
     for (p = a.body; (p = strchr(p, '\n')); ++p)
         ++lines;
     ck_assert_uint_eq(lines, BATCHES * LABELS);
@@ -781,10 +754,10 @@ START_TEST(idle_and_slow_clients_do_not_shut_others_out)
     int fd[CLIENTS];
     char byte;
 
-    stop(pid);
-    start("max_connections: 64\nrequest_seconds: 1\n");
+    collector_stop();
+    collector_start_again("127.0.0.1:0", "max_connections: 64\nrequest_seconds: 1\n");
     for (int i = 0; i < CLIENTS; ++i) {
-        fd[i] = http_connect(address);
+        fd[i] = http_connect(collector_address);
         if (fd[i] >= 0 && i % 2)
             http_send(fd[i], "POST /api/v1/tasks HTTP/1.1\r\nHost: local", 41); /* and no more */
         if (i % 50 == 0)
@@ -801,32 +774,16 @@ START_TEST(idle_and_slow_clients_do_not_shut_others_out)
 }
 END_TEST
 
-/* What a daemon that cannot start says. */
-static void expect_refusal(const char *settings, const char *part)
-{
-    const char *config = in_directory(dir, "second.yaml"), *log = in_directory(dir, "second.log");
-    char text[4096] = "";
-
-    write_file(config, "listen: ipc://%s/second\ndatabase: %s/second.db\n%s", dir, dir, settings);
-    unlink(log);
-    int status = wait_for_end(start_daemon("label-collector", config, log));
-    ck_assert(WIFEXITED(status) && WEXITSTATUS(status) != 0);
-    FILE *f = fopen(log, "r");
-    text[fread(text, 1, sizeof(text) - 1, f)] = '\0';
-    fclose(f);
-    expect_contains(text, part);
-}
-
 START_TEST(what_cannot_be_bound_is_named)
 {
     char settings[256];
 
-    snprintf(settings, sizeof(settings), "http: %s\n", address + 7);
-    expect_refusal(settings, "is in use: see who has it");
-    expect_refusal("http: 0.0.0.0:0\n", "there is no token");
-    expect_refusal("http: nonsense\n", "is not an address");
-    expect_refusal("http: 127.0.0.1:99999\n", "is not an address");
-    expect_refusal("htpp: 127.0.0.1:0\n", "htpp");
+    snprintf(settings, sizeof(settings), "http: %s\n", collector_address + 7);
+    collector_refuses(settings, "is in use: see who has it");
+    collector_refuses("http: 0.0.0.0:0\n", "there is no token");
+    collector_refuses("http: nonsense\n", "is not an address");
+    collector_refuses("http: 127.0.0.1:99999\n", "is not an address");
+    collector_refuses("htpp: 127.0.0.1:0\n", "htpp");
 }
 END_TEST
 
