@@ -26,37 +26,22 @@ static bool is_by(const json_t *label, const char *labeler)
 
 /* ---- the label-collector's part ------------------------------------------------------------------------ */
 
-static int post(struct http *h, const struct options *o, json_t **answer, struct rlhf_error *err)
-{
-    json_t *body = json_pack("{s:s, s:s, s:s, s:s}", "scope", "labeler", "name", o->labeler, "why", o->why, "who", o->who);
-    char *text = body ? json_dumps(body, JSON_COMPACT) : NULL, url[400];
-    long status;
-    int rc = -1;
-
-    json_decref(body);
-    snprintf(url, sizeof url, "%s/api/v1/quarantine", h->base);
-    if (!text)
-        rlhf_fail(err, RLHF_REJECT, "--labeler, --why and --who must be UTF-8");
-    else if (http_request(h, url, "application/json", text, strlen(text), &status, err) == 0)
-        rc = status / 100 == 2 ? 0 : http_refused(h, status, err);
-    free(text);
-    *answer = rc == 0 ? json_loadb(h->answer.data, h->answer.size, 0, NULL) : NULL;
-    return rc;
-}
-
 static int take_back(const struct options *o, struct rlhf_error *err)
 {
-    struct http h = {0};
+    json_t *body = json_pack("{s:s, s:s, s:s, s:s}", "scope", "labeler", "name", o->labeler, "why", o->why, "who", o->who);
+    char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
     json_t *answer = NULL;
-    int rc = -1;
+    int rc;
 
-    if (http_open(&h, &o->where, err) == 0 && post(&h, o, &answer, err) == 0) {
-        rc = 0;
+    if (!text)
+        rlhf_fail(err, RLHF_REJECT, "--labeler, --why and --who must be UTF-8");
+    else if ((answer = http_ask(&o->where, "/api/v1/quarantine", text, err)))
         printf("%lld labels of %s are taken back; what %s still sends does not count\n",
                (long long)json_integer_value(json_object_get(answer, "labels")), o->labeler, o->labeler);
-    }
+    rc = answer ? 0 : -1;
+    json_decref(body);
     json_decref(answer);
-    http_close(&h);
+    free(text);
     return rc;
 }
 

@@ -14,27 +14,6 @@ struct options {
     bool named, json;
 };
 
-/* One request; body NULL: GET. The answer's JSON, owned; NULL and *err. */
-static json_t *ask(const struct options *o, const char *path, const char *body, struct rlhf_error *err)
-{
-    struct http h = { 0 };
-    char url[600];
-    json_t *answer = NULL;
-    long status;
-
-    if (http_open(&h, &o->where, err) == 0) {
-        snprintf(url, sizeof url, "%s%s", h.base, path);
-        if (http_request(&h, url, "application/json", body, body ? strlen(body) : 0, &status, err) == 0) {
-            if (status / 100 != 2)
-                http_refused(&h, status, err);
-            else if (!(answer = json_loadb(h.answer.data ? h.answer.data : "", h.answer.size, 0, NULL)))
-                rlhf_fail(err, RLHF_REJECT, "%s: its answer is not JSON", h.base);
-        }
-    }
-    http_close(&h);
-    return answer;
-}
-
 /* "/api/v1/vendors/NAME/what": names have nothing in them that would have to be escaped. */
 static int vendor_path(const struct options *o, const char *what, char path[200], struct rlhf_error *err)
 {
@@ -79,7 +58,7 @@ static void print_vendor(const json_t *v)
 
 static int run_vendors(const struct options *o, struct rlhf_error *err)
 {
-    json_t *answer = ask(o, "/api/v1/vendors", NULL, err), *list = json_object_get(answer, "vendors"), *v;
+    json_t *answer = http_ask(&o->where, "/api/v1/vendors", NULL, err), *list = json_object_get(answer, "vendors"), *v;
     size_t i;
 
     if (!answer)
@@ -114,7 +93,7 @@ static int run_push(const struct options *o, struct rlhf_error *err)
     if (o->round)
         json_object_set_new(wish, "round", json_string(o->round));
     body = json_dumps(wish, JSON_COMPACT);
-    answer = vendor_path(o, "push", path, err) == 0 && body ? ask(o, path, body, err) : NULL;
+    answer = vendor_path(o, "push", path, err) == 0 && body ? http_ask(&o->where, path, body, err) : NULL;
     if (answer)
         printf("%lld tasks are queued for %s\n", number(answer, NULL, "tasks"), o->vendor);
     json_decref(answer);
@@ -126,7 +105,7 @@ static int run_push(const struct options *o, struct rlhf_error *err)
 static int run_pull(const struct options *o, struct rlhf_error *err)
 {
     char path[200];
-    json_t *answer = vendor_path(o, "pull", path, err) == 0 ? ask(o, path, "", err) : NULL;
+    json_t *answer = vendor_path(o, "pull", path, err) == 0 ? http_ask(&o->where, path, "", err) : NULL;
 
     if (answer)
         printf("looking at what %s has\n", o->vendor);

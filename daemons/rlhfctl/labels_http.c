@@ -140,3 +140,23 @@ int http_refused(const struct http *h, long status, struct rlhf_error *err)
     json_decref(root);
     return -1;
 }
+
+json_t *http_ask(const struct http_where *where, const char *path, const char *body, struct rlhf_error *err)
+{
+    struct http h = {0};
+    char url[600];
+    json_t *answer = NULL;
+    long status;
+
+    if (http_open(&h, where, err) == 0) {
+        snprintf(url, sizeof url, "%s%s", h.base, path);
+        if (http_request(&h, url, "application/json", body, body ? strlen(body) : 0, &status, err) == 0) {
+            if (status / 100 != 2)
+                http_refused(&h, status, err);
+            else if (!(answer = json_loadb(h.answer.data ? h.answer.data : "", h.answer.size, 0, NULL)))
+                rlhf_fail(err, RLHF_REJECT, "%s: its answer is not JSON", h.base);
+        }
+    }
+    http_close(&h);
+    return answer;
+}

@@ -4,6 +4,7 @@
 
 #include <argp.h>
 #include <curl/curl.h>
+#include <jansson.h>
 #include <stdio.h>
 
 #include "base/error.h"
@@ -35,5 +36,7 @@ int http_request(struct http *h, const char *url, const char *type, const char *
                  struct rlhf_error *err);
 /* Says in *err why the answer is not 2xx. Returns -1. */
 int http_refused(const struct http *h, long status, struct rlhf_error *err);
+/* All of it for one request, body NULL: GET. The answer's JSON, owned; NULL and *err. */
+json_t *http_ask(const struct http_where *where, const char *path, const char *body, struct rlhf_error *err);
 
 #endif
