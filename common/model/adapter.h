@@ -53,7 +53,7 @@ void rlhf_adapter_touch(struct rlhf_adapter *a, struct rlhf_pool *pool);
 int rlhf_adapter_merge(const struct rlhf_adapter *a, struct rlhf_model *m, struct rlhf_error *err);
 
 /* Training on merged weights, which workers can be sent and whose log-probs are theirs to the bit: keep copies what a
- * targets of m (free it with free()), apply makes them what was kept plus s·B·A, and touches m. */
+ * targets of m (free it with free()), apply makes them what was kept plus s·B·A, and touches m, but not a. */
 float *rlhf_adapter_keep(const struct rlhf_adapter *a, const struct rlhf_model *m, struct rlhf_error *err);
 void rlhf_adapter_apply(const struct rlhf_adapter *a, const float *kept, struct rlhf_model *m, struct rlhf_pool *pool);
 

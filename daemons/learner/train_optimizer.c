@@ -68,10 +68,12 @@ float *learner_optimizer_grad(const struct learner_optimizer *o)
 
 void learner_optimizer_changed(struct learner_optimizer *o)
 {
-    if (o->adapter)
-        rlhf_adapter_apply(o->adapter, o->kept, o->model, o->pool);
-    else
+    if (!o->adapter) {
         rlhf_model_touch(o->model, o->pool);
+        return;
+    }
+    rlhf_adapter_touch(o->adapter, o->pool); /* backward multiplies by its matrices */
+    rlhf_adapter_apply(o->adapter, o->kept, o->model, o->pool);
 }
 
 /* One call for every run of neighbours in the table that are decayed alike. */

@@ -108,6 +108,35 @@ START_TEST(an_adapter_learns_the_demonstrations)
 }
 END_TEST
 
+/* B is zero at first, and A gets no gradient: with a backward pass that does not see B change it never would. */
+START_TEST(both_matrices_of_a_pair_are_trained)
+{
+    const struct rlhf_adapter_settings settings = {.rank = 4, .alpha = 8};
+    struct rlhf_error err = {0};
+    struct rlhf_model *m = model_of("checkpoints/pre");
+    struct rlhf_adapter *begun = rlhf_adapter_new(m, &settings, 5 + rlhf_crc32c(0, "sft", 3), &err), *trained;
+    const struct rlhf_parameter *table;
+    const float *w, *v;
+    size_t count, n;
+
+    expect_some(begun, err);
+    expect_some(trained = rlhf_adapter_load(m, in_directory(calm, "adapters/sft"), &err), err);
+    table = rlhf_adapter_table(trained, &n);
+    w = rlhf_adapter_parameters(begun, &count);
+    v = rlhf_adapter_parameters(trained, &count);
+    for (size_t i = 0; i < n; i++) {
+        double moved = 0;
+
+        for (size_t j = 0; j < table[i].count; j++)
+            moved += fabs((double)v[table[i].offset + j] - (double)w[table[i].offset + j]) / (double)table[i].count;
+        ck_assert_msg(moved > 1e-3 && moved < 1, "%s moved by %g", table[i].name, moved);
+    }
+    rlhf_adapter_free(begun);
+    rlhf_adapter_free(trained);
+    rlhf_model_free(m);
+}
+END_TEST
+
 START_TEST(a_learner_killed_anywhere_ends_with_the_same_adapters)
 {
     char base[400];
@@ -166,7 +195,8 @@ END_TEST
 int main(void)
 {
     return RUN_SUITE_AFTER(calm_run, "learner/adapter", a_checkpoint_is_its_base_with_the_adapter_merged,
-                           an_adapter_learns_the_demonstrations, a_learner_killed_anywhere_ends_with_the_same_adapters,
+                           an_adapter_learns_the_demonstrations,
+                           both_matrices_of_a_pair_are_trained, a_learner_killed_anywhere_ends_with_the_same_adapters,
                            a_learner_stopped_inside_the_stage_goes_on_with_the_same_bits,
                            a_target_that_the_model_lacks_is_named);
 }
