@@ -152,6 +152,7 @@ struct rlhf_run_adapter { /* LoRA: what the stage trains beside a frozen model *
     int64_t rank;
     double alpha;
     bool rslora;
+    double dropout; /* of what goes into its matrices; in sft stages */
     struct rlhf_config_strings targets; /* none: every product of the layers */
 };
 

@@ -208,6 +208,14 @@ static int check_watch(const struct check *c, const struct rlhf_run_watch *watch
     return 0;
 }
 
+/* As everywhere in this field: ratios compare with the policy that sampled, which drops nothing. */
+static int check_adapter(const struct check *c, const struct rlhf_run_adapter *a)
+{
+    return a && a->dropout > 0
+               ? complain(c, "adapter.dropout", "is for sft stages; others compare log-probs, which dropout would change")
+               : 0;
+}
+
 static int check_algorithm(const struct check *c)
 {
     const struct rlhf_stage_policy *p = c->stage->policy;
@@ -264,7 +272,7 @@ static int check_direct(const struct check *c)
 
     if (refer(c, "from", d->from, true, 0) < 0 || refer(c, "reference", d->reference, true, 0) < 0 ||
         refer_all(c, "rounds", &d->rounds, false, RLHF_STAGE_COLLECT) < 0 ||
-        one_of(c, "steps, epochs", d->steps > 0, d->epochs > 0, false) < 0)
+        one_of(c, "steps, epochs", d->steps > 0, d->epochs > 0, false) < 0 || check_adapter(c, d->adapter) < 0)
         return -1;
     if (d->rounds.count + d->data.count == 0)
         return complain(c, "rounds, data", "both missing; name collect stages or files of comparisons");
@@ -507,7 +515,9 @@ static int check_kind(const struct check *c)
         if (p->sampling.temperature <= 0)
             return complain(c, "sampling.temperature",
                             "must be above 0: there must be a distribution to sample from");
-        return check_algorithm(c) < 0 || check_watch(c, &p->watch) < 0 ? -1 : check_sampling(c, &p->sampling);
+        return check_algorithm(c) < 0 || check_adapter(c, p->adapter) < 0 || check_watch(c, &p->watch) < 0
+                   ? -1
+                   : check_sampling(c, &p->sampling);
     }
     case RLHF_STAGE_DIRECT:
         return check_direct(c);

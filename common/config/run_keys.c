@@ -120,6 +120,8 @@ static const struct rlhf_config_key adapter_keys[] = {
     INT("rank", ADA, rank, "8", 1, 4096, "Columns of each pair of matrices."),
     NUM("alpha", ADA, alpha, "16", 1e-6, 1e6, "What they add is multiplied by alpha / rank."),
     BOOL("rslora", ADA, rslora, "false", "Multiply by alpha / sqrt(rank) instead."),
+    NUM("dropout", ADA, dropout, "0", 0, 0.9,
+        "Share of what goes into the matrices that is dropped in training (lora_dropout; sft stages); 0: none."),
     STRS("targets", ADA, targets,
          "Names of the modules adapted, as q_proj or attn.c_proj; none: every product of the layers."),
     {0}};

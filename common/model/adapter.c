@@ -106,6 +106,7 @@ static int lay_out(struct rlhf_adapter *a, const struct rlhf_model *m, bool head
             || add_parameter(a, p->module, ".lora_B", p->n, p->rank, &p->b, err) < 0)
             return -1;
         a->widest = p->rank > a->widest ? p->rank : a->widest;
+        a->longest = p->k > a->longest ? p->k : a->longest;
     }
     a->head = RLHF_NOWHERE;
     if (head && add_parameter(a, "score", "", 1, a->channels, &a->head, err) < 0)
@@ -214,9 +215,9 @@ static int print_config(const struct rlhf_model *m, const struct rlhf_adapter_se
     int rc = rlhf_bytes_printf(out, err,
                                "{\n  \"base_model_name_or_path\": null,\n  \"bias\": \"none\",\n"
                                "  \"fan_in_fan_out\": %s,\n  \"inference_mode\": true,\n  \"init_lora_weights\": true,\n"
-                               "  \"lora_alpha\": %.17g,\n  \"lora_dropout\": 0.0,\n  \"modules_to_save\": %s,\n"
+                               "  \"lora_alpha\": %.17g,\n  \"lora_dropout\": %.9g,\n  \"modules_to_save\": %s,\n"
                                "  \"peft_type\": \"LORA\",\n  \"r\": %u,\n  \"target_modules\": ",
-                               m->layers[0].out.transposed ? "true" : "false", s->alpha,
+                               m->layers[0].out.transposed ? "true" : "false", s->alpha, s->dropout,
                                m->config.head == RLHF_HEAD_SCALAR ? "[\"score\"]" : "null", s->rank);
 
     if (rc == 0 && s->target_count == 0)
@@ -424,44 +425,71 @@ static const struct rlhf_place *places_of(const struct rlhf_adapter *a, uint32_t
 {
     size_t product = layer * (size_t)RLHF_SLOTS + slot;
 
-    *count = a ? a->first[product + 1] - a->first[product] : 0;
-    return a ? &a->places[a->first[product]] : NULL;
+    *count = a->first[product + 1] - a->first[product];
+    return &a->places[a->first[product]];
 }
 
-void rlhf_adapter_forward(const struct rlhf_adapter *a, uint32_t layer, enum rlhf_slot slot, const float *x, size_t t,
-                          float *y, size_t stride, float *room, struct rlhf_pool *pool)
+/* D(x) of place p, with `less` D(x) - x. */
+static const float *dropped(const struct rlhf_adapting *by, const struct rlhf_place *p, bool less, const float *x,
+                            struct rlhf_pool *pool)
+{
+    rlhf_dropout_adapter(by->dropout, (size_t)(p - by->a->places), less, &by->batch, by->position, p->k, x, by->dropped, pool);
+    return by->dropped;
+}
+
+/* With weights W' = W + s·(B·A)ᵀ that have the adapter merged, x·W + s·(D(x)·Aᵀ)·Bᵀ is x·W' + s·((D(x) - x)·Aᵀ)·Bᵀ. */
+void rlhf_adapter_forward(const struct rlhf_adapting *by, uint32_t layer, enum rlhf_slot slot, const float *x, size_t t,
+                          float *y, size_t stride, struct rlhf_pool *pool)
 {
     size_t count;
-    const struct rlhf_place *p = places_of(a, layer, slot, &count);
+    const struct rlhf_place *p = places_of(by->a, layer, slot, &count);
+    float *u = by->room;
 
-    for (size_t i = 0; i < count; i++, p++) {
-        rlhf_linear(&p->down, x, p->k, t, NULL, false, room, p->rank, pool);
-        scale_by(room, t * p->rank, p->scale);
-        rlhf_linear(&p->up, room, p->rank, t, NULL, true, y + p->from, stride, pool);
+    for (size_t i = 0; i < count && (!by->merged || by->dropout); i++, p++) {
+        const float *in = by->dropout ? dropped(by, p, by->merged, x, pool) : x;
+
+        rlhf_linear(&p->down, in, p->k, t, NULL, false, u, p->rank, pool);
+        scale_by(u, t * p->rank, p->scale);
+        rlhf_linear(&p->up, u, p->rank, t, NULL, true, y + p->from, stride, pool);
     }
 }
 
-/* With u = s·x·Aᵀ and y += u·Bᵀ: dB += dyᵀ·u, du = s·dy·B, dA += duᵀ·x, dx += du·A. */
-void rlhf_adapter_backward(const struct rlhf_adapter *a, uint32_t layer, enum rlhf_slot slot, const float *dy,
-                           size_t stride, const float *x, size_t t, float *dx, float *grad, float *room,
-                           struct rlhf_pool *pool)
+/* du·A goes to dx through what dropped its way in; where the adapter is merged, what was not dropped of it is there already. */
+static void into_input(const struct rlhf_adapting *by, const struct rlhf_place *p, const float *du, size_t t, float *dx,
+                       struct rlhf_pool *pool)
+{
+    if (!by->dropout) {
+        if (!by->merged)
+            rlhf_linear(&p->back_down, du, p->rank, t, NULL, true, dx, p->k, pool);
+        return;
+    }
+    rlhf_linear(&p->back_down, du, p->rank, t, NULL, false, by->dropped, p->k, pool);
+    rlhf_add(dropped(by, p, by->merged, by->dropped, pool), t * p->k, dx, pool);
+}
+
+/* With u = s·x·Aᵀ and y += u·Bᵀ: dB += dyᵀ·u, du = s·dy·B, dA += duᵀ·x, dx += du·A; x being what was left of it. */
+void rlhf_adapter_backward(const struct rlhf_adapting *by, uint32_t layer, enum rlhf_slot slot, const float *dy,
+                           size_t stride, const float *x, size_t t, float *dx, struct rlhf_pool *pool)
 {
     size_t count;
-    const struct rlhf_place *p = places_of(a, layer, slot, &count);
+    const struct rlhf_place *p = places_of(by->a, layer, slot, &count);
 
     for (size_t i = 0; i < count; i++, p++) {
-        float *u = room, *du = room + t * p->rank;
+        float *u = by->room, *du = by->room + t * p->rank;
+        const float *in = x;
 
         rlhf_linear(&p->back_up, dy + p->from, stride, t, NULL, false, du, p->rank, pool);
         scale_by(du, t * p->rank, p->scale);
         if (dx)
-            rlhf_linear(&p->back_down, du, p->rank, t, NULL, true, dx, p->k, pool);
-        if (!grad)
+            into_input(by, p, du, t, dx, pool);
+        if (!by->grad)
             continue;
-        rlhf_linear(&p->down, x, p->k, t, NULL, false, u, p->rank, pool);
+        if (by->dropout)
+            in = dropped(by, p, false, x, pool);
+        rlhf_linear(&p->down, in, p->k, t, NULL, false, u, p->rank, pool);
         scale_by(u, t * p->rank, p->scale);
-        rlhf_linear_backward_weight(dy + p->from, stride, u, p->rank, t, p->n, p->rank, false, grad + p->b, NULL, pool);
-        rlhf_linear_backward_weight(du, p->rank, x, p->k, t, p->rank, p->k, false, grad + p->a, NULL, pool);
+        rlhf_linear_backward_weight(dy + p->from, stride, u, p->rank, t, p->n, p->rank, false, by->grad + p->b, NULL, pool);
+        rlhf_linear_backward_weight(du, p->rank, in, p->k, t, p->rank, p->k, false, by->grad + p->a, NULL, pool);
     }
 }
 

@@ -19,6 +19,7 @@ struct rlhf_adapter_settings {
     uint32_t rank;
     double alpha;
     bool rslora;
+    double dropout; /* lora_dropout: written down; passes drop when they are told to (dropout.h) */
     /* Last parts of modules' names ("q_proj", "attn.c_proj"); none: every product of the layers. */
     const char *const *targets;
     size_t target_count;
@@ -31,7 +32,7 @@ struct rlhf_adapter *rlhf_adapter_new(const struct rlhf_model *m, const struct r
                                       struct rlhf_error *err);
 
 /* DIR/adapter_config.json and DIR/adapter_model.safetensors, made for a model of m's shape. A setting that is not known
- * or not supported is an error that names the key; lora_dropout is taken whatever it is, and never applied. Missing,
+ * or not supported is an error that names the key; lora_dropout, which is for training, is not looked at. Missing,
  * unexpected and misshapen tensors are named, RLHF_REJECT; values that are not finite, RLHF_CORRUPT. */
 struct rlhf_adapter *rlhf_adapter_load(const struct rlhf_model *m, const char *dir, struct rlhf_error *err);
 struct rlhf_adapter *rlhf_adapter_read(const struct rlhf_model *m, const char *config, size_t config_size,
@@ -62,7 +63,7 @@ void rlhf_adapter_free(struct rlhf_adapter *a); /* NULL is fine */
 /* From the next forward on passes run with a (NULL: without), borrowed. Backward adds the gradient of its parameters to
  * grad (NULL: none wanted), and the model's own gradient may be NULL then: it stays frozen. */
 void rlhf_pass_adapt(struct rlhf_pass *p, const struct rlhf_adapter *a, float *grad);
-/* The same for models that a is applied to already: forward is theirs, backward adds to grad. */
+/* The same for models that a is applied to already: forward is theirs (but for what dropout drops), backward adds to grad. */
 void rlhf_pass_adapt_merged(struct rlhf_pass *p, const struct rlhf_adapter *a, float *grad);
 /* Generation with a; what is cached already stays as it is. */
 void rlhf_cache_adapt(struct rlhf_cache *k, const struct rlhf_adapter *a);

@@ -3,6 +3,7 @@
 #define RLHF_MODEL_ADAPTER_INTERNAL_H
 
 #include "model/adapter.h"
+#include "model/dropout.h"
 #include "model/internal.h"
 
 enum rlhf_slot { RLHF_SLOT_QKV, RLHF_SLOT_OUT, RLHF_SLOT_UP, RLHF_SLOT_DOWN, RLHF_SLOTS };
@@ -34,6 +35,7 @@ struct rlhf_adapter {
     size_t tensors, floats;
     float *block;              /* [floats] */
     size_t widest;             /* rank */
+    size_t longest;            /* k */
     size_t head;               /* offset of score.weight [1, C]; RLHF_NOWHERE: the model's counts */
     size_t channels;
     struct rlhf_packed head_packed, head_back;
@@ -50,12 +52,23 @@ int rlhf_adapter_config_saved(const struct rlhf_adapter_config *c, const struct 
                               struct rlhf_error *err);
 void rlhf_adapter_config_free(struct rlhf_adapter_config *c); /* NULL is fine */
 
-/* y [t, stride] of a product plus what a adds to it; room is [2, t, widest]. a NULL: nothing. */
-void rlhf_adapter_forward(const struct rlhf_adapter *a, uint32_t layer, enum rlhf_slot slot, const float *x, size_t t,
-                          float *y, size_t stride, float *room, struct rlhf_pool *pool);
-/* Adds to dx [t, k] and to grad; each may be NULL. */
-void rlhf_adapter_backward(const struct rlhf_adapter *a, uint32_t layer, enum rlhf_slot slot, const float *dy,
-                           size_t stride, const float *x, size_t t, float *dx, float *grad, float *room,
-                           struct rlhf_pool *pool);
+/* How a pass runs with an adapter. */
+struct rlhf_adapting {
+    const struct rlhf_adapter *a;
+    bool merged;                /* the model's weights have it already: forward adds what dropping changes of it, alone */
+    float *grad;                /* of its parameters; NULL: not wanted */
+    float *room;                /* [2, T, a->widest] */
+    const struct rlhf_dropout *dropout; /* of what goes into its matrices; NULL: none */
+    struct rlhf_batch batch;            /* of which rows, with dropout */
+    const uint32_t *position;           /* [T] */
+    float *dropped;                     /* [T, a->longest] */
+};
+
+/* y [t, stride] of a product plus what the adapter adds to it. */
+void rlhf_adapter_forward(const struct rlhf_adapting *by, uint32_t layer, enum rlhf_slot slot, const float *x, size_t t,
+                          float *y, size_t stride, struct rlhf_pool *pool);
+/* Adds to dx [t, k] (NULL: not wanted) and to by->grad. */
+void rlhf_adapter_backward(const struct rlhf_adapting *by, uint32_t layer, enum rlhf_slot slot, const float *dy,
+                           size_t stride, const float *x, size_t t, float *dx, struct rlhf_pool *pool);
 
 #endif

@@ -177,8 +177,9 @@ static int rows_get(struct rows *r, const struct rlhf_cache *k, const struct rlh
 static int run_layers(const struct rlhf_cache *k, const struct rlhf_model *m, const struct rlhf_extend *items,
                       size_t count, struct rows *r, struct rlhf_error *err)
 {
+    const struct rlhf_adapting by = { .a = k->adapter, .room = r->room };
     const struct rlhf_attending over = { .items = r->items, .count = count, .position = r->position,
-                                         .cos_sin = k->rope.cos_sin, .adapter = k->adapter, .room = r->room };
+                                         .cos_sin = k->rope.cos_sin, .adapting = by.a ? &by : NULL };
 
     if (rlhf_model_embed(m, r->tokens, r->position, r->count, r->a.x, k->pool, err) < 0)
         return -1;

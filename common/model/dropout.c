@@ -3,9 +3,12 @@
 #include "base/random.h"
 
 enum { ROWS_A_TASK = 16, WORDS = 4 };
+static const uint32_t adapters = 1U << 31; /* places of their own, behind those of all blocks */
 
 struct task {
     const struct rlhf_dropout *d;
+    float rate;
+    bool less;
     uint32_t place;
     const struct rlhf_batch *b;
     const uint32_t *position;
@@ -42,8 +45,8 @@ static uint32_t sequence_of(const struct rlhf_batch *b, size_t row)
 
 static void drop_row(const struct task *k, size_t row)
 {
-    const float keep = 1 / (1 - k->d->rate);
-    const uint32_t limit = (uint32_t)((double)k->d->rate * 4294967296.0);
+    const float keep = 1 / (1 - k->rate);
+    const uint32_t limit = (uint32_t)((double)k->rate * 4294967296.0);
     const float *x = k->x + row * k->channels;
     float *y = k->y + row * k->channels;
     uint32_t counter[4] = { 0, k->position[row], k->d->sequence + sequence_of(k->b, row), k->place }, word[WORDS];
@@ -53,7 +56,9 @@ static void drop_row(const struct task *k, size_t row)
             counter[0] = (uint32_t)(c / WORDS);
             rlhf_philox(counter, k->d->key, word);
         }
-        y[c] = word[c % WORDS] < limit ? 0 : x[c] * keep;
+        float kept = word[c % WORDS] < limit ? 0 : x[c] * keep;
+
+        y[c] = k->less ? kept - x[c] : kept;
     }
 }
 
@@ -66,10 +71,22 @@ static void drop_rows(void *ctx, size_t index)
         drop_row(k, row);
 }
 
+static void drop(struct task *k, struct rlhf_pool *pool)
+{
+    k->t = k->b->start[k->b->sequences];
+    rlhf_pool_for(pool, (k->t + ROWS_A_TASK - 1) / ROWS_A_TASK, drop_rows, k);
+}
+
 void rlhf_dropout_apply(const struct rlhf_dropout *d, uint32_t place, const struct rlhf_batch *b, const uint32_t *position,
                         size_t channels, const float *x, float *y, struct rlhf_pool *pool)
 {
-    struct task k = { d, place, b, position, b->start[b->sequences], channels, x, y };
+    drop(&(struct task){ .d = d, .rate = d->rate, .place = place, .b = b, .position = position, .channels = channels, .x = x,
+                         .y = y }, pool);
+}
 
-    rlhf_pool_for(pool, (k.t + ROWS_A_TASK - 1) / ROWS_A_TASK, drop_rows, &k);
+void rlhf_dropout_adapter(const struct rlhf_dropout *d, size_t pair, bool less, const struct rlhf_batch *b,
+                          const uint32_t *position, size_t channels, const float *x, float *y, struct rlhf_pool *pool)
+{
+    drop(&(struct task){ .d = d, .rate = d->adapter_rate, .less = less, .place = adapters + (uint32_t)pair, .b = b,
+                         .position = position, .channels = channels, .x = x, .y = y }, pool);
 }

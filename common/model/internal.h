@@ -151,8 +151,7 @@ struct rlhf_attending {
     const uint32_t *position; /* [T] */
     const float *cos_sin;     /* rotary table, or NULL */
     const struct rlhf_dropout *dropout; /* or NULL */
-    const struct rlhf_adapter *adapter; /* or NULL */
-    float *room;              /* for it: [2, T, its widest rank] */
+    const struct rlhf_adapting *adapting; /* or NULL */
 };
 /* The shape of one layer's attention: heads, scale, cap, window. */
 struct rlhf_attention_shape rlhf_layer_attention(const struct rlhf_model_config *c, uint32_t layer,

@@ -163,8 +163,8 @@ static void project(const struct rlhf_model *m, const struct rlhf_layer *l, enum
     const struct rlhf_product *p = rlhf_layer_product(l, slot);
 
     rlhf_product_forward(m, p, x, t, y, pool);
-    if (over->adapter)
-        rlhf_adapter_forward(over->adapter, l->index, slot, x, t, y, p->n, over->room, pool);
+    if (over->adapting)
+        rlhf_adapter_forward(over->adapting, l->index, slot, x, t, y, p->n, pool);
 }
 
 void rlhf_layer_activate(const struct rlhf_model_config *c, const struct rlhf_activations *a, size_t t,

@@ -49,10 +49,8 @@ struct rlhf_pass {
     size_t after_forward; /* mark of the arena */
     struct head_rows head;
 
-    const struct rlhf_adapter *adapter; /* NULL: none */
-    float *adapter_grad, *adapter_room;
-    struct rlhf_dropout dropout; /* rate 0: none */
-    bool merged; /* the adapter is part of the model's weights; its gradient is wanted alone */
+    struct rlhf_adapting by;     /* its adapter NULL: none */
+    struct rlhf_dropout dropout; /* rates 0: none */
     float *waste; /* backward: where gradients go that nobody wants, [2 C] or more */
 
     struct rlhf_rope rope;
@@ -86,16 +84,14 @@ struct rlhf_pass *rlhf_pass_new(const struct rlhf_model_config *c, struct rlhf_p
 void rlhf_pass_adapt(struct rlhf_pass *p, const struct rlhf_adapter *a, float *grad)
 {
     RLHF_ASSERT(!a || (a->layers == p->config.layers && a->channels == p->config.channels));
-    p->adapter = a;
-    p->adapter_grad = grad;
-    p->merged = false;
+    p->by = (struct rlhf_adapting){ .a = a, .grad = grad };
     p->t = 0; /* a forward comes first */
 }
 
 void rlhf_pass_adapt_merged(struct rlhf_pass *p, const struct rlhf_adapter *a, float *grad)
 {
     rlhf_pass_adapt(p, a, grad);
-    p->merged = a != NULL;
+    p->by.merged = a != NULL;
 }
 
 void rlhf_pass_free(struct rlhf_pass *p)
@@ -146,6 +142,19 @@ static int check_batch(const struct rlhf_pass *p, const struct rlhf_batch *b, si
     return 0;
 }
 
+static int lay_out_adapter(struct rlhf_pass *p)
+{
+    struct rlhf_adapting *by = &p->by;
+    bool drops = p->dropout.adapter_rate > 0;
+
+    by->dropout = drops ? &p->dropout : NULL;
+    by->batch = (struct rlhf_batch){ .start = p->start, .sequences = p->sequences };
+    by->position = p->position;
+    by->room = rlhf_arena_get(p->arena, p->t, 2 * by->a->widest * sizeof *by->room);
+    by->dropped = drops ? rlhf_arena_get(p->arena, p->t, by->a->longest * sizeof *by->dropped) : NULL;
+    return by->room && (by->dropped || !drops) ? 0 : -1;
+}
+
 /* The arena's part that lasts until the next forward. */
 static int lay_out(struct rlhf_pass *p, const struct rlhf_batch *b)
 {
@@ -158,7 +167,7 @@ static int lay_out(struct rlhf_pass *p, const struct rlhf_batch *b)
         || !(p->position = rlhf_arena_get(p->arena, p->t, sizeof *p->position))
         || !(p->start = rlhf_arena_get(p->arena, b->sequences + 1, sizeof *p->start)))
         return -1;
-    if (p->adapter && !(p->adapter_room = rlhf_arena_get(p->arena, p->t, 2 * p->adapter->widest * sizeof(float))))
+    if (p->by.a && lay_out_adapter(p) < 0)
         return -1;
     for (size_t i = 0; i < layers; i++)
         if (rlhf_activations_get(&p->layers[i], &p->config, p->t, p->train, i > 0 ? &p->layers[0] : NULL, p->arena) < 0)
@@ -196,7 +205,7 @@ static int run_body(struct rlhf_pass *p, const struct rlhf_model *m, struct rlhf
 {
     const struct rlhf_attending over = { .start = p->start, .sequences = p->sequences, .position = p->position,
                                          .cos_sin = p->rope.cos_sin,
-                                         .dropout = p->dropout.rate > 0 ? &p->dropout : NULL, .adapter = p->merged ? NULL : p->adapter, .room = p->adapter_room };
+                                         .dropout = p->dropout.rate > 0 ? &p->dropout : NULL, .adapting = p->by.a ? &p->by : NULL };
     const uint32_t layers = p->config.layers;
 
     if (rlhf_model_embed(m, p->tokens, p->position, p->t, p->layers[0].x, p->pool, err) < 0)
@@ -359,7 +368,7 @@ int rlhf_pass_scalars(struct rlhf_pass *p, const struct rlhf_model *m, float *sc
     RLHF_ASSERT(p->config.head == RLHF_HEAD_SCALAR);
     if (norm_rows(p, m, NULL, err) < 0 || !(w = head_panels(p, m, err)))
         return -1;
-    rlhf_linear(p->adapter && !p->merged && p->adapter->head != RLHF_NOWHERE ? &p->adapter->head_packed : w,
+    rlhf_linear(p->by.a && !p->by.merged && p->by.a->head != RLHF_NOWHERE ? &p->by.a->head_packed : w,
                 p->head.hidden, p->config.channels, p->t, &m->bias, false, scalar, 1, p->pool);
     return 0;
 }
@@ -457,9 +466,8 @@ static void project_backward(const struct rlhf_pass *p, const struct rlhf_layer 
     const struct rlhf_product *product = rlhf_layer_product(l, slot);
 
     product_backward(p, product, back, dy, x, p->t, dx, grad);
-    if (p->adapter)
-        rlhf_adapter_backward(p->adapter, l->index, slot, dy, product->n, x, p->t, p->merged ? NULL : dx, p->adapter_grad,
-                              p->adapter_room, p->pool);
+    if (p->by.a)
+        rlhf_adapter_backward(&p->by, l->index, slot, dy, product->n, x, p->t, dx, p->pool);
 }
 
 /* By the output of a branch's last product: what comes down the stream, less what was dropped, through the branch's own norm
@@ -628,15 +636,15 @@ int rlhf_pass_backward_logprobs(struct rlhf_pass *p, const struct rlhf_model *m,
 static void head_backward(const struct rlhf_pass *p, const struct rlhf_model *m, const struct rlhf_packed *back,
                           const float *d_scalar, float *d_hidden, float *grad)
 {
-    const struct rlhf_adapter *a = p->adapter;
+    const struct rlhf_adapter *a = p->by.a;
     const size_t c = p->config.channels;
 
     if (!a || a->head == RLHF_NOWHERE) {
         product_backward(p, &m->head, back, d_scalar, p->head.hidden, p->t, d_hidden, grad);
         return;
     }
-    if (p->adapter_grad)
-        rlhf_linear_backward_weight(d_scalar, 1, p->head.hidden, c, p->t, 1, c, false, p->adapter_grad + a->head, NULL,
+    if (p->by.grad)
+        rlhf_linear_backward_weight(d_scalar, 1, p->head.hidden, c, p->t, 1, c, false, p->by.grad + a->head, NULL,
                                     p->pool);
     rlhf_linear(&a->head_back, d_scalar, 1, p->t, NULL, false, d_hidden, c, p->pool);
 }

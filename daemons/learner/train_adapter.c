@@ -11,6 +11,7 @@ int learner_adapter_new(struct learner_optimizer *o, const struct learner_work *
     const struct rlhf_adapter_settings settings = {.rank = (uint32_t)s->rank,
                                                    .alpha = s->alpha,
                                                    .rslora = s->rslora,
+                                                   .dropout = s->dropout,
                                                    .targets = (const char *const *)s->targets.items,
                                                    .target_count = s->targets.count};
     size_t whole;

@@ -256,7 +256,7 @@ struct learner_compute {
     struct rlhf_pass *pass;
     struct learner_batch batch;
     size_t limit; /* tokens */
-    struct rlhf_dropout dropout; /* rate 0: none; its sequence is the number of items[0] */
+    struct rlhf_dropout dropout; /* rates 0: none; its sequence is the number of items[0] */
 };
 int learner_compute_init(struct learner_compute *c, const struct rlhf_model_config *config,
                          struct rlhf_pool *pool, bool train, struct rlhf_error *err);

@@ -108,7 +108,10 @@ static int step(struct learner_training *tr, void *ctx, uint64_t index, double *
         s->batch[i] = s->items[learner_order_at(&s->order, index * batch + i)];
         *tokens += s->batch[i].count;
     }
-    tr->compute.dropout = (struct rlhf_dropout){.rate = (float)s->settings->dropout};
+    tr->compute.dropout = (struct rlhf_dropout){
+        .rate = (float)s->settings->dropout,
+        .adapter_rate = s->settings->adapter ? (float)s->settings->adapter->dropout : 0,
+    };
     rlhf_dropout_key((uint64_t)tr->work->t->run->run.seed, tr->work->key, index, tr->compute.dropout.key);
     if (learner_lm_gradient(&tr->compute, tr->model, s->batch, batch, 1, learner_optimizer_grad(&tr->optimizer), loss, err) < 0)
         return -1;
@@ -129,7 +132,7 @@ static int step(struct learner_training *tr, void *ctx, uint64_t index, double *
 
 static int updated(struct learner_training *tr, void *ctx, json_t *metrics, struct rlhf_error *err)
 {
-    tr->compute.dropout.rate = 0; /* measured as it is sampled from */
+    tr->compute.dropout = (struct rlhf_dropout){0}; /* measured as it is sampled from */
     return learner_select_measure(&((struct sft *)ctx)->select, tr, metrics, err);
 }
 

@@ -175,6 +175,7 @@ START_TEST(what_the_table_cannot_say_is_checked)
             "sampling.stop", "empty");
     refused(HEAD PRETRAIN "  - collect: {name: c, policies: [pre], prompts: q, sampling: {min_p: 1.5}}\n", "min_p",
             "1");
+    refused(HEAD PRETRAIN "  - direct: {name: d, data: [c], epochs: 1, adapter: {dropout: 0.1}}\n", "adapter.dropout", "sft");
     refused("tokenizer: {load: a, train: {files: [b]}}\nstages:\n" PRETRAIN, "tokenizer", "keep one");
     refused("stages:\n" PRETRAIN, "tokenizer", "needs load");
     refused(HEAD "  - pretrain: {name: pre, data: [a], epochs: 1}\n    sft: {name: s, data: [d], steps: 1}\n",

@@ -11,7 +11,7 @@
     "optimizer: {learning_rate: 2e-2, schedule: cosine, warmup: 2}}\n"
 #define SFT                                                                                                  \
     "  - sft: {name: sft, data: [%s/demonstrations.jsonl], steps: 40, batch: 8, "                            \
-    "adapter: {rank: 4, alpha: 8}, optimizer: {learning_rate: 3e-2, schedule: linear}, "                     \
+    "adapter: {rank: 4, alpha: 8, dropout: 0.1}, optimizer: {learning_rate: 3e-2, schedule: linear}, "                     \
     "mix: {data: [%s/documents.txt], weight: 0.1, windows: 1, window: 24}}\n"
 #define POLICY                                                                                               \
     "  - policy: {name: ppo, from: sft, reward_model: rm, prompts: %s/prompts.jsonl, iterations: 4, "        \

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "model/dropout.h"
 #include "model/safetensors.h"
 #include "tiny.h"
 
@@ -239,6 +240,77 @@ START_TEST(an_applied_adapter_has_the_same_gradient_and_can_be_applied_again)
         free_ragged(&r);
         rlhf_model_free(m);
         rlhf_model_free(base);
+    }
+}
+END_TEST
+
+/* Of -sum(logprob) with lora_dropout: the adapter beside m, or merged into it. */
+static double dropping_loss(const struct rlhf_model *m, const struct rlhf_adapter *a, const struct ragged *r, bool merged,
+                            float rate, float *grad)
+{
+    struct rlhf_error err = { 0 };
+    struct rlhf_pass *p = rlhf_pass_new(rlhf_model_get_config(m), NULL, 1, &err);
+    struct rlhf_dropout drop = { .adapter_rate = rate, .sequence = 3 };
+    float out[64], d[64];
+    double loss = 0;
+
+    expect_some(p, err);
+    ck_assert_uint_le(r->t, 64);
+    rlhf_dropout_key(1, 2, 3, drop.key);
+    expect_ok(rlhf_pass_set_dropout(p, &drop, &err), err);
+    (merged ? rlhf_pass_adapt_merged : rlhf_pass_adapt)(p, a, grad);
+    expect_ok(rlhf_pass_forward(p, m, &r->batch, &err), err);
+    expect_ok(rlhf_pass_logprobs(p, m, r->target, 1, out, NULL, &err), err);
+    for (size_t t = 0; t < r->t; t++) {
+        loss -= (double)out[t];
+        d[t] = -1;
+    }
+    if (grad)
+        expect_ok(rlhf_pass_backward_logprobs(p, m, d, NULL, NULL, &err), err);
+    rlhf_pass_free(p);
+    return loss;
+}
+
+/* What is dropped goes in neither forward nor backward: along the gradient the slope is its norm, and it is the same loss
+ * and gradient whether the adapter stands beside its base or is merged into it. */
+START_TEST(dropout_of_an_adapter_is_of_what_goes_into_its_matrices_merged_or_not)
+{
+    const double step = 5e-4;
+
+    for (int v = 0; v < VARIANTS; v++) {
+        struct rlhf_model *m = tiny_model((enum variant)v, RLHF_HEAD_LM), *merged = tiny_model((enum variant)v, RLHF_HEAD_LM);
+        struct rlhf_adapter *a = lively(m, &everything);
+        struct ragged r = ragged(lengths, rlhf_model_get_config(m)->vocabulary, 1);
+        struct rlhf_error err = { 0 };
+        size_t count;
+        float *w = rlhf_adapter_parameters(a, &count), *grad = calloc(count, sizeof *grad), *other = calloc(count, sizeof *other);
+        double plain = dropping_loss(m, a, &r, false, 0, NULL), loss = dropping_loss(m, a, &r, false, 0.3F, grad);
+        double norm = 0, off = 0, up, down;
+
+        expect_ok(rlhf_adapter_merge(a, merged, &err), err);
+        ck_assert_double_gt(fabs(loss - plain), 0.01);
+        ck_assert_double_eq_tol(dropping_loss(merged, a, &r, true, 0.3F, other), loss, 1e-4 * fabs(loss));
+        for (size_t i = 0; i < count; i++) {
+            norm += (double)grad[i] * (double)grad[i];
+            off += ((double)grad[i] - (double)other[i]) * ((double)grad[i] - (double)other[i]);
+        }
+        norm = sqrt(norm);
+        ck_assert_msg(sqrt(off) < 1e-3 * norm, "variant %d: merged the gradient is off by %g of %g", v, sqrt(off), norm);
+        for (size_t i = 0; i < count; i++)
+            w[i] = (float)((double)w[i] + step * (double)grad[i] / norm);
+        rlhf_adapter_touch(a, NULL);
+        up = dropping_loss(m, a, &r, false, 0.3F, NULL);
+        for (size_t i = 0; i < count; i++)
+            w[i] = (float)((double)w[i] - 2 * step * (double)grad[i] / norm);
+        rlhf_adapter_touch(a, NULL);
+        down = dropping_loss(m, a, &r, false, 0.3F, NULL);
+        ck_assert_msg(fabs((up - down) / (2 * step) / norm - 1) < 5e-3, "variant %d: slope %g, norm %g", v, (up - down) / (2 * step), norm);
+        free(grad);
+        free(other);
+        rlhf_adapter_free(a);
+        free_ragged(&r);
+        rlhf_model_free(m);
+        rlhf_model_free(merged);
     }
 }
 END_TEST
@@ -629,6 +701,7 @@ int main(void)
                      gradients_are_those_of_the_merged_weights_by_the_chain_rule,
                      an_applied_adapter_has_the_same_gradient_and_can_be_applied_again,
                      the_models_own_gradient_is_there_when_asked_for,
+                     dropout_of_an_adapter_is_of_what_goes_into_its_matrices_merged_or_not,
                      training_lowers_the_loss_repeats_its_bits_and_leaves_the_base_alone,
                      generation_has_the_bits_of_scoring, what_is_saved_is_loaded,
                      a_reward_models_head_is_trained_and_saved_with_it, settings_that_are_not_supported_are_named,
