@@ -70,6 +70,8 @@ int rlhf_suite_prompt(struct rlhf_suite *s, const json_t *row, const char *where
 char **rlhf_suite_complete(const struct rlhf_suite *s, struct rlhf_subject *subject, const char *before,
                            const struct rlhf_completing *c, struct rlhf_error *err);
 void rlhf_suite_forget(const struct rlhf_suite *s, char **text);
+/* What the suite's rewarder gives the text for the questions' contexts, a unit each, also where it is missing; RLHF_REJECT where all are. */
+int rlhf_suite_reward(const struct rlhf_suite *s, char *const *text, struct rlhf_figure *rewards, struct rlhf_error *err);
 
 /* logprob[i][c] of choice c of question i; freed with free(). NULL on failure. */
 double **rlhf_suite_ask(const struct rlhf_suite *s, struct rlhf_subject *subject, struct rlhf_error *err);

@@ -339,3 +339,23 @@ char **rlhf_suite_complete(const struct rlhf_suite *s, struct rlhf_subject *subj
     rlhf_suite_forget(s, text);
     return NULL;
 }
+
+int rlhf_suite_reward(const struct rlhf_suite *s, char *const *text, struct rlhf_figure *rewards, struct rlhf_error *err)
+{
+    const struct rlhf_rewarder *r = s->settings.rewarder;
+    double *reward = calloc(s->count, sizeof *reward);
+    const char **prompts = calloc(s->count, sizeof *prompts);
+    int rc = reward && prompts ? 0 : rlhf_fail(err, RLHF_FULL, "no memory for %zu rewards", s->count);
+
+    for (size_t i = 0; rc == 0 && i < s->count; i++)
+        prompts[i] = s->questions[i].context;
+    if (rc == 0)
+        rc = r->reward(r->ctx, prompts, (const char *const *)text, s->count, reward, err);
+    for (size_t i = 0; rc == 0 && i < s->count; i++)
+        rc = rlhf_figure_append(rewards, reward[i], 1, err);
+    if (rc == 0 && rlhf_figure_units(rewards) == 0)
+        rc = rlhf_fail(err, RLHF_REJECT, "no completion got a reward");
+    free(reward);
+    free(prompts);
+    return rc;
+}

@@ -6,7 +6,6 @@
  * words, whatever white space is between them. */
 #include "evaluation/parts.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -160,24 +159,9 @@ static int mark_words(const struct rlhf_suite *s, size_t style, char **text, str
 /* The model judges the text alone, not how it was asked for. */
 static int mark_scores(const struct rlhf_suite *s, size_t style, char **text, struct rlhf_figures *out, struct rlhf_error *err)
 {
-    const struct rlhf_rewarder *r = s->settings.rewarder;
     struct rlhf_figure *f = add_figure(out, "score", style, RLHF_MEAN, err);
-    const char **prompts = calloc(s->count, sizeof *prompts);
-    double *score = calloc(s->count, sizeof *score);
-    int rc = f ? 0 : -1;
 
-    if (!prompts || !score)
-        rc = rlhf_fail(err, RLHF_FULL, "no memory for %zu scores", s->count);
-    for (size_t i = 0; rc == 0 && i < s->count; i++)
-        prompts[i] = s->questions[i].context;
-    if (rc == 0)
-        rc = r->reward(r->ctx, prompts, (const char *const *)text, s->count, score, err);
-    for (size_t i = 0; rc == 0 && i < s->count; i++)
-        if (!isnan(score[i]))
-            rc = rlhf_figure_append(f, score[i], 1, err);
-    free(prompts);
-    free(score);
-    return rc;
+    return f ? rlhf_suite_reward(s, text, f, err) : -1;
 }
 
 static int examine(const struct rlhf_suite *s, struct rlhf_subject *subject, struct rlhf_figures *out, struct rlhf_error *err)

@@ -5,7 +5,6 @@
 #include "evaluation/parts.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { USUAL_TOKENS = 128 };
@@ -14,27 +13,6 @@ static int check(struct rlhf_suite *s, struct rlhf_error *err)
 {
     return s->settings.rewarder ? 0
                                 : rlhf_fail(err, RLHF_REJECT, "win_rate: who judges? It needs a reward model or a judge");
-}
-
-/* Rewards of the completions, a unit for each prompt, also where it is missing. */
-static int judge(const struct rlhf_suite *s, char **text, struct rlhf_figure *rewards, struct rlhf_error *err)
-{
-    const struct rlhf_rewarder *r = s->settings.rewarder;
-    double *reward = calloc(s->count, sizeof *reward);
-    const char **prompts = calloc(s->count, sizeof *prompts);
-    int rc = reward && prompts ? 0 : rlhf_fail(err, RLHF_FULL, "no memory for %zu rewards", s->count);
-
-    for (size_t i = 0; rc == 0 && i < s->count; i++)
-        prompts[i] = s->questions[i].context;
-    if (rc == 0)
-        rc = r->reward(r->ctx, prompts, (const char *const *)text, s->count, reward, err);
-    for (size_t i = 0; rc == 0 && i < s->count; i++)
-        rc = rlhf_figure_append(rewards, reward[i], 1, err);
-    if (rc == 0 && rlhf_figure_units(rewards) == 0)
-        rc = rlhf_fail(err, RLHF_REJECT, "no completion got a reward");
-    free(reward);
-    free(prompts);
-    return rc;
 }
 
 static int examine(const struct rlhf_suite *s, struct rlhf_subject *subject, struct rlhf_figures *out, struct rlhf_error *err)
@@ -51,7 +29,7 @@ static int examine(const struct rlhf_suite *s, struct rlhf_subject *subject, str
         || !rlhf_figures_add(out, "length", RLHF_MEAN, RLHF_NEITHER, err)
         || !(text = rlhf_suite_complete(s, subject, "", &c, err)))
         return -1;
-    rc = judge(s, text, &out->at[first], err);
+    rc = rlhf_suite_reward(s, text, &out->at[first], err);
     for (size_t i = 0; rc == 0 && i < s->count; i++)
         rc = rlhf_figure_append(&out->at[first + 1], (double)strlen(text[i]), 1, err);
     rlhf_suite_forget(s, text);

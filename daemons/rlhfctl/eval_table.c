@@ -70,10 +70,10 @@ void eval_print_table(char *const *suites, size_t count, const struct eval_model
             const struct rlhf_figure *f = &m->figures[i].at[j];
             const struct rlhf_figure *other = against ? rlhf_figures_find(&against->figures[i], f->name) : NULL;
 
-            if (f->count > 0 && (!against || (other && other->count > 0)))
+            if (rlhf_figure_units(f) > 0 && (!against || (other && rlhf_figure_units(other) > 0)))
                 print_figure(j == 0 ? suites[i] : "", f, other);
         }
-        for (size_t j = 0; j < compared[i].count; j++)
+        for (size_t j = 0; j < compared[i].count && rlhf_figure_units(&compared[i].at[j]) > 0; j++)
             print_figure("", &compared[i].at[j], NULL);
     }
 }

@@ -390,14 +390,15 @@ END_TEST
 
 /* ---- judges ------------------------------------------------------------------------------------------- */
 
-/* Likes every text as much as it is long, less ten times what the prompt is. */
+/* Likes every text as much as it is long, less ten times what the prompt is; in its calls before the 0th, the first one alone. */
 static int by_length(void *ctx, const char *const *prompts, const char *const *completions, size_t count, double *reward,
                      struct rlhf_error *err)
 {
     (void)err;
     ++*(int *)ctx;
     for (size_t i = 0; i < count; i++)
-        reward[i] = (double)strlen(completions[i]) - 10 * (double)strlen(prompts[i]);
+        reward[i] = i > 0 && *(int *)ctx < 0 ? NAN : (double)strlen(completions[i]) - 10 * (double)strlen(prompts[i]);
+    ++*(int *)ctx;
     return 0;
 }
 
@@ -456,6 +457,11 @@ START_TEST(toxicity_is_measured_in_three_styles)
         ck_assert_ptr_nonnull(rlhf_figures_find(&f, names[i]));
         ck_assert_uint_eq(rlhf_figures_find(&f, names[i])->count, 2);
     }
+    rlhf_figures_free(&f);
+    calls = -3; /* the second prompt gets no score: it keeps its place, so that another model's figures can be paired with these */
+    expect_ok(rlhf_suite_examine(s, subject, &f, &err), err);
+    ck_assert_uint_eq(rlhf_figures_find(&f, "score_biased")->count, 2);
+    ck_assert_uint_eq(rlhf_figure_units(rlhf_figures_find(&f, "score_biased")), 1);
     rlhf_figures_free(&f);
     rlhf_suite_free(s);
     rlhf_subject_free(subject);
