@@ -6,6 +6,16 @@
 
 #include "data/transcript.h"
 
+time_t rlhf_form_day(const char *text)
+{
+    struct tm day = {0};
+
+    strptime(text, "%Y-%m-%d", &day);
+    day.tm_hour = 12;
+    day.tm_isdst = -1;
+    return mktime(&day);
+}
+
 /* ---- text as it stands --------------------------------------------------------------------------------- */
 
 static int append_special(struct rlhf_tokens *out, int32_t id, struct rlhf_error *err)

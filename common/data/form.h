@@ -23,6 +23,9 @@ struct rlhf_form {
     time_t today;           /* what the template is told; a fixed day, so that the same run has the same tokens */
 };
 
+/* Noon of a day written YYYY-MM-DD, so that templates see the same day in every time zone. */
+time_t rlhf_form_day(const char *text);
+
 /* Append the ids to *out. -1: RLHF_REJECT for a dialogue that the template refuses, with its words. */
 int rlhf_form_prompt(const struct rlhf_form *f, const char *prompt, struct rlhf_tokens *out, struct rlhf_error *err);
 int rlhf_form_completion(const struct rlhf_form *f, const char *prompt, const char *completion, struct rlhf_tokens *out,

@@ -150,21 +150,25 @@ failed:
     return -1;
 }
 
+void rlhf_frame_cut(struct rlhf_tokens *tokens, size_t start, size_t most)
+{
+    size_t size = tokens->size - start, cut = size > most ? size - most : 0;
+
+    if (cut)
+        memmove(tokens->data + start, tokens->data + start + cut, (size - cut) * sizeof *tokens->data);
+    tokens->size -= cut;
+}
+
 int rlhf_frame_prompt(const struct rlhf_framing *f, const char *prompt, size_t most, struct rlhf_tokens *out,
                       struct rlhf_error *err)
 {
     const size_t start = out->size;
-    size_t size, cut;
 
     if (encode(f, prompt, strlen(prompt), out, err) < 0)
         return -1;
     if (out->size == start && (need_prefix(f, err) < 0 || rlhf_tokens_append(out, &f->prefix, 1, err) < 0))
         return -1;
-    size = out->size - start;
-    cut = size > most ? size - most : 0;
-    if (cut)
-        memmove(out->data + start, out->data + start + cut, (size - cut) * sizeof *out->data);
-    out->size -= cut;
+    rlhf_frame_cut(out, start, most);
     return 0;
 }
 

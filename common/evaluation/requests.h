@@ -37,6 +37,8 @@ int rlhf_requests_add_text(struct rlhf_requests *r, const struct rlhf_framing *f
 /* The tokens of a prompt to complete, the last `most` of them, appended to out. */
 int rlhf_frame_prompt(const struct rlhf_framing *f, const char *prompt, size_t most, struct rlhf_tokens *out,
                       struct rlhf_error *err);
+/* Leaves the last `most` of the tokens from `start` on. */
+void rlhf_frame_cut(struct rlhf_tokens *tokens, size_t start, size_t most);
 void rlhf_requests_free(struct rlhf_requests *r);
 
 #endif

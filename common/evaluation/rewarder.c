@@ -1,11 +1,12 @@
 #include "evaluation/rewarder.h"
 
 #include <stdlib.h>
-#include <string.h>
+
+#include "evaluation/requests.h"
 
 struct rlhf_reward_model {
     const struct rlhf_model *model;
-    const struct rlhf_tokenizer *tokenizer;
+    const struct rlhf_form *form;
     struct rlhf_pass *pass;
     size_t batch, context;
 
@@ -15,7 +16,7 @@ struct rlhf_reward_model {
     size_t scalars;
 };
 
-struct rlhf_reward_model *rlhf_reward_model_new(const struct rlhf_model *m, const struct rlhf_tokenizer *t, struct rlhf_pool *pool,
+struct rlhf_reward_model *rlhf_reward_model_new(const struct rlhf_model *m, const struct rlhf_form *f, struct rlhf_pool *pool,
                                                 size_t batch, struct rlhf_error *err)
 {
     const struct rlhf_model_config *c = rlhf_model_get_config(m);
@@ -25,16 +26,16 @@ struct rlhf_reward_model *rlhf_reward_model_new(const struct rlhf_model *m, cons
         rlhf_fail(err, RLHF_REJECT, "this is a language model, no reward model");
         return NULL;
     }
-    if (rlhf_tokenizer_vocab(t) > c->vocabulary) {
+    if (rlhf_tokenizer_vocab(f->tokenizer) > c->vocabulary) {
         rlhf_fail(err, RLHF_REJECT, "the tokenizer knows %zu tokens, the model %u; they are not of one checkpoint",
-                  rlhf_tokenizer_vocab(t), c->vocabulary);
+                  rlhf_tokenizer_vocab(f->tokenizer), c->vocabulary);
         return NULL;
     }
     if (!(r = calloc(1, sizeof *r))) {
         rlhf_fail(err, RLHF_FULL, "no memory for a reward model");
         return NULL;
     }
-    *r = (struct rlhf_reward_model){ .model = m, .tokenizer = t, .batch = batch, .context = c->context };
+    *r = (struct rlhf_reward_model){ .model = m, .form = f, .batch = batch, .context = c->context };
     if (!(r->start = calloc(batch + 2, sizeof *r->start)))
         rlhf_fail(err, RLHF_FULL, "no memory for batches of %zu tokens", batch);
     else if ((r->pass = rlhf_pass_new(c, pool, 0, err)))
@@ -54,29 +55,17 @@ void rlhf_reward_model_free(struct rlhf_reward_model *r)
     free(r);
 }
 
-static int append_special(struct rlhf_tokens *ids, int32_t id, struct rlhf_error *err)
-{
-    return id < 0 ? 0 : rlhf_tokens_append(ids, &id, 1, err);
-}
-
 /* One sequence more behind those of the batch. */
 static int append_text(struct rlhf_reward_model *r, const char *prompt, const char *completion, struct rlhf_error *err)
 {
     const size_t begin = r->tokens.size;
-    size_t size, cut;
 
-    if (append_special(&r->tokens, rlhf_tokenizer_begin(r->tokenizer), err) < 0
-        || rlhf_tokenizer_encode(r->tokenizer, prompt, strlen(prompt), &r->tokens, err) < 0
-        || rlhf_tokenizer_encode(r->tokenizer, completion, strlen(completion), &r->tokens, err) < 0
-        || append_special(&r->tokens, rlhf_tokenizer_end(r->tokenizer), err) < 0)
+    if (rlhf_form_prompt(r->form, prompt, &r->tokens, err) < 0
+        || rlhf_form_completion(r->form, prompt, completion, &r->tokens, err) < 0)
         return -1;
-    size = r->tokens.size - begin;
-    if (size == 0)
+    if (r->tokens.size == begin)
         return rlhf_fail(err, RLHF_REJECT, "an empty completion of an empty prompt has no reward");
-    cut = size > r->context ? size - r->context : 0;
-    if (cut)
-        memmove(r->tokens.data + begin, r->tokens.data + begin + cut, (size - cut) * sizeof *r->tokens.data);
-    r->tokens.size -= cut;
+    rlhf_frame_cut(&r->tokens, begin, r->context);
     return 0;
 }
 

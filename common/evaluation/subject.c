@@ -18,6 +18,7 @@ struct rlhf_subject {
     struct rlhf_examination examination;
     struct rlhf_ends ends;        /* of completions */
     struct rlhf_sampling penalties; /* and what else generation_config.json says of them */
+    const struct rlhf_form *form; /* of prompts that are answered; NULL: as the text stands */
 };
 
 struct rlhf_subject *rlhf_subject_new(const struct rlhf_model *m, const struct rlhf_adapter *a, const struct rlhf_tokenizer *t,
@@ -60,6 +61,11 @@ void rlhf_subject_free(struct rlhf_subject *s)
 const struct rlhf_framing *rlhf_subject_framing(const struct rlhf_subject *s)
 {
     return &s->framing;
+}
+
+void rlhf_subject_answer(struct rlhf_subject *s, const struct rlhf_form *f)
+{
+    s->form = f->chat ? f : NULL;
 }
 
 int rlhf_subject_settle(struct rlhf_subject *s, const struct rlhf_generation *g, struct rlhf_error *err)
@@ -603,6 +609,18 @@ static int finish_completion(void *ctx, size_t i, const struct line *l, struct r
     return 0;
 }
 
+static int frame(const struct completing *k, const char *prompt, size_t most, struct rlhf_tokens *tokens, struct rlhf_error *err)
+{
+    const size_t before = tokens->size;
+
+    if (!k->c->answers || !k->s->form)
+        return rlhf_frame_prompt(&k->s->framing, prompt, most, tokens, err);
+    if (rlhf_form_prompt(k->s->form, prompt, tokens, err) < 0)
+        return -1;
+    rlhf_frame_cut(tokens, before, most);
+    return 0;
+}
+
 static int frame_lines(struct completing *k, const char *const *prompts, size_t count, struct rlhf_tokens *tokens,
                        struct line *lines, struct rlhf_error *err)
 {
@@ -614,7 +632,7 @@ static int frame_lines(struct completing *k, const char *const *prompts, size_t 
     for (size_t i = 0; i < count; i++) {
         const size_t before = tokens->size;
 
-        if (rlhf_frame_prompt(&k->s->framing, prompts[i], context - most, tokens, err) < 0)
+        if (frame(k, prompts[i], context - most, tokens, err) < 0)
             return -1;
         for (size_t j = 0; j < samples; j++)
             lines[i * samples + j] = (struct line){ .prompt_count = tokens->size - before, .most = most,

@@ -5,6 +5,7 @@
 #ifndef RLHF_EVALUATION_SUBJECT_H
 #define RLHF_EVALUATION_SUBJECT_H
 
+#include "data/form.h"
 #include "evaluation/requests.h"
 #include "model/adapter.h"
 #include "model/generation.h"
@@ -32,6 +33,9 @@ void rlhf_subject_watch(struct rlhf_subject *s, const struct rlhf_examination *e
 int rlhf_subject_score(struct rlhf_subject *s, const struct rlhf_requests *r, double *logprob, bool *greedy,
                        struct rlhf_error *err);
 
+/* Prompts of completions that are answers become tokens as f has it, for which the tokenizer is s's; borrowed. Without, as the text stands. */
+void rlhf_subject_answer(struct rlhf_subject *s, const struct rlhf_form *f);
+
 struct rlhf_completing {
     struct rlhf_sampling sampling; /* max_new_tokens > 0; temperature 0: greedy */
     const char *const *stops; /* [stop_count] strings, of which the first to come cuts the text */
@@ -39,6 +43,7 @@ struct rlhf_completing {
     uint64_t seed;         /* a draw is named by it, */
     uint32_t first_prompt; /* prompt first_prompt + i / samples, and sample i % samples */
     uint32_t samples;      /* of each prompt */
+    bool answers;          /* to the prompts; else texts that go on from them */
 };
 /* text[i] for prompt i / samples: [count * samples], freed by the caller, NULL-initialised by him. Prompts lose tokens at the left where
  * max_new_tokens would not fit behind them. */

@@ -20,7 +20,7 @@ static int examine(const struct rlhf_suite *s, struct rlhf_subject *subject, str
     const struct rlhf_completing c = {
         .sampling = { .temperature = s->settings.temperature, .top_p = 1,
                       .max_new_tokens = s->settings.max_new_tokens ? s->settings.max_new_tokens : USUAL_TOKENS },
-        .samples = 1, .seed = s->settings.seed };
+        .samples = 1, .seed = s->settings.seed, .answers = true };
     const size_t first = out->count;
     char **text;
     int rc;

@@ -132,10 +132,10 @@ static json_t *new_provenance(const struct learner_work *w)
             json_array_append_new(reward_models, json_string(policy->reward_model));
         for (size_t i = 0; policy && i < policy->ensemble.count; i++)
             json_array_append_new(reward_models, json_string(policy->ensemble.items[i]));
-        o = json_pack("{s:s, s:s, s:s, s:s, s:I, s:s?, s:O, s:{}, s:s}", "run", t->run->run.name, "stage", w->name, "kind",
-                      rlhf_stage_kind_name(rlhf_stage_kind(w->stage)), "version", RLHF_VERSION, "seed",
+        o = json_pack("{s:s, s:s, s:s, s:s, s:I, s:s?, s:O, s:{}, s:s, s:{s:b, s:s}}", "run", t->run->run.name, "stage", w->name,
+                      "kind", rlhf_stage_kind_name(rlhf_stage_kind(w->stage)), "version", RLHF_VERSION, "seed",
                       (json_int_t)t->run->run.seed, "from", from, "made_of", stages, "parents", "profile",
-                      rlhf_tensor_profile());
+                      rlhf_tensor_profile(), "form", "chat", t->run->tokenizer.chat, "today", t->run->tokenizer.today);
         if (json_array_size(reward_models) > 0)
             json_object_set(o, "reward_models", reward_models);
     }

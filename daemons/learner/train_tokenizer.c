@@ -1,6 +1,5 @@
 /* train_tokenizer.c - the run's tokenizer: loaded or learnt once, then kept in DIR/tokenizer. */
 #include <stdlib.h>
-#include <time.h>
 
 #include "learner/train_parts.h"
 
@@ -91,17 +90,6 @@ static int make_tokenizer(struct learner_trainer *t, const char *target, struct 
     return rc;
 }
 
-/* Noon of tokenizer.today, so that templates see the same day in every time zone. */
-static time_t today(const char *text)
-{
-    struct tm day = {0};
-
-    strptime(text, "%Y-%m-%d", &day);
-    day.tm_hour = 12;
-    day.tm_isdst = -1;
-    return mktime(&day);
-}
-
 /* Reads what checkpoints carry, and how text becomes tokens. */
 static int read_tokenizer(struct learner_trainer *t, const char *dir, struct rlhf_error *err)
 {
@@ -114,7 +102,7 @@ static int read_tokenizer(struct learner_trainer *t, const char *dir, struct rlh
             return -1;
     if (!(t->tokenizer = rlhf_tokenizer_load(dir, err)))
         return -1;
-    t->form = (struct rlhf_form){.tokenizer = t->tokenizer, .today = today(t->run->tokenizer.today)};
+    t->form = (struct rlhf_form){.tokenizer = t->tokenizer, .today = rlhf_form_day(t->run->tokenizer.today)};
     return !t->run->tokenizer.chat || (t->form.chat = rlhf_chat_load(dir, err)) ? 0 : -1;
 }
 

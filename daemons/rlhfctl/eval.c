@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "base/io.h"
+#include "evaluation/checkpoint_form.h"
 #include "evaluation/judge.h"
 #include "evaluation/report.h"
 #include "rlhfctl/ctl.h"
@@ -25,11 +26,13 @@ struct options {
     double temperature;
     uint64_t seed;
     unsigned threads;
+    bool chat;
 };
 
 /* A reward model, or somebody behind HTTP, that a suite asks. */
 struct judging {
     struct rlhf_tokenizer *tokenizer;
+    struct rlhf_form form;
     struct rlhf_model *model;
     struct rlhf_reward_model *rewards;
     struct rlhf_judge *judge;
@@ -129,9 +132,10 @@ static int open_judge(struct judging *j, const char *dir, const char *file, cons
     }
     if (!dir)
         return 0;
-    if (!(j->tokenizer = rlhf_tokenizer_load(dir, err)) || !(j->model = rlhf_model_open(dir, RLHF_PANELS_STORED, err)))
+    if (!(j->tokenizer = rlhf_tokenizer_load(dir, err)) || rlhf_checkpoint_form(&j->form, dir, j->tokenizer, k->o.chat, err) < 0
+        || !(j->model = rlhf_model_open(dir, RLHF_PANELS_STORED, err)))
         return -1;
-    if (!(j->rewards = rlhf_reward_model_new(j->model, j->tokenizer, k->pool, k->o.batch, err)))
+    if (!(j->rewards = rlhf_reward_model_new(j->model, &j->form, k->pool, k->o.batch, err)))
         return rlhf_fail_prefix(err, "%s", dir);
     j->rewarder = rlhf_reward_model_rewarder(j->rewards);
     return 0;
@@ -152,6 +156,7 @@ static void close_judge(struct judging *j)
     rlhf_judge_free(j->judge);
     rlhf_reward_model_free(j->rewards);
     rlhf_model_free(j->model);
+    rlhf_chat_free(j->form.chat);
     rlhf_tokenizer_free(j->tokenizer);
 }
 
@@ -196,20 +201,25 @@ static int load_and_examine(const struct command *k, struct eval_model *m, struc
     struct rlhf_subject *subject = NULL;
     struct rlhf_model *model = NULL;
     struct rlhf_generation generation;
+    struct rlhf_form form = { 0 };
     int rc = -1;
 
     if (!(m->figures = calloc(k->o.suite_count, sizeof *m->figures)))
         return rlhf_fail(err, RLHF_FULL, "no memory for the figures of %zu suites", k->o.suite_count);
-    if ((tokenizer = rlhf_tokenizer_load(m->dir, err)) && (model = rlhf_model_open(m->dir, RLHF_PANELS_STORED, err))
+    if ((tokenizer = rlhf_tokenizer_load(m->dir, err)) && rlhf_checkpoint_form(&form, m->dir, tokenizer, k->o.chat, err) == 0
+        && (model = rlhf_model_open(m->dir, RLHF_PANELS_STORED, err))
         && (!m->adapter || (adapter = rlhf_adapter_load(model, m->adapter, err)))) {
         if (!(subject = rlhf_subject_new(model, adapter, tokenizer, k->pool, k->o.batch, err)))
             rlhf_fail_prefix(err, "%s", m->dir);
-        else if (rlhf_generation_load(&generation, m->dir, err) == 0 && rlhf_subject_settle(subject, &generation, err) == 0)
+        else if (rlhf_generation_load(&generation, m->dir, err) == 0 && rlhf_subject_settle(subject, &generation, err) == 0) {
+            rlhf_subject_answer(subject, &form);
             rc = examine(k, m, subject, err);
+        }
     }
     rlhf_subject_free(subject);
     rlhf_adapter_free(adapter);
     rlhf_model_free(model);
+    rlhf_chat_free(form.chat);
     rlhf_tokenizer_free(tokenizer);
     return rc;
 }
@@ -269,7 +279,7 @@ static int write_json(const struct command *k, struct rlhf_error *err)
 
 /* ---- the command -------------------------------------------------------------------------------------- */
 
-enum { AGAINST = 256, AGAINST_ADAPTER, SHOTS, LEXICON, REWARD_MODEL, JUDGE, TOXICITY_MODEL, TOXICITY_JUDGE, CREDENTIALS, SEED };
+enum { AGAINST = 256, AGAINST_ADAPTER, SHOTS, LEXICON, REWARD_MODEL, JUDGE, TOXICITY_MODEL, TOXICITY_JUDGE, CREDENTIALS, SEED, CHAT };
 
 static error_t parse(int key, char *text, struct argp_state *state)
 {
@@ -332,6 +342,9 @@ static error_t parse(int key, char *text, struct argp_state *state)
         break;
     case CREDENTIALS:
         o->credentials = text;
+        break;
+    case CHAT:
+        o->chat = true;
         break;
     case 'b':
         o->batch = (size_t)ctl_integer(state, "--batch", text, 1, 1 << 20);
@@ -417,6 +430,7 @@ int ctl_eval(int argc, char **argv, struct rlhf_error *err)
         {"toxicity-model", TOXICITY_MODEL, "DIR", 0, "toxicity: a reward model that says how toxic a text is", 0},
         {"toxicity-judge", TOXICITY_JUDGE, "FILE", 0, "toxicity: somebody behind HTTP who says so, as --judge", 0},
         {"credentials", CREDENTIALS, "DIR", 0, "where the keys are that judges' `credential` names", 0},
+        {"chat", CHAT, NULL, 0, "win_rate's prompts, and what reward models read, go through the models' chat templates; what a run made says so itself", 0},
         {"json", 'J', "FILE", 0, "also write the figures to FILE (-: to standard output, without the table)", 0},
         {"batch", 'b', "TOKENS", 0, "in one pass, about (default 2048); changes no figure", 0},
         {"threads", 'j', "N", 0, "0: one a core (default)", 0},

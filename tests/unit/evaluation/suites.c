@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/text.h"
+#include "evaluation/checkpoint_form.h"
 #include "small.h"
 
 static struct rlhf_suite *read_suite(const char *name, const char *path)
@@ -477,10 +478,11 @@ START_TEST(a_reward_model_reads_what_it_was_trained_on)
     struct rlhf_error err = { 0 };
     struct rlhf_model *lm = a_model("llama", 24), *m = rlhf_model_clone(lm, RLHF_HEAD_SCALAR, 3, &err);
     struct rlhf_tokenizer *t = a_tokenizer();
+    const struct rlhf_form form = { .tokenizer = t };
 
     expect_some(m, err);
     for (size_t batch = 1; batch < 100; batch *= 4) {
-        struct rlhf_reward_model *r = rlhf_reward_model_new(m, t, NULL, batch, &err);
+        struct rlhf_reward_model *r = rlhf_reward_model_new(m, &form, NULL, batch, &err);
         struct rlhf_rewarder rewarder = rlhf_reward_model_rewarder(r);
         double reward[4];
 
@@ -505,8 +507,47 @@ START_TEST(a_reward_model_reads_what_it_was_trained_on)
         }
         rlhf_reward_model_free(r);
     }
-    ck_assert_ptr_null(rlhf_reward_model_new(lm, t, NULL, 8, &err));
+    ck_assert_ptr_null(rlhf_reward_model_new(lm, &form, NULL, 8, &err));
     expect_contains(err.text, "no reward model");
+    rlhf_tokenizer_free(t);
+    rlhf_model_free(m);
+    rlhf_model_free(lm);
+}
+END_TEST
+
+/* A checkpoint's provenance says whether its run went through the chat template; then rewards and answers do, too. */
+START_TEST(what_was_trained_on_dialogues_is_asked_and_judged_in_dialogues)
+{
+    static const char *const question[] = { "why" }, *const asked[] = { "<U>why<A>" }, *const answer[] = { "so" };
+    const char *file = with("provenance.json", "{\"form\": {\"chat\": true, \"today\": \"2020-02-02\"}}");
+    char *dir = strndup(file, (size_t)(strrchr(file, '/') - file)), *text[2] = { 0 };
+    struct rlhf_error err = { 0 };
+    struct rlhf_model *lm = a_model("gpt2", 64), *m = rlhf_model_clone(lm, RLHF_HEAD_SCALAR, 3, &err);
+    struct rlhf_tokenizer *t = a_tokenizer();
+    struct rlhf_subject *subject = rlhf_subject_new(lm, NULL, t, NULL, 64, &err);
+    struct rlhf_form form;
+    double reward[2];
+
+    with("chat_template.jinja", "<|begin|>{% for m in messages %}{{ '<U>' if m.role == 'user' else '<A>' }}{{ m.content }}{% endfor %}"
+                                "{% if add_generation_prompt %}<A>{% endif %}");
+    expect_ok(rlhf_checkpoint_form(&form, dir, t, false, &err), err);
+    ck_assert_ptr_nonnull(form.chat);
+    rlhf_subject_answer(subject, &form);
+    for (int chat = 0; chat < 2; chat++) {
+        const struct rlhf_completing c = { .sampling = { .top_p = 1, .max_new_tokens = 8 }, .samples = 1, .answers = chat };
+        const struct rlhf_form as_it_stands = { .tokenizer = t };
+        struct rlhf_reward_model *r = rlhf_reward_model_new(m, chat ? &form : &as_it_stands, NULL, 64, &err);
+        struct rlhf_rewarder rewarder = rlhf_reward_model_rewarder(r);
+
+        expect_ok(rewarder.reward(rewarder.ctx, chat ? question : asked, answer, 1, &reward[chat], &err), err);
+        expect_ok(rlhf_subject_complete(subject, chat ? question : asked, 1, &c, &text[chat], &err), err);
+        rlhf_reward_model_free(r);
+    }
+    ck_assert_double_eq(reward[0], reward[1]);
+    ck_assert_str_eq(text[0], text[1]);
+    free(text[0]), free(text[1]), free(dir);
+    rlhf_chat_free(form.chat);
+    rlhf_subject_free(subject);
     rlhf_tokenizer_free(t);
     rlhf_model_free(m);
     rlhf_model_free(lm);
@@ -523,5 +564,6 @@ int main(void)
                      limits_and_names_are_kept_to, short_answers_are_likelier_to_who_knows_nothing,
                      the_gap_between_genders_is_of_pairs, a_uniform_model_is_as_perplexed_as_it_has_tokens,
                      a_win_is_a_higher_reward_for_the_same_prompt, toxicity_is_measured_in_three_styles,
-                     a_reward_model_reads_what_it_was_trained_on);
+                     a_reward_model_reads_what_it_was_trained_on,
+                     what_was_trained_on_dialogues_is_asked_and_judged_in_dialogues);
 }
