@@ -10,6 +10,7 @@
  * Here is the loop over iterations; building, sampling, advantages and updates are in train_policy_*.c beside it. */
 #include <string.h>
 
+#include "base/check.h"
 #include "learner/train_policy.h"
 
 static int iterate(struct learner_policy *p, struct rlhf_error *err)
@@ -64,7 +65,7 @@ static int iterate(struct learner_policy *p, struct rlhf_error *err)
 }
 
 /* What a state holds; returns how many blocks. */
-enum { BLOCKS = 12 };
+enum { BLOCKS = 13 };
 static size_t list_blocks(struct learner_policy *p, struct learner_block *blocks)
 {
     struct learner_optimizer *a = &p->policy_optimizer, *c = &p->critic_optimizer;
@@ -90,6 +91,7 @@ static size_t list_blocks(struct learner_policy *p, struct learner_block *blocks
         blocks[n++] = (struct learner_block){"critic.moment2", c->v, c->count * sizeof(float)};
         blocks[n++] = (struct learner_block){"critic.updates", &c->updates, sizeof c->updates};
     }
+    RLHF_ASSERT(n <= BLOCKS);
     return n;
 }
 

@@ -13,6 +13,11 @@
     "prompts_per_iteration: 6, samples: 4, minibatch: 8, checkpoint_every: 2, "                               \
     "sampling: {max_new_tokens: 8}, optimizer: {learning_rate: 5e-3}, algorithm: " more "}\n"
 #define BASE TINY_HEAD TINY_PRETRAIN TINY_SFT TINY_COLLECT TINY_REWARD
+/* All that a state may hold. */
+#define EVERYTHING                                                                                            \
+    "  - policy: {name: everything, from: sft, reward_model: rm, prompts: %s/prompts.jsonl, iterations: 3, "  \
+    "prompts_per_iteration: 6, minibatch: 8, checkpoint_every: 1, sampling: {max_new_tokens: 8}, average: 0.5, kl_target: 6, lag: 1, " \
+    "rewards: [{reward_model: {weight: 1}}, {length: {name: short, at_most: 100}}]}\n"
 /* The rest of each are keys that the algorithm reads. */
 #define RUN                                                                                                   \
     BASE POLICY("grpo", "grpo, ratio_limit: 3, kl_estimator: k2")                                             \
@@ -26,13 +31,14 @@
     POLICY("reinforce_plus_plus", "reinforce_plus_plus, discount: 0.99")                                      \
     POLICY("reinforce_plus_plus_baseline", "reinforce_plus_plus_baseline, loss_mean: completions")            \
     POLICY("averaged", "grpo, average: 0.8, adapter: {rank: 4}")                                              \
-    POLICY("adaptive", "ppo, average: 0.5, kl_target: 0.1, kl_horizon: 50")
+    POLICY("adaptive", "ppo, average: 0.5, kl_target: 0.1, kl_horizon: 50")                                   \
+    EVERYTHING
 
 static const char *const stages[] = {"grpo",  "bnpo", "dr_grpo", "dapo",
                                      "gspo",  "cispo", "sapo",   "rloo",
                                      "reinforce_plus_plus", "reinforce_plus_plus_baseline",
-                                     "averaged", "adaptive"};
-enum { STAGES = sizeof stages / sizeof *stages };
+                                     "averaged", "adaptive", "everything"};
+enum { STAGES = sizeof stages / sizeof *stages, ALGORITHMS = STAGES - 1 /* but everything */ };
 
 static struct local_port port;
 static const char *world, *calm;
@@ -69,7 +75,7 @@ END_TEST
 
 START_TEST(every_algorithm_raises_the_reward)
 {
-    for (size_t i = 0; i < STAGES; i++) {
+    for (size_t i = 0; i < ALGORITHMS; i++) {
         double first = metric(calm, stages[i], "reward", 0, 2), last = metric(calm, stages[i], "reward", 6, 8);
 
         ck_assert_msg(last > first + 0.1, "%s: the reward went from %g to %g", stages[i], first, last);
