@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "learner/train_parts.h"
+#include "learner/train_comparisons.h"
 #include "telemetry/log.h"
 
 enum { SUBMIT_TASKS = 64 };
@@ -251,7 +251,7 @@ static int submit(struct learner_work *w, const json_t *tasks, struct rlhf_error
 struct pulled {
     struct learner_work *w;
     json_t *tasks;       /* id -> task, borrowed values */
-    json_t *comparisons; /* id -> comparison with token ids */
+    json_t *comparisons; /* learner_label_key() -> comparison with token ids */
     uint64_t cursor;     /* behind the last one */
     size_t retokenised;  /* of tasks, whose text came back changed */
 };
@@ -320,15 +320,17 @@ static int until_deadline(struct learner_work *w, int64_t *left_us, struct rlhf_
 /* A later revision of a comparison replaces it, or takes it back. */
 static int take(struct pulled *p, const struct learner_comparison *c, size_t want, struct rlhf_error *err)
 {
+    char key[LEARNER_LABEL_KEY];
     json_t *o;
 
+    learner_label_key(c->source, c->id, key);
     if (c->excluded) { /* taken back, or of somebody who is not believed any more */
-        json_object_del(p->comparisons, c->id);
+        json_object_del(p->comparisons, key);
         return 0;
     }
-    if (json_object_size(p->comparisons) >= want && !json_object_get(p->comparisons, c->id))
+    if (json_object_size(p->comparisons) >= want && !json_object_get(p->comparisons, key))
         return 0;
-    if (!(o = with_ids(p, c, err)) || json_object_set_new(p->comparisons, c->id, o) < 0)
+    if (!(o = with_ids(p, c, err)) || json_object_set_new(p->comparisons, key, o) < 0)
         return err && err->code != RLHF_OK
                    ? -1
                    : rlhf_fail(err, RLHF_FULL, "out of memory for comparisons (or text that is not UTF-8)");
@@ -388,13 +390,13 @@ static int pull(struct pulled *p, size_t want, struct rlhf_error *err)
 
 static int by_task_and_id(const void *a, const void *b)
 {
+    static const char *const keys[] = {"task", "id", "source"};
     json_t *x = *(json_t *const *)a, *y = *(json_t *const *)b;
-    int order =
-        strcmp(json_string_value(json_object_get(x, "task")), json_string_value(json_object_get(y, "task")));
+    int order = 0;
 
-    return order ? order
-                 : strcmp(json_string_value(json_object_get(x, "id")),
-                          json_string_value(json_object_get(y, "id")));
+    for (size_t i = 0; order == 0 && i < sizeof keys / sizeof *keys; i++)
+        order = strcmp(json_string_value(json_object_get(x, keys[i])), json_string_value(json_object_get(y, keys[i])));
+    return order;
 }
 
 static int write_comparisons(struct pulled *p, const char *path, struct rlhf_error *err)

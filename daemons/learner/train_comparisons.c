@@ -20,6 +20,11 @@ void learner_comparisons_free(struct learner_comparisons *c)
     *c = (struct learner_comparisons){0};
 }
 
+void learner_label_key(const char *source, const char *id, char out[LEARNER_LABEL_KEY])
+{
+    snprintf(out, LEARNER_LABEL_KEY, "%s %s", source ? source : "", id ? id : "");
+}
+
 static int grow(struct learner_comparisons *c, size_t completions, struct rlhf_error *err)
 {
     uint32_t *rank = reallocarray(c->rank, c->sequences.count + completions, sizeof *rank), *first, *prompt_size;

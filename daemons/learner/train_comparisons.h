@@ -19,6 +19,9 @@ struct learner_comparisons {
 };
 void learner_comparisons_free(struct learner_comparisons *c);
 
+/* What names a label: its id, which is unique within its source. */
+enum { LEARNER_LABEL_KEY = 600 };
+void learner_label_key(const char *source, const char *id, char out[LEARNER_LABEL_KEY]);
 /* Adds a line of DIR/comparisons/ROUND.jsonl; one with a sequence of more than limit tokens is skipped. */
 int learner_comparisons_add(struct learner_comparisons *c, size_t limit, json_t *line, struct rlhf_error *err);
 /* Whether a line prefers anything to anything. */

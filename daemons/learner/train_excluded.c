@@ -1,7 +1,6 @@
 /* train_excluded.c - comparisons that were taken back after their round had been pulled: DIR/comparisons/STAGE.excluded.json
  * says, for each round that a stage is trained on, which ones it leaves out. The label-collector is asked for them once, when
  * a stage begins; a stage that goes on after a stop leaves out the same ones. */
-#include <stdio.h>
 #include <string.h>
 
 #include "learner/train_comparisons.h"
@@ -25,12 +24,6 @@ int learner_excluded_forget(struct learner_work *w, struct rlhf_error *err)
     return rlhf_fail(err, RLHF_FATAL, "cannot remove %s, which is of an earlier try", path);
 }
 
-/* Ids are unique within their source. */
-static void key_of(const char *source, const char *id, char *out, size_t size)
-{
-    snprintf(out, size, "%s %s", source ? source : "", id ? id : "");
-}
-
 /* {key: labeler} of what was taken back behind the collect stage's cursor. */
 static json_t *ask(struct learner_work *w, const char *round, uint64_t cursor, struct rlhf_error *err)
 {
@@ -46,8 +39,8 @@ static json_t *ask(struct learner_work *w, const char *round, uint64_t cursor, s
     }
     for (size_t i = 0; i < answer.count; i++) { /* the last revision of a comparison stands */
         const struct learner_comparison *c = &answer.comparisons[i];
-        char key[600];
-        key_of(c->source, c->id, key, sizeof key);
+        char key[LEARNER_LABEL_KEY];
+        learner_label_key(c->source, c->id, key);
         if (c->excluded)
             json_object_set_new(keys, key, json_string(c->labeler ?: ""));
         else
@@ -106,9 +99,8 @@ json_t *learner_excluded_leave_out(struct learner_work *w, const char *round, js
     kept = json_array();
     json_array_foreach(lines, i, line)
     {
-        char key[600];
-        key_of(json_string_value(json_object_get(line, "source")), json_string_value(json_object_get(line, "id")), key,
-               sizeof key);
+        char key[LEARNER_LABEL_KEY];
+        learner_label_key(json_string_value(json_object_get(line, "source")), json_string_value(json_object_get(line, "id")), key);
         if (!json_object_get(keys, key))
             json_array_append(kept, line);
     }

@@ -524,6 +524,42 @@ START_TEST(completions_end_with_the_texts_and_tokens_that_were_named)
 }
 END_TEST
 
+/* Labels of two vendors: each counts its own from 0. */
+static void two_vendors(struct local_port *p, const struct learner_action *a, struct learner_answer *answer)
+{
+    static unsigned count;
+
+    (void)p;
+    for (size_t i = 0; a->kind == LEARNER_PULL && i < answer->count; i++, count++) {
+        struct learner_comparison *c = &answer->comparisons[i];
+
+        free(c->id), free(c->source);
+        ck_assert_int_gt(asprintf(&c->id, "%u", count / 2), 0);
+        ck_assert_int_gt(asprintf(&c->source, "vendor-%u", count % 2), 0);
+    }
+}
+
+START_TEST(labels_of_two_sources_may_have_one_id)
+{
+    static const char text[] = TINY_HEAD TINY_PRETRAIN
+        "  - collect: {name: round-1, policies: [pre], prompts: %s/prompts.jsonl, samples: 4, sampling: {max_new_tokens: 6}}\n";
+    struct rlhf_error err = {0};
+    unsigned lines = 0;
+    FILE *f;
+    int c;
+
+    fresh();
+    port.spoil = two_vendors;
+    expect_ok(tiny_go(text, dir, world, &rlhf_system_io, &port, 1000, &err), err);
+    ck_assert_ptr_nonnull(f = fopen(in_directory(dir, "comparisons/round-1.jsonl"), "r"));
+    while ((c = fgetc(f)) != EOF)
+        lines += c == '\n';
+    fclose(f);
+    ck_assert_uint_gt(lines, 10);
+    ck_assert_uint_eq(lines, (unsigned)port.submitted);
+}
+END_TEST
+
 START_TEST(an_end_token_that_the_tokenizer_lacks_is_named)
 {
     static const char unknown[] = TINY_HEAD TINY_PRETRAIN
@@ -592,7 +628,7 @@ int main(void)
         ten_steps_in_a_row_that_are_not_finite_stop_the_run, a_policy_that_runs_away_is_stopped_and_told_why,
         a_missing_file_is_named, truncated_sampling_is_corrected_for_and_every_option_of_ppo_works,
         completions_end_with_the_texts_and_tokens_that_were_named,
-        an_end_token_that_the_tokenizer_lacks_is_named,
+        labels_of_two_sources_may_have_one_id, an_end_token_that_the_tokenizer_lacks_is_named,
         validation_files_are_read_whatever_form_they_have, a_validation_line_that_is_not_json_is_named,
         a_reward_model_may_be_scaled_to_demonstrations_of_deviation_one,
         reward_models_learn_with_smoothed_labels_margins_and_around_zero,
