@@ -184,9 +184,9 @@ static void take_scores(struct learner_policy *p, size_t before, struct sampled 
         const float *one = p->rewards + (i - before);
         float reward = r->score[i], deviation = one[(models + 1) * count] - one[(models + 2) * count];
         size_t tokens = r->start[i + 1] - r->start[i];
-        bool replace = s->penalize_missing_end && !r->ended[i];
 
-        r->score[i] = replace ? (float)s->missing_end_reward : reward;
+        if (s->penalize_missing_end)
+            rlhf_eos_penalty(&r->score[i], &r->ended[i], 1, s->missing_end_reward);
         if (s->overlong_cache > 0)
             r->score[i] += (float)(s->overlong_penalty * rlhf_overlong_penalty(tokens, (size_t)s->sampling.max_new_tokens,
                                                                                (size_t)s->overlong_cache));

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "learner/train_comparisons.h"
+#include "rl/advantage.h"
 #include "rl/preference.h"
 #include "rl/reward.h"
 #include "rl/statistics.h"
@@ -225,7 +226,8 @@ static int center(struct reward *r, struct learner_training *tr, json_t *o, stru
     size_t count = (size_t)r->settings->zero_mean_count;
     struct learner_item *items = NULL;
     float *score = NULL;
-    double mean = 0, square = 0;
+    struct rlhf_reward_scale scale;
+    struct rlhf_moments measured;
     int rc = -1;
 
     if (rlhf_read_demonstrations(r->settings->zero_mean_on, &r->w->t->form, r->limit, &d, err) < 0)
@@ -251,21 +253,18 @@ static int center(struct reward *r, struct learner_training *tr, json_t *o, stru
     }
     if (learner_last_scalars(&tr->compute, tr->model, items, count, score, err) < 0)
         goto out;
-    for (size_t i = 0; i < count; i++) {
-        mean += score[i] / (double)count;
-        square += (double)score[i] * score[i] / (double)count;
-    }
+    scale = r->settings->unit_deviation ? rlhf_reward_scale_fit(score, count, 0, 1) : rlhf_reward_bias_fit(score, count, 0);
     if (r->settings->unit_deviation) {
-        double gain = rlhf_reward_scale_fit(score, count, 0, 1).gain;
-
-        multiply(tr, gain);
-        learner_metric(o, "gain", gain);
-        mean *= gain;
-        square *= gain * gain;
+        multiply(tr, scale.gain);
+        learner_metric(o, "gain", scale.gain);
     }
-    rlhf_model_set_bias(tr->model, rlhf_model_bias(tr->model) - (float)mean);
+    rlhf_model_set_bias(tr->model, rlhf_model_bias(tr->model) + (float)scale.bias);
+    if (learner_last_scalars(&tr->compute, tr->model, items, count, score, err) < 0) /* what came of it */
+        goto out;
+    measured = rlhf_moments(score, count);
     learner_metric(o, "bias", rlhf_model_bias(tr->model));
-    learner_metric(o, "demonstrations_sd", sqrt(fmax(0, square - mean * mean)));
+    learner_metric(o, "demonstrations_mean", measured.mean);
+    learner_metric(o, "demonstrations_sd", sqrt(measured.variance));
     rc = 0;
 out:
     free(items);
