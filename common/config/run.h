@@ -146,6 +146,7 @@ struct rlhf_run_sampling {
     double top_p, min_p, typical_p, repetition_penalty;
     int64_t no_repeat_ngram, min_new_tokens, max_new_tokens;
     struct rlhf_config_strings end_tokens, stop;
+    int64_t stop_after; /* tokens */
 };
 
 struct rlhf_run_adapter { /* LoRA: what the stage trains beside a frozen model */

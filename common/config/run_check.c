@@ -102,6 +102,11 @@ static int check_sampling(const struct check *c, const struct rlhf_run_sampling 
     for (size_t i = 0; i < s->stop.count; i++)
         if (s->stop.items[i][0] == '\0' || strlen(s->stop.items[i]) > MAX_STOP)
             return complain(c, "sampling.stop", "text %zu is empty or longer than %d bytes", i + 1, MAX_STOP);
+    if (s->stop_after > 0 && s->stop.count == 0)
+        return complain(c, "sampling.stop_after", "is not used: stop names no text");
+    if (s->stop_after > 0 && s->stop_after >= s->max_new_tokens)
+        return complain(c, "sampling.stop_after", "%lld is not below max_new_tokens, %lld", (long long)s->stop_after,
+                        (long long)s->max_new_tokens);
     return 0;
 }
 

@@ -111,6 +111,8 @@ static const struct rlhf_config_key sampling_keys[] = {
     INT("min_new_tokens", SAM, min_new_tokens, "0", 0, 1e6, "No end token before so many others."),
     STRS("end_tokens", SAM, end_tokens, "Tokens that end a completion besides the tokenizer's own, as <|eot_id|>."),
     STRS("stop", SAM, stop, "Texts that end a completion; they stay part of it."),
+    INT("stop_after", SAM, stop_after, "0", 0, 1e6,
+        "So many tokens come before one that may complete a text of stop (Ziegler et al. 2019: 16 of 24, 55 of 75)."),
     INT("max_new_tokens", SAM, max_new_tokens, "64", 1, 1e6, "Longest completion, in tokens."),
     {0}};
 static const struct rlhf_config_schema sampling_schema = {"sampling", sampling_keys, sizeof(SAM)};

@@ -88,17 +88,6 @@ void rlhf_reward_mix(const float *const *score, const double *weight, size_t sou
 
 /* ---- ends of completions ------------------------------------------------------------------------------ */
 
-size_t rlhf_truncate_after(const int32_t *token, size_t count, int32_t stop, size_t from, bool *found)
-{
-    for (size_t t = from; t < count; t++)
-        if (token[t] == stop) {
-            *found = true;
-            return t + 1;
-        }
-    *found = false;
-    return count;
-}
-
 void rlhf_eos_penalty(float *score, const bool *finished, size_t count, double penalty)
 {
     for (size_t i = 0; i < count; i++)

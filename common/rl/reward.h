@@ -36,10 +36,6 @@ void rlhf_reward_mix(const float *const *score, const double *weight, size_t sou
 
 /* ---- ends of completions ------------------------------------------------------------------------------ */
 
-/* The tokens of a completion that count: up to and with the first `stop` at position `from` or later (0-based; 16
- * and 55 in lm-human-preferences). *found: whether there is one; if not, all `count`. */
-size_t rlhf_truncate_after(const int32_t *token, size_t count, int32_t stop, size_t from, bool *found);
-
 /* The EOS trick: the score of a completion that is not finished is `penalty`, -1 in lm-human-preferences and
  * summarize_from_feedback_details, whatever the model said. */
 void rlhf_eos_penalty(float *score, const bool *finished, size_t count, double penalty);

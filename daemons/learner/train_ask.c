@@ -88,21 +88,21 @@ static int find_ends(const struct learner_work *w, const struct rlhf_run_samplin
     return 0;
 }
 
-/* Ends r with the first token that completes a text of stop. What comes behind it was sampled in vain, and hung on
- * nothing but what stays: a worker that knew the texts would have sent the same. */
-static int cut_at_stop(const struct learner_work *w, const struct rlhf_config_strings *stop,
+/* Ends r with the first token, behind stop_after others, that completes a text of stop. What comes behind it was sampled in
+ * vain, and hung on nothing but what stays: a worker that knew the texts would have sent the same. */
+static int cut_at_stop(const struct learner_work *w, const struct rlhf_run_sampling *settings,
                        const struct learner_generate_job *job, struct learner_rollout *r, struct rlhf_error *err)
 {
+    const struct rlhf_config_strings *stop = &settings->stop;
     struct rlhf_tokens ids = {0};
     bool reached = false;
     int rc = rlhf_tokens_append(&ids, job->prompt_ids, job->prompt_count, err);
 
     for (uint32_t i = 0; rc == 0 && i < r->count && !reached; i++) {
-        rc = rlhf_tokens_append(&ids, &r->ids[i], 1, err) < 0 ||
-                     rlhf_stop_reached(w->t->tokenizer, ids.data, ids.size, (const char *const *)stop->items,
-                                       stop->count, &reached, err) < 0
-                 ? -1
-                 : 0;
+        rc = rlhf_tokens_append(&ids, &r->ids[i], 1, err);
+        if (rc == 0 && i >= (uint32_t)settings->stop_after)
+            rc = rlhf_stop_reached(w->t->tokenizer, ids.data, ids.size, (const char *const *)stop->items, stop->count, &reached,
+                                   err);
         if (reached) {
             r->count = i + 1;
             r->ended = true;
@@ -140,7 +140,7 @@ static int check_rollouts(struct learner_work *w, const struct learner_generate_
                              count);
         }
     for (size_t i = 0; settings->stop.count && i < count; i++)
-        if (cut_at_stop(w, &settings->stop, &jobs[i], &out->rollouts[i], err) < 0) {
+        if (cut_at_stop(w, settings, &jobs[i], &out->rollouts[i], err) < 0) {
             learner_answer_free(out);
             return -1;
         }

@@ -173,6 +173,10 @@ START_TEST(what_the_table_cannot_say_is_checked)
             "min_new_tokens: 5}}\n", "sampling.min_new_tokens", "max_new_tokens");
     refused(HEAD PRETRAIN "  - collect: {name: c, policies: [pre], prompts: q, sampling: {stop: [\"\"]}}\n",
             "sampling.stop", "empty");
+    refused(HEAD PRETRAIN "  - collect: {name: c, policies: [pre], prompts: q, sampling: {stop_after: 3}}\n", "sampling.stop_after",
+            "no text");
+    refused(HEAD PRETRAIN "  - collect: {name: c, policies: [pre], prompts: q, sampling: {max_new_tokens: 3, stop: [e], stop_after: 3}}\n",
+            "sampling.stop_after", "max_new_tokens");
     refused(HEAD PRETRAIN "  - collect: {name: c, policies: [pre], prompts: q, sampling: {min_p: 1.5}}\n", "min_p",
             "1");
     refused(HEAD PRETRAIN "  - direct: {name: d, data: [c], epochs: 1, adapter: {dropout: 0.1}}\n", "adapter.dropout", "sft");

@@ -24,7 +24,8 @@
     EIGHT "}\n"
 #define RUN                                                                                                   \
     BASE POLICY("whole", EIGHT) POLICY("cold", "whiten_rewards: true, sampling: {max_new_tokens: 8, temperature: 0.7}")       \
-    POLICY("cut", "penalize_missing_end: true, missing_end_reward: -1, sampling: {max_new_tokens: 1}") ZIEGLER OUYANG
+    POLICY("cut", "penalize_missing_end: true, missing_end_reward: -1, sampling: {max_new_tokens: 1}")        \
+    POLICY("standard", "rewards: [{reward_model: {normalize: first}}], " EIGHT) ZIEGLER OUYANG
 
 static struct local_port port;
 static const char *world, *calm;
@@ -58,6 +59,15 @@ START_TEST(completions_cut_before_their_end_token_score_minus_one_whatever_the_m
 }
 END_TEST
 
+/* Gain and bias of the rewards are such that the reference policy's samples have mean 0 and deviation 1. */
+START_TEST(rewards_are_measured_from_what_the_reference_policy_gets)
+{
+    ck_assert_double_eq_tol(metric("standard", "reward", 0, 1), 0, 1e-6);
+    ck_assert_double_gt(fabs(metric("standard", "reward.reward_model", 0, 1)), 1e-3);
+    ck_assert_double_gt(metric("standard", "reward", 3, 4), 0);
+}
+END_TEST
+
 START_TEST(rates_fall_to_nothing_over_the_stage_as_in_lm_human_preferences)
 {
     for (int i = 0; i < 4; i++)
@@ -86,6 +96,7 @@ int main(void)
 {
     return RUN_SUITE_AFTER(calm_run, "learner-train/recipe", the_temperature_divides_the_references_logits_too,
                            completions_cut_before_their_end_token_score_minus_one_whatever_the_model_says,
+                           rewards_are_measured_from_what_the_reference_policy_gets,
                            rates_fall_to_nothing_over_the_stage_as_in_lm_human_preferences,
                            the_rate_rises_over_ten_iterations_from_a_tenth_as_in_instructgpt,
                            with_a_weight_of_27_8_the_pretraining_text_is_not_forgotten);

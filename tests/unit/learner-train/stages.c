@@ -561,6 +561,42 @@ START_TEST(labels_of_two_sources_may_have_one_id)
 }
 END_TEST
 
+static size_t shortest;
+
+static void measure_shortest(const char *text, size_t tokens)
+{
+    (void)text;
+    shortest = tokens < shortest ? tokens : shortest;
+}
+
+/* Of lm-human-preferences: a response ends with the first "." at position 16 or later. */
+START_TEST(a_text_ends_a_completion_only_behind_so_many_tokens)
+{
+    static const char *const stops[] = {"stop: [e]", "stop: [e], stop_after: 4", "stop: [e], stop_after: 5"};
+    static const size_t wanted[] = {1, 5, 6};
+    static char text[2048], run[700];
+    const char *base;
+
+    fresh();
+    base = dir;
+    dir = run;
+    for (size_t i = 0; i < 3; i++) {
+        struct rlhf_error err = {0};
+
+        snprintf(run, sizeof run, "%s-%zu", base, i);
+        local_port_free(&port);
+        local_port_init(&port, tiny_utility);
+        snprintf(text, sizeof text, "%s%s%s}}\n", TINY_HEAD TINY_PRETRAIN,
+                 "  - collect: {name: round-1, policies: [pre], prompts: %s/prompts.jsonl, samples: 6, sampling: "
+                 "{max_new_tokens: 12, min_new_tokens: 7, ", stops[i]);
+        expect_ok(tiny_go(text, dir, world, &rlhf_system_io, &port, 1000, &err), err);
+        shortest = SIZE_MAX;
+        each_completion(measure_shortest);
+        ck_assert_uint_eq(shortest, wanted[i]);
+    }
+}
+END_TEST
+
 START_TEST(an_end_token_that_the_tokenizer_lacks_is_named)
 {
     static const char unknown[] = TINY_HEAD TINY_PRETRAIN
@@ -629,7 +665,7 @@ int main(void)
         ten_steps_in_a_row_that_are_not_finite_stop_the_run, a_policy_that_runs_away_is_stopped_and_told_why,
         a_missing_file_is_named, truncated_sampling_is_corrected_for_and_every_option_of_ppo_works,
         completions_end_with_the_texts_and_tokens_that_were_named,
-        labels_of_two_sources_may_have_one_id, an_end_token_that_the_tokenizer_lacks_is_named,
+        a_text_ends_a_completion_only_behind_so_many_tokens, labels_of_two_sources_may_have_one_id, an_end_token_that_the_tokenizer_lacks_is_named,
         validation_files_are_read_whatever_form_they_have, a_validation_line_that_is_not_json_is_named,
         a_reward_model_may_be_scaled_to_demonstrations_of_deviation_one,
         reward_models_learn_with_smoothed_labels_margins_and_around_zero,

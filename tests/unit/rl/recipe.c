@@ -214,23 +214,6 @@ START_TEST(scores_that_do_not_vary_or_are_missing_keep_a_gain_of_one)
 }
 END_TEST
 
-START_TEST(a_response_ends_with_the_first_stop_at_position_16_or_later)
-{
-    int32_t token[24];
-    bool found;
-
-    for (int i = 0; i < 24; i++)
-        token[i] = i == 3 || i == 18 || i == 20 ? 13 : 7;
-    ck_assert_uint_eq(rlhf_truncate_after(token, 24, 13, 16, &found), 19);
-    ck_assert(found);
-    ck_assert_uint_eq(rlhf_truncate_after(token, 18, 13, 16, &found), 18);
-    ck_assert(!found);
-    ck_assert_uint_eq(rlhf_truncate_after(token, 4, 13, 16, &found), 4);
-    ck_assert(!found);
-    ck_assert_uint_eq(rlhf_truncate_after(token, 24, 13, 18, &found), 19);
-}
-END_TEST
-
 START_TEST(a_completion_without_its_end_token_scores_minus_one_whatever_the_model_says)
 {
     float score[] = {8, -5, 2, NAN};
@@ -375,7 +358,6 @@ int main(void)
                      the_adaptive_kl_coefficient_moves_by_a_fifth_of_episodes_over_horizon_at_most,
                      gain_and_bias_make_the_reference_policys_samples_standard,
                      scores_that_do_not_vary_or_are_missing_keep_a_gain_of_one,
-                     a_response_ends_with_the_first_stop_at_position_16_or_later,
                      a_completion_without_its_end_token_scores_minus_one_whatever_the_model_says,
                      labels_are_best_of_four, tf1s_adam_places_its_epsilon_before_the_bias_correction,
                      padding_whose_ratio_stays_one_and_no_padding_are_the_same_loss, an_ensembles_reward_is_its_mean_less_k_deviations,
