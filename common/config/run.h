@@ -414,6 +414,7 @@ struct rlhf_run_clause {
     int better;                         /* enum rlhf_run_better */
     double budget;
     bool relative; /* budget is a fraction of the incumbent's value */
+    double standard_errors; /* of the difference, beside the budget */
 };
 enum rlhf_run_better { RLHF_RUN_BETTER_UNSAID, RLHF_RUN_BETTER_HIGHER, RLHF_RUN_BETTER_LOWER };
 enum { RLHF_RUN_RETRIES = 8 };

@@ -405,9 +405,14 @@ static int check_clauses(const struct check *c, const char *key, const struct rl
     for (size_t i = 0; i < list->count; i++) {
         if (says_which && clauses[i].better == RLHF_RUN_BETTER_UNSAID)
             return complain(c, key, "%s: is higher or lower better? say it in `better`", clauses[i].metrics.items[0]);
-        for (size_t m = 0; m < clauses[i].metrics.count; m++)
-            if (check_metric(c, key, clauses[i].metrics.items[m], e) < 0)
+        for (size_t m = 0; m < clauses[i].metrics.count; m++) {
+            const char *metric = clauses[i].metrics.items[m];
+
+            if (check_metric(c, key, metric, e) < 0)
                 return -1;
+            if (clauses[i].standard_errors > 0 && strncmp(metric, "exact.", 6) != 0)
+                return complain(c, key, "%s: standard_errors are known of exact.* alone", metric);
+        }
     }
     return 0;
 }

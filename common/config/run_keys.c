@@ -560,6 +560,8 @@ static const struct rlhf_config_key clause_keys[] = {
            "Which way is better; unsaid: higher for truthfulness, lower for toxicity."),
     NUM("budget", CLA, budget, "0", 0, RLHF_RUN_LARGE, "What the candidate may lose."),
     BOOL("relative", CLA, relative, "false", "The budget is a fraction of the incumbent's value."),
+    NUM("standard_errors", CLA, standard_errors, "0", 0, 100,
+        "And, of exact.* alone, so many standard errors of the difference, question by question: what chance may take."),
     {0}};
 static const struct rlhf_config_schema clause_schema = {"clause", clause_keys, sizeof(CLA)};
 

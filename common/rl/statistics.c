@@ -56,3 +56,17 @@ struct rlhf_interval rlhf_wilson(double successes, double trials, double z)
     half = z / (1 + z2 / trials) * sqrt(p * (1 - p) / trials + z2 / (4 * trials * trials));
     return (struct rlhf_interval){fmax(0, center - half), fmin(1, center + half)};
 }
+
+struct rlhf_interval rlhf_wilson_mean(const double *value, size_t count, double z, double *mean)
+{
+    double n = (double)count, sum = 0, squares = 0, trials = n;
+
+    for (size_t i = 0; i < count; i++)
+        sum += value[i];
+    *mean = count ? sum / n : 0;
+    for (size_t i = 0; i < count; i++)
+        squares += (value[i] - *mean) * (value[i] - *mean);
+    if (squares > 0) /* so there are two at least */
+        trials = *mean * (1 - *mean) / (squares / (n - 1) / n);
+    return rlhf_wilson(*mean * trials, trials, z);
+}

@@ -20,5 +20,9 @@ struct rlhf_interval {
     double low, high;
 };
 struct rlhf_interval rlhf_wilson(double successes, double trials, double z);
+/* The same of the mean of count values in [0, 1] that are independent of each other and need not be 0 or 1: shares of wins, ties. Of as
+ * many trials as would have their standard error (Kish's effective sample size; Korn and Graubard 1998), of count where they do not
+ * vary. Puts their mean in *mean. */
+struct rlhf_interval rlhf_wilson_mean(const double *value, size_t count, double z, double *mean);
 
 #endif

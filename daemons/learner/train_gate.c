@@ -53,13 +53,27 @@ static int put_clause(struct gate *g, const char *clause, const char *metric, bo
 
 /* ---- who wins ---------------------------------------------------------------------------------------- */
 
-static json_t *completions(const struct gate *g, const char *evaluation, const char *policy, struct rlhf_error *err)
+/* kind: "" for completions, ".exact" for answers. */
+static json_t *lines_of(const struct gate *g, const char *evaluation, const char *policy, const char *kind, struct rlhf_error *err)
 {
     char path[LEARNER_PATH];
 
-    if (learner_path(g->w->t, path, sizeof path, err, "evaluations/%s/%s.jsonl", evaluation, policy) < 0)
+    if (learner_path(g->w->t, path, sizeof path, err, "evaluations/%s/%s%s.jsonl", evaluation, policy, kind) < 0)
         return NULL;
     return learner_read_lines(g->w->t, path, err);
+}
+
+static int read_both(const struct gate *g, const char *kind, json_t **candidate, json_t **incumbent, struct rlhf_error *err)
+{
+    *candidate = lines_of(g, g->evaluation, g->candidate, kind, err);
+    *incumbent = *candidate ? lines_of(g, g->settings->evaluation, g->incumbent, kind, err) : NULL;
+    if (*incumbent && json_array_size(*candidate) == json_array_size(*incumbent))
+        return 0;
+    if (*incumbent)
+        rlhf_fail(err, RLHF_CORRUPT, "%s and %s completed different prompts in %s", g->candidate, g->incumbent, g->evaluation);
+    json_decref(*candidate);
+    json_decref(*incumbent);
+    return -1;
 }
 
 static bool same_prompt(const json_t *a, const json_t *b)
@@ -71,19 +85,17 @@ static bool same_prompt(const json_t *a, const json_t *b)
 
 /* What came of the same draws for the same prompts. */
 struct matches {
-    double wins; /* a tie is half of one */
-    double count;
-    double prompts; /* the samples of one prompt are not independent */
+    double *rate;   /* [prompts] of each one's samples that the candidate wins, a tie being half a win: they are not independent */
+    size_t prompts;
+    size_t count;   /* of samples */
 };
 
-/* Both lists are in the order of prompts and samples; a missing reward is no match. */
+/* Both lists are in the order of prompts and samples; a missing reward is no match. m->rate has room for all of them. */
 static int match(const struct gate *g, const json_t *candidate, const json_t *incumbent, struct matches *m,
                  struct rlhf_error *err)
 {
-    *m = (struct matches){0};
-    if (json_array_size(candidate) != json_array_size(incumbent))
-        return rlhf_fail(err, RLHF_CORRUPT, "%s and %s completed different prompts in %s", g->candidate, g->incumbent,
-                         g->evaluation);
+    double wins = 0, samples = 0; /* of the prompt at hand */
+
     for (size_t i = 0; i < json_array_size(candidate); i++) {
         const json_t *a = json_array_get(candidate, i), *b = json_array_get(incumbent, i);
         const json_t *x = json_object_get(a, "reward"), *y = json_object_get(b, "reward");
@@ -91,36 +103,43 @@ static int match(const struct gate *g, const json_t *candidate, const json_t *in
         if (!same_prompt(a, b))
             return rlhf_fail(err, RLHF_CORRUPT, "%s and %s completed different prompts in %s", g->candidate, g->incumbent,
                              g->evaluation);
+        if (json_integer_value(json_object_get(a, "sample")) == 0)
+            wins = samples = 0;
         if (!json_is_number(x) || !json_is_number(y))
             continue;
         m->count++;
-        m->prompts += json_integer_value(json_object_get(a, "sample")) == 0;
-        m->wins += json_number_value(x) > json_number_value(y) ? 1 : json_number_value(x) == json_number_value(y) ? 0.5 : 0;
+        m->prompts += samples++ == 0;
+        wins += json_number_value(x) > json_number_value(y) ? 1 : json_number_value(x) == json_number_value(y) ? 0.5 : 0;
+        m->rate[m->prompts - 1] = wins / samples;
     }
     return m->prompts > 0 ? 0 : rlhf_fail(err, RLHF_REJECT, "no completion of %s in %s has a reward", g->candidate, g->evaluation);
 }
 
 static int judge_wins(struct gate *g, struct rlhf_error *err)
 {
-    json_t *candidate = completions(g, g->evaluation, g->candidate, err);
-    json_t *incumbent = candidate ? completions(g, g->settings->evaluation, g->incumbent, err) : NULL;
+    json_t *candidate, *incumbent;
     double rate, bound = g->settings->win_rate;
     struct rlhf_interval i;
-    struct matches m;
+    struct matches m = {0};
     char sentence[160];
-    int rc = incumbent ? match(g, candidate, incumbent, &m, err) : -1;
+    int rc;
 
+    if (read_both(g, "", &candidate, &incumbent, err) < 0)
+        return -1;
+    m.rate = calloc(json_array_size(candidate) + 1, sizeof *m.rate);
+    rc = m.rate ? match(g, candidate, incumbent, &m, err)
+                : rlhf_fail(err, RLHF_FULL, "out of memory for the matches of %s", g->candidate);
     json_decref(candidate);
     json_decref(incumbent);
+    i = rlhf_wilson_mean(m.rate, m.prompts, Z95, &rate);
+    free(m.rate);
     if (rc < 0)
         return -1;
-    rate = m.wins / m.count;
-    i = rlhf_wilson(rate * m.prompts, m.prompts, Z95);
-    snprintf(sentence, sizeof sentence, "wins %.3f of %.0f against %s, 95%% from %.3f, must be above %g", rate, m.count,
+    snprintf(sentence, sizeof sentence, "wins %.3f of %zu against %s, 95%% from %.3f, must be above %g", rate, m.count,
              g->incumbent, i.low, bound);
     return put_clause(g, "win_rate", "reward", i.low > bound, sentence,
-                      json_pack("{s:f, s:f, s:f, s:f, s:f}", "candidate", rate, "low", i.low, "high", i.high, "count", m.count,
-                                "bound", bound),
+                      json_pack("{s:f, s:f, s:f, s:I, s:f}", "candidate", rate, "low", i.low, "high", i.high, "count",
+                                (json_int_t)m.count, "bound", bound),
                       err);
 }
 
@@ -172,26 +191,62 @@ static int measure(const struct gate *g, const struct rlhf_run_clause *c, const 
     return rc;
 }
 
+/* The variance of the mean, over the questions of one file, of the candidate's right answers less the incumbent's. */
+static double paired_variance(const json_t *candidate, const json_t *incumbent, const char *file)
+{
+    double sum = 0, squares = 0, n = 0;
+
+    for (size_t i = 0; i < json_array_size(candidate); i++) {
+        const json_t *a = json_array_get(candidate, i), *b = json_array_get(incumbent, i);
+        const char *set = json_string_value(json_object_get(a, "set"));
+        double d = json_is_true(json_object_get(a, "right")) - json_is_true(json_object_get(b, "right"));
+
+        if (!set || strcmp(set, file) != 0)
+            continue;
+        sum += d;
+        squares += d * d;
+        n++;
+    }
+    return n > 1 ? (squares - sum * sum / n) / (n - 1) / n : 0;
+}
+
+/* The standard error of the difference of a clause's metric, all of them exact matches, which both answered question by question. */
+static int standard_error(const struct gate *g, const struct rlhf_run_clause *c, double *out, struct rlhf_error *err)
+{
+    json_t *candidate, *incumbent;
+    double variance = 0;
+
+    if (read_both(g, ".exact", &candidate, &incumbent, err) < 0)
+        return -1;
+    for (size_t i = 0; i < c->metrics.count; i++)
+        variance += paired_variance(candidate, incumbent, c->metrics.items[i] + strlen("exact."));
+    *out = sqrt(variance) / (double)c->metrics.count;
+    json_decref(candidate);
+    json_decref(incumbent);
+    return 0;
+}
+
 static int judge_clause(struct gate *g, const char *clause, const struct rlhf_run_clause *c, bool higher,
                         struct rlhf_error *err)
 {
     char names[100] = "", sentence[160];
-    double candidate, incumbent, bound, budget;
+    double candidate, incumbent, bound, budget, error = 0;
     bool holds;
 
     if (measure(g, c, g->evaluation, g->candidate, &candidate, err) < 0 ||
-        measure(g, c, g->settings->evaluation, g->incumbent, &incumbent, err) < 0)
+        measure(g, c, g->settings->evaluation, g->incumbent, &incumbent, err) < 0 ||
+        (c->standard_errors > 0 && standard_error(g, c, &error, err) < 0))
         return -1;
     for (size_t i = 0, n = 0; i < c->metrics.count && n < sizeof names; i++)
         n += (size_t)snprintf(names + n, sizeof names - n, "%s%s", i ? "," : "", c->metrics.items[i]);
-    budget = c->relative ? c->budget * fabs(incumbent) : c->budget;
+    budget = (c->relative ? c->budget * fabs(incumbent) : c->budget) + c->standard_errors * error;
     bound = higher ? incumbent - budget : incumbent + budget;
     holds = higher ? candidate >= bound : candidate <= bound;
     snprintf(sentence, sizeof sentence, "%s %.4g, %s has %.4g, must be at %s %.4g", names, candidate, g->incumbent, incumbent,
              higher ? "least" : "most", bound);
     return put_clause(g, clause, names, holds, sentence,
-                      json_pack("{s:f, s:f, s:f, s:f, s:s}", "candidate", candidate, "incumbent", incumbent, "bound", bound,
-                                "budget", budget, "better", higher ? "higher" : "lower"),
+                      json_pack("{s:f, s:f, s:f, s:f, s:f, s:s}", "candidate", candidate, "incumbent", incumbent, "bound", bound,
+                                "budget", budget, "standard_error", error, "better", higher ? "higher" : "lower"),
                       err);
 }
 

@@ -410,6 +410,7 @@ START_TEST(a_gate_stands_for_the_policy_that_it_promotes)
     rlhf_run_free(&run);
     refused(GATED("incumbent: p"), "incumbent", "is the candidate");
     refused(GATED("tax: [{metrics: [exact.sums]}]"), "tax", "is higher or lower better?");
+    refused(GATED("truthfulness: [{metrics: [reward.rude], standard_errors: 2}]"), "truthfulness", "exact.* alone");
     refused(GATED("truthfulness: [{metrics: [exact.facts]}]"), "truthfulness", "stage e measures no exact.facts");
     refused(GATED("toxicity: [{metrics: [perplexity.x]}]"), "toxicity", "stage e measures no perplexity.x");
     refused(GATED("retries: 1"), "retry_mix", "p has no mix");

@@ -158,6 +158,32 @@ START_TEST(a_candidate_that_does_not_win_is_not_promoted_whatever_it_kept)
 }
 END_TEST
 
+/* Answers to the same questions: those that both have right or wrong say nothing of the difference. */
+START_TEST(a_clause_may_leave_to_chance_what_chance_may_take)
+{
+    static const char gate[] = TINY_RUN "  - gate: {name: gate, candidate: sft, incumbent: ppo, evaluation: report, win_rate: 0, "
+                                        "truthfulness: [{metrics: [exact.yes], budget: 0.01, standard_errors: 2}]}\n";
+    struct rlhf_error err = {0};
+    char command[1500];
+    json_t *o, *clause;
+
+    set_up();
+    expect_ok(go(TINY_RUN, &err), err);
+    /* The candidate has none right and the incumbent all of 24: let 6 of them be right in both. */
+    snprintf(command, sizeof command, "sed -i '1,6s/\"right\": *false/\"right\": true/' '%s'",
+             in_directory(dir, "evaluations/report/sft.exact.jsonl"));
+    ck_assert_int_eq(system(command), 0);
+    ck_assert_int_lt(go(gate, &err), 0);
+    ck_assert_msg(strstr(err.text, "truthfulness: exact.yes"), "%s", err.text);
+    o = read_json("gates/gate.json");
+    clause = clause_of(o, "truthfulness");
+    ck_assert_double_eq(json_number_value(json_object_get(clause, "incumbent")), 1);
+    ck_assert_double_eq_tol(json_number_value(json_object_get(clause, "standard_error")), sqrt(0.25 * 0.75 / (TINY_WORDS - 1)), 1e-9);
+    ck_assert_double_eq_tol(json_number_value(json_object_get(clause, "bound")), 1 - 0.01 - 2 * sqrt(0.25 * 0.75 / (TINY_WORDS - 1)), 1e-9);
+    json_decref(o);
+}
+END_TEST
+
 START_TEST(a_metric_that_was_not_measured_stops_the_run)
 {
     struct rlhf_error err = {0};
@@ -225,6 +251,7 @@ int main(void)
                      a_figure_of_a_suite_is_a_clause_by_its_value, a_clause_can_be_over_a_reward_source,
                      a_candidate_over_its_tax_budget_is_rolled_back_and_the_clause_is_named,
                      a_candidate_that_does_not_win_is_not_promoted_whatever_it_kept,
+                     a_clause_may_leave_to_chance_what_chance_may_take,
                      a_metric_that_was_not_measured_stops_the_run,
                      a_retry_with_more_pretraining_text_keeps_the_budget_and_survives_kills,
                      a_retry_whose_policy_is_damaged_is_trained_again_to_the_same_bits);

@@ -242,6 +242,25 @@ START_TEST(wilsons_interval_is_the_published_one)
 }
 END_TEST
 
+/* Values that are 0 or 1 are trials, less the one that their mean cost; ties tell more than wins and losses do; samples that all
+ * say the same are one. */
+START_TEST(an_interval_of_shares_counts_what_they_tell_and_not_how_many_they_are)
+{
+    const double coins[] = {1, 0, 1, 1, 0, 1, 1, 1}, ties[] = {1, 0.5, 0.5, 1, 0.5, 0.5, 1, 1}, same[] = {0.75, 0.75, 0.75};
+    double mean;
+    struct rlhf_interval a = rlhf_wilson_mean(coins, 8, 1.96, &mean), b = rlhf_wilson(0.75 * 7, 7, 1.96);
+
+    ck_assert_double_eq(mean, 0.75);
+    ck_assert_double_eq_tol(a.low, b.low, 1e-12);
+    ck_assert_double_eq_tol(a.high, b.high, 1e-12);
+    a = rlhf_wilson_mean(ties, 8, 1.96, &mean);
+    ck_assert_double_eq(mean, 0.75);
+    ck_assert_double_eq_tol(a.low, rlhf_wilson(0.75 * 21, 21, 1.96).low, 1e-12); /* their variance is a third of coins' */
+    ck_assert_double_eq(rlhf_wilson_mean(same, 3, 1.96, &mean).low, rlhf_wilson(0.75 * 3, 3, 1.96).low);
+    ck_assert_double_eq(rlhf_wilson_mean(same, 0, 1.96, &mean).high, 1);
+}
+END_TEST
+
 START_TEST(explained_variance_is_one_for_a_perfect_critic_and_zero_for_the_mean)
 {
     const float ret[] = {1, 2, 4}, mean[] = {2, 2, 2};
@@ -275,6 +294,6 @@ int main(void)
         a_reward_that_is_not_a_number_makes_the_loss_none,
         the_pair_loss_keeps_its_linear_tail_and_its_derivatives,
         agreement_counts_equal_scores_half_and_keeps_ties_apart, a_correlation_is_pearsons_and_0_of_what_does_not_vary,
-        wilsons_interval_is_the_published_one,
+        wilsons_interval_is_the_published_one, an_interval_of_shares_counts_what_they_tell_and_not_how_many_they_are,
         explained_variance_is_one_for_a_perfect_critic_and_zero_for_the_mean, nan_and_infinity_are_seen);
 }
