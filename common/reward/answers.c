@@ -134,6 +134,22 @@ static bool number_in(const char *at, size_t size, double *value)
     return *end == '\0' && isfinite(*value) && !strpbrk(text, "xX");
 }
 
+/* Chat models like to put JSON into a Markdown code block: what stands inside, of *size bytes, where that is all of words. */
+static const char *unfenced(const char *words, size_t *size)
+{
+    static const char fence[] = "```", blanks[] = " \t\r\n";
+    const char *from = words + strspn(words, blanks), *end = from + strlen(from);
+
+    while (end > from && strchr(blanks, end[-1]))
+        end--;
+    if (rlhf_starts_with(from, fence) && end - from >= 6 && strncmp(end - 3, fence, 3) == 0) {
+        from += strcspn(from, "\n"); /* and the language's name */
+        end -= 3;
+    }
+    *size = end > from ? (size_t)(end - from) : 0;
+    return from;
+}
+
 float rlhf_judge_score(const struct rlhf_source *s, const char *words, struct rlhf_error *why)
 {
     const struct rlhf_source_settings *o = rlhf_source_settings(s);
@@ -147,7 +163,9 @@ float rlhf_judge_score(const struct rlhf_source *s, const char *words, struct rl
             return NAN;
         found = found && number_in(at, size, &value);
     } else {
-        json_t *json = json_loads(words, JSON_REJECT_DUPLICATES, NULL), *score = json_object_get(json, o->key);
+        size_t within;
+        const char *text = unfenced(words, &within);
+        json_t *json = json_loadb(text, within, JSON_REJECT_DUPLICATES, NULL), *score = json_object_get(json, o->key);
 
         found = json_is_number(score);
         value = found ? json_number_value(score) : NAN;

@@ -95,6 +95,18 @@ static void answer(int fd, const char *status, const char *body, bool half)
     send(fd, body, strlen(body) / (half ? 2 : 1), MSG_NOSIGNAL);
 }
 
+/* Until the other side has had enough. */
+static void go_on_and_on(int fd, size_t size, useconds_t pause)
+{
+    static const char head[] = "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n", zeros[1 << 16];
+    ssize_t sent = send(fd, head, strlen(head), MSG_NOSIGNAL);
+
+    while (sent > 0) {
+        sent = send(fd, zeros, size, MSG_NOSIGNAL);
+        usleep(pause);
+    }
+}
+
 static void treat(int fd, const char *request, enum service_conduct conduct)
 {
     char *good = good_answer(request, conduct), byte;
@@ -113,6 +125,12 @@ static void treat(int fd, const char *request, enum service_conduct conduct)
         answer(fd, "200 OK", "<html>welcome</html>", false);
         break;
     case SERVICE_CLOSES:
+        break;
+    case SERVICE_FLOODS:
+        go_on_and_on(fd, 1 << 16, 0);
+        break;
+    case SERVICE_DRIPS:
+        go_on_and_on(fd, 1, 1000);
         break;
     case SERVICE_HANGS:
         while (recv(fd, &byte, 1, 0) > 0) /* until the other side has had enough */

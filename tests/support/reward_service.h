@@ -21,6 +21,8 @@ enum service_conduct {
     SERVICE_HANGS,       /* reads, and never answers                 */
     SERVICE_IS_SLOW,     /* waits until another request is here, too */
     SERVICE_MUMBLES,     /* a judge's answer without a score         */
+    SERVICE_FLOODS,      /* an answer without end                    */
+    SERVICE_DRIPS,       /* one byte at a time, without end          */
 };
 
 struct reward_service;

@@ -45,6 +45,11 @@ START_TEST(a_judges_score_is_a_number_in_a_json_object_and_in_its_range)
     struct rlhf_source *s = a_judge("");
 
     ck_assert_double_eq(score(s, " {\"reason\": \"fine\", \"score\": 7.5}\n", NULL), 7.5);
+    ck_assert_double_eq(score(s, "```json\n{\"score\": 3}\n```\n", NULL), 3);
+    ck_assert_double_eq(score(s, "\n```\n{\"score\": 4}```", NULL), 4);
+    score(s, "```", "no score");
+    score(s, "``````", "no score");
+    score(s, "Sure:\n```json\n{\"score\": 3}\n```", "no score");
     score(s, "{\"score\": \"7\"}", "no score");
     score(s, "{\"score\": 7", "no score");
     score(s, "{\"score\": 7, \"score\": 9}", "no score"); /* which one? */
@@ -53,6 +58,9 @@ START_TEST(a_judges_score_is_a_number_in_a_json_object_and_in_its_range)
     score(s, "Sure! {\"score\": 7}", "no score");
     score(s, "{\"score\": 11}", "outside of 1 to 10");
     score(s, "", "no score");
+    score(s, "{\"score\": NaN}", "no score");
+    score(s, "{\"score\": 1e999}", "no score");
+    score(s, "{\"score\": 99999999999999999999}", "no score");
     rlhf_source_free(s);
 }
 END_TEST

@@ -215,6 +215,8 @@ START_TEST(who_never_answers_well_is_a_missing_reward_that_says_why_after_the_at
     expect_missing(SERVICE_TRUNCATES, RLHF_SOURCE_SERVICE, 20000, 3, "after 3 attempts");
     expect_missing(SERVICE_CLOSES, RLHF_SOURCE_JUDGE, 20000, 3, "after 3 attempts");
     expect_missing(SERVICE_HANGS, RLHF_SOURCE_SERVICE, 30, 0, "timed out");
+    expect_missing(SERVICE_DRIPS, RLHF_SOURCE_JUDGE, 30, 0, "timed out");
+    expect_missing(SERVICE_FLOODS, RLHF_SOURCE_JUDGE, 20000, 3, "more than 16 MiB");
 }
 END_TEST
 
