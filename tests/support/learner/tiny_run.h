@@ -6,6 +6,7 @@
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/hash.h"
@@ -209,6 +210,15 @@ static inline void tiny_calm(const char *text, const char **world, const char **
     tiny_place(world, calm);
     local_port_init(port, tiny_utility);
     expect_ok(tiny_go(text, *calm, *world, &rlhf_system_io, port, 1000, &err), err);
+}
+
+/* Another run that has come as far as this one. */
+static inline void tiny_copy(const char *dir, const char *copy)
+{
+    char command[1400];
+
+    snprintf(command, sizeof command, "cp -r '%s' '%s'", dir, copy);
+    ck_assert_int_eq(system(command), 0);
 }
 
 static inline struct rlhf_digest tiny_digest(const char *dir, const char *name)

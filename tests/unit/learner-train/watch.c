@@ -2,42 +2,47 @@
  * it ends with is what it would have ended with. */
 #include "support/learner/tiny_run.h"
 
-enum { EVERY_CALL_US = 200000 };
-
-#define WATCH(more) TINY_HEAD TINY_PRETRAIN TINY_SFT TINY_COLLECT TINY_REWARD TINY_POLICY "      watch: {over: 3, " more "}\n"
+#define BASE TINY_HEAD TINY_PRETRAIN TINY_SFT TINY_COLLECT TINY_REWARD
+#define WATCH(more) BASE TINY_POLICY "      watch: {over: 3, " more "}\n"
 #define STRICT(more) WATCH("samples: 4, limits: [{metric: entropy, at_least: 50}]" more)
 #define LOOSE WATCH("limits: [{metric: entropy, at_least: 0}, {metric: repetition, at_most: 1}]")
 
-static const char *world, *dir;
+static const char *world, *base, *dir; /* base: a run that has come as far as its policy stage */
 static struct local_port port;
 static struct rlhf_digest calm; /* of the policy that nobody watched */
+
+static void copy_to(const char *place, const char *name)
+{
+    static char path[700];
+
+    snprintf(path, sizeof path, "%s%s", place, name);
+    tiny_copy(base, path);
+    dir = path;
+}
 
 static void calm_run(void)
 {
     struct rlhf_error err = {0};
 
-    tiny_place(&world, &dir);
-    local_port_init(&port, tiny_utility);
-    expect_ok(tiny_go(TINY_HEAD TINY_PRETRAIN TINY_SFT TINY_COLLECT TINY_REWARD TINY_POLICY, dir, world, &rlhf_system_io, &port,
-                      EVERY_CALL_US, &err),
-              err);
+    tiny_calm(BASE, &world, &base, &port);
+    copy_to(base, "-watched");
+    expect_ok(tiny_go(BASE TINY_POLICY, dir, world, &rlhf_system_io, &port, 1000, &err), err);
     calm = tiny_checkpoint(dir, "ppo");
 }
 
 static int go(const char *text, struct rlhf_error *err)
 {
+    enum { EVERY_CALL_US = 200000 }; /* a state between any two iterations */
+
     *err = (struct rlhf_error){0};
     return tiny_go(text, dir, world, &rlhf_system_io, &port, EVERY_CALL_US, err);
 }
 
 static void fresh(void)
 {
-    static char path[600];
-
     local_port_free(&port);
     local_port_init(&port, tiny_utility);
-    snprintf(path, sizeof path, "%s/run", a_directory());
-    dir = path;
+    copy_to(a_directory(), "/run");
 }
 
 static void ended_as_calm(void)
@@ -73,7 +78,7 @@ START_TEST(a_paused_run_that_is_stopped_pauses_again_and_goes_on_under_other_lim
     json_t *o;
 
     fresh();
-    port.stop_at = 1000; /* as a person would, looking at the screen */
+    port.stop_at = 20; /* as a person would, looking at the screen */
     for (int n = 0; n < 2; n++) {
         ck_assert_int_lt(go(STRICT(""), &err), 0);
         ck_assert_int_eq(err.code, RLHF_AGAIN);
@@ -132,7 +137,7 @@ START_TEST(a_watched_run_that_is_killed_pauses_where_it_would_have)
     struct rlhf_error err = {0};
 
     fresh();
-    for (unsigned n = 28; n < 60; n += 5) {
+    for (unsigned n = 3; n < 14; n += 2) {
         port.die_at = n;
         go(STRICT(", otherwise: stop"), &err);
         port.die_at = 0;
