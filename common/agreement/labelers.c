@@ -7,20 +7,21 @@
 enum { MOST_ITERATIONS = 200 };
 static const double settled = 1e-7; /* largest change of a probability between two iterations */
 
-/* Everybody's answers to an item make its truth as likely as their confusion matrices say. Returns the largest change. */
-static double expect(struct rlhf_dawid_skene *d, const struct rlhf_answers *a)
+/* Everybody's answers to an item make its truth as likely as their confusion matrices say. Returns the largest change.
+ * log_confusion: as large as they are, and written to. */
+static double expect(struct rlhf_dawid_skene *d, const struct rlhf_answers *a, double *log_confusion)
 {
     const size_t categories = d->categories;
     double change = 0, log_p[64];
 
     for (size_t i = 0; i < d->people * categories * categories; i++)
-        d->log_confusion[i] = log(d->confusion[i]);
+        log_confusion[i] = log(d->confusion[i]);
     for (size_t i = 0; i < d->items; i++) {
         double *truth = d->truth + i * categories, most = -INFINITY, sum = 0;
         for (size_t c = 0; c < categories; c++) {
             log_p[c] = log(d->share[c]);
             for (size_t j = a->start[i]; j < a->start[i + 1]; j++)
-                log_p[c] += d->log_confusion[(a->answer[j].person * categories + c) * categories + a->answer[j].category];
+                log_p[c] += log_confusion[(a->answer[j].person * categories + c) * categories + a->answer[j].category];
             most = log_p[c] > most ? log_p[c] : most;
         }
         for (size_t c = 0; c < categories; c++)
@@ -80,22 +81,25 @@ int rlhf_dawid_skene_fit(struct rlhf_dawid_skene *d, const struct rlhf_answers *
                          struct rlhf_error *err)
 {
     const size_t categories = a->categories;
+    double *log_confusion = NULL;
 
     *d = (struct rlhf_dawid_skene){ .items = a->items, .people = a->people, .categories = categories };
     if (categories < 2 || categories > 64)
         return rlhf_fail(err, RLHF_REJECT, "%zu categories: 2 to 64 can be told apart", categories);
     if (!(d->truth = calloc(a->items * categories + 1, sizeof *d->truth))
         || !(d->confusion = calloc(a->people * categories * categories + 1, sizeof *d->confusion))
-        || !(d->log_confusion = calloc(a->people * categories * categories + 1, sizeof *d->log_confusion))
+        || !(log_confusion = calloc(a->people * categories * categories + 1, sizeof *log_confusion))
         || !(d->share = calloc(categories, sizeof *d->share)) || !(d->shared = calloc(a->people + 1UL, sizeof *d->shared))) {
         rlhf_dawid_skene_free(d);
+        free(log_confusion);
         return rlhf_fail(err, RLHF_FULL, "no memory for %zu people and %zu items", (size_t)a->people, a->items);
     }
     vote(d, a);
     do
         maximise(d, a, prior);
-    while (expect(d, a) > settled && ++d->iterations < MOST_ITERATIONS);
+    while (expect(d, a, log_confusion) > settled && ++d->iterations < MOST_ITERATIONS);
     maximise(d, a, prior);
+    free(log_confusion);
     return 0;
 }
 
@@ -103,7 +107,6 @@ void rlhf_dawid_skene_free(struct rlhf_dawid_skene *d)
 {
     free(d->truth);
     free(d->confusion);
-    free(d->log_confusion);
     free(d->share);
     free(d->shared);
     *d = (struct rlhf_dawid_skene){ 0 };

@@ -15,7 +15,6 @@ struct rlhf_dawid_skene {
     size_t items, people, categories;
     double *truth;     /* [items, categories], items in the order of struct rlhf_answers    */
     double *confusion; /* [people, categories (true), categories (answered)], rows sum to 1 */
-    double *log_confusion;
     double *share;     /* [categories] of the truth                                         */
     size_t *shared;    /* [people] answers to items that somebody else answered, too        */
     size_t iterations;

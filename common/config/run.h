@@ -525,6 +525,7 @@ const char *rlhf_run_direct_loss(const struct rlhf_stage_direct *s);    /* "sigm
 bool rlhf_run_algorithm_has_critic(int algorithm);
 bool rlhf_run_algorithm_compares(int algorithm);   /* the completions of a prompt with each other */
 bool rlhf_run_algorithm_kl_in_loss(int algorithm); /* else it is taken off the rewards */
+extern const char *const rlhf_run_suites[]; /* those an evaluate stage may name, as evaluation/suite.h has them; NULL at the end */
 const char *rlhf_run_products(const struct rlhf_run *run); /* "fp32", "bf16": rlhf_products_named() */
 const char *rlhf_run_model_style(const struct rlhf_run *run); /* "gpt2" or "llama" */
 

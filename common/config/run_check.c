@@ -341,10 +341,10 @@ static bool among(const struct rlhf_config_strings *names, const char *name)
     return false;
 }
 
-/* Suites are there, and each once: their names are those of the results. */
-/* As evaluation/suite.h has them, but for win_rate, which a gate finds out. */
-static const char *const suites[] = {"truthfulqa", "crows_pairs", "winogender", "hellaswag", "arithmetic", "gsm8k", "perplexity", "toxicity", NULL};
+/* All but win_rate, which a gate finds out. */
+const char *const rlhf_run_suites[] = {"truthfulqa", "crows_pairs", "winogender", "hellaswag", "arithmetic", "gsm8k", "perplexity", "toxicity", NULL};
 
+/* Suites are there, and each once: their names are those of the results. */
 static int check_suites(const struct check *c, const struct rlhf_stage_evaluate *e)
 {
     const struct rlhf_run_suite *s = e->suites.items;
@@ -352,10 +352,10 @@ static int check_suites(const struct check *c, const struct rlhf_stage_evaluate 
     for (size_t i = 0; i < e->suites.count; i++) {
         size_t known = 0;
 
-        while (suites[known] && strcmp(suites[known], s[i].suite) != 0)
+        while (rlhf_run_suites[known] && strcmp(rlhf_run_suites[known], s[i].suite) != 0)
             known++;
-        if (!suites[known]) {
-            const char *meant = rlhf_did_you_mean(s[i].suite, suites);
+        if (!rlhf_run_suites[known]) {
+            const char *meant = rlhf_did_you_mean(s[i].suite, rlhf_run_suites);
             return complain(c, "suites", "there is no suite '%s'%s%s%s", s[i].suite, meant ? "; did you mean '" : "",
                             meant ? meant : "", meant ? "'?" : "");
         }

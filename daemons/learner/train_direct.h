@@ -43,10 +43,6 @@ static inline bool direct_is_kto(const struct direct *d)
 {
     return d->settings->loss == RLHF_RUN_KTO;
 }
-static inline bool direct_has_reference(const struct direct *d)
-{
-    return d->settings->loss != RLHF_RUN_ORPO;
-}
 
 /* Reads the comparisons and makes their rows and units. d->limit is set. */
 int direct_read(struct direct *d, struct rlhf_error *err);

@@ -258,7 +258,7 @@ int direct_reference(struct direct *d, const struct rlhf_model *policy, struct r
     char path[LEARNER_PATH];
     int rc;
 
-    if (!direct_has_reference(d))
+    if (d->settings->loss == RLHF_RUN_ORPO)
         return 0;
     if (!(d->reference = calloc(d->start[d->row_count] + 1, sizeof *d->reference)))
         return rlhf_fail(err, RLHF_FULL, "out of memory for the reference's log-probs");

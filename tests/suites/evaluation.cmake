@@ -1,4 +1,4 @@
-rlhf_suites(unit evaluation USES evaluation data chat model tokenizer tensor base LIBS PkgConfig::jansson)
+rlhf_suites(unit evaluation USES evaluation config data chat model tokenizer tensor base LIBS PkgConfig::jansson)
 rlhf_fuzz(suite USES evaluation)
 
 # lm-evaluation-harness itself beside `rlhfctl eval`, where python has it: random models, tokenizers of four kinds.

@@ -5,8 +5,23 @@
 #include <stdlib.h>
 
 #include "base/text.h"
+#include "config/run.h"
 #include "evaluation/checkpoint_form.h"
 #include "small.h"
+
+START_TEST(a_run_file_may_name_every_suite_but_win_rate)
+{
+    size_t known = 0, named = 0;
+
+    while (rlhf_suite_names[known])
+        known++;
+    for (; rlhf_run_suites[named]; named++) {
+        ck_assert_msg(rlhf_suite_about(rlhf_run_suites[named]) != NULL, "%s", rlhf_run_suites[named]);
+        ck_assert_str_ne(rlhf_run_suites[named], "win_rate");
+    }
+    ck_assert_uint_eq(named + 1, known);
+}
+END_TEST
 
 static struct rlhf_suite *read_suite(const char *name, const char *path)
 {
@@ -396,7 +411,6 @@ static int by_length(void *ctx, const char *const *prompts, const char *const *c
                      struct rlhf_error *err)
 {
     (void)err;
-    ++*(int *)ctx;
     for (size_t i = 0; i < count; i++)
         reward[i] = i > 0 && *(int *)ctx < 0 ? NAN : (double)strlen(completions[i]) - 10 * (double)strlen(prompts[i]);
     ++*(int *)ctx;
@@ -565,5 +579,6 @@ int main(void)
                      the_gap_between_genders_is_of_pairs, a_uniform_model_is_as_perplexed_as_it_has_tokens,
                      a_win_is_a_higher_reward_for_the_same_prompt, toxicity_is_measured_in_three_styles,
                      a_reward_model_reads_what_it_was_trained_on,
-                     what_was_trained_on_dialogues_is_asked_and_judged_in_dialogues);
+                     what_was_trained_on_dialogues_is_asked_and_judged_in_dialogues,
+                     a_run_file_may_name_every_suite_but_win_rate);
 }
