@@ -134,7 +134,7 @@ static void standardize(double *x, size_t count)
     mean = n > 0 ? sum / n : 0;
     deviation = n > 0 ? sqrt(fmax(0, square / n - mean * mean)) : 0;
     for (size_t i = 0; i < count; i++)
-        x[i] = deviation > 0 ? (x[i] - mean) / deviation : 0;
+        x[i] = (x[i] - mean) / (deviation > 0 ? deviation : 1); /* what is missing stays so */
 }
 
 /* worth[task] by a rule: the mean deviation of the models from each other; the completion of the largest reward and KL. */
