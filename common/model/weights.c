@@ -241,7 +241,7 @@ int rlhf_product_pack(const struct rlhf_model *m, const struct rlhf_product *p, 
         return rlhf_panels_pack(m, p, back, to, pool, err);
     if (m->frozen)
         return pack_stored(m, p, back, to, pool, err);
-    return (rlhf_product_products(m, p) == RLHF_PRODUCTS_BF16 ? rlhf_pack_rounded : back ? rlhf_pack_for_gradients : rlhf_pack)(
+    return (rlhf_product_products(m, p) == RLHF_PRODUCTS_BF16 ? rlhf_pack_rounded : rlhf_pack)(
         to, m->block + p->weight, back ? p->k : p->n, back ? p->n : p->k, p->transposed != back, pool, err);
 }
 

@@ -16,7 +16,7 @@
  * k in the low half, and zeros up to a multiple of 32 steps. */
 enum { RLHF_LANES = 16 };
 /* Sixteen panels' rows of such words are a tile of 32 steps: what one matrix instruction takes. */
-enum { RLHF_TILE_STEPS = 32, RLHF_TILE_WORDS = 256, RLHF_PARTS = 3 };
+enum { RLHF_TILE_STEPS = 32, RLHF_TILE_WORDS = 256 };
 /* Rows of queries whose scores are held at once. */
 enum { RLHF_ATTENTION_ROWS = 28 };
 
@@ -80,12 +80,6 @@ struct rlhf_kernels {
      * a[i·a_stride + 256 j], words [row][step/2]; b's panels are halves. k is a multiple of 32. Each output is start, plus block
      * after block of 32 steps: the sum of a chain of the even and a chain of the odd ones. */
     void (*tiles_rounded)(const struct rlhf_operands *o, size_t m, size_t cols, size_t k);
-    /* The same of fp32 numbers in three bfloat16 parts, highest first: a tile of each, one behind another, where those have one, and
-     * strides to match. For a block of 32 steps the sums of products of a's and b's parts are added in the order low·high,
-     * middle·high, high·high, high·low, high·middle, middle·middle. NULL in sets without matrix tiles. */
-    void (*tiles_parts)(const struct rlhf_operands *o, size_t m, size_t cols, size_t k);
-    void (*part_rows)(const float *from, size_t stride, size_t rows, size_t cols, float *to); /* as round_rows */
-    void (*part_columns)(const float *from, size_t stride, size_t rows, size_t cols, float *to);
     /* Up to 16 rows as tiles of a; `rows` steps of up to 16 columns as a panel of b. Zeros beyond them. */
     void (*round_rows)(const float *from, size_t stride, size_t rows, size_t cols, float *to);
     void (*round_columns)(const float *from, size_t stride, size_t rows, size_t cols, float *to);
@@ -151,25 +145,15 @@ void rlhf_tiles(const struct rlhf_packed *w, const struct rlhf_operands *o, size
 /* product.c: sum[n] adds the columns of x [m, n]. */
 void rlhf_column_sums(const float *x, size_t stride, size_t m, size_t n, float *sum, struct rlhf_pool *pool);
 
-/* Whether products of backward with a weight of n times k are those of three parts. */
-bool rlhf_parts(size_t n, size_t k);
-/* rlhf_pack() in parts, where the set has tiles_parts. */
-int rlhf_pack_parts(struct rlhf_packed *p, const float *w, size_t n, size_t k, bool transposed, struct rlhf_pool *pool,
-                    struct rlhf_error *err);
-
-/* rounded.c: `rows` steps of cols columns as panels of one or three parts, `panel` words apart. */
-void rlhf_round_panels(const float *from, size_t stride, size_t rows, size_t cols, size_t parts, float *to, size_t panel);
+/* rounded.c: `rows` steps of cols columns as panels, `panel` words apart. */
+void rlhf_round_panels(const float *from, size_t stride, size_t rows, size_t cols, float *to, size_t panel);
 /* Columns col .. of y = start + x·w over steps from .. to - 1 of k (from is a multiple of 32, to is or is k), x and
- * w rounded to bfloat16, or in parts as w is; x begins at step `from`. On this thread. */
+ * w rounded to bfloat16; x begins at step `from`. On this thread. */
 void rlhf_rounded_product(const struct rlhf_packed *w, const float *x, size_t x_stride, size_t m, size_t col, size_t cols,
                           size_t from, size_t to, const float *start, float *y, size_t y_stride);
-/* rlhf_linear() of a w whose products are RLHF_PRODUCTS_BF16, or in parts. */
+/* rlhf_linear() of a w whose products are RLHF_PRODUCTS_BF16. */
 void rlhf_rounded_linear(const struct rlhf_packed *w, const float *x, size_t x_stride, size_t m, const float *bias,
                          bool accumulate, float *y, size_t y_stride, struct rlhf_pool *pool);
-/* rlhf_linear_backward_weight() in parts. */
-void rlhf_parts_backward_weight(const float *dy, size_t dy_stride, const float *x, size_t x_stride, size_t m, size_t n, size_t k,
-                                bool transposed, float *dw, struct rlhf_pool *pool);
-
 /* The chosen set. Before rlhf_tensor_start() the one that cpuid suggests. */
 const struct rlhf_kernels *rlhf_kernels(void);
 /* For tests: makes the named set the chosen one. False when this machine (or build) has none of that name. */

@@ -72,30 +72,15 @@ static const char *amx_refused(void)
     return refusal ? refusal : "";
 }
 
-/* Of rounded operands both have the same bits, so that a measurement may choose. Products in parts keep their tiles: FMAs have
- * others. */
 static void leave_tiles_that_do_not_pay(void)
 {
-    static struct rlhf_kernels rest;
-
-    if (rlhf_kernels() != &rlhf_amx_table || rlhf_amx_pays())
-        return;
-    rest = rlhf_amx_table;
-    rest.set = "amx, for parts alone";
-    rest.tiles_rounded = rlhf_avx512_bf16_table.tiles_rounded;
-    atomic_store(&chosen, &rest);
+    if (rlhf_kernels() == &rlhf_amx_table && !rlhf_amx_pays())
+        rlhf_kernels_choose(rlhf_avx512_bf16_table.set);
 }
 #else
 static const char *amx_refused(void) { return ""; }
 static void leave_tiles_that_do_not_pay(void) { }
 #endif
-
-bool rlhf_parts(size_t n, size_t k)
-{
-    enum { LEAST = 512 }; /* taking operands apart is a small part of the work then; with 256 it takes a third */
-
-    return rlhf_kernels()->tiles_parts && n >= LEAST && k >= LEAST;
-}
 
 int rlhf_tensor_start(struct rlhf_error *err)
 {

@@ -51,7 +51,6 @@ struct rlhf_packed {
     size_t n, k;
     bool halves;
     enum rlhf_products products;
-    bool parts;  /* by rlhf_pack_for_gradients(), where it makes three parts of a weight */
     size_t room; /* bytes at panels, of which a smaller weight leaves some unused */
 };
 /* w is [n, k] (transposed = false: torch Linear) or [k, n] (transposed = true: GPT-2's Conv1D, or the same
@@ -61,14 +60,6 @@ int rlhf_pack(struct rlhf_packed *p, const float *w, size_t n, size_t k, bool tr
 /* The same for products of rounded operands. */
 int rlhf_pack_rounded(struct rlhf_packed *p, const float *w, size_t n, size_t k, bool transposed, struct rlhf_pool *pool,
                       struct rlhf_error *err);
-/* The same as rlhf_pack(), for the products that bring gradients from a layer's outputs to its inputs. With matrix tiles the products
- * of backward take every float as the sum of three bfloat16, which it is exactly, and multiply the six pairs of parts that
- * matter (Henry, Tang, Heinecke 2019, arXiv:1904.06376): what is left out is below 2^-22 of a product, and 2^-27 of it
- * mostly, so that sums are as exact as those of fp32 FMAs. Magnitudes below 2^-110 lose parts to zero, and a number of
- * 2^128 - 2^119 or more counts as infinite. The processor and RLHF_ISA decide, no measurement does: they are other bits.
- * Each output is one chain in K order: of blocks as with RLHF_PRODUCTS_BF16, six for 32 steps. */
-int rlhf_pack_for_gradients(struct rlhf_packed *p, const float *w, size_t n, size_t k, bool transposed, struct rlhf_pool *pool,
-                            struct rlhf_error *err);
 /* The same for a weight that is never trained and lies in pieces: those matrices one below another, as files store them.
  * With halves they are rounded to bfloat16. RLHF_CORRUPT when a weight is not finite (or, with halves, too large). */
 struct rlhf_piece {
@@ -86,8 +77,8 @@ void rlhf_packed_free(struct rlhf_packed *p);
 void rlhf_linear(const struct rlhf_packed *w, const float *x, size_t x_stride, size_t m, const float *bias,
                  bool accumulate, float *y, size_t y_stride, struct rlhf_pool *pool);
 
-/* dw adds dyᵀ·x: dw is [n, k], or [k, n] when transposed; db (may be NULL) adds the column sums of dy. Of three parts each
- * as above, or through OpenBLAS in slabs fixed by the shapes. */
+/* dw adds dyᵀ·x: dw is [n, k], or [k, n] when transposed; db (may be NULL) adds the column sums of dy. Through
+ * OpenBLAS in slabs fixed by the shapes. */
 void rlhf_linear_backward_weight(const float *dy, size_t dy_stride, const float *x, size_t x_stride, size_t m,
                                  size_t n, size_t k, bool transposed, float *dw, float *db,
                                  struct rlhf_pool *pool);

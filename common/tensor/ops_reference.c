@@ -39,63 +39,26 @@ static double as_bfloat16(float x)
     return (double)no_subnormal(x);
 }
 
-/* The high (0), middle (1) or low (2) part of a number: each is what the parts before it leave, rounded. */
-static double part_of(float x, int part)
-{
-    double rounded = as_bfloat16(x);
-
-    for (; part > 0; part--) {
-        x = (float)((double)x - rounded);
-        rounded = as_bfloat16(x);
-    }
-    return rounded;
-}
-
-/* Intel's manual of the TDPBF16PS instruction, for one part of x and one of w. Steps lie x_next and w_next floats apart. */
-static float add_block(float sum, const float *x, size_t x_next, int x_part, const float *w, size_t w_next, int w_part, size_t steps)
-{
-    float chain[2] = { 0, 0 };
-
-    for (size_t l = 0; l < steps; l++)
-        chain[l % 2] = rounded_sum(part_of(x[l * x_next], x_part) * part_of(w[l * w_next], w_part) + (double)chain[l % 2]);
-    return rounded_sum((double)no_subnormal(sum) + (double)rounded_sum((double)chain[0] + (double)chain[1]));
-}
-
-struct pair {
-    int x, w;
-};
-
-/* y = x·w, or with `start` from there, of those pairs of parts. */
-static void linear_of_parts(const struct pair *pairs, size_t count, const float *w, const float *x, size_t x_stride, size_t m,
-                            size_t n, size_t k, bool transposed, const float *bias, bool accumulate, float *y, size_t y_stride)
+/* Intel's manual of the TDPBF16PS instruction. */
+void rlhf_reference_linear_rounded(const float *w, const float *x, size_t x_stride, size_t m, size_t n, size_t k,
+                                   bool transposed, const float *bias, bool accumulate, float *y, size_t y_stride)
 {
     for (size_t i = 0; i < m; i++)
         for (size_t j = 0; j < n; j++) {
             float sum = accumulate ? y[i * y_stride + j] : bias ? bias[j] : 0;
             if (accumulate && bias)
                 sum += bias[j];
-            for (size_t from = 0; from < k; from += 32)
-                for (size_t p = 0; p < count; p++)
-                    sum = add_block(sum, x + i * x_stride + from, 1, pairs[p].x, w + (transposed ? from * n + j : j * k + from),
-                                    transposed ? n : 1, pairs[p].w, k - from < 32 ? k - from : 32);
+            for (size_t from = 0; from < k; from += 32) {
+                float chain[2] = { 0, 0 };
+                for (size_t l = from; l < from + 32 && l < k; l++)
+                    chain[l % 2] = rounded_sum(as_bfloat16(x[i * x_stride + l])
+                                               * as_bfloat16(transposed ? w[l * n + j] : w[j * k + l])
+                                               + (double)chain[l % 2]);
+                sum = rounded_sum((double)no_subnormal(sum)
+                                  + (double)rounded_sum((double)chain[0] + (double)chain[1]));
+            }
             y[i * y_stride + j] = sum;
         }
-}
-
-void rlhf_reference_linear_rounded(const float *w, const float *x, size_t x_stride, size_t m, size_t n, size_t k,
-                                   bool transposed, const float *bias, bool accumulate, float *y, size_t y_stride)
-{
-    static const struct pair both[] = { { 0, 0 } };
-
-    linear_of_parts(both, 1, w, x, x_stride, m, n, k, transposed, bias, accumulate, y, y_stride);
-}
-
-void rlhf_reference_linear_in_parts(const float *w, const float *x, size_t x_stride, size_t m, size_t n, size_t k,
-                                    bool transposed, const float *bias, bool accumulate, float *y, size_t y_stride)
-{
-    static const struct pair pairs[] = { { 2, 0 }, { 1, 0 }, { 0, 0 }, { 0, 2 }, { 0, 1 }, { 1, 1 } };
-
-    linear_of_parts(pairs, 6, w, x, x_stride, m, n, k, transposed, bias, accumulate, y, y_stride);
 }
 
 void rlhf_reference_linear_backward_weight(const double *dy, size_t dy_stride, const double *x,

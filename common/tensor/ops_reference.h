@@ -17,9 +17,6 @@ void rlhf_reference_linear(const double *w, const double *x, size_t x_stride, si
 /* Of operands rounded to bfloat16, in float and in the order that ops.h tells of RLHF_PRODUCTS_BF16: the bits of rlhf_linear(). */
 void rlhf_reference_linear_rounded(const float *w, const float *x, size_t x_stride, size_t m, size_t n, size_t k,
                                    bool transposed, const float *bias, bool accumulate, float *y, size_t y_stride);
-/* The same of operands in three bfloat16 parts: the bits of rlhf_linear() where rlhf_pack_for_gradients() made parts. */
-void rlhf_reference_linear_in_parts(const float *w, const float *x, size_t x_stride, size_t m, size_t n, size_t k,
-                                    bool transposed, const float *bias, bool accumulate, float *y, size_t y_stride);
 void rlhf_reference_linear_backward_weight(const double *dy, size_t dy_stride, const double *x,
                                            size_t x_stride, size_t m, size_t n, size_t k, bool transposed,
                                            double *dw, double *db);

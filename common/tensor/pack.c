@@ -50,7 +50,7 @@ void rlhf_panel_read(const void *panels, size_t k, bool halves, size_t n, size_t
 
 static size_t panel_size(const struct rlhf_packed *p)
 {
-    return p->parts ? RLHF_PARTS * rlhf_panel_words(p->k, true) : rlhf_panel_words(p->k, p->halves);
+    return rlhf_panel_words(p->k, p->halves);
 }
 
 /* Of `wanted` all but panels and room is set. */
@@ -84,7 +84,7 @@ void rlhf_packed_free(struct rlhf_packed *p)
 void rlhf_operands_weight(struct rlhf_operands *o, const struct rlhf_packed *w, size_t col, size_t from)
 {
     o->panel_size = panel_size(w);
-    o->b = w->panels + col / RLHF_LANES * o->panel_size + (w->parts ? RLHF_PARTS * from / 2 : w->halves ? from / 2 : from) * RLHF_LANES;
+    o->b = w->panels + col / RLHF_LANES * o->panel_size + (w->halves ? from / 2 : from) * RLHF_LANES;
     o->b_stride = RLHF_LANES;
 }
 
@@ -100,7 +100,6 @@ struct packing {
     size_t n, k;
     bool transposed;
     float *panels;
-    size_t parts; /* 0: floats */
 };
 
 static void pack_panel(void *ctx, size_t panel)
@@ -137,10 +136,10 @@ static void round_panel(void *ctx, size_t panel)
 {
     const struct packing *p = ctx;
     size_t from = panel * RLHF_LANES, width = least(p->n - from, RLHF_LANES);
-    size_t size = p->parts * blocks(p->k, RLHF_TILE_STEPS) * RLHF_TILE_WORDS;
+    size_t size = blocks(p->k, RLHF_TILE_STEPS) * RLHF_TILE_WORDS;
     float *to = p->panels + panel * size, *rows = rlhf_scratch(size);
 
-    (p->parts == 1 ? rlhf_kernels()->round_rows : rlhf_kernels()->part_rows)(p->w + from * p->k, p->k, width, p->k, rows);
+    rlhf_kernels()->round_rows(p->w + from * p->k, p->k, width, p->k, rows);
     for (size_t i = 0; i < size; i += RLHF_TILE_WORDS)
         rlhf_kernels()->transpose_panel(rows + i, RLHF_LANES, RLHF_LANES, RLHF_LANES, to + i);
 }
@@ -148,18 +147,17 @@ static void round_panel(void *ctx, size_t panel)
 static void round_across(void *ctx, size_t index)
 {
     const struct packing *p = ctx;
-    size_t from = index * GROUP * RLHF_LANES, size = p->parts * blocks(p->k, RLHF_TILE_STEPS) * RLHF_TILE_WORDS;
+    size_t from = index * GROUP * RLHF_LANES, size = blocks(p->k, RLHF_TILE_STEPS) * RLHF_TILE_WORDS;
 
-    rlhf_round_panels(p->w + from, p->n, p->k, least(p->n - from, GROUP * RLHF_LANES), p->parts,
-                      p->panels + index * GROUP * size, size);
+    rlhf_round_panels(p->w + from, p->n, p->k, least(p->n - from, GROUP * RLHF_LANES), p->panels + index * GROUP * size, size);
 }
 
 static int pack(struct rlhf_packed *p, const struct rlhf_packed *wanted, const float *w, bool transposed,
                 struct rlhf_pool *pool, struct rlhf_error *err)
 {
     const size_t n = wanted->n, k = wanted->k;
-    struct packing job = { w, n, k, transposed, NULL, wanted->parts ? RLHF_PARTS : wanted->halves };
-    const bool rounds = job.parts > 0;
+    const bool rounds = wanted->products == RLHF_PRODUCTS_BF16;
+    struct packing job = { w, n, k, transposed, NULL };
 
     if (make_room(p, *wanted, err) < 0)
         return -1;
@@ -180,18 +178,6 @@ int rlhf_pack_rounded(struct rlhf_packed *p, const float *w, size_t n, size_t k,
 {
     return pack(p, &(struct rlhf_packed){ .n = n, .k = k, .halves = true, .products = RLHF_PRODUCTS_BF16 }, w, transposed,
                 pool, err);
-}
-
-int rlhf_pack_parts(struct rlhf_packed *p, const float *w, size_t n, size_t k, bool transposed, struct rlhf_pool *pool,
-                    struct rlhf_error *err)
-{
-    return pack(p, &(struct rlhf_packed){ .n = n, .k = k, .parts = true }, w, transposed, pool, err);
-}
-
-int rlhf_pack_for_gradients(struct rlhf_packed *p, const float *w, size_t n, size_t k, bool transposed, struct rlhf_pool *pool,
-                            struct rlhf_error *err)
-{
-    return (rlhf_parts(n, k) ? rlhf_pack_parts : rlhf_pack)(p, w, n, k, transposed, pool, err);
 }
 
 /* ---- pieces of files -------------------------------------------------------------------------------- */

@@ -71,7 +71,7 @@ void rlhf_linear(const struct rlhf_packed *w, const float *x, size_t x_stride, s
 
     if (m == 0 || w->n == 0)
         return;
-    if (w->products == RLHF_PRODUCTS_BF16 || w->parts) {
+    if (w->products == RLHF_PRODUCTS_BF16) {
         rlhf_rounded_linear(w, x, x_stride, m, bias, accumulate, y, y_stride, pool);
         return;
     }
@@ -186,9 +186,7 @@ void rlhf_linear_backward_weight(const float *dy, size_t dy_stride, const float 
     g.out_stride = g.cols;
     g.block_rows = TILES_A_BLOCK * rlhf_kernels()->rows_a_tile;
     g.row_blocks = blocks(g.rows, g.block_rows);
-    if (m >= BLAS_LEAST && rlhf_parts(n, k)) {
-        rlhf_parts_backward_weight(dy, dy_stride, x, x_stride, m, n, k, transposed, dw, pool);
-    } else if (rlhf_blas.sgemm && m >= BLAS_LEAST && n >= BLAS_LEAST && k >= BLAS_LEAST) {
+    if (rlhf_blas.sgemm && m >= BLAS_LEAST && n >= BLAS_LEAST && k >= BLAS_LEAST) {
         size_t side = n > k ? n : k, slabs = blocks(side, BLAS_SLAB);
         g.slab = blocks(blocks(side, slabs > 2 ? slabs : 2), RLHF_LANES) * RLHF_LANES;
         rlhf_pool_for(pool, blocks(side, g.slab), gradient_slab, &g);

@@ -1,4 +1,4 @@
-/* rounded.c - products of operands that are both rounded to bfloat16, or both taken apart into three of them.
+/* rounded.c - products of operands that are both rounded to bfloat16.
  *
  * Inputs are rounded once a product, into tiles that all tasks share. How rows and columns are cut changes no bit. */
 #include <string.h>
@@ -48,21 +48,18 @@ static size_t blocks(size_t count, size_t block)
 /* ---- operands --------------------------------------------------------------------------------------- */
 
 /* A tile of each in turn, so that rows are read some lines at a time. */
-void rlhf_round_panels(const float *from, size_t stride, size_t rows, size_t cols, size_t parts, float *to, size_t panel)
+void rlhf_round_panels(const float *from, size_t stride, size_t rows, size_t cols, float *to, size_t panel)
 {
-    const struct rlhf_kernels *kernels = rlhf_kernels();
-
-    for (size_t row = 0; row < rows; row += RLHF_TILE_STEPS, to += parts * RLHF_TILE_WORDS)
+    for (size_t row = 0; row < rows; row += RLHF_TILE_STEPS, to += RLHF_TILE_WORDS)
         for (size_t col = 0; col < cols; col += RLHF_LANES)
-            (parts == 1 ? kernels->round_columns : kernels->part_columns)(
-                from + row * stride + col, stride, least(rows - row, RLHF_TILE_STEPS), least(cols - col, RLHF_LANES),
-                to + col / RLHF_LANES * panel);
+            rlhf_kernels()->round_columns(from + row * stride + col, stride, least(rows - row, RLHF_TILE_STEPS),
+                                          least(cols - col, RLHF_LANES), to + col / RLHF_LANES * panel);
 }
 
 /* x as tiles: of 16 of its `lanes` rows each, along k; or, turned, of 16 of its `lanes` columns, along its k rows. */
 struct rounding {
     const float *x;
-    size_t stride, lanes, k, parts, tiles; /* tiles of 16 lanes, those of all parts */
+    size_t stride, lanes, k, tiles; /* tiles of 16 lanes */
     enum { ROWS, COLUMNS, COLUMNS_AS_ROWS } kind;
     float *to;
 };
@@ -70,68 +67,55 @@ struct rounding {
 /* As rlhf_round_panels(), but every tile turned. */
 static void turn_panels(const struct rounding *r, const float *from, size_t lanes, float *to, size_t panel)
 {
-    const struct rlhf_kernels *kernels = rlhf_kernels();
-    float tile[RLHF_PARTS * RLHF_TILE_WORDS] __attribute__((aligned(64)));
+    float tile[RLHF_TILE_WORDS] __attribute__((aligned(64)));
 
-    for (size_t row = 0; row < r->k; row += RLHF_TILE_STEPS, to += r->parts * RLHF_TILE_WORDS)
+    for (size_t row = 0; row < r->k; row += RLHF_TILE_STEPS, to += RLHF_TILE_WORDS)
         for (size_t lane = 0; lane < lanes; lane += RLHF_LANES) {
             rlhf_round_panels(from + row * r->stride + lane, r->stride, least(r->k - row, RLHF_TILE_STEPS),
-                              least(lanes - lane, RLHF_LANES), r->parts, tile, 0);
-            for (size_t at = 0; at < r->parts * RLHF_TILE_WORDS; at += RLHF_TILE_WORDS)
-                kernels->transpose_panel(tile + at, RLHF_LANES, RLHF_LANES, RLHF_LANES, to + lane / RLHF_LANES * panel + at);
+                              least(lanes - lane, RLHF_LANES), tile, 0);
+            rlhf_kernels()->transpose_panel(tile, RLHF_LANES, RLHF_LANES, RLHF_LANES, to + lane / RLHF_LANES * panel);
         }
 }
 
 static void round_part(void *ctx, size_t index)
 {
     const struct rounding *r = ctx;
-    const struct rlhf_kernels *kernels = rlhf_kernels();
     size_t from = index * GROUP * RLHF_LANES, lanes = least(r->lanes - from, GROUP * RLHF_LANES);
     size_t size = r->tiles * RLHF_TILE_WORDS;
     float *to = r->to + index * GROUP * size;
 
     for (size_t i = 0; r->kind == ROWS && i < lanes; i += RLHF_LANES)
-        (r->parts == 1 ? kernels->round_rows : kernels->part_rows)(r->x + (from + i) * r->stride, r->stride,
-                                                                    least(lanes - i, RLHF_LANES), r->k, to + i / RLHF_LANES * size);
+        rlhf_kernels()->round_rows(r->x + (from + i) * r->stride, r->stride, least(lanes - i, RLHF_LANES), r->k,
+                                   to + i / RLHF_LANES * size);
     if (r->kind == COLUMNS)
-        rlhf_round_panels(r->x + from, r->stride, r->k, lanes, r->parts, to, size);
+        rlhf_round_panels(r->x + from, r->stride, r->k, lanes, to, size);
     if (r->kind == COLUMNS_AS_ROWS)
         turn_panels(r, r->x + from, lanes, to, size);
 }
 
 static void round_all(struct rounding r, struct rlhf_pool *pool)
 {
-    r.tiles = r.parts * blocks(r.k, RLHF_TILE_STEPS);
+    r.tiles = blocks(r.k, RLHF_TILE_STEPS);
     rlhf_pool_for(r.lanes * r.k < LEAST_ROUNDED ? NULL : pool, blocks(r.lanes, GROUP * RLHF_LANES), round_part, &r);
 }
 
 /* Words of `lanes` rows or columns of k steps. */
-static size_t rounded_size(size_t lanes, size_t k, size_t parts)
+static size_t rounded_size(size_t lanes, size_t k)
 {
-    return blocks(lanes, RLHF_LANES) * parts * blocks(k, RLHF_TILE_STEPS) * RLHF_TILE_WORDS;
-}
-
-static size_t parts_of(const struct rlhf_packed *w)
-{
-    return w->parts ? RLHF_PARTS : 1;
-}
-
-static void tiles(size_t parts, const struct rlhf_operands *o, size_t m, size_t cols, size_t k)
-{
-    (parts == 1 ? rlhf_kernels()->tiles_rounded : rlhf_kernels()->tiles_parts)(o, m, cols, k);
+    return blocks(lanes, RLHF_LANES) * blocks(k, RLHF_TILE_STEPS) * RLHF_TILE_WORDS;
 }
 
 void rlhf_rounded_product(const struct rlhf_packed *w, const float *x, size_t x_stride, size_t m, size_t col, size_t cols,
                           size_t from, size_t to, const float *start, float *y, size_t y_stride)
 {
-    const size_t k = to - from, parts = parts_of(w), steps = blocks(k, RLHF_TILE_STEPS) * RLHF_TILE_STEPS;
-    float *rounded = rlhf_rounded_scratch(rounded_size(m, k, parts));
-    struct rlhf_operands o = { .a = rounded, .a_stride = parts * steps / 2 * RLHF_LANES, .start = start,
+    const size_t k = to - from, steps = blocks(k, RLHF_TILE_STEPS) * RLHF_TILE_STEPS;
+    float *rounded = rlhf_rounded_scratch(rounded_size(m, k));
+    struct rlhf_operands o = { .a = rounded, .a_stride = steps / 2 * RLHF_LANES, .start = start,
                                .start_stride = y_stride, .y = y, .y_stride = y_stride };
 
-    round_all((struct rounding){ .x = x, .stride = x_stride, .lanes = m, .k = k, .parts = parts, .to = rounded }, NULL);
+    round_all((struct rounding){ .x = x, .stride = x_stride, .lanes = m, .k = k, .to = rounded }, NULL);
     rlhf_operands_weight(&o, w, col, from);
-    tiles(parts, &o, m, cols, steps);
+    rlhf_kernels()->tiles_rounded(&o, m, cols, steps);
 }
 
 /* ---- y = x·w ---------------------------------------------------------------------------------------- */
@@ -139,9 +123,9 @@ void rlhf_rounded_product(const struct rlhf_packed *w, const float *x, size_t x_
 /* o's product cut into tasks of at most rows times cols. */
 struct product {
     struct rlhf_operands o;
-    size_t m, n, k, parts; /* k a multiple of 32 */
-    const float *bias;     /* added to y first, where that is what o starts from */
-    struct rounding x;     /* what o.a is rounded from; its `to` is NULL where each task does that for its own rows */
+    size_t m, n, k;    /* k a multiple of 32 */
+    const float *bias; /* added to y first, where that is what o starts from */
+    struct rounding x; /* what o.a is rounded from; its `to` is NULL where each task does that for its own rows */
     size_t row_blocks, rows, cols;
 };
 
@@ -149,17 +133,17 @@ struct product {
 static void own_rows(const struct product *p, struct rlhf_operands o, size_t row, size_t m, size_t n)
 {
     struct rounding x = p->x;
-    size_t most = OWN_WORDS / rounded_size(m, RLHF_TILE_STEPS, p->parts) * RLHF_TILE_STEPS, steps;
+    size_t most = OWN_WORDS / rounded_size(m, RLHF_TILE_STEPS) * RLHF_TILE_STEPS, steps;
 
-    o.a = x.to = rlhf_rounded_scratch(rounded_size(m, least(p->k, most), p->parts));
+    o.a = x.to = rlhf_rounded_scratch(rounded_size(m, least(p->k, most)));
     x.lanes = m;
     for (size_t from = 0; from < p->k; from += steps) {
         steps = least(p->k - from, most);
         x.x = p->x.x + (x.kind == ROWS ? row * x.stride + from : from * x.stride + row);
         x.k = least(p->x.k - from, steps);
         round_all(x, NULL);
-        o.a_stride = p->parts * steps / 2 * RLHF_LANES;
-        tiles(p->parts, &o, m, n, steps);
+        o.a_stride = steps / 2 * RLHF_LANES;
+        rlhf_kernels()->tiles_rounded(&o, m, n, steps);
         o.b += o.a_stride;
         o.start = o.y;
         o.start_stride = o.y_stride;
@@ -184,7 +168,7 @@ static void product_part(void *ctx, size_t index)
         return;
     }
     o.a += row / RLHF_LANES * o.a_stride;
-    tiles(p->parts, &o, m, n, p->k);
+    rlhf_kernels()->tiles_rounded(&o, m, n, p->k);
 }
 
 /* Many rows are each task's own; few are rounded first, so that columns can be shared. */
@@ -202,9 +186,9 @@ static void multiply(struct product *p, struct rlhf_pool *pool)
         col_blocks = least(least(work / p->row_blocks / LEAST_WORK, blocks(32, p->row_blocks)), blocks(p->n, BLOCK_COLS));
     p->cols = blocks(blocks(p->n, col_blocks ? col_blocks : 1), BLOCK_COLS) * BLOCK_COLS;
     if (!own) {
-        p->x.to = rlhf_shared_rounded_scratch(rounded_size(p->m, p->k, p->parts));
+        p->x.to = rlhf_shared_rounded_scratch(rounded_size(p->m, p->k));
         p->o.a = p->x.to;
-        p->o.a_stride = p->parts * p->k / 2 * RLHF_LANES;
+        p->o.a_stride = p->k / 2 * RLHF_LANES;
         round_all(p->x, pool);
     }
     rlhf_pool_for(work < 2 * LEAST_WORK ? NULL : pool, p->row_blocks * blocks(p->n, p->cols), product_part, p);
@@ -213,11 +197,10 @@ static void multiply(struct product *p, struct rlhf_pool *pool)
 void rlhf_rounded_linear(const struct rlhf_packed *w, const float *x, size_t x_stride, size_t m, const float *bias,
                          bool accumulate, float *y, size_t y_stride, struct rlhf_pool *pool)
 {
-    const size_t parts = parts_of(w);
     struct product p = {
-        .m = m, .n = w->n, .k = blocks(w->k, RLHF_TILE_STEPS) * RLHF_TILE_STEPS, .parts = parts,
+        .m = m, .n = w->n, .k = blocks(w->k, RLHF_TILE_STEPS) * RLHF_TILE_STEPS,
         .o = { .start = accumulate ? y : bias, .start_stride = accumulate ? y_stride : 0, .y = y, .y_stride = y_stride },
-        .bias = accumulate ? bias : NULL, .x = { .x = x, .stride = x_stride, .lanes = m, .k = w->k, .parts = parts },
+        .bias = accumulate ? bias : NULL, .x = { .x = x, .stride = x_stride, .lanes = m, .k = w->k },
     };
 
     rlhf_operands_weight(&p.o, w, 0, 0);
@@ -226,37 +209,24 @@ void rlhf_rounded_linear(const struct rlhf_packed *w, const float *x, size_t x_s
 
 /* ---- dw += dyᵀ·x ------------------------------------------------------------------------------------ */
 
-static void weight_gradient(const float *dy, size_t dy_stride, const float *x, size_t x_stride, size_t m, size_t n, size_t k,
-                            bool transposed, size_t parts, float *dw, struct rlhf_pool *pool)
-{
-    struct rounding by_n = { .x = dy, .stride = dy_stride, .lanes = n, .k = m, .parts = parts };
-    struct rounding by_k = { .x = x, .stride = x_stride, .lanes = k, .k = m, .parts = parts };
-    struct rounding rows = transposed ? by_k : by_n, cols = transposed ? by_n : by_k;
-    const size_t steps = blocks(m, RLHF_TILE_STEPS) * RLHF_TILE_STEPS;
-    struct product p = {
-        .m = rows.lanes, .n = cols.lanes, .k = steps, .parts = parts, .x = rows,
-        .o = { .panel_size = parts * steps / 2 * RLHF_LANES, .start = dw, .start_stride = cols.lanes, .y = dw,
-               .y_stride = cols.lanes },
-    };
-
-    p.x.kind = COLUMNS_AS_ROWS;
-    cols.kind = COLUMNS;
-    p.o.b = cols.to = rlhf_shared_columns_scratch(rounded_size(cols.lanes, m, parts));
-    round_all(cols, pool);
-    multiply(&p, pool);
-}
-
-void rlhf_parts_backward_weight(const float *dy, size_t dy_stride, const float *x, size_t x_stride, size_t m, size_t n, size_t k,
-                                bool transposed, float *dw, struct rlhf_pool *pool)
-{
-    weight_gradient(dy, dy_stride, x, x_stride, m, n, k, transposed, RLHF_PARTS, dw, pool);
-}
-
 void rlhf_linear_backward_weight_rounded(const float *dy, size_t dy_stride, const float *x, size_t x_stride, size_t m,
                                          size_t n, size_t k, bool transposed, float *dw, float *db,
                                          struct rlhf_pool *pool)
 {
-    weight_gradient(dy, dy_stride, x, x_stride, m, n, k, transposed, 1, dw, pool);
+    struct rounding by_n = { .x = dy, .stride = dy_stride, .lanes = n, .k = m };
+    struct rounding by_k = { .x = x, .stride = x_stride, .lanes = k, .k = m };
+    struct rounding rows = transposed ? by_k : by_n, cols = transposed ? by_n : by_k;
+    const size_t steps = blocks(m, RLHF_TILE_STEPS) * RLHF_TILE_STEPS;
+    struct product p = {
+        .m = rows.lanes, .n = cols.lanes, .k = steps, .x = rows,
+        .o = { .panel_size = steps / 2 * RLHF_LANES, .start = dw, .start_stride = cols.lanes, .y = dw, .y_stride = cols.lanes },
+    };
+
+    p.x.kind = COLUMNS_AS_ROWS;
+    cols.kind = COLUMNS;
+    p.o.b = cols.to = rlhf_shared_columns_scratch(rounded_size(cols.lanes, m));
+    round_all(cols, pool);
+    multiply(&p, pool);
     if (db)
         rlhf_column_sums(dy, dy_stride, m, n, db, pool);
 }

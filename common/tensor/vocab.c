@@ -45,7 +45,7 @@ struct vocab {
 static void product(const struct rlhf_packed *w, const float *x, size_t x_stride, size_t m, size_t col, size_t cols,
                     size_t from, size_t to, const float *start, float *y, size_t y_stride)
 {
-    if (w->products == RLHF_PRODUCTS_BF16 || w->parts) {
+    if (w->products == RLHF_PRODUCTS_BF16) {
         rlhf_rounded_product(w, x, x_stride, m, col, cols, from, to, start, y, y_stride);
         return;
     }

@@ -124,11 +124,12 @@ static bool wanted(const char *name)
 
 static void pack_both(struct operands *o)
 {
-    const bool rounded = products == RLHF_PRODUCTS_BF16;
+    int (*pack)(struct rlhf_packed *, const float *, size_t, size_t, bool, struct rlhf_pool *, struct rlhf_error *)
+        = products == RLHF_PRODUCTS_BF16 ? rlhf_pack_rounded : rlhf_pack;
     struct rlhf_error err = { 0 };
 
-    if ((rounded ? rlhf_pack_rounded : rlhf_pack)(&o->w, o->dw, o->n, o->k, false, pool, &err) < 0
-        || (rounded ? rlhf_pack_rounded : rlhf_pack_for_gradients)(&o->back, o->dw, o->k, o->n, true, pool, &err) < 0)
+    if (pack(&o->w, o->dw, o->n, o->k, false, pool, &err) < 0
+        || pack(&o->back, o->dw, o->k, o->n, true, pool, &err) < 0)
         fail(&err);
 }
 

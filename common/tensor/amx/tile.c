@@ -1,4 +1,4 @@
-/* tile.c - the micro-kernels of operands rounded to bfloat16, or in three parts, for processors with matrix tiles (AMX).
+/* tile.c - the micro-kernel of operands rounded to bfloat16, for processors with matrix tiles (AMX).
  *
  * TDPBF16PS multiplies 16 rows with 16 columns, 32 steps of k at once: 2 by 2 such tiles of output, or 1 by 4 for up to 16 rows,
  * need one load a multiplication. Every output is one chain of them in k order, whatever is beside it. Tiles are configured in
@@ -16,7 +16,6 @@ enum {
     FEW_ROWS = 4,            /* up to here a tile is mostly empty, and FMAs keep up with memory */
     BLOCK_WORDS = 1 << 17,   /* of weights that stay in L2 while rows pass: half a MB */
     AHEAD = 2,               /* tiles fetched to L1 before they are used */
-    PART_STEPS = 8 * STEPS,  /* of parts between two visits to y: two panels of them stay in L1 */
 };
 
 /* Assembly, for GCC 12's intrinsics do not say that they read and write memory. */
@@ -60,34 +59,16 @@ struct place {
     size_t y_stride;
 };
 
-/* 2 by 2 tiles of y. */
-static inline void load_sums(const struct place *p)
+static void two_by_two(const struct place *p)
 {
+    const float *x = p->x, *w0 = p->w[0], *w1 = p->w[1];
     const size_t stride = p->y_stride * sizeof(float);
-    const float *y0 = p->y, *y1 = p->y + TILE * p->y_stride;
+    float *y0 = p->y, *y1 = p->y + TILE * p->y_stride;
 
     LOAD(0, y0, stride);
     LOAD(1, y0 + TILE, stride);
     LOAD(2, y1, stride);
     LOAD(3, y1 + TILE, stride);
-}
-
-static inline void store_sums(const struct place *p)
-{
-    const size_t stride = p->y_stride * sizeof(float);
-    float *y0 = p->y, *y1 = p->y + TILE * p->y_stride;
-
-    STORE(0, y0, stride);
-    STORE(1, y0 + TILE, stride);
-    STORE(2, y1, stride);
-    STORE(3, y1 + TILE, stride);
-}
-
-static void two_by_two(const struct place *p)
-{
-    const float *x = p->x, *w0 = p->w[0], *w1 = p->w[1];
-
-    load_sums(p);
     for (size_t k = 0; k < p->tiles; k++, x += TILE_WORDS, w0 += TILE_WORDS, w1 += TILE_WORDS) {
         LOAD(6, w0, TILE_BYTES);
         LOAD(4, x, TILE_BYTES);
@@ -102,7 +83,10 @@ static void two_by_two(const struct place *p)
         MULTIPLY(3, 5, 7);
         fetch(w1 + AHEAD * TILE_WORDS);
     }
-    store_sums(p);
+    STORE(0, y0, stride);
+    STORE(1, y0 + TILE, stride);
+    STORE(2, y1, stride);
+    STORE(3, y1 + TILE, stride);
 }
 
 static void one_by_four(const struct place *p)
@@ -133,53 +117,6 @@ static void one_by_four(const struct place *p)
     STORE(3, p->y + 3 * TILE, stride);
 }
 
-#define BY_BOTH(x0, x1, w0, w1) \
-    do { \
-        MULTIPLY(0, x0, w0); \
-        MULTIPLY(1, x0, w1); \
-        MULTIPLY(2, x1, w0); \
-        MULTIPLY(3, x1, w1); \
-    } while (0)
-
-/* The six products of a block in parts, as kernels.h orders them: from one to the next one operand's tiles are replaced. What x
- * has next is fetched meanwhile; w's panels other rows have read before. */
-static void two_by_two_in_parts(const struct place *p)
-{
-    enum { MIDDLE = TILE_WORDS, LOW = 2 * TILE_WORDS, ALL = RLHF_PARTS * TILE_WORDS };
-    const float *x0 = p->x, *x1 = x0 + p->x_next, *w0 = p->w[0], *w1 = p->w[1];
-
-    load_sums(p);
-    for (size_t k = 0; k < p->tiles; k++, x0 += ALL, x1 += ALL, w0 += ALL, w1 += ALL) {
-        LOAD(6, w0, TILE_BYTES);
-        LOAD(4, x0 + LOW, TILE_BYTES);
-        LOAD(7, w1, TILE_BYTES);
-        LOAD(5, x1 + LOW, TILE_BYTES);
-        BY_BOTH(4, 5, 6, 7);
-        fetch(x0 + ALL + LOW);
-        LOAD(4, x0 + MIDDLE, TILE_BYTES);
-        LOAD(5, x1 + MIDDLE, TILE_BYTES);
-        BY_BOTH(4, 5, 6, 7);
-        fetch(x1 + ALL + LOW);
-        LOAD(4, x0, TILE_BYTES);
-        LOAD(5, x1, TILE_BYTES);
-        BY_BOTH(4, 5, 6, 7);
-        fetch(x0 + ALL + MIDDLE);
-        LOAD(6, w0 + LOW, TILE_BYTES);
-        LOAD(7, w1 + LOW, TILE_BYTES);
-        BY_BOTH(4, 5, 6, 7);
-        fetch(x1 + ALL + MIDDLE);
-        LOAD(6, w0 + MIDDLE, TILE_BYTES);
-        LOAD(7, w1 + MIDDLE, TILE_BYTES);
-        BY_BOTH(4, 5, 6, 7);
-        fetch(x0 + ALL);
-        LOAD(4, x0 + MIDDLE, TILE_BYTES);
-        LOAD(5, x1 + MIDDLE, TILE_BYTES);
-        BY_BOTH(4, 5, 6, 7);
-        fetch(x1 + ALL);
-    }
-    store_sums(p);
-}
-
 /* Rows of y become what the sums start from. */
 static void begin(const struct rlhf_operands *o, size_t row, size_t col, size_t rows, size_t cols, float *y, size_t stride)
 {
@@ -191,25 +128,24 @@ static void begin(const struct rlhf_operands *o, size_t row, size_t col, size_t 
     }
 }
 
-typedef void micro_kernel(const struct place *p);
-
-/* A micro-kernel's rows and columns, at most `tall` and as many as four tiles then have; at the edges of y it works on a copy.
- * Tiles of rows, and panels, beyond the last repeat the first. */
-static void block(micro_kernel *multiply, size_t tall, const struct rlhf_operands *o, size_t row, size_t col, size_t rows,
-                  size_t cols, size_t k)
+/* One micro-kernel's rows and columns; at the edges of y it works on a copy. Panels beyond the last repeat the first. */
+static void block(const struct rlhf_operands *o, size_t row, size_t col, size_t rows, size_t cols, size_t k)
 {
-    const size_t wide = 4 * TILE * TILE / tall;
+    const size_t tall = rows > TILE ? 2 * TILE : TILE, wide = rows > TILE ? 2 * TILE : 4 * TILE;
     const bool whole = rows == tall && cols == wide;
     float part[4 * TILE * TILE] __attribute__((aligned(64)));
     float *y = o->y + row * o->y_stride + col;
-    struct place p = { .x = o->a + row / TILE * o->a_stride, .x_next = rows > TILE ? o->a_stride : 0, .tiles = k / STEPS,
+    struct place p = { .x = o->a + row / TILE * o->a_stride, .x_next = o->a_stride, .tiles = k / STEPS,
                        .y = whole ? y : part, .y_stride = whole ? o->y_stride : wide };
 
     for (size_t v = 0; v < wide / TILE; v++)
         p.w[v] = o->b + (col + (v * TILE < cols ? v * TILE : 0)) / TILE * o->panel_size;
     if (!whole || o->start != o->y)
         begin(o, row, col, rows, cols, p.y, p.y_stride);
-    multiply(&p);
+    if (rows > TILE)
+        two_by_two(&p);
+    else
+        one_by_four(&p);
     for (size_t r = 0; !whole && r < rows; r++)
         memcpy(y + r * o->y_stride, part + r * wide, cols * sizeof *y);
 }
@@ -235,43 +171,8 @@ void TILES_ROUNDED(const struct rlhf_operands *o, size_t m, size_t cols, size_t 
         for (size_t row = 0, rows; row < m; row += rows) {
             rows = least(m - row, 2 * TILE);
             for (size_t col = from, wide = rows > TILE ? 2 * TILE : 4 * TILE; col < to; col += wide)
-                block(rows > TILE ? two_by_two : one_by_four, rows > TILE ? 2 * TILE : TILE, o, row, col, rows,
-                      least(to - col, wide), k);
+                block(o, row, col, rows, least(to - col, wide), k);
         }
     }
-    release();
-}
-
-/* To L2, while rows pass the panels at b: share `index` of `count` of those that they pass next, as far as there are any. */
-static void fetch_next(const float *b, size_t panel_size, size_t panels, size_t words, size_t index, size_t count)
-{
-    const size_t lines = (words / TILE + count - 1) / count * TILE;
-
-    for (size_t v = 2; v < 4 && v < panels; v++)
-        for (size_t at = index * lines; at < least((index + 1) * lines, words); at += TILE)
-            _mm_prefetch((const char *)(b + v * panel_size + at), _MM_HINT_T1);
-}
-
-void rlhf_amx_tiles_parts(const struct rlhf_operands *o, size_t m, size_t cols, size_t k)
-{
-    const size_t side = 2 * TILE;
-    struct rlhf_operands at = *o;
-    size_t from = 0, steps;
-
-    configure();
-    do {
-        steps = least(k - from, PART_STEPS);
-        for (size_t col = 0; col < cols; col += side)
-            for (size_t row = 0; row < m; row += side) {
-                fetch_next(at.b + col / TILE * at.panel_size, at.panel_size, (cols - col + TILE - 1) / TILE,
-                           RLHF_PARTS * steps / STEPS * TILE_WORDS, row / side, (m + side - 1) / side);
-                block(two_by_two_in_parts, side, &at, row, col, least(m - row, side), least(cols - col, side), steps);
-            }
-        at.a += RLHF_PARTS * steps / STEPS * TILE_WORDS;
-        at.b += RLHF_PARTS * steps / STEPS * TILE_WORDS;
-        at.start = at.y;
-        at.start_stride = at.y_stride;
-        from += steps;
-    } while (from < k);
     release();
 }

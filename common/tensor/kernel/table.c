@@ -12,11 +12,6 @@ const struct rlhf_kernels ROUNDING(table) = {
     .tiles_rounded = TILES_ROUNDED,
     .round_rows = ROUNDING(round_rows),
     .round_columns = ROUNDING(round_columns),
-#if defined(RLHF_KERNELS_AMX)
-    .tiles_parts = rlhf_amx_tiles_parts,
-    .part_rows = rlhf_amx_part_rows,
-    .part_columns = rlhf_amx_part_columns,
-#endif
     ROW(transpose_panel),
     ROW(widen_bf16),
     ROW(widen_f16),

@@ -11,9 +11,6 @@ void KERNEL(tiles_halves)(const struct rlhf_operands *o, size_t m, size_t cols, 
 void KERNEL(tiles_rounded)(const struct rlhf_operands *o, size_t m, size_t cols, size_t k);
 #if defined(RLHF_KERNELS_AMX)
 void TILES_ROUNDED(const struct rlhf_operands *o, size_t m, size_t cols, size_t k);
-void rlhf_amx_tiles_parts(const struct rlhf_operands *o, size_t m, size_t cols, size_t k);
-void rlhf_amx_part_rows(const float *from, size_t stride, size_t rows, size_t cols, float *to);
-void rlhf_amx_part_columns(const float *from, size_t stride, size_t rows, size_t cols, float *to);
 #endif
 void ROUNDING(round_rows)(const float *from, size_t stride, size_t rows, size_t cols, float *to);
 void ROUNDING(round_columns)(const float *from, size_t stride, size_t rows, size_t cols, float *to);
