@@ -17,6 +17,7 @@ enum {
     BLAS_LEAST = 32,   /* smaller matrices are not what it is good at                                 */
     READING = 24,      /* rows whose multiplications take as long as reading their weight from memory    */
     LEAST_WORK = 1 << 19, /* multiplications worth a task of their own: about 10 us                   */
+    TASKS = 64,           /* of few rows, at most: cores are seldom equally fast, and wait for the last */
 };
 
 static size_t least(size_t a, size_t b)
@@ -77,11 +78,11 @@ void rlhf_linear(const struct rlhf_packed *w, const float *x, size_t x_stride, s
     }
     l.row_blocks = blocks(m, BLOCK_ROWS);
     l.rows = blocks(m, l.row_blocks);
-    /* Few rows leave the columns to be shared, in whole groups of eight panels. */
-    size_t work = (l.rows + READING) * w->k * w->n, wanted = blocks(32, l.row_blocks);
-    if (l.row_blocks < 32 && work > LEAST_WORK)
-        col_blocks = least(least(work / LEAST_WORK, wanted), blocks(w->n, 8 * RLHF_LANES));
-    l.cols = blocks(blocks(w->n, col_blocks), 8 * RLHF_LANES) * 8 * RLHF_LANES;
+    /* Few rows leave the columns to be shared, in whole groups of the panels that a micro-kernel of so many rows takes. */
+    size_t work = (l.rows + READING) * w->k * w->n, group = (m <= 3 ? 8 : m <= 7 ? 4 : 2) * RLHF_LANES;
+    if (l.row_blocks < TASKS && work > LEAST_WORK)
+        col_blocks = least(least(work / LEAST_WORK, blocks(TASKS, l.row_blocks)), blocks(w->n, group));
+    l.cols = blocks(blocks(w->n, col_blocks), group) * group;
     rlhf_pool_for((m + READING) * w->k * w->n < 2 * LEAST_WORK ? NULL : pool, l.row_blocks * blocks(w->n, l.cols),
                   linear_part, &l);
 }

@@ -11,11 +11,11 @@ enum {
     OWN_ROWS = 256,
     OWN_TASKS = 4,        /* at least so many                                                            */
     OWN_WORDS = 1 << 17,  /* half a MB of rounded rows at a time                                         */
-    BLOCK_COLS = 4 * RLHF_LANES, /* columns a task takes are a multiple: a micro-kernel of one tile by four */
     LEAST_WORK = 1 << 22, /* multiplications worth a task of their own: about 6 us with matrix tiles      */
+    TASKS = 64,           /* of few rows, at most: cores are seldom equally fast, and wait for the last    */
     READING = 64,         /* multiplications that take as long as reading a weight from memory            */
-    GROUP = 8,            /* tiles of rows or columns that a task rounds                                  */
-    LEAST_ROUNDED = 1 << 16, /* numbers worth a second thread: about 10 us                                 */
+    GROUP = 8,            /* tiles of many rows or columns that a task rounds                             */
+    LEAST_ROUNDED = 1 << 14, /* numbers worth a second thread: about 5 us                                  */
 };
 
 static const char *const names[] = { [RLHF_PRODUCTS_F32] = "fp32", [RLHF_PRODUCTS_BF16] = "bf16" };
@@ -59,7 +59,7 @@ void rlhf_round_panels(const float *from, size_t stride, size_t rows, size_t col
 /* x as tiles: of 16 of its `lanes` rows each, along k; or, turned, of 16 of its `lanes` columns, along its k rows. */
 struct rounding {
     const float *x;
-    size_t stride, lanes, k, tiles; /* tiles of 16 lanes */
+    size_t stride, lanes, k, tiles, group; /* tiles of 16 lanes; lanes of a task */
     enum { ROWS, COLUMNS, COLUMNS_AS_ROWS } kind;
     float *to;
 };
@@ -80,9 +80,9 @@ static void turn_panels(const struct rounding *r, const float *from, size_t lane
 static void round_part(void *ctx, size_t index)
 {
     const struct rounding *r = ctx;
-    size_t from = index * GROUP * RLHF_LANES, lanes = least(r->lanes - from, GROUP * RLHF_LANES);
+    size_t from = index * r->group, lanes = least(r->lanes - from, r->group);
     size_t size = r->tiles * RLHF_TILE_WORDS;
-    float *to = r->to + index * GROUP * size;
+    float *to = r->to + from / RLHF_LANES * size;
 
     for (size_t i = 0; r->kind == ROWS && i < lanes; i += RLHF_LANES)
         rlhf_kernels()->round_rows(r->x + (from + i) * r->stride, r->stride, least(lanes - i, RLHF_LANES), r->k,
@@ -96,7 +96,8 @@ static void round_part(void *ctx, size_t index)
 static void round_all(struct rounding r, struct rlhf_pool *pool)
 {
     r.tiles = blocks(r.k, RLHF_TILE_STEPS);
-    rlhf_pool_for(r.lanes * r.k < LEAST_ROUNDED ? NULL : pool, blocks(r.lanes, GROUP * RLHF_LANES), round_part, &r);
+    r.group = r.lanes > 2 * GROUP * RLHF_LANES ? GROUP * RLHF_LANES : RLHF_LANES;
+    rlhf_pool_for(r.lanes * r.k < LEAST_ROUNDED ? NULL : pool, blocks(r.lanes, r.group), round_part, &r);
 }
 
 /* Words of `lanes` rows or columns of k steps. */
@@ -174,7 +175,7 @@ static void product_part(void *ctx, size_t index)
 /* Many rows are each task's own; few are rounded first, so that columns can be shared. */
 static void multiply(struct product *p, struct rlhf_pool *pool)
 {
-    size_t work = (p->m + READING) * p->n * p->k, col_blocks = 1;
+    size_t work = (p->m + READING) * p->n * p->k, group = (p->m > RLHF_LANES ? 2 : 4) * RLHF_LANES, col_blocks = 1;
     bool own = p->m >= OWN_LEAST;
 
     p->row_blocks = own ? blocks(p->m, OWN_ROWS) : blocks(p->m, BLOCK_ROWS);
@@ -182,9 +183,9 @@ static void multiply(struct product *p, struct rlhf_pool *pool)
         p->row_blocks = OWN_TASKS;
     p->rows = blocks(blocks(p->m, p->row_blocks), 2 * RLHF_LANES) * 2 * RLHF_LANES;
     p->row_blocks = blocks(p->m, p->rows);
-    if (!own && p->row_blocks < 32)
-        col_blocks = least(least(work / p->row_blocks / LEAST_WORK, blocks(32, p->row_blocks)), blocks(p->n, BLOCK_COLS));
-    p->cols = blocks(blocks(p->n, col_blocks ? col_blocks : 1), BLOCK_COLS) * BLOCK_COLS;
+    if (!own) /* in whole groups of the panels that a micro-kernel takes */
+        col_blocks = least(least(work / p->row_blocks / LEAST_WORK, blocks(TASKS, p->row_blocks)), blocks(p->n, group));
+    p->cols = blocks(blocks(p->n, col_blocks ? col_blocks : 1), group) * group;
     if (!own) {
         p->x.to = rlhf_shared_rounded_scratch(rounded_size(p->m, p->k));
         p->o.a = p->x.to;
