@@ -7,6 +7,12 @@
 
 enum { PANEL = 16 }; /* tokens in a panel of keys, as rlhf_attention_extend() wants them */
 
+/* Slots of one family, not 0, begin with the same tokens: as many as the one has that has fewer. */
+struct prefix {
+    uint64_t family;
+    size_t length;
+};
+
 /* A slot's memory is [L] times a block of keys and a block of values, room the context in whole panels. */
 struct rlhf_cache {
     struct rlhf_model_config config;
@@ -14,6 +20,8 @@ struct rlhf_cache {
     struct rlhf_arena *arena; /* activations of one call */
     size_t slots, context;
     size_t *length;           /* [slots] */
+    struct prefix *prefix;    /* [slots] */
+    uint64_t families;        /* so far */
     float *memory;            /* of `bytes`; what no slot has reached yet is not there */
     size_t bytes;
     size_t room;              /* tokens, of a slot */
@@ -55,6 +63,7 @@ struct rlhf_cache *rlhf_cache_new(const struct rlhf_model_config *c, size_t slot
     if (!rlhf_mul_size(slots, 2 * k->block * c->layers, &floats) || floats > SIZE_MAX / sizeof *k->memory)
         rlhf_fail(err, RLHF_FULL, "a cache of %zu slots of %zu tokens is larger than memory", slots, context);
     else if ((k->length = rlhf_aligned_new(slots, sizeof *k->length, err))
+             && (k->prefix = rlhf_aligned_new(slots, sizeof *k->prefix, err))
              && (k->memory = rlhf_pages_new(k->bytes = floats * sizeof *k->memory, err))
              && (k->arena = rlhf_arena_new(0, err))
              && rlhf_rope_grow(&k->rope, context, c, err) == 0)
@@ -71,6 +80,7 @@ void rlhf_cache_free(struct rlhf_cache *k)
     rlhf_arena_free(k->arena);
     rlhf_pages_free(k->memory, k->bytes);
     free(k->length);
+    free(k->prefix);
     free(k);
 }
 
@@ -90,6 +100,7 @@ void rlhf_cache_clear(struct rlhf_cache *k, size_t slot)
 {
     RLHF_ASSERT(slot < k->slots);
     k->length[slot] = 0;
+    k->prefix[slot] = (struct prefix){ 0 };
 }
 
 static struct rlhf_attention_item slot_item(const struct rlhf_cache *k, size_t slot, size_t layer)
@@ -105,8 +116,13 @@ void rlhf_cache_fork(struct rlhf_cache *k, size_t from, size_t to, size_t length
 
     RLHF_ASSERT(from < k->slots && to < k->slots && length <= k->length[from]);
     k->length[to] = length;
-    if (from == to)
+    if (from == to) {
+        k->prefix[to].length = k->prefix[to].length < length ? k->prefix[to].length : length;
         return;
+    }
+    if (k->prefix[from].length < length)
+        k->prefix[from] = (struct prefix){ ++k->families, length };
+    k->prefix[to] = (struct prefix){ k->prefix[from].family, length };
     for (size_t l = 0; l < k->config.layers; l++) {
         const struct rlhf_attention_item source = slot_item(k, from, l), copy = slot_item(k, to, l);
 
@@ -174,6 +190,13 @@ static int rows_get(struct rows *r, const struct rlhf_cache *k, const struct rlh
     return 0;
 }
 
+static size_t common_beginning(const struct prefix *a, const struct prefix *b)
+{
+    if (a->family == 0 || a->family != b->family)
+        return 0;
+    return a->length < b->length ? a->length : b->length;
+}
+
 static int run_layers(const struct rlhf_cache *k, const struct rlhf_model *m, const struct rlhf_extend *items,
                       size_t count, struct rows *r, struct rlhf_error *err)
 {
@@ -188,6 +211,7 @@ static int run_layers(const struct rlhf_cache *k, const struct rlhf_model *m, co
             r->items[i] = slot_item(k, items[i].slot, l);
             r->items[i].length = k->length[items[i].slot];
             r->items[i].count = items[i].count;
+            r->items[i].shared = i > 0 ? common_beginning(&k->prefix[items[i - 1].slot], &k->prefix[items[i].slot]) : 0;
         }
         rlhf_layer_forward(m, &m->layers[l], &r->a, &over, r->count, r->a.x, k->pool);
     }

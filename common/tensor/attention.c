@@ -6,8 +6,8 @@
 
 #include "tensor/kernels.h"
 
-/* Items that are enough tasks, each of all its heads; of fewer, every head is a task. */
-enum { EXTEND_ITEMS = 8 };
+/* Items' heads are shared among so many tasks at least: cores are seldom equally fast, and wait for the last. */
+enum { EXTEND_TASKS = 48 };
 
 static size_t least(size_t a, size_t b)
 {
@@ -163,6 +163,7 @@ void rlhf_attention_backward(const struct rlhf_attention_shape *s, const float *
 struct extend {
     const struct rlhf_attention_shape *s;
     const struct rlhf_attention_item *items;
+    size_t count;
     size_t heads; /* a task */
     const float *qkv;
     float *out;
@@ -218,7 +219,8 @@ static void put(const struct rlhf_attention_shape *s, const float *key, const fl
     memcpy(values + p * wide, value, d * sizeof *value);
 }
 
-static void extend_item(const struct extend *e, const struct rlhf_attention_item *it, size_t g, size_t before)
+/* Stores the item's new keys and values of head g, and says what its queries see. Scratch is still wanted. */
+static struct rlhf_attention_task item_task(const struct extend *e, const struct rlhf_attention_item *it, size_t g, size_t before)
 {
     const struct rlhf_attention_shape *s = e->s;
     size_t d = s->d, group = s->heads / s->kv_heads, row = (s->heads + 2 * s->kv_heads) * d;
@@ -229,37 +231,78 @@ static void extend_item(const struct extend *e, const struct rlhf_attention_item
         put(s, first + i * row + key_at(s, g), first + i * row + value_at(s, g), it->length + i, keys, values);
     /* Positions are counted from the first panel that the window reaches: what is before it is not touched. */
     size_t low = s->window && it->length + 1 > s->window ? (it->length + 1 - s->window) / RLHF_LANES * RLHF_LANES : 0;
-    size_t from = it->length - low, n = from + it->count;
-    struct rlhf_attention_task t = {
-        .d = d, .group = group, .from = from, .to = n, .scale = scale_of(s), .cap = s->cap, .window = s->window,
+    size_t from = it->length - low;
+
+    return (struct rlhf_attention_task){
+        .d = d, .group = group, .from = from, .to = from + it->count, .scale = scale_of(s), .cap = s->cap, .window = s->window,
         .q = first + query_at(s, g * group), .q_stride = row,
         .keys = keys + head_block(s, low), .keys_panel = head_block(s, RLHF_LANES),
         .values = values + head_block(s, low), .values_stride = whole_panels(d), .halves = s->halves,
         .to_next = it->count == 1 && g + 1 < s->kv_heads ? keys + head_block(s, it->room) - values : 0,
         .out = e->out + (before * s->heads + g * group) * d, .out_stride = s->heads * d,
-        .scratch = rlhf_scratch(widest(s, n) * RLHF_ATTENTION_ROWS),
     };
-    rlhf_kernels()->attention(&t);
 }
 
-/* A task walks the items and so knows the rows before its own. */
+/* How many items from `first` on are done together: those of one new row each that begin with the same tokens, whole panels of
+ * them, *shared; or one alone. */
+static size_t together(const struct extend *e, size_t first, size_t *shared)
+{
+    size_t n = 1, least_shared = SIZE_MAX;
+
+    *shared = 0;
+    for (; first + n < e->count && n < RLHF_ATTENTION_ROWS && !e->s->window; n++) {
+        const struct rlhf_attention_item *it = &e->items[first + n];
+        size_t common = least(least_shared, it->shared / RLHF_LANES * RLHF_LANES);
+
+        if (it->count != 1 || it[-1].count != 1 || common == 0)
+            break;
+        *shared = least_shared = common;
+    }
+    return n;
+}
+
+static void extend_together(const struct extend *e, size_t first, size_t n, size_t shared, size_t g, size_t before)
+{
+    struct rlhf_attention_task t[RLHF_ATTENTION_ROWS];
+    size_t longest = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        t[i] = item_task(e, &e->items[first + i], g, before + i);
+        longest = t[i].to > longest ? t[i].to : longest;
+    }
+    t[0].scratch = rlhf_scratch(widest(e->s, longest) * RLHF_ATTENTION_ROWS);
+    if (n == 1)
+        rlhf_kernels()->attention(t);
+    else
+        rlhf_kernels()->attention_shared(t, n, shared);
+}
+
+/* A task walks the items and so knows which are its own, and the rows before them. */
 static void extend_part(void *ctx, size_t index)
 {
     const struct extend *e = ctx;
-    size_t heads = e->s->kv_heads / e->heads, item = index / heads, before = 0;
+    size_t parts = e->s->kv_heads / e->heads, first = 0, before = 0, shared, n = together(e, 0, &shared);
 
-    if (e->items[item].count == 0)
+    for (size_t i = 0; i < index / parts; i++) {
+        for (; n > 0; n--)
+            before += e->items[first++].count;
+        n = together(e, first, &shared);
+    }
+    if (e->items[first].count == 0)
         return;
-    for (size_t i = 0; i < item; i++)
-        before += e->items[i].count;
     for (size_t i = 0; i < e->heads; i++)
-        extend_item(e, &e->items[item], index % heads * e->heads + i, before);
+        extend_together(e, first, n, shared, index % parts * e->heads + i, before);
 }
 
 void rlhf_attention_extend(const struct rlhf_attention_shape *s, const struct rlhf_attention_item *items, size_t count,
                            const float *qkv, float *out, struct rlhf_pool *pool)
 {
-    struct extend e = { .s = s, .items = items, .heads = count < EXTEND_ITEMS ? 1 : s->kv_heads, .qkv = qkv, .out = out };
+    struct extend e = { .s = s, .items = items, .count = count, .heads = s->kv_heads, .qkv = qkv, .out = out };
+    size_t runs = 0, shared;
 
-    rlhf_pool_for(pool, count * (s->kv_heads / e.heads), extend_part, &e);
+    for (size_t i = 0; i < count; i += together(&e, i, &shared))
+        runs++;
+    while (e.heads > 1 && (runs * (s->kv_heads / e.heads) < EXTEND_TASKS || s->kv_heads % e.heads))
+        e.heads--;
+    rlhf_pool_for(pool, runs * (s->kv_heads / e.heads), extend_part, &e);
 }

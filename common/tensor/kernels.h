@@ -114,6 +114,9 @@ struct rlhf_kernels {
     void (*column_sums)(const float *x, size_t x_stride, size_t m, size_t n, float *sum); /* adds */
 
     void (*attention)(const struct rlhf_attention_task *a);
+    /* The same for n tasks of one query each, in rows one behind another, whose first `shared` keys and values are those of the
+     * first task: a multiple of 16, fewer than any of them has. Scratch is the first task's, for n rows of the longest. */
+    void (*attention_shared)(const struct rlhf_attention_task *a, size_t n, size_t shared);
     void (*attention_backward)(const struct rlhf_attention_task *a);
 
     /* Over one chunk of a row of logits: m = max z, s = Σ exp(z - m), t = Σ exp(z - m)·(z - m), z = logits·scale. */

@@ -183,6 +183,7 @@ void rlhf_attention_backward(const struct rlhf_attention_shape *s, const float *
 struct rlhf_attention_item {
     float *keys, *values;
     size_t room, length, count;
+    size_t shared; /* of its tokens, how many at the beginning are those of the item before it: then they are read once for both */
 };
 /* Floats of either block, no fewer with a larger room. */
 size_t rlhf_attention_block(const struct rlhf_attention_shape *s, size_t room);

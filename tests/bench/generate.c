@@ -4,7 +4,8 @@
  *
  * Prompts of 64 tokens, 128 new ones, as many sequences at once as the line's batch says: the sampler draws at temperature 1.
  * generate: new tokens a second, from the first new one to the last. prefill: prompt tokens a second, every prompt
- * another. Cases whose names end in -bf16 multiply numbers rounded to bfloat16. prefill-group: the same where 8 samples share each prompt, which is then read once. */
+ * another. generate-group, prefill-group: the same where 8 samples share each prompt, which is then read once. Cases whose names end
+ * in -bf16 multiply numbers rounded to bfloat16. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -106,11 +107,33 @@ static void draw(struct generation *g, uint32_t position) /* as a rollout-worker
     rlhf_pool_for(g->pool, g->batch, draw_one, g);
 }
 
+/* Seconds from the first new token to the last. */
+static double decode_all(struct generation *g)
+{
+    double begin;
+
+    draw(g, 0);
+    begin = bench_now();
+    for (uint32_t t = 1; t < NEW; t++) {
+        extend(g, g->batch);
+        draw(g, t);
+    }
+    return bench_now() - begin;
+}
+
+static void print(const struct generation *g, const char *name, const char *model, const char *dtype, unsigned threads, double value,
+                  double gemm_fraction)
+{
+    bench_print(&(struct bench_line){ .name = name, .model = model, .dtype = dtype, .batch = g->batch, .threads = threads,
+                                      .value = value, .gemm_fraction = gemm_fraction });
+}
+
 static void bench_generation(const struct bench_arguments *a, const char *model, size_t batch, enum rlhf_products products,
                              const char *dtype, unsigned threads)
 {
     struct rlhf_model_config c = bench_shape(model);
-    double decode[ROUNDS], fill[ROUNDS], fill_group[ROUNDS], until, flops, rate = bench_sgemm_rate(threads) * 1e9;
+    double decode[ROUNDS], decode_group[ROUNDS], fill[ROUNDS], fill_group[ROUNDS], until, value, rate = bench_sgemm_rate(threads) * 1e9;
+    const double new_tokens = (double)(batch * (NEW - 1)), prompt_tokens = (double)(batch * PROMPT);
     struct generation g;
     size_t rounds = 0;
 
@@ -120,31 +143,23 @@ static void bench_generation(const struct bench_arguments *a, const char *model,
     for (until = bench_now() + a->seconds; rounds < ROUNDS && (rounds < 2 || bench_now() < until); rounds++) {
         double begin = bench_now();
 
-        if (batch % GROUP == 0)
+        if (batch % GROUP == 0) {
             prefill(&g, GROUP);
-        fill_group[rounds] = bench_now() - begin;
+            fill_group[rounds] = bench_now() - begin;
+            decode_group[rounds] = decode_all(&g);
+        }
         begin = bench_now();
         prefill(&g, 1);
         fill[rounds] = bench_now() - begin;
-        draw(&g, 0);
-        begin = bench_now();
-        for (uint32_t t = 1; t < NEW; t++) {
-            extend(&g, batch);
-            draw(&g, t);
-        }
-        decode[rounds] = bench_now() - begin;
+        decode[rounds] = decode_all(&g);
     }
-    double value = (double)(batch * (NEW - 1)) / bench_median(decode, rounds);
-    double filled = (double)(batch * PROMPT) / bench_median(fill, rounds);
-
-    flops = bench_flops_a_token(&c);
-    bench_print(&(struct bench_line){ .name = "generate", .model = model, .dtype = dtype, .batch = batch, .threads = threads, .value = value,
-                                      .gemm_fraction = rate > 0 ? value * flops / rate : 0 });
-    bench_print(&(struct bench_line){ .name = "prefill", .model = model, .dtype = dtype, .batch = batch, .threads = threads,
-                                      .value = filled });
-    if (batch % GROUP == 0)
-        bench_print(&(struct bench_line){ .name = "prefill-group", .model = model, .dtype = dtype, .batch = batch, .threads = threads,
-                                          .value = (double)(batch * PROMPT) / bench_median(fill_group, rounds) });
+    value = new_tokens / bench_median(decode, rounds);
+    print(&g, "generate", model, dtype, threads, value, rate > 0 ? value * bench_flops_a_token(&c) / rate : 0);
+    print(&g, "prefill", model, dtype, threads, prompt_tokens / bench_median(fill, rounds), 0);
+    if (batch % GROUP == 0) {
+        print(&g, "generate-group", model, dtype, threads, new_tokens / bench_median(decode_group, rounds), 0);
+        print(&g, "prefill-group", model, dtype, threads, prompt_tokens / bench_median(fill_group, rounds), 0);
+    }
     end(&g);
 }
 

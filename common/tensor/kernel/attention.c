@@ -59,10 +59,29 @@ INLINE size_t first_panel(const struct rlhf_attention_task *a, size_t p)
     return first_key(a, p) / 16 * 16;
 }
 
+INLINE void multiply(const struct rlhf_attention_task *a, const struct rlhf_operands *o, size_t m, size_t cols, size_t k)
+{
+    (a->halves ? KERNEL(tiles_halves) : KERNEL(tiles))(o, m, cols, k);
+}
+
+/* A query's scores, keys from `first` to `keys` - 1, become weights of sum 1 times what is returned. */
+INLINE float weigh(const struct rlhf_attention_task *a, float *score, size_t first, size_t keys, size_t width, float *max)
+{
+    if (a->cap > 0)
+        cap_row(score, width, a->scale, a->cap);
+    return softmax_row(score, first, keys, width, a->cap > 0 ? 1 : a->scale, max);
+}
+
+INLINE void scale_row(float *y, size_t c, float by)
+{
+    v16 factor = v16_set(by);
+
+    FOR_LANES(c) STORE(y, v16_mul(LOAD(y), factor));
+}
+
 void KERNEL(attention)(const struct rlhf_attention_task *a)
 {
-    size_t c = a->d;
-    float scale = a->cap > 0 ? 1 : a->scale, *score = a->scratch;
+    float *score = a->scratch;
 
     for (size_t h = 0; h < a->group; h++)
         for (size_t from = a->from, rows; from < a->to; from += rows) {
@@ -80,23 +99,61 @@ void KERNEL(attention)(const struct rlhf_attention_task *a)
                                          .y_stride = a->out_stride, .next = a->to_next };
             float inverse[RLHF_ATTENTION_ROWS];
 
-            (a->halves ? KERNEL(tiles_halves) : KERNEL(tiles))(&scores, rows, width, a->d);
+            multiply(a, &scores, rows, width, a->d);
             for (size_t r = 0; r < rows; r++) {
-                if (a->cap > 0)
-                    cap_row(score + r * width, width, a->scale, a->cap);
-                float max, sum = softmax_row(score + r * width, first_key(a, from + r) - low, from + r + 1 - low, width,
-                                             scale, &max);
+                float max, sum = weigh(a, score + r * width, first_key(a, from + r) - low, from + r + 1 - low, width, &max);
                 inverse[r] = 1.0f / sum;
                 if (a->lse)
                     a->lse[h * a->lse_stride + at + r] = max + lanes_log(sum);
             }
-            (a->halves ? KERNEL(tiles_halves) : KERNEL(tiles))(&mix, rows, a->d, keys);
-            for (size_t r = 0; r < rows; r++) {
-                float *y = out + r * a->out_stride;
-                v16 by = v16_set(inverse[r]);
-                FOR_LANES(c) STORE(y, v16_mul(LOAD(y), by));
-            }
+            multiply(a, &mix, rows, a->d, keys);
+            for (size_t r = 0; r < rows; r++)
+                scale_row(out + r * a->out_stride, a->d, inverse[r]);
         }
+}
+
+/* Scores, and sums of values, of the keys that all share come from one product of n rows; each query then goes on with its own. */
+void KERNEL(attention_shared)(const struct rlhf_attention_task *a, size_t n, size_t shared)
+{
+    const size_t own_keys = shared / 16 * a->keys_panel, own_values = (a->halves ? shared / 2 : shared) * a->values_stride;
+    float inverse[RLHF_ATTENTION_ROWS], *score = a->scratch;
+    size_t width = 0;
+
+    for (size_t i = 0; i < n; i++)
+        width = a[i].to > width ? a[i].to : width;
+    width = (width + 15) / 16 * 16;
+    for (size_t h = 0; h < a->group; h++) {
+        const struct rlhf_operands scores = { .a = a->q + h * a->d, .a_stride = a->q_stride, .b = a->keys, .b_stride = 16,
+                                              .panel_size = a->keys_panel, .y = score, .y_stride = width };
+        const struct rlhf_operands mix = { .a = score, .a_stride = width, .b = a->values, .b_stride = a->values_stride,
+                                           .panel_size = 16, .y = a->out + h * a->d, .y_stride = a->out_stride };
+
+        multiply(a, &scores, n, shared, a->d);
+        for (size_t i = 0; i < n; i++) {
+            const size_t own = (a[i].to + 15) / 16 * 16;
+            struct rlhf_operands rest = scores;
+            float max;
+
+            rest.a += i * a->q_stride;
+            rest.b = a[i].keys + own_keys;
+            rest.y += i * width + shared;
+            rest.next = a[i].values + own_values - rest.b;
+            multiply(a, &rest, 1, own - shared, a->d);
+            inverse[i] = 1.0f / weigh(a, score + i * width, 0, a[i].to, own, &max);
+        }
+        multiply(a, &mix, n, a->d, shared);
+        for (size_t i = 0; i < n; i++) {
+            struct rlhf_operands rest = mix;
+
+            rest.a += i * width + shared;
+            rest.b = a[i].values + own_values;
+            rest.start = rest.y = mix.y + i * mix.y_stride;
+            rest.start_stride = rest.y_stride;
+            rest.next = a[i].to_next;
+            multiply(a, &rest, 1, a->d, a[i].to - shared);
+            scale_row(rest.y, a->d, inverse[i]);
+        }
+    }
 }
 
 /* Scores become P = exp(score·scale - lse), dp becomes dS = P·(dP - delta)·scale; 0 before `first` and from `keys` to

@@ -32,6 +32,7 @@ const struct rlhf_kernels ROUNDING(table) = {
     ROW(rope),
     ROW(column_sums),
     ROW(attention),
+    ROW(attention_shared),
     ROW(attention_backward),
     ROW(vocab_chunk),
     ROW(vocab_join),

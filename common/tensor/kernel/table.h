@@ -40,6 +40,7 @@ void KERNEL(rope)(float *x, size_t stride, size_t heads, size_t head_stride, siz
                   const uint32_t *position, size_t t, const float *cos_sin, bool backward);
 void KERNEL(column_sums)(const float *x, size_t x_stride, size_t m, size_t c, float *sum);
 void KERNEL(attention)(const struct rlhf_attention_task *a);
+void KERNEL(attention_shared)(const struct rlhf_attention_task *a, size_t n, size_t shared);
 void KERNEL(attention_backward)(const struct rlhf_attention_task *a);
 void KERNEL(vocab_chunk)(const float *logits, size_t c, float scale, float mst[3]);
 void KERNEL(vocab_join)(const float *mst, size_t chunks, float *most, float *log_sum, float *entropy);

@@ -266,7 +266,7 @@ END_TEST
 /* What rlhf_sample() records is what a pass computes for the same tokens: tempered and untempered. */
 START_TEST(a_sampled_tokens_logprob_is_that_of_scoring_to_the_bit)
 {
-    enum { PROMPT = 5, NEW = 20, SAMPLES = 6 };
+    enum { PROMPT = 21, NEW = 19, ALL = PROMPT + NEW, SAMPLES = 6 }; /* a panel of the cache is the prompt's alone */
     const struct rlhf_sampling sampling = { .temperature = 0.9F, .top_p = 1, .max_new_tokens = NEW };
 
     for (size_t which = 0; which < 2 * VARIANTS; which++) {
@@ -281,7 +281,7 @@ START_TEST(a_sampled_tokens_logprob_is_that_of_scoring_to_the_bit)
         float tempered[SAMPLES][NEW], raw[SAMPLES][NEW], *logprob;
 
         expect_some(k, err);
-        r = ragged((size_t[]){ 25, 25, 25, 25, 25, 25, 0 }, (uint32_t)v, 1);
+        r = ragged((size_t[]){ ALL, ALL, ALL, ALL, ALL, ALL, 0 }, (uint32_t)v, 1);
         expect_ok(rlhf_cache_extend(k, m, items, 1, logits, &err), err);
         for (size_t i = 1; i < SAMPLES; i++) {
             rlhf_cache_fork(k, 0, i, PROMPT);
@@ -295,24 +295,24 @@ START_TEST(a_sampled_tokens_logprob_is_that_of_scoring_to_the_bit)
                 expect_ok(rlhf_sample(logits + i * v, v, &sampling, &key, step, scratch, &out, &err), err);
                 tempered[i][step] = out.logprob;
                 raw[i][step] = out.logprob_raw;
-                r.tokens[i * 25 + PROMPT + step] = out.token;
-                items[i] = (struct rlhf_extend){ .slot = i, .tokens = &r.tokens[i * 25 + PROMPT + step], .count = 1 };
+                r.tokens[i * ALL + PROMPT + step] = out.token;
+                items[i] = (struct rlhf_extend){ .slot = i, .tokens = &r.tokens[i * ALL + PROMPT + step], .count = 1 };
             }
             expect_ok(rlhf_cache_extend(k, m, items, SAMPLES, logits, &err), err);
         }
         for (size_t i = 0; i < SAMPLES; i++) {
-            memcpy(r.tokens + i * 25, prompt.tokens, PROMPT * sizeof *r.tokens);
-            for (size_t j = 0; j < 25; j++)
-                r.target[i * 25 + j] = j >= PROMPT - 1 && j < 24 ? r.tokens[i * 25 + j + 1] : -1;
+            memcpy(r.tokens + i * ALL, prompt.tokens, PROMPT * sizeof *r.tokens);
+            for (size_t j = 0; j < ALL; j++)
+                r.target[i * ALL + j] = j >= PROMPT - 1 && j < ALL - 1 ? r.tokens[i * ALL + j + 1] : -1;
         }
-        ck_assert(memcmp(r.tokens, r.tokens + 25, 25 * sizeof *r.tokens) != 0);
+        ck_assert(memcmp(r.tokens, r.tokens + ALL, ALL * sizeof *r.tokens) != 0);
         logprob = calloc(r.t, sizeof *logprob);
         logprobs_of(m, &r, 0.9F, 1, logprob, NULL);
         for (size_t i = 0; i < SAMPLES; i++)
-            ck_assert_mem_eq(logprob + i * 25 + PROMPT - 1, tempered[i], NEW * sizeof *logprob);
+            ck_assert_mem_eq(logprob + i * ALL + PROMPT - 1, tempered[i], NEW * sizeof *logprob);
         logprobs_of(m, &r, 1, 2, logprob, NULL);
         for (size_t i = 0; i < SAMPLES; i++)
-            ck_assert_mem_eq(logprob + i * 25 + PROMPT - 1, raw[i], NEW * sizeof *logprob);
+            ck_assert_mem_eq(logprob + i * ALL + PROMPT - 1, raw[i], NEW * sizeof *logprob);
         free(logits);
         free(scratch);
         free(logprob);

@@ -187,11 +187,12 @@ END_TEST
 
 /* ---- attention behind a cache ------------------------------------------------------------------------ */
 
-/* Three sequences extended in the given pieces, all at once a step, must give what attention over them whole gives. */
+/* Three sequences extended in the given pieces, all at once a step, must give what attention over them whole gives. The last two
+ * begin with the same COMMON tokens, which are said to be shared when both have them. */
 static void expect_extend_equal_in(struct rlhf_attention_shape s, size_t piece)
 {
     static const uint32_t start[] = { 0, 5, 70, 111 };
-    enum { SEQUENCES = 3, ROOM = 80, TOKENS = 111 };
+    enum { SEQUENCES = 3, ROOM = 80, TOKENS = 111, COMMON = 37 };
     size_t row = (s.heads + 2 * s.kv_heads) * s.d, width = s.heads * s.d;
     struct both qkv = some(TOKENS * row, 2);
     float *whole = calloc(TOKENS * width, sizeof *whole), *pieces = calloc(TOKENS * width, sizeof *pieces);
@@ -200,6 +201,7 @@ static void expect_extend_equal_in(struct rlhf_attention_shape s, size_t piece)
 
     s.start = start;
     s.sequences = SEQUENCES;
+    memcpy(qkv.f + start[2] * row, qkv.f + start[1] * row, COMMON * row * sizeof *qkv.f);
     if (s.halves)
         rlhf_round_halves(qkv.f, row, TOKENS, row, NULL);
     rlhf_attention(&s, qkv.f, whole, NULL, NULL);
@@ -218,6 +220,7 @@ static void expect_extend_equal_in(struct rlhf_attention_shape s, size_t piece)
                    cache[i].count * row * sizeof *rows);
             packed_rows += cache[i].count;
         }
+        cache[2].shared = cache[1].length >= COMMON && cache[2].length >= COMMON ? COMMON : 0;
         rlhf_attention_extend(&s, cache, SEQUENCES, rows, out, NULL);
         more = packed_rows > 0;
         packed_rows = 0;
