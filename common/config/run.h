@@ -471,6 +471,7 @@ struct rlhf_run {
         char *remote; /* endpoint for other hosts; NULL: none */
         bool insecure;
         char *key, *peers; /* files: daemon/keys.h */
+        char *memory; /* a file system in memory, for published weights */
         int64_t threads; /* 0 = as many as there are cores */
         int64_t lease_ms;
         int64_t checkpoint_seconds;

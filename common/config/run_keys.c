@@ -665,6 +665,9 @@ static const struct rlhf_config_key learner_keys[] = {
         "File with the learner's secret key (rlhfctl keys new), or a credential's name: TCP is under CURVE then."),
     STR("peers", PART(learner), peers, NULL,
         "File of the known public keys, a line each: KEY ROLE NAME [sessions=N]. SIGHUP reads it again."),
+    STR("memory", PART(learner), memory, "/dev/shm",
+        "A directory in memory where published weights lie for this host's workers. Mounted with huge=within_size, they change versions "
+        "without a pause."),
     INT("threads", PART(learner), threads, "0", 0, 4096, "Compute threads; 0: as many as there are cores."),
     INT("lease_ms", PART(learner), lease_ms, "10000", 100, 1e7, "Life of a job's lease without a heartbeat."),
     INT("checkpoint_seconds", PART(learner), checkpoint_seconds, "60", 1, 1e6,

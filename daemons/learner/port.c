@@ -16,15 +16,13 @@
 #include "net/weights.h"
 #include "telemetry/log.h"
 
-static const char MEMORY[] = "/dev/shm";
-
 struct learner_bridge {
     struct learner_port port; /* first: the trainer's handle */
     struct rlhf_daemon *daemon;
     struct learner *learner;
     const struct rlhf_run *run;
     char weights_dir[PATH_MAX]; /* compute thread's, as is the next */
-    char memory_dir[64];        /* on a file system in memory; "" where there is none */
+    char memory_dir[PATH_MAX];  /* on a file system in memory; "" where there is none */
 
     pthread_mutex_t lock; /* guards all below */
     pthread_cond_t changed;
@@ -303,15 +301,19 @@ static bool resumed(struct learner_port *p)
 static void open_memory_dir(struct learner_bridge *b)
 {
     struct rlhf_digest run = rlhf_digest_of(b->weights_dir, strlen(b->weights_dir));
-    char text[RLHF_DIGEST_TEXT];
+    char text[RLHF_DIGEST_TEXT], name[sizeof "rlhfd-" + 16], memory[PATH_MAX] = "";
     struct stat st;
 
     rlhf_digest_text(&run, text);
-    snprintf(b->memory_dir, sizeof b->memory_dir, "%s/rlhfd-%.16s", MEMORY, text);
-    if (lstat(b->memory_dir, &st) == 0 && S_ISDIR(st.st_mode) && st.st_uid == geteuid())
-        rlhf_remove_tree(&rlhf_system_io, b->memory_dir, NULL);
-    if (mkdir(b->memory_dir, 0700) < 0)
+    snprintf(name, sizeof name, "rlhfd-%.16s", text);
+    if (!realpath(b->run->learner.memory, memory) || rlhf_path(b->memory_dir, sizeof b->memory_dir, memory, name, NULL) < 0)
         b->memory_dir[0] = '\0';
+    else if (lstat(b->memory_dir, &st) == 0 && S_ISDIR(st.st_mode) && st.st_uid == geteuid())
+        rlhf_remove_tree(&rlhf_system_io, b->memory_dir, NULL);
+    if (!b->memory_dir[0] || mkdir(b->memory_dir, 0700) < 0) {
+        rlhf_log(RLHF_LEVEL_WARNING, "no_memory dir=%s why=\"%s\" weights=%s", b->run->learner.memory, strerror(errno), b->weights_dir);
+        b->memory_dir[0] = '\0';
+    }
 }
 
 /* Where published weights lie for workers of this host, as an absolute path: theirs is another directory. A new life

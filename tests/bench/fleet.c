@@ -10,6 +10,8 @@
  *             way in the second from then on; the median of those times before
  *   scaling   tokens a second of one worker with one thread, of two, and the ratio
  *
+ * Weights are published in a directory of $RLHF_MEMORY, or of /dev/shm.
+ *
  * The workers of start and swap are made of what daemons/rollout-worker/main.c makes the daemon of, by this program anew, so that
  * their steps can be timed (the linker wraps two functions); those of scaling are the daemon, looked for in ../daemons. */
 #include <fcntl.h>
@@ -43,7 +45,7 @@
 enum { MOST_JOBS = 256, WORKERS = 2, SHORT = 8, PROMPT = 64, ROUNDS = 32, STEPS = 1 << 16 };
 
 static struct bench_arguments arguments;
-static char dir[] = "/dev/shm/rlhfd-bench-XXXXXX", daemon_path[4096];
+static char dir[64], daemon_path[4096];
 
 static _Noreturn void fail(const char *what)
 {
@@ -514,7 +516,7 @@ static void bench_scaling(void)
 
 int main(int argc, char **argv)
 {
-    const char *slash = strrchr(argv[0], '/');
+    const char *slash = strrchr(argv[0], '/'), *memory = getenv("RLHF_MEMORY");
 
     if (argc == 4 && strcmp(argv[1], "--worker") == 0) {
         map_steps(argv[3]);
@@ -524,6 +526,7 @@ int main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
     snprintf(daemon_path, sizeof daemon_path, "%.*s/../daemons/rollout-worker", slash ? (int)(slash - argv[0]) : 1,
              slash ? argv[0] : ".");
+    snprintf(dir, sizeof dir, "%s/rlhfd-bench-XXXXXX", memory ? memory : "/dev/shm");
     if (!mkdtemp(dir))
         fail(dir);
     map_steps(in_dir("steps", ""));
