@@ -357,10 +357,10 @@ static void hand_back(struct rlhf_member *m, const char *reason)
     forget_all(m);
 }
 
-/* Mapped weights proved false, and no result has left that was made of them: all that is not sent is done again. */
+/* Weights proved false, and no result has left that was made of them: all that is not sent is done again. */
 static void on_spoiled(void *ctx, const struct rlhf_digest *digest)
 {
-    static const char reason[] = "the shared file of its weights is false";
+    static const char reason[] = "its weights proved false";
     struct rlhf_member *m = ctx;
     struct held_weights *w = have(m, digest);
 

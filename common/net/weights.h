@@ -95,10 +95,10 @@ struct rlhf_weights_store_config {
     const char *host;   /* our boot id; a manifest of the same host may be mapped */
     size_t max_bytes;   /* of one payload; a larger manifest is refused            */
     void *ctx;
-    /* All bytes are there and verified, or with `spoiled` mapped and still to be verified. Takes w. */
+    /* All bytes are there and verified, or with `spoiled` whole and still to be verified. Takes w. */
     void (*ready)(void *ctx, struct rlhf_weights *w);
-    /* What was mapped and given is false after all: whatever was made of it must go. The bytes are then fetched, and given
-     * again. NULL: nothing is given before it is verified. */
+    /* What was given is false after all: whatever was made of it must go. The bytes are then fetched, verified as they come, and
+     * given again. NULL: nothing is given before it is verified. */
     void (*spoiled)(void *ctx, const struct rlhf_digest *digest);
     /* Not to be had (unknown to the service, too large, manifest false): the transfer is forgotten. */
     void (*failed)(void *ctx, const struct rlhf_digest *digest, const struct rlhf_error *why);
@@ -128,7 +128,7 @@ int rlhf_weights_store_on_chunk(struct rlhf_weights_store *s, struct rlhf_peer *
                                 struct rlhf_error *err);
 void rlhf_weights_store_on_error(struct rlhf_weights_store *s, struct rlhf_peer *peer,
                                  const struct rlhf_message *m);
-/* Verifies a slice of what is mapped, asks again for what did not come. */
+/* Verifies a slice of what is whole, asks again for what did not come. */
 void rlhf_weights_store_tick(struct rlhf_weights_store *s, int64_t now_us);
 int64_t rlhf_weights_store_deadline(const struct rlhf_weights_store *s); /* monotonic us, INT64_MAX = none */
 void rlhf_weights_store_free(struct rlhf_weights_store *s); /* NULL is fine */

@@ -13,7 +13,7 @@
 
 enum {
     MAX_TRANSFERS = 16,
-    VERIFY_AT_ONCE = 16,      /* chunks of a mapped file between two looks at the network: 6 to 25 ms */
+    VERIFY_AT_ONCE = 16,      /* chunks between two looks at the network: 6 to 25 ms */
     VERIFY_BEHIND = 8,        /* the same while somebody computes with it, who wants the cores: a slice every ... */
     VERIFY_BEHIND_US = 15000, /* so that 440 MB take 0.8 s, about as long as a completion */
     VERIFY_REST_US = 100000,  /* after it was given: its first tokens come first */
@@ -24,8 +24,8 @@ enum {
 
 enum state {
     ASKING,    /* for the manifest        */
-    VERIFYING, /* the mapped file         */
     FETCHING,  /* chunk by chunk          */
+    VERIFYING, /* what is whole: a mapped file, or chunks that were not verified as they came */
 };
 enum chunk { LACKING, ASKED, UNVERIFIED, HERE };
 
@@ -33,10 +33,11 @@ struct transfer {
     struct rlhf_digest digest;
     uint64_t request; /* of its messages: tells which transfer an Error is about */
     enum state state;
-    bool given; /* while it is still being verified */
+    bool given;   /* while it is still being verified */
+    bool doubted; /* it was false once: chunks are verified as they come */
     struct rlhf_weights *w; /* from the manifest on */
     uint8_t *chunks;        /* enum chunk [chunk_count] */
-    size_t here, asked;     /* how many */
+    size_t here, asked;     /* how many; VERIFYING: `here` are verified */
     uint32_t unverified[RLHF_CHUNKS_AT_ONCE];
     size_t unverified_count;
     size_t false_chunks;
@@ -353,8 +354,9 @@ static int verify_arrived(struct transfer *t, struct rlhf_error *err)
     return rc;
 }
 
-/* Keeps a chunk until there are enough to verify, or no more is under way. */
-static int take_chunk(struct transfer *t, uint32_t index, const struct rlhf_blob *blob, struct rlhf_error *err)
+/* Keeps a chunk until all are there, where somebody takes weights that are verified behind; else until there are enough to
+ * verify, or no more is under way. */
+static int take_chunk(struct transfer *t, uint32_t index, const struct rlhf_blob *blob, bool behind, struct rlhf_error *err)
 {
     if (blob->size != rlhf_chunk_bytes(t->w->size, t->w->chunk_size, index)) {
         t->false_chunks++;
@@ -363,6 +365,11 @@ static int take_chunk(struct transfer *t, uint32_t index, const struct rlhf_blob
     }
     memcpy(t->w->owned + (size_t)index * t->w->chunk_size, blob->data, blob->size);
     t->asked -= t->chunks[index] == ASKED;
+    if (behind) {
+        t->chunks[index] = HERE;
+        t->here++;
+        return 0;
+    }
     t->chunks[index] = UNVERIFIED;
     t->unverified[t->unverified_count++] = index;
     return t->unverified_count == RLHF_CHUNKS_AT_ONCE || t->asked == 0 ? verify_arrived(t, err) : 0;
@@ -374,18 +381,23 @@ int rlhf_weights_store_on_chunk(struct rlhf_weights_store *s, struct rlhf_peer *
     const Rlhf__V1__Chunk *body = (const Rlhf__V1__Chunk *)m->body;
     struct rlhf_digest digest = rlhf_digest_of_field(&body->digest);
     struct transfer *t = find(s, &digest);
+    const bool behind = s->config.spoiled && t && !t->doubted;
     struct rlhf_error why = { 0 };
 
     if (peer != s->service || !t || t->state != FETCHING || body->index >= t->w->chunk_count
         || t->chunks[body->index] >= UNVERIFIED)
         return 0; /* late, or twice */
-    if (take_chunk(t, body->index, &m->blobs[0], &why) < 0) {
+    if (take_chunk(t, body->index, &m->blobs[0], behind, &why) < 0) {
         if (t->false_chunks > MAX_FALSE_CHUNKS)
             fail(s, t, &why);
         return rlhf_fail(err, why.code, "%s", why.text);
     }
     t->retry_us = now_us(s) + PATIENCE_US;
-    if (t->here == t->w->chunk_count)
+    if (t->here == t->w->chunk_count && behind) {
+        t->state = VERIFYING;
+        t->here = 0;
+        s->due = true;
+    } else if (t->here == t->w->chunk_count)
         succeed(s, t);
     else if (t->asked <= RLHF_CHUNKS_IN_FLIGHT / 2)
         ask(s); /* at once: what else has come is heard first before the next tick, and the link would stand idle */
@@ -415,7 +427,7 @@ void rlhf_weights_store_on_error(struct rlhf_weights_store *s, struct rlhf_peer 
 }
 
 /* The next few chunks are what the manifest says. */
-static bool verify_mapped(struct transfer *t, struct rlhf_error *why)
+static bool verify_next(struct transfer *t, struct rlhf_error *why)
 {
     size_t count = 0;
 
@@ -425,7 +437,7 @@ static bool verify_mapped(struct transfer *t, struct rlhf_error *why)
     return verify_arrived(t, why) == 0;
 }
 
-static struct transfer *oldest_mapped(struct rlhf_weights_store *s)
+static struct transfer *oldest_whole(struct rlhf_weights_store *s)
 {
     for (size_t i = 0; i < s->count; i++)
         if (s->transfers[i].state == VERIFYING)
@@ -433,8 +445,8 @@ static struct transfer *oldest_mapped(struct rlhf_weights_store *s)
     return NULL;
 }
 
-/* Whoever waits for mapped bytes has them at once: hashing 440 MB takes 0.2 s. False when nobody did. */
-static bool give_mapped(struct rlhf_weights_store *s)
+/* Whoever waits has them once they are whole: hashing 440 MB takes 0.2 s. False when nobody did. */
+static bool give_whole(struct rlhf_weights_store *s)
 {
     bool gave = false;
 
@@ -451,22 +463,23 @@ static bool give_mapped(struct rlhf_weights_store *s)
     return gave;
 }
 
-/* The mapped file is false: its bytes come over the network, into weights of their own. */
+/* They are false: the bytes come over the network, once more if they did, into weights of their own. */
 static void fetch_instead(struct rlhf_weights_store *s, struct transfer *t)
 {
-    struct rlhf_weights *mapped = t->w, *w;
+    struct rlhf_weights *before = t->w, *w;
     struct rlhf_error why = { 0 };
     bool given = t->given;
     struct rlhf_digest digest = t->digest;
 
-    w = rlhf_weights_alloc(mapped->name, mapped->version, mapped->config, mapped->size, mapped->chunk_size, &why);
+    w = rlhf_weights_alloc(before->name, before->version, before->config, before->size, before->chunk_size, &why);
     if (w) {
-        memcpy(w->chunks, mapped->chunks, mapped->chunk_count * sizeof *mapped->chunks);
+        memcpy(w->chunks, before->chunks, before->chunk_count * sizeof *before->chunks);
         w->digest = digest;
     }
-    rlhf_weights_free(mapped);
+    rlhf_weights_free(before);
     t->w = w;
     t->given = false;
+    t->doubted = true;
     s->due = true;
     if (!w || begin_fetching(s, t, &why) < 0)
         fail(s, t, &why);
@@ -474,14 +487,14 @@ static void fetch_instead(struct rlhf_weights_store *s, struct transfer *t)
         s->config.spoiled(s->config.ctx, &digest);
 }
 
-/* So many chunks of t, the oldest mapped file; a false one sends the transfer to the network. */
+/* So many chunks of t, the oldest that is whole; a false one sends the transfer to the network. */
 static void verify(struct rlhf_weights_store *s, struct transfer *t, size_t most)
 {
     struct rlhf_error why = { 0 };
 
     for (size_t n = 0; n < most && t->here < t->w->chunk_count; n += RLHF_CHUNKS_AT_ONCE)
-        if (!verify_mapped(t, &why)) {
-            rlhf_log(RLHF_LEVEL_WARNING, "shared_file_false name=%s why=\"%s\"", t->w->name, why.text);
+        if (!verify_next(t, &why)) {
+            rlhf_log(RLHF_LEVEL_WARNING, "%s_false name=%s why=\"%s\"", t->w->mapped ? "shared_file" : "weights", t->w->name, why.text);
             fetch_instead(s, t);
             return;
         }
@@ -489,10 +502,10 @@ static void verify(struct rlhf_weights_store *s, struct transfer *t, size_t most
         succeed(s, t);
 }
 
-/* The next slice of the oldest mapped file, when it is time. */
+/* The next slice of the oldest that is whole, when it is time. */
 static void verify_some(struct rlhf_weights_store *s, int64_t now)
 {
-    struct transfer *t = oldest_mapped(s);
+    struct transfer *t = oldest_whole(s);
 
     if (!t || (t->given && now < s->verify_us))
         return;
@@ -503,14 +516,14 @@ static void verify_some(struct rlhf_weights_store *s, int64_t now)
 
 void rlhf_weights_store_settle(struct rlhf_weights_store *s)
 {
-    for (struct transfer *t; (t = oldest_mapped(s)) && t->given;)
+    for (struct transfer *t; (t = oldest_whole(s)) && t->given;)
         verify(s, t, SIZE_MAX);
 }
 
 void rlhf_weights_store_tick(struct rlhf_weights_store *s, int64_t now_us)
 {
     s->due = false;
-    if (!give_mapped(s))
+    if (!give_whole(s))
         verify_some(s, now_us);
     ask(s);
 }

@@ -4,8 +4,9 @@
  *
  *   hash        BLAKE2b-256 of chunks of 1 MiB on one thread, one after the other and several at once
  *   link        libzmq alone: messages of 1 MiB from a ROUTER to a DEALER over TCP loopback, sent without a copy, read and
- *               thrown away; then 440 MB of weights over the same, verified and whole in memory at the end: a first
- *               version, and the next one, which comes into memory of one that left
+ *               thrown away; then 440 MB of weights over the same, whole in memory and given to whoever computes with them at
+ *               the end, as workers are (they verify meanwhile, and send nothing before): a first version, and the next one, which
+ *               comes into memory of one that left; next-verified: the same and its verification behind it
  *   link-curve  both under CURVE
  *
  * Sender and receiver are two processes, each with what a daemon has: a socket, a thread of libzmq's, a reactor. Link and
@@ -274,6 +275,13 @@ static void ready(void *ctx, struct rlhf_weights *w)
     s->got = w;
 }
 
+static void spoiled(void *ctx, const struct rlhf_digest *digest)
+{
+    (void)ctx;
+    (void)digest;
+    bench_fail(&(struct rlhf_error){ .text = "weights came false" });
+}
+
 static void failed(void *ctx, const struct rlhf_digest *digest, const struct rlhf_error *why)
 {
     (void)ctx;
@@ -391,8 +399,9 @@ static void live(void *ctx)
     rlhf_node_tick(s->node);
 }
 
-/* A version into memory that is new to this process or, again, into that of one before. */
-static double receive_version(const char *endpoint, bool again)
+/* A version into memory that is new to this process or, again, into that of one before; with or without the time it takes to
+ * verify it. */
+static double receive_version(const char *endpoint, bool again, bool verified)
 {
     struct rlhf_error err = { 0 };
     struct side s;
@@ -401,7 +410,8 @@ static double receive_version(const char *endpoint, bool again)
     open_side(&s, WORKER);
     if (!(s.store = rlhf_weights_store_new(&s.env,
                                            &(struct rlhf_weights_store_config){
-                                               .host = "", .max_bytes = PAYLOAD, .ctx = &s, .ready = ready, .failed = failed },
+                                               .host = "", .max_bytes = PAYLOAD, .ctx = &s, .ready = ready, .spoiled = spoiled,
+                                               .failed = failed },
                                            &err))
         || rlhf_weights_store_want(s.store, &wanted, &err) < 0 || rlhf_sockets_link(s.sockets, endpoint, LEARNER, &route, &err) < 0
         || rlhf_node_link(s.node, route, LEARNER, &err) < 0)
@@ -409,6 +419,7 @@ static double receive_version(const char *endpoint, bool again)
     while (s.took == 0)
         live(&s);
     if (again) {
+        rlhf_weights_store_settle(s.store);
         rlhf_weights_store_recycle(s.store, s.got);
         s.took = 0;
         s.begun = bench_now();
@@ -416,6 +427,10 @@ static double receive_version(const char *endpoint, bool again)
             bench_fail(&err);
         while (s.took == 0)
             live(&s);
+    }
+    if (verified) {
+        rlhf_weights_store_settle(s.store);
+        s.took = bench_now() - s.begun;
     }
     rlhf_weights_free(s.got);
     rlhf_node_leave(s.node);
@@ -427,12 +442,17 @@ static double receive_version(const char *endpoint, bool again)
 
 static double receive_first(const char *endpoint)
 {
-    return receive_version(endpoint, false);
+    return receive_version(endpoint, false, false);
 }
 
 static double receive_next(const char *endpoint)
 {
-    return receive_version(endpoint, true);
+    return receive_version(endpoint, true, false);
+}
+
+static double receive_verified(const char *endpoint)
+{
+    return receive_version(endpoint, true, true);
 }
 
 static void open_source(struct side *s, const uint8_t *payload)
@@ -453,7 +473,7 @@ static void open_source(struct side *s, const uint8_t *payload)
 
 static void bench_link(const uint8_t *payload)
 {
-    double alone[MAX_TURNS], first[MAX_TURNS], next[MAX_TURNS], end = bench_now() + arguments.seconds, a, f, n;
+    double alone[MAX_TURNS], first[MAX_TURNS], next[MAX_TURNS], verified[MAX_TURNS], end = bench_now() + arguments.seconds, a, f, n, v;
     struct link l;
     struct side s;
     size_t turns = 0;
@@ -464,14 +484,17 @@ static void bench_link(const uint8_t *payload)
         alone[turns] = take_turn(&(struct turn){ receive_link, serve_link, &l, l.endpoint });
         close_link(&l);
         first[turns] = take_turn(&(struct turn){ receive_first, live, &s, rlhf_sockets_endpoint(s.sockets) });
-        next[turns++] = take_turn(&(struct turn){ receive_next, live, &s, rlhf_sockets_endpoint(s.sockets) });
+        next[turns] = take_turn(&(struct turn){ receive_next, live, &s, rlhf_sockets_endpoint(s.sockets) });
+        verified[turns++] = take_turn(&(struct turn){ receive_verified, live, &s, rlhf_sockets_endpoint(s.sockets) });
     }
     a = (CHUNKS - 1) * (double)RLHF_CHUNK_SIZE * 1e-6 / bench_median(alone, turns);
     f = PAYLOAD * 1e-6 / bench_median(first, turns);
     n = PAYLOAD * 1e-6 / bench_median(next, turns);
+    v = PAYLOAD * 1e-6 / bench_median(verified, turns);
     print(curve ? "link-curve" : "link-clear", a, "MB/s");
     print(curve ? "weights-curve-first" : "weights-clear-first", f, "MB/s");
     print(curve ? "weights-curve" : "weights-clear", n, "MB/s");
+    print(curve ? "weights-curve-verified" : "weights-clear-verified", v, "MB/s");
     print(curve ? "weights-curve-first-of-link" : "weights-clear-first-of-link", f / a, "ratio");
     print(curve ? "weights-curve-of-link" : "weights-clear-of-link", n / a, "ratio");
     rlhf_node_free(s.node);

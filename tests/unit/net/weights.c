@@ -514,6 +514,34 @@ static struct rlhf_digest publish_falsely(struct pair *p, const char *dir, char 
     return digest;
 }
 
+START_TEST(fetched_weights_are_given_before_they_are_verified_and_said_to_be_false)
+{
+    for (unsigned tampered = 0; tampered < 2; tampered++) {
+        struct rlhf_digest digest;
+        struct pair p;
+
+        a_pair_that(&p, "another-host", spoiled);
+        p.publisher.tamper_chunk = 17;
+        p.publisher.tamper_times = tampered;
+        digest = publish(&p, NULL);
+        want(&p, &digest);
+        while (p.fetcher.ready == 0 && loopback_step(&p.wire))
+            ;
+        ck_assert_uint_eq(p.fetcher.ready, 1);
+        ck_assert_uint_eq(p.fetcher.spoiled, 0);
+        ck_assert(rlhf_weights_store_fetching(p.fetcher.store, &digest)); /* still verified */
+        rlhf_weights_store_settle(p.fetcher.store);
+        ck_assert_uint_eq(p.fetcher.spoiled, tampered);
+        loopback_settle(&p.wire);
+        ck_assert(!rlhf_weights_store_fetching(p.fetcher.store, &digest));
+        ck_assert_uint_eq(p.fetcher.ready, 1 + tampered);
+        p.fetcher.ready = 1;
+        expect_whole(&p.fetcher, &digest);
+        end_pair(&p);
+    }
+}
+END_TEST
+
 START_TEST(mapped_weights_are_given_before_they_are_verified_and_said_to_be_false)
 {
     const char *dir = a_directory();
@@ -639,6 +667,7 @@ int main(void)
                      weights_larger_than_allowed_are_refused,
                      on_one_host_the_shared_file_is_mapped_and_no_chunk_travels,
                      a_shared_file_that_is_false_or_gone_or_no_file_is_not_used,
+                     fetched_weights_are_given_before_they_are_verified_and_said_to_be_false,
                      mapped_weights_are_given_before_they_are_verified_and_said_to_be_false,
                      a_directory_that_cannot_be_written_means_memory,
                      publishing_the_same_bytes_again_keeps_them_served, announcements_name_weights_and_what_may_go,

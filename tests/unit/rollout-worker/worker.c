@@ -449,7 +449,7 @@ START_TEST(what_was_made_of_mapped_weights_stays_until_they_are_verified)
         ck_assert_uint_eq(p.learner.done[1] + p.learner.done[2], lies ? 0 : 2);
         ck_assert_uint_eq(p.learner.returned, lies ? 2 : 0);
         if (lies) {
-            ck_assert_str_eq(p.learner.reason, "the shared file of its weights is false");
+            ck_assert_str_eq(p.learner.reason, "its weights proved false");
             send_jobs(&p, &digest, 1, 1, 2); /* what comes over the network is good */
             loopback_run(&p.wire, SECOND);
             finish_one(&p);
