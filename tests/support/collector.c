@@ -14,6 +14,8 @@
 char collector_address[128], collector_directory[300];
 pid_t collector_pid;
 
+static char database[400];
+
 enum { KEPT = 8, KEPT_BYTES = 1 << 16 };
 
 static char *next_kept(void)
@@ -29,16 +31,23 @@ void collector_start_again(const char *http, const char *settings)
     const char *config = in_directory(collector_directory, "collector.yaml");
     const char *file = in_directory(collector_directory, "address"), *log = in_directory(collector_directory, "log");
 
-    write_file(config, "listen: ipc://%s/socket\nhttp: %s\nhttp_address_file: %s\ndatabase: %s/labels.db\n%s",
-               collector_directory, http, file, collector_directory, settings);
+    write_file(config, "listen: ipc://%s/labels.sock\nhttp: %s\nhttp_address_file: %s\ndatabase: %s\n%s",
+               collector_directory, http, file, database, settings);
     unlink(file);
     collector_pid = start_daemon("label-collector", config, log);
     wait_for_file(file, collector_address, sizeof(collector_address), collector_pid, log);
 }
 
+void collector_place(const char *directory, const char *where)
+{
+    strcpy(collector_directory, directory ? directory : a_directory());
+    strcpy(database, where ? where : in_directory(collector_directory, "labels.db"));
+}
+
 void collector_start(const char *settings)
 {
-    strcpy(collector_directory, a_directory());
+    if (!*collector_directory)
+        collector_place(NULL, NULL);
     collector_start_again("127.0.0.1:0", settings);
 }
 
@@ -72,8 +81,8 @@ const char *collector_token(const char *arguments)
     static unsigned next;
     char command[1024], *text = kept[next++ % (2 * KEPT)];
 
-    snprintf(command, sizeof(command), "%s/daemons/label-collector token --database %s/labels.db %s 2>>%s/log",
-             getenv("RLHF_BUILD"), collector_directory, arguments, collector_directory);
+    snprintf(command, sizeof(command), "%s/daemons/label-collector token --database %s %s 2>>%s/log",
+             getenv("RLHF_BUILD"), database, arguments, collector_directory);
     FILE *f = popen(command, "r");
     ck_assert_ptr_nonnull(f);
     text[fread(text, 1, sizeof(kept[0]) - 1, f)] = '\0';

@@ -7,11 +7,13 @@
 
 #include "support/http.h"
 
-/* "http://127.0.0.1:PORT", its process, and where its files are (collector.yaml, labels.db, log). */
+/* "http://127.0.0.1:PORT", its process, and where its files are (collector.yaml, address, labels.sock, labels.db, log). */
 extern char collector_address[128], collector_directory[300];
 extern pid_t collector_pid;
 
-/* A new directory and a daemon on it. settings: further lines of its configuration. */
+/* Where it is going to be: a directory that is there (NULL: a new one), and a database (NULL: labels.db in it). */
+void collector_place(const char *directory, const char *database);
+/* A daemon there; without a place in a new directory. settings: further lines of its configuration. */
 void collector_start(const char *settings);
 /* Another one on the same directory; http: the address to bind. */
 void collector_start_again(const char *http, const char *settings);

@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <check.h>
+#include <errno.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,7 +24,7 @@ void http_answer_free(struct http_answer *a)
 int http_connect(const char *address)
 {
     struct sockaddr_in to = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-    struct timeval limit = { .tv_sec = 30 };
+    struct timeval limit = { .tv_sec = 300 }; /* ends hangs; a machine may stand still for a minute */
     int on = 1;
     const char *colon = strrchr(address, ':');
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -39,10 +40,23 @@ int http_connect(const char *address)
     return -1;
 }
 
+/* A socket with a time limit is not waited on again by itself after a process stood still (signal(7)). */
+static ssize_t receive(int fd, void *data, size_t size)
+{
+    ssize_t n;
+
+    do {
+        n = recv(fd, data, size, 0);
+    } while (n < 0 && errno == EINTR);
+    return n;
+}
+
 bool http_send(int fd, const void *data, size_t size)
 {
     for (const char *p = data; size > 0;) {
         ssize_t n = send(fd, p, size, MSG_NOSIGNAL);
+        if (n < 0 && errno == EINTR)
+            continue;
         if (n <= 0)
             return false;
         p += n;
@@ -69,7 +83,7 @@ static void read_body(int fd, struct http_answer *a, size_t size)
         if (a->body_size + 1 >= capacity)
             a->body = realloc(a->body, capacity *= 2);
         size_t room = capacity - 1 - a->body_size;
-        ssize_t n = recv(fd, a->body + a->body_size, room, 0);
+        ssize_t n = receive(fd, a->body + a->body_size, room);
         if (n <= 0)
             break;
         a->body_size += (size_t)n;
@@ -103,7 +117,7 @@ struct http_answer http_read(int fd)
 
     a.head = calloc(1, HEAD_BYTES);
     while (!end && used < HEAD_BYTES - 1) {
-        ssize_t n = recv(fd, a.head + used, HEAD_BYTES - 1 - used, 0);
+        ssize_t n = receive(fd, a.head + used, HEAD_BYTES - 1 - used);
         if (n <= 0)
             return a;
         used += (size_t)n;

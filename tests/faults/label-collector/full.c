@@ -10,39 +10,27 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "support/http.h"
-#include "support/process.h"
+#include "support/collector.h"
 #include "support/mount.h"
+#include "support/process.h"
 #include "support/suite.h"
 
-static char dir[300], disk[320], address[128];
-static pid_t pid;
-
-static void start(void)
-{
-    const char *file = in_directory(dir, "address"), *log = in_directory(dir, "log");
-
-    unlink(file);
-    pid = start_daemon("label-collector", in_directory(dir, "collector.yaml"), log);
-    wait_for_file(file, address, sizeof(address), pid, log);
-}
+static char disk[320];
 
 static void setup(void)
 {
-    strcpy(dir, a_directory());
+    const char *dir = a_directory();
+
     snprintf(disk, sizeof(disk), "%s/disk", dir);
     ck_assert_int_eq(mkdir(disk, 0700), 0);
     ck_assert_msg(mount("small", disk, "tmpfs", 0, "size=1m") == 0, "mount: %s", strerror(errno));
-    write_file(
-        in_directory(dir, "collector.yaml"),
-        "listen: ipc://%s/socket\nhttp: 127.0.0.1:0\nhttp_address_file: %s/address\ndatabase: %s/labels.db\n",
-        dir, dir, disk);
-    start();
+    collector_place(dir, in_directory(disk, "labels.db"));
+    collector_start("");
 }
 
 static void teardown(void)
 {
-    end_process(pid, SIGTERM);
+    end_process(collector_pid, SIGTERM);
     umount2(disk, MNT_DETACH);
 }
 
@@ -53,7 +41,7 @@ static int submit(int number)
     sprintf(body,
             "{\"id\":\"%d\",\"labeler\":\"a\",\"prompt\":\"%02000d\",\"chosen\":\"x\",\"rejected\":\"y\"}",
             number, number);
-    struct http_answer a = http_post(address, "/api/v1/comparisons", body);
+    struct http_answer a = http_post(collector_address, "/api/v1/comparisons", body);
     int status = a.status;
     if (status == 507) {
         expect_contains(a.body, "disk_full");
@@ -66,7 +54,7 @@ static int submit(int number)
 
 static json_int_t stored(void)
 {
-    struct http_answer a = http_get(address, "/api/v1/stats");
+    struct http_answer a = http_get(collector_address, "/api/v1/stats");
     json_t *json = json_loads(a.body ? a.body : "", 0, NULL);
     json_int_t n = json_integer_value(json_object_get(json, "labels"));
 
@@ -78,7 +66,7 @@ static json_int_t stored(void)
 
 static int health(void)
 {
-    struct http_answer a = http_get(address, "/healthz");
+    struct http_answer a = http_get(collector_address, "/healthz");
     int status = a.status;
 
     http_answer_free(&a);
@@ -105,8 +93,8 @@ START_TEST(a_full_disk_is_answered_with_507_and_loses_nothing)
     ck_assert_int_eq(submit(acknowledged), 200);
     ++acknowledged;
     ck_assert_int_eq(health(), 200);
-    end_process(pid, SIGKILL);
-    start();
+    end_process(collector_pid, SIGKILL);
+    collector_start("");
     ck_assert_int_eq(stored(), acknowledged);
 }
 END_TEST
@@ -117,9 +105,9 @@ START_TEST(a_daemon_killed_on_a_full_disk_starts_again)
 
     while (submit(acknowledged) == 200)
         ++acknowledged;
-    end_process(pid, SIGKILL);
+    end_process(collector_pid, SIGKILL);
     ck_assert_msg(mount("small", disk, "tmpfs", MS_REMOUNT, "size=8m") == 0, "remount: %s", strerror(errno));
-    start();
+    collector_start("");
     ck_assert_int_eq(stored(), acknowledged);
     ck_assert_int_eq(submit(acknowledged), 200);
 }

@@ -11,44 +11,23 @@
 #include <unistd.h>
 
 #include "base/random.h"
-#include "support/http.h"
+#include "support/collector.h"
 #include "support/postgresql.h"
 #include "support/process.h"
 #include "support/suite.h"
 
 enum { SUBMITTERS = 32, KILLS = 25, CRASHES = 5, BATCH = 5, MAX_LABELS = 60000 };
 
-static char dir[300];
-static pid_t pid;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static char address[128]; /* changes with every life; under lock */
 static atomic_bool stop;
 
 static void start(void)
 {
-    const char *file = in_directory(dir, "address"), *log = in_directory(dir, "log");
-    char text[sizeof(address)];
-
-    unlink(file);
-    pid = start_daemon("label-collector", in_directory(dir, "collector.yaml"), log);
-    wait_for_file(file, text, sizeof(text), pid, log);
+    collector_start("");
     pthread_mutex_lock(&lock);
-    strcpy(address, text);
+    strcpy(address, collector_address);
     pthread_mutex_unlock(&lock);
-}
-
-static void begin(const char *database)
-{
-    write_file(in_directory(dir, "collector.yaml"),
-               "listen: ipc://%s/socket\nhttp: 127.0.0.1:0\nhttp_address_file: %s/address\ndatabase: %s\n", dir, dir,
-               database);
-    start();
-}
-
-static void setup(void)
-{
-    strcpy(dir, a_directory());
-    begin(in_directory(dir, "labels.db"));
 }
 
 static const char *database;
@@ -57,13 +36,13 @@ static void setup_on_server(void)
 {
     if (!start_postgresql())
         return;
-    strcpy(dir, a_directory());
-    begin(database = a_postgresql_database());
+    collector_place(NULL, database = a_postgresql_database());
+    start();
 }
 
 static void kill_daemon(void)
 {
-    end_process(pid, SIGKILL);
+    end_process(collector_pid, SIGKILL);
     start();
 }
 
@@ -193,7 +172,7 @@ static void strike(unsigned times, uint32_t most_ms, void (*blow)(void))
     ck_assert_uint_ge(acknowledged, times);
     ck_assert_uint_ge(retries, times); /* it met someone */
     printf("%u times, %u labels acknowledged, %u stored, %u retries\n", times, acknowledged, count, retries);
-    end_process(pid, SIGTERM);
+    end_process(collector_pid, SIGTERM);
 }
 
 START_TEST(no_acknowledged_label_is_lost_or_doubled_by_kills)
@@ -258,7 +237,7 @@ START_TEST(labels_sent_up_to_five_times_and_reordered_count_once)
     ck_assert_uint_eq(list_all(), PARTS * PART);
     for (int k = 0; k < PARTS * PART; ++k)
         ck_assert_uint_eq(stored[0][k], 1);
-    end_process(pid, SIGTERM);
+    end_process(collector_pid, SIGTERM);
 }
 END_TEST
 
@@ -300,6 +279,7 @@ START_TEST(a_server_that_hangs_costs_the_request_and_others_are_answered)
 
     if (!database)
         return;
+    ck_assert_int_eq(ask("/healthz", NULL), 200); /* so what it looks at by itself when it starts is behind it */
     pid_t stopped = backend();
     kill(stopped, SIGSTOP);
     ck_assert_int_eq(ask("/api/v1/comparisons", label), 503);
@@ -310,13 +290,13 @@ START_TEST(a_server_that_hangs_costs_the_request_and_others_are_answered)
     kill(stopped, SIGCONT);
     ck_assert_uint_eq(list_all(), 1);
     ck_assert_uint_eq(stored[0][0], 1);
-    end_process(pid, SIGTERM);
+    end_process(collector_pid, SIGTERM);
 }
 END_TEST
 
 int main(void)
 {
-    int failed = RUN_SUITE_WITH("label-collector/kill", setup, NULL,
+    int failed = RUN_SUITE_WITH("label-collector/kill", start, NULL,
                                 no_acknowledged_label_is_lost_or_doubled_by_kills,
                                 labels_sent_up_to_five_times_and_reordered_count_once);
 

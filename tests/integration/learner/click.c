@@ -8,14 +8,14 @@
 
 #include "model/model.h"
 #include "support/browser.h"
-#include "support/http.h"
+#include "support/collector.h"
 #include "support/learner/tiny_run.h"
 #include "support/process.h"
 
-enum { COLLECTOR, LEARNER, WORKER, PROCESSES };
+enum { LEARNER, WORKER, PROCESSES };
 enum { GIVE_UP_S = 240, POLL_MS = 20, LEAST_TASKS = 8, CONTEXT = 48 };
 
-static const char *const programs[PROCESSES] = { "label-collector", "learner", "rollout-worker" };
+static const char *const programs[PROCESSES] = { "learner", "rollout-worker" };
 
 #define RUN                                                                                                  \
     TINY_HEAD TINY_PRETRAIN TINY_SFT                                                                         \
@@ -24,7 +24,7 @@ static const char *const programs[PROCESSES] = { "label-collector", "learner", "
 
 /* A run, and what the person in it likes. */
 struct run {
-    char dir[300], address[128];
+    char dir[300];
     pid_t pid[PROCESSES];
     bool contrary; /* likes what the other run's person does not */
     unsigned clicks;
@@ -32,24 +32,20 @@ struct run {
 
 static const char *config_of(const struct run *r, int which)
 {
-    static const char *const names[PROCESSES] = { "collector.yaml", "run.yaml", "worker.yaml" };
+    static const char *const names[PROCESSES] = { "run.yaml", "worker.yaml" };
 
     return in_directory(r->dir, names[which]);
 }
 
 static void begin(struct run *r, const char *world)
 {
-    const char *file = in_directory(r->dir, "address"), *log = in_directory(r->dir, "log");
-
     ck_assert_int_eq(mkdir(r->dir, 0700), 0);
-    write_file(config_of(r, COLLECTOR),
-               "listen: ipc://%s/labels.sock\nhttp: 127.0.0.1:0\nhttp_address_file: %s\ndatabase: %s/labels.db\n", r->dir, file,
-               r->dir);
+    collector_place(r->dir, NULL);
+    collector_start("");
     write_file(config_of(r, LEARNER), "%s", tiny_fill(RUN, r->dir, world));
     write_file(config_of(r, WORKER), "learner: ipc://%s/learner.sock\nthreads: 1\n", r->dir);
     for (int i = 0; i < PROCESSES; i++)
-        r->pid[i] = start_daemon(programs[i], config_of(r, i), log);
-    wait_for_file(file, r->address, sizeof r->address, r->pid[COLLECTOR], log);
+        r->pid[i] = start_daemon(programs[i], config_of(r, i), in_directory(r->dir, "log"));
 }
 
 static void pause_a_little(time_t begun)
@@ -69,9 +65,9 @@ static bool is_done(struct run *r)
     return true;
 }
 
-static bool tasks_are_there(const struct run *r)
+static bool tasks_are_there(void)
 {
-    struct http_answer a = http_get(r->address, "/api/v1/stats");
+    struct http_answer a = http_get(collector_address, "/api/v1/stats");
     json_t *json = a.status == 200 ? json_loads(a.body, 0, NULL) : NULL;
     bool there = json_integer_value(json_object_get(json, "open")) > 0;
 
@@ -130,11 +126,11 @@ static void go(struct run *r, const char *world)
     time_t begun = time(NULL);
 
     begin(r, world);
-    while (!tasks_are_there(r)) {
+    while (!tasks_are_there()) {
         ck_assert_msg(!is_done(r), "the learner did not wait for anybody");
         pause_a_little(begun);
     }
-    snprintf(url, sizeof url, "%s/?labeler=ada", r->address);
+    snprintf(url, sizeof url, "%s/?labeler=ada", collector_address);
     browser_start(r->dir);
     browser_open(url);
     browser_wait_until("document.querySelectorAll('.answer .text').length === 2");
@@ -144,7 +140,7 @@ static void go(struct run *r, const char *world)
         pause_a_little(begun);
     }
     browser_stop();
-    end_process(r->pid[COLLECTOR], SIGTERM);
+    collector_stop();
     end_process(r->pid[WORKER], SIGTERM);
 }
 

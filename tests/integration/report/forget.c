@@ -2,35 +2,29 @@
 #include <signal.h>
 #include <stdlib.h>
 
-#include "support/http.h"
+#include "support/collector.h"
 #include "support/learner/tiny_run.h"
 #include "support/process.h"
 
 static const char *world, *dir;
 static struct local_port port;
-static char address[128], said[8192];
-static pid_t collector;
+static char said[8192];
 
 static void setup(void)
 {
     struct rlhf_error err = {0};
-    const char *config, *file;
 
     tiny_place(&world, &dir);
     local_port_init(&port, tiny_utility);
     expect_ok(tiny_go(TINY_RUN, dir, world, &rlhf_system_io, &port, 1000, &err), err);
-    config = in_directory(world, "collector.yaml");
-    file = in_directory(world, "address");
-    write_file(config, "listen: ipc://%s/socket\nhttp: 127.0.0.1:0\nhttp_address_file: %s\ndatabase: %s/labels.db\n", world, file,
-               world);
-    collector = start_daemon("label-collector", config, in_directory(world, "log"));
-    wait_for_file(file, address, sizeof address, collector, in_directory(world, "log"));
+    collector_place(world, NULL);
+    collector_start("");
 }
 
 static void teardown(void)
 {
-    if (collector)
-        end_process(collector, SIGTERM);
+    if (collector_pid)
+        end_process(collector_pid, SIGTERM);
 }
 
 static void judge(const char *id, const char *labeler)
@@ -41,7 +35,7 @@ static void judge(const char *id, const char *labeler)
     snprintf(text, sizeof text,
              "{\"id\": \"%s\", \"labeler\": \"%s\", \"round\": \"r\", \"prompt\": \"good?\", \"chosen\": \"yes\", \"rejected\": \"no %s\"}", id,
              labeler, id);
-    a = http_post(address, "/api/v1/comparisons", text);
+    a = http_post(collector_address, "/api/v1/comparisons", text);
     ck_assert_msg(a.status == 200, "%d %s", a.status, a.body);
     http_answer_free(&a);
 }
@@ -64,7 +58,7 @@ static int ctl(const char *arguments)
 /* Revisions of a label that count, or do not. */
 static void expect_revisions(const char *id, int count, bool last_counts)
 {
-    struct http_answer a = http_get(address, "/api/v1/comparisons?limit=1000");
+    struct http_answer a = http_get(collector_address, "/api/v1/comparisons?limit=1000");
     json_t *page = a.status == 200 ? json_loads(a.body, 0, NULL) : NULL, *row;
     bool counts = false;
     int seen = 0;
@@ -120,10 +114,10 @@ END_TEST
 
 START_TEST(without_a_label_collector_it_says_where_it_looked)
 {
-    end_process(collector, SIGKILL);
-    collector = 0;
+    end_process(collector_pid, SIGKILL);
+    collector_pid = 0;
     ck_assert_int_ne(ctl("--labeler bo"), 0);
-    expect_contains(said, address);
+    expect_contains(said, collector_address);
 }
 END_TEST
 
