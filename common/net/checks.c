@@ -495,8 +495,22 @@ int rlhf_check_comparisons_pull(const struct rlhf_message *m, struct rlhf_error 
 
     return check_count(body->limit, 1, RLHF_MAX_TASKS, "comparisons asked for", err) < 0
                    || check_length(body->round, 0, MAX_ID, "round", err) < 0
+                   || check_length(body->labeler, 0, MAX_ID, "labeler", err) < 0
                ? -1
                : 0;
+}
+
+static int check_distrust(float distrust, const char *what, const char *name, struct rlhf_error *err)
+{
+    if (!(distrust >= 0 && distrust <= 1)) /* NaN, too */
+        REJECT("%s %s is distrusted by %g, not 0 to 1", what, name, (double)distrust);
+    return 0;
+}
+
+static int check_weight(const Rlhf__V1__LabelerWeight *w, struct rlhf_error *err)
+{
+    return check_length(w->labeler, 1, MAX_ID, "a labeler", err) < 0 ? -1
+                                                                    : check_distrust(w->distrust, "labeler", w->labeler, err);
 }
 
 static int check_comparison(const Rlhf__V1__Comparison *c, struct rlhf_error *err)
@@ -512,8 +526,8 @@ static int check_comparison(const Rlhf__V1__Comparison *c, struct rlhf_error *er
         return -1;
     if (check_length(c->excluded, 0, MAX_ID, "why a comparison is excluded", err) < 0)
         return -1;
-    if (!(c->distrust >= 0 && c->distrust <= 1)) /* NaN, too */
-        REJECT("comparison %s is distrusted by %g, not 0 to 1", c->id, (double)c->distrust);
+    if (check_distrust(c->distrust, "comparison", c->id, err) < 0)
+        return -1;
     if (c->n_ranks != c->n_completions)
         REJECT("comparison %s has %zu ranks for %zu completions", c->id, c->n_ranks, c->n_completions);
     for (size_t i = 0; i < c->n_ranks; i++)
@@ -540,6 +554,11 @@ int rlhf_check_comparisons(const struct rlhf_message *m, struct rlhf_error *err)
     }
     if (body->cursor < last)
         REJECT("a cursor before the last comparison");
+    if (check_count(body->n_weights, 0, RLHF_MAX_TASKS, "weights", err) < 0)
+        return -1;
+    for (size_t i = 0; i < body->n_weights; i++)
+        if (check_weight(body->weights[i], err) < 0)
+            return -1;
     return 0;
 }
 

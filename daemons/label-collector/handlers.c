@@ -13,6 +13,7 @@ enum {
     MAX_SUBMIT = 64 << 20,    /* bytes of TasksSubmit */
     MAX_PULL = 1000,          /* comparisons in one answer ... */
     MAX_PULL_BYTES = 4 << 20, /* ... and bytes of their text */
+    MAX_WEIGHTS = 1000,       /* labelers in one answer */
     MAX_PEERS_SHOWN = 16,
 };
 
@@ -73,7 +74,8 @@ static int on_tasks(void *machine, struct rlhf_peer *peer, const struct rlhf_mes
 /* Rows as they leave the store, copied: the answer is packed after the last. */
 struct answer {
     Rlhf__V1__Comparison *items, **list;
-    size_t count, capacity, bytes;
+    Rlhf__V1__LabelerWeight *weights, **weight_list;
+    size_t count, weight_count, bytes;
     uint64_t seen; /* sequence of the last row looked at */
     size_t rows;
     bool cut;    /* by its size */
@@ -128,8 +130,35 @@ static bool add_comparison(void *ctx, const struct collector_row *row)
     return !a->failed;
 }
 
+static void add_weight(void *ctx, const struct collector_labeler *l)
+{
+    struct answer *a = ctx;
+    Rlhf__V1__LabelerWeight *to = &a->weights[a->weight_count];
+
+    rlhf__v1__labeler_weight__init(to);
+    to->labeler = copy(a, l->name);
+    to->distrust = (float)(1 - l->weight);
+    a->weight_list[a->weight_count++] = to;
+}
+
+/* How far the round's labelers are believed now; those behind the one named. */
+static int list_weights(struct collector *c, const Rlhf__V1__ComparisonsPull *body, struct answer *a, struct rlhf_error *err)
+{
+    const char *after = *body->labeler ? body->labeler : NULL;
+
+    a->weights = calloc(MAX_WEIGHTS, sizeof(*a->weights));
+    a->weight_list = calloc(MAX_WEIGHTS, sizeof(*a->weight_list));
+    if (!a->weights || !a->weight_list)
+        return rlhf_fail(err, RLHF_FULL, "out of memory");
+    return collector_store_labelers(c->store, body->round, after, MAX_WEIGHTS, add_weight, a, err);
+}
+
 static void answer_free(struct answer *a)
 {
+    for (size_t i = 0; i < a->weight_count; ++i)
+        free(a->weights[i].labeler);
+    free(a->weights);
+    free(a->weight_list);
     for (size_t i = 0; i < a->count; ++i) {
         Rlhf__V1__Comparison *r = &a->items[i];
         for (size_t k = 0; k < r->n_completions; ++k)
@@ -148,6 +177,34 @@ static void answer_free(struct answer *a)
     free(a->list);
 }
 
+/* What stands behind the cursor, and the weights where nothing more does; out borrows from a. */
+static int list_answer(struct collector *c, const Rlhf__V1__ComparisonsPull *body, size_t limit, struct answer *a,
+                       Rlhf__V1__Comparisons *out, struct rlhf_error *err)
+{
+    struct collector_range range = { .round = body->round, .cursor = body->cursor, .last = UINT64_MAX, .limit = limit };
+    struct collector_counts counts;
+
+    a->items = calloc(limit, sizeof(*a->items));
+    a->list = calloc(limit, sizeof(*a->list));
+    if (!a->items || !a->list)
+        return rlhf_fail(err, RLHF_FULL, "out of memory");
+    if (collector_store_list(c->store, &range, add_comparison, a, err) < 0
+        || collector_store_counts(c->store, body->round, &counts, err) < 0)
+        return -1;
+    bool end = !a->cut && a->rows < limit; /* nothing of this round is left behind the cursor */
+    uint64_t seen = a->rows ? a->seen : body->cursor;
+    if (end && body->weights && list_weights(c, body, a, err) < 0)
+        return -1;
+    out->comparisons = a->list;
+    out->n_comparisons = a->count;
+    out->weights = a->weight_list;
+    out->n_weights = a->weight_count;
+    out->cursor = end && counts.sequence > seen ? counts.sequence : seen;
+    out->open_tasks = (uint32_t)counts.open;
+    out->total = (uint32_t)counts.labels;
+    return a->failed ? rlhf_fail(err, RLHF_FULL, "out of memory") : 0;
+}
+
 static int on_pull(void *machine, struct rlhf_peer *peer, const struct rlhf_message *m,
                    struct rlhf_error *err)
 {
@@ -155,30 +212,13 @@ static int on_pull(void *machine, struct rlhf_peer *peer, const struct rlhf_mess
     const Rlhf__V1__ComparisonsPull *body = (const Rlhf__V1__ComparisonsPull *)m->body;
     Rlhf__V1__Comparisons out = RLHF__V1__COMPARISONS__INIT;
     size_t limit = body->limit < MAX_PULL ? body->limit : MAX_PULL;
-    struct answer a = { .items = calloc(limit, sizeof(*a.items)), .list = calloc(limit, sizeof(*a.list)) };
-    struct collector_range range = {
-        .round = body->round, .cursor = body->cursor, .last = UINT64_MAX, .limit = limit
-    };
-    struct collector_counts counts;
-    int rc = -1;
+    struct answer a = { .count = 0 };
+    int rc = list_answer(c, body, limit, &a, &out, err);
 
-    if (!a.items || !a.list) {
-        rlhf_fail(err, RLHF_FULL, "out of memory");
-    } else if (collector_store_list(c->store, &range, add_comparison, &a, err) == 0
-               && collector_store_counts(c->store, body->round, &counts, err) == 0) {
-        bool end = !a.cut && a.rows < limit; /* nothing of this round is left behind the cursor */
-        uint64_t seen = a.rows ? a.seen : body->cursor;
-        out.comparisons = a.list;
-        out.n_comparisons = a.count;
-        out.cursor = end && counts.sequence > seen ? counts.sequence : seen;
-        out.open_tasks = (uint32_t)counts.open;
-        out.total = (uint32_t)counts.labels;
-        rc = a.failed
-                 ? rlhf_fail(err, RLHF_FULL, "out of memory")
-                 : rlhf_node_reply(c->node, peer, m, RLHF__V1__MESSAGE_TYPE__COMPARISONS, &out.base, err);
-    } else if (err->code == RLHF_CORRUPT || err->code == RLHF_FATAL) {
+    if (rc == 0)
+        rc = rlhf_node_reply(c->node, peer, m, RLHF__V1__MESSAGE_TYPE__COMPARISONS, &out.base, err);
+    else if (err->code == RLHF_CORRUPT || err->code == RLHF_FATAL)
         collector_wrote(c, err);
-    }
     answer_free(&a);
     return rc;
 }

@@ -92,9 +92,11 @@ static const char *const sql[STATEMENTS] = {
     [COUNT_STORE] = "SELECT (SELECT coalesce(max(sequence), 0) FROM revisions),"
                     " (SELECT CAST(coalesce(sum(skips), 0) AS bigint) FROM labelers)",
     [ROUNDS] = "SELECT round, tasks, open, labels FROM rounds WHERE round > ?1 OR ?1 IS NULL ORDER BY round LIMIT ?2",
-    [LABELERS] = "SELECT labeler, CAST(sum(labels) AS bigint) AS n, CAST(sum(skips) AS bigint), "
-                 "sum(seconds), max(last_us) FROM labelers WHERE (labeler > ?2 OR ?2 IS NULL)"
-                 " AND (?1 = '' OR round = ?1) GROUP BY labeler ORDER BY labeler LIMIT ?3",
+    [LABELERS] = "SELECT l.labeler, CAST(sum(l.labels) AS bigint), CAST(sum(l.skips) AS bigint), sum(l.seconds),"
+                 " max(l.last_us), coalesce(max(s.weight), 1) FROM labelers l"
+                 " LEFT JOIN standing s ON s.scope = 'labeler' AND s.name = l.labeler"
+                 " WHERE (l.labeler > ?2 OR ?2 IS NULL) AND (?1 = '' OR l.round = ?1)"
+                 " GROUP BY l.labeler ORDER BY l.labeler LIMIT ?3",
     [MINE] = "SELECT CAST(coalesce(sum(labels), 0) AS bigint) FROM labelers WHERE labeler = ?1 AND (?2 = '' "
              "OR round = ?2)",
     [STANDING] =

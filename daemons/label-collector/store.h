@@ -226,7 +226,7 @@ int collector_store_rounds(struct collector_store *s, const char *after, size_t 
 struct collector_labeler {
     const char *name;
     uint64_t labels, skips;
-    double seconds;
+    double seconds, weight; /* weight: how far they are believed now */
     int64_t last_us;
 };
 /* Likewise. */

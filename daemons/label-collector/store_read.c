@@ -239,7 +239,8 @@ int collector_store_labelers(struct collector_store *s, const char *round, const
                                       .labels = (uint64_t)collector_rows_integer(st, 1),
                                       .skips = (uint64_t)collector_rows_integer(st, 2),
                                       .seconds = collector_rows_real(st, 3),
-                                      .last_us = collector_rows_integer(st, 4)};
+                                      .last_us = collector_rows_integer(st, 4),
+                                      .weight = collector_rows_real(st, 5)};
         each(ctx, &l);
     }
     return rc;

@@ -96,6 +96,7 @@ struct learner_action {
                                               the round was open; with want 0, when nobody answered for so long; 0: never */
     size_t at_least;                       /* so many, `have` included, are an answer as well, */
     int64_t deadline_us;                   /* but not before so long from now; at_least 0: want alone counts */
+    bool weigh;                            /* with want 0: also how far labelers are believed now */
 };
 
 struct learner_rollout {
@@ -126,6 +127,11 @@ struct learner_comparison {
     float distrust;         /* 0: counts in full, 1: not at all        */
 };
 
+struct learner_weight {
+    char *labeler;
+    float distrust; /* as above, by now */
+};
+
 struct learner_answer {
     struct rlhf_digest digest;             /* PUBLISH */
     struct learner_rollout *rollouts;      /* GENERATE: [generate_count] */
@@ -134,6 +140,8 @@ struct learner_answer {
     struct learner_comparison *comparisons; /* PULL, by sequence */
     size_t count;                          /* of the array that is set */
     uint64_t cursor;                       /* PULL: for the next one */
+    struct learner_weight *weights;        /* PULL: [weight_count], of the round's labelers, where asked for */
+    size_t weight_count;
 };
 void learner_answer_free(struct learner_answer *a);         /* leaves it zeroed */
 void learner_comparison_free(struct learner_comparison *c); /* leaves it zeroed */

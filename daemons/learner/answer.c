@@ -27,6 +27,9 @@ void learner_answer_free(struct learner_answer *a)
         free(a->scores[i].logprob_ref);
     for (size_t i = 0; a->comparisons && i < a->count; i++)
         learner_comparison_free(&a->comparisons[i]);
+    for (size_t i = 0; i < a->weight_count; i++)
+        free(a->weights[i].labeler);
+    free(a->weights);
     free(a->rollouts);
     free(a->scores);
     free(a->comparisons);

@@ -15,6 +15,7 @@ enum {
     LEARNER_MAX_PUBLISHED = 64, /* at a time; the trainer drops what it no longer names */
     LEARNER_TASKS_A_MESSAGE = 64,
     LEARNER_PULL_LIMIT = 256,
+    LEARNER_MAX_LABELERS = 1 << 20, /* whose weights are kept */
 };
 
 /* Of a worker or scorer. */

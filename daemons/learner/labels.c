@@ -62,6 +62,8 @@ static int pull(struct learner *l, struct rlhf_error *err)
     body.cursor = l->cursor;
     body.limit = LEARNER_PULL_LIMIT;
     body.round = (char *)(l->action->round ? l->action->round : "");
+    body.weights = l->action->weigh;
+    body.labeler = l->answer.weight_count ? l->answer.weights[l->answer.weight_count - 1].labeler : (char *)"";
     return rlhf_node_send(l->node, l->collector,
                           &(struct rlhf_message){ .type = RLHF__V1__MESSAGE_TYPE__COMPARISONS_PULL,
                                                   .request = l->request,
@@ -148,6 +150,26 @@ static int keep(struct learner *l, const Rlhf__V1__Comparison *got, struct rlhf_
     return 0;
 }
 
+static int keep_weights(struct learner *l, const Rlhf__V1__Comparisons *body, struct rlhf_error *err)
+{
+    struct learner_answer *a = &l->answer;
+    size_t all = a->weight_count + body->n_weights;
+    struct learner_weight *more;
+
+    if (all > LEARNER_MAX_LABELERS)
+        return rlhf_fail(err, RLHF_REJECT, "weights of more than %d labelers", LEARNER_MAX_LABELERS);
+    if (!(more = reallocarray(a->weights, all + 1, sizeof *more)))
+        return rlhf_fail(err, RLHF_FULL, "no memory for the weights of %zu labelers", all);
+    a->weights = more;
+    for (size_t i = 0; i < body->n_weights; i++) {
+        char *name = text(body->weights[i]->labeler);
+        if (!name)
+            return rlhf_fail(err, RLHF_FULL, "no memory for the weights of %zu labelers", all);
+        more[a->weight_count++] = (struct learner_weight){ .labeler = name, .distrust = body->weights[i]->distrust };
+    }
+    return 0;
+}
+
 /* True when waiting on is in vain as far as can be known: nobody is asked for a comparison, and none came for long. */
 static bool waited_enough(struct learner *l, const Rlhf__V1__Comparisons *body)
 {
@@ -193,6 +215,9 @@ int learner_take_comparisons(struct learner *l, struct rlhf_peer *peer, const st
     }
     if (body->cursor > l->cursor) /* skips what other rounds hold */
         l->cursor = l->answer.cursor = body->cursor;
+    if (l->action->weigh && keep_weights(l, body, err) < 0)
+        return -1;
+    bool more = body->n_comparisons > 0 || (l->action->weigh && body->n_weights > 0);
     if (l->action->stage < l->stage_count && l->action->want > 0) {
         size_t have = l->action->have + l->answer.count, want = l->action->have + l->action->want;
         char detail[80];
@@ -201,9 +226,9 @@ int learner_take_comparisons(struct learner *l, struct rlhf_peer *peer, const st
         learner_set_progress(l, l->action->stage, have, want, l->stages[l->action->stage].tokens, detail);
     }
     if (waited_enough(l, body) || late_enough(l, body)
-        || (l->action->want > 0 ? l->answer.count >= l->action->want : body->n_comparisons == 0))
+        || (l->action->want > 0 ? l->answer.count >= l->action->want : !more))
         learner_finish(l, NULL);
-    else if (body->n_comparisons > 0)
+    else if (more)
         learner_labels_send(l);
     else
         l->labels_at = rlhf_now(l->env->clock) + l->options.label_poll_us;

@@ -83,7 +83,7 @@ static int start_stage(struct learner_work *w, struct rlhf_error *err)
                              "another run.dir");
         return 0;
     }
-    if (learner_excluded_forget(w, err) < 0)
+    if (learner_changes_forget(w, err) < 0)
         return -1;
     r->started = true;
     r->metrics = w->t->metrics_size;

@@ -13,7 +13,7 @@
  *   DIR/state/STAGE.reference          of a direct stage at work: log-probs under its reference
  *   DIR/comparisons/ROUND.tasks.jsonl  what was generated for people to compare, with its token ids
  *   DIR/comparisons/ROUND.jsonl        their comparisons, with token ids, labeler and revision
- *   DIR/comparisons/STAGE.excluded.json  of a stage that is trained on rounds: what was taken back when it began
+ *   DIR/comparisons/STAGE.changes.json of a stage that is trained on rounds: what had changed in them when it began
  *   DIR/demonstrations/STAGE.jsonl     of a best_of stage: the best completions; its DIR/comparisons/STAGE.jsonl
  *                                      has the best against the worst
  *   DIR/evaluations/STAGE/             what an evaluate stage measured; of a reward stage its held-out pairs

@@ -148,7 +148,7 @@ json_t *learner_comparisons_round(struct learner_work *w, const char *round, str
     size_t i;
 
     if (learner_path(w->t, path, sizeof path, err, "comparisons/%s.jsonl", round) < 0 ||
-        !(lines = learner_read_lines(w->t, path, err)) || !(lines = learner_excluded_leave_out(w, round, lines, err)))
+        !(lines = learner_read_lines(w->t, path, err)) || !(lines = learner_changes_apply(w, round, lines, err)))
         return NULL;
     if (!counts) {
         counts = json_object();

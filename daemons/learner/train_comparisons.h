@@ -30,14 +30,15 @@ bool learner_comparison_has_pair(const json_t *line);
 bool learner_comparison_held_out(const json_t *line, double share);
 /* Ends a and puts it into metrics as PREFIXaccuracy, low and high; without a prefix also its counts and margins. */
 void learner_put_agreement(json_t *o, const char *prefix, struct rlhf_agreement *a);
-/* The lines of a round but those that were taken back, each with its name as "round", counted in w's provenance. */
+/* The lines of a round as they stand now, each with its name as "round", counted in w's provenance. */
 json_t *learner_comparisons_round(struct learner_work *w, const char *round, struct rlhf_error *err);
 /* Adds what a file of comparisons given as text holds, tokenised; the share that is held out to held (NULL: none is). */
 int learner_comparisons_read(struct learner_comparisons *to, struct learner_comparisons *held, double share,
                              const struct learner_work *w, size_t limit, const char *path, struct rlhf_error *err);
 
-/* Of lines (taken) of a round, those that were not taken back before the stage began; NULL and *err. (train_excluded.c) */
-json_t *learner_excluded_leave_out(struct learner_work *w, const char *round, json_t *lines, struct rlhf_error *err);
+/* Lines (taken) of a round as they stood when the stage began: without those taken back, revised ones as they were judged
+ * last, with the weights that their labelers had by then; NULL and *err. (train_changes.c) */
+json_t *learner_changes_apply(struct learner_work *w, const char *round, json_t *lines, struct rlhf_error *err);
 
 /* ---- for labels.jsonl (train_labels.c) ---- */
 

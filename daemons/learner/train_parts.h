@@ -189,8 +189,8 @@ struct rlhf_model *learner_load_model(struct learner_work *w, const char *stage,
 /* DIR/checkpoints/STAGE, atomically, with w's provenance. Waits while the disk is full. */
 int learner_save_model(struct learner_work *w, const struct rlhf_model *m, struct rlhf_error *err);
 
-/* Before a stage begins anew: what an earlier try of it left out is asked for again. (train_excluded.c) */
-int learner_excluded_forget(struct learner_work *w, struct rlhf_error *err);
+/* Before a stage begins anew: what an earlier try of it was told is asked for again. (train_changes.c) */
+int learner_changes_forget(struct learner_work *w, struct rlhf_error *err);
 
 /* ---- the labels behind a checkpoint (train_labels.c) --------------------------------------------------- */
 

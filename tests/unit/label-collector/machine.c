@@ -26,6 +26,7 @@ static uint64_t cursor;
 static uint32_t open_tasks, total, gauges;
 static size_t count;
 static char ids[8192]; /* of the comparisons answered, "id.revision:ranks " */
+static char weights[256]; /* and who is believed how far */
 static char status_state[32];
 
 static void on_up(void *machine, struct rlhf_peer *p)
@@ -61,6 +62,9 @@ static int on_answer(void *machine, struct rlhf_peer *p, const struct rlhf_messa
             sprintf(ids + strlen(ids), "%s%s.%u:%u%u", i ? " " : "", one->id, one->revision, one->ranks[0],
                     one->ranks[1]);
         }
+        *weights = '\0';
+        for (size_t i = 0; i < c->n_weights; ++i)
+            sprintf(weights + strlen(weights), "%s%s %.2f", i ? " " : "", c->weights[i]->labeler, 1 - c->weights[i]->distrust);
     }
     return 0;
 }
@@ -216,6 +220,47 @@ START_TEST(comparisons_come_by_cursor_and_round)
 }
 END_TEST
 
+/* A pull behind everything, which asks for weights behind a name; "name weight" of each into ids. */
+static void pull_weights(const char *round, const char *after)
+{
+    Rlhf__V1__ComparisonsPull body = RLHF__V1__COMPARISONS_PULL__INIT;
+
+    body.cursor = 99;
+    body.limit = 10;
+    body.round = (char *)round;
+    body.weights = true;
+    body.labeler = (char *)after;
+    ask(RLHF__V1__MESSAGE_TYPE__COMPARISONS_PULL, &body.base);
+    ck_assert_uint_eq(answer_type, RLHF__V1__MESSAGE_TYPE__COMPARISONS);
+    ck_assert_uint_eq(count, 0);
+}
+
+START_TEST(how_far_labelers_are_believed_is_told_as_it_is_now)
+{
+    static const double doubted = 0.25;
+
+    submit("t", "p", "r", 1);
+    judge("1", "t", NULL, "", true);
+    judge("2", NULL, "free", "other", true);
+    pull_weights("r", "");
+    ck_assert_str_eq(weights, "ada 1.00");
+    expect_ok(collector_store_begin(collector->store, &err), err);
+    expect_ok(collector_store_set_standing(collector->store, "labeler", "ada",
+                                           &(struct collector_change){ .weight = &doubted }, "test", &err), err);
+    expect_ok(collector_store_commit(collector->store, &err), err);
+    pull_weights("r", "");
+    ck_assert_str_eq(weights, "ada 0.25");
+    pull_weights("", "");
+    ck_assert_str_eq(weights, "ada 0.25");
+    pull_weights("r", "ada");
+    ck_assert_str_eq(weights, "");
+    pull_weights("nobody's", "");
+    ck_assert_str_eq(weights, "");
+    pull(0, 1, ""); /* not asked for */
+    ck_assert_str_eq(weights, "");
+}
+END_TEST
+
 START_TEST(large_answers_are_cut_into_pieces)
 {
     enum { LABELS = 60, BYTES = 200000 };
@@ -272,6 +317,6 @@ int main(void)
 {
     return RUN_SUITE_WITH(
         "label-collector/machine", setup, teardown, tasks_are_stored_once_however_often_they_come,
-        a_task_that_changes_is_refused_and_nothing_stored, comparisons_come_by_cursor_and_round,
+        a_task_that_changes_is_refused_and_nothing_stored, comparisons_come_by_cursor_and_round, how_far_labelers_are_believed_is_told_as_it_is_now,
         large_answers_are_cut_into_pieces, control_asks_for_the_state_and_for_the_end);
 }

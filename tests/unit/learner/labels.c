@@ -19,6 +19,7 @@ struct collector {
     uint64_t stored; /* comparisons there are */
     uint32_t open;   /* tasks */
     unsigned pulls;
+    unsigned labelers; /* that there are weights of */
 };
 
 static int on_pull(void *state, struct rlhf_peer *peer, const struct rlhf_message *m, struct rlhf_error *err)
@@ -28,7 +29,8 @@ static int on_pull(void *state, struct rlhf_peer *peer, const struct rlhf_messag
     struct collector *c = state;
     Rlhf__V1__Comparison one = RLHF__V1__COMPARISON__INIT, *list[1] = { &one };
     Rlhf__V1__Comparisons answer = RLHF__V1__COMPARISONS__INIT;
-    char id[32], *completions[] = { (char *)"yes", (char *)"no" };
+    Rlhf__V1__LabelerWeight weight = RLHF__V1__LABELER_WEIGHT__INIT, *weights[1] = { &weight };
+    char name[32], id[32], *completions[] = { (char *)"yes", (char *)"no" };
 
     c->pulls++;
     answer.cursor = body->cursor;
@@ -45,6 +47,14 @@ static int on_pull(void *state, struct rlhf_peer *peer, const struct rlhf_messag
         one.revision = 1;
         answer.comparisons = list;
         answer.n_comparisons = 1;
+    }
+    unsigned after = *body->labeler ? (unsigned)(body->labeler[1] - '0') + 1 : 0;
+    if (body->weights && body->cursor >= c->stored && after < c->labelers) { /* one at a time, too */
+        snprintf(name, sizeof name, "w%u", after);
+        weight.labeler = name;
+        weight.distrust = (float)after / 8;
+        answer.weights = weights;
+        answer.n_weights = 1;
     }
     return rlhf_node_send(c->node, peer,
                           &(struct rlhf_message){ .type = TYPE(COMPARISONS), .request = m->request, .body = &answer.base },
@@ -63,7 +73,7 @@ struct pair {
     struct rlhf_machine machine;
     struct learner *learner;
     struct learner_action action;
-    size_t came;
+    size_t came, weights;
     bool answered;
 };
 
@@ -74,6 +84,11 @@ static void on_answered(void *ctx, struct learner_answer *answer, const struct r
     ck_assert_msg(!err, "%s", err ? err->text : "");
     p->answered = true;
     p->came = answer->count;
+    p->weights = answer->weight_count;
+    for (size_t i = 0; i < answer->weight_count; i++) {
+        ck_assert_uint_eq((size_t)(answer->weights[i].labeler[1] - '0'), i);
+        ck_assert_float_eq(answer->weights[i].distrust, (float)i / 8);
+    }
     learner_answer_free(answer);
 }
 
@@ -248,6 +263,25 @@ START_TEST(all_that_there_is_now_is_pulled_without_waiting)
 }
 END_TEST
 
+START_TEST(weights_are_asked_for_until_none_is_left)
+{
+    struct rlhf_error err = { 0 };
+    struct pair p;
+
+    a_waiting_learner(&p, 9, 0);
+    p.answered = false;
+    p.collector.labelers = 5;
+    p.action = (struct learner_action){ .kind = LEARNER_PULL, .round = "round-1", .cursor = 4, .weigh = true,
+                                        .patience_us = (int64_t)20 * SECOND };
+    expect_ok(learner_act(p.learner, &p.action, on_answered, &p, &err), err);
+    loopback_settle(&p.wire);
+    ck_assert(p.answered);
+    ck_assert_uint_eq(p.came, 5);
+    ck_assert_uint_eq(p.weights, 5);
+    end(&p);
+}
+END_TEST
+
 START_TEST(progress_shows_all_that_came_not_the_last_pulls)
 {
     struct pair p;
@@ -265,5 +299,6 @@ int main(void)
                      without_an_open_task_it_gives_up_after_its_patience, time_without_the_collector_is_not_counted,
                      after_the_deadline_it_makes_do_with_what_came, a_deadline_with_too_few_waits_for_enough,
                      nobody_is_an_answer_to_what_was_taken_back, all_that_there_is_now_is_pulled_without_waiting,
+                     weights_are_asked_for_until_none_is_left,
                      progress_shows_all_that_came_not_the_last_pulls);
 }

@@ -428,6 +428,7 @@ START_TEST(labels_messages_are_checked)
     Rlhf__V1__TasksStored stored = RLHF__V1__TASKS_STORED__INIT;
     Rlhf__V1__ComparisonsPull pull = RLHF__V1__COMPARISONS_PULL__INIT;
     Rlhf__V1__Comparison one = RLHF__V1__COMPARISON__INIT, two, *comparisons[] = { &one, &two };
+    Rlhf__V1__LabelerWeight weight = RLHF__V1__LABELER_WEIGHT__INIT, *weights[] = { &weight };
     Rlhf__V1__Comparisons body = RLHF__V1__COMPARISONS__INIT;
 
     BEGIN(rlhf_check_tasks_submit, submit);
@@ -455,6 +456,7 @@ START_TEST(labels_messages_are_checked)
     REFUSES(pull.limit, 0);
     REFUSES(pull.limit, RLHF_MAX_TASKS + 1);
     REFUSES(pull.round, text_of(257));
+    REFUSES(pull.labeler, text_of(257));
 
     one.sequence = one.revision = 1;
     one.id = (char *)"c1";
@@ -477,8 +479,19 @@ START_TEST(labels_messages_are_checked)
     REFUSES(two.labeler, text_of(257));
     REFUSES(two.n_completions, 1);
     REFUSES(two.n_ranks, 1);
+    REFUSES(two.distrust, NAN);
+    REFUSES(two.distrust, 1.5f);
     REFUSES(ranks[0], 0);
     REFUSES(ranks[1], 3);
+    weight.labeler = (char *)"ada";
+    body.n_weights = 1;
+    body.weights = weights;
+    accepted();
+    REFUSES(weight.labeler, (char *)"");
+    REFUSES(weight.labeler, text_of(257));
+    REFUSES(weight.distrust, -0.5f);
+    REFUSES(weight.distrust, NAN);
+    REFUSES(body.n_weights, RLHF_MAX_TASKS + 1);
 }
 END_TEST
 
