@@ -8,6 +8,8 @@
 
 enum { MAX_SECRET = 4096 };
 
+static const int64_t HOUR_US = (int64_t)3600 * 1000000;
+
 /* The first line of a file, owned. */
 static char *read_line(const struct rlhf_io *io, const char *path, struct rlhf_error *err)
 {
@@ -101,7 +103,7 @@ void collector_accounts_close(struct collector_accounts *a)
 }
 
 int collector_account_give(const struct collector_account *a, struct collector_store *store, const char *round,
-                           size_t limit, size_t *given, struct rlhf_error *err)
+                           size_t limit, int64_t now_us, size_t *given, struct rlhf_error *err)
 {
     const struct collector_vendor_config *v = a->vendor;
     bool pairs = v->layout == COLLECTOR_PAIRS_ONLY;
@@ -113,11 +115,13 @@ int collector_account_give(const struct collector_account *a, struct collector_s
     uint64_t has = before.queued + before.sending + before.sent;
     if (v->quota && has + limit > (uint64_t)v->quota)
         limit = has < (uint64_t)v->quota ? (size_t)((uint64_t)v->quota - has) : 0;
-    return collector_vendor_give(store, v->name,
-                                 round      ? round
-                                 : v->round ? v->round
-                                            : "",
-                                 pairs ? 2 : 3, pairs ? 2 : COLLECTOR_MAX_COMPLETIONS, limit, given, err);
+    struct collector_gift gift = { .round = round ? round : v->round ? v->round : "",
+                                   .k_min = pairs ? 2 : 3,
+                                   .k_max = pairs ? 2 : COLLECTOR_MAX_COMPLETIONS,
+                                   .limit = limit,
+                                   .people = (size_t)v->overlap,
+                                   .until_us = v->hold_hours ? now_us + v->hold_hours * HOUR_US : 0 };
+    return collector_vendor_give(store, v->name, &gift, given, err);
 }
 
 /* ---- telling -------------------------------------------------------------------------------------- */
@@ -138,9 +142,9 @@ json_t *collector_account_json(const struct collector_account *a, struct collect
         || collector_store_standing(c->store, "source", v->name, NULL, 1, take_labels, &labels, err) < 0)
         return NULL;
     json_t *project = json_object_get(a->memory, "project");
-    json_t *tasks = json_pack("{s:I, s:I, s:I, s:I, s:I, s:s}", "queued", (json_int_t)g.queued, "sending",
+    json_t *tasks = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:s}", "queued", (json_int_t)g.queued, "sending",
                               (json_int_t)g.sending, "sent", (json_int_t)g.sent, "refused", (json_int_t)g.refused,
-                              "gone", (json_int_t)g.gone, "error", g.error);
+                              "gone", (json_int_t)g.gone, "owed", (json_int_t)g.owed, "error", g.error);
     json_t *said = json_pack("{s:I, s:I, s:I, s:I, s:I, s:s}", "stored", (json_int_t)a->counters.stored, "revised",
                              (json_int_t)a->counters.revised, "deleted", (json_int_t)a->counters.deleted, "skipped",
                              (json_int_t)a->counters.skipped, "rejected", (json_int_t)a->counters.rejected, "error",

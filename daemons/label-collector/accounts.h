@@ -41,9 +41,10 @@ struct collector_accounts {
 int collector_accounts_open(struct collector_accounts *a, const struct collector_config *config,
                             const struct rlhf_io *io, struct rlhf_error *err);
 struct collector_account *collector_account_find(const struct collector_accounts *a, const char *name); /* or NULL */
-/* Queues open tasks for it, within transaction, quota and limit: those of round; NULL: of its own, where it has one. */
+/* Queues open tasks for it, within transaction, quota and limit: those of round; NULL: of its own, where it has one. now_us:
+ * wall clock. */
 int collector_account_give(const struct collector_account *a, struct collector_store *store, const char *round,
-                           size_t limit, size_t *given, struct rlhf_error *err);
+                           size_t limit, int64_t now_us, size_t *given, struct rlhf_error *err);
 /* As GET /api/v1/vendors tells it. NULL when the store cannot be read (*err) or memory is out. */
 json_t *collector_account_json(const struct collector_account *a, struct collector *c, struct rlhf_error *err);
 void collector_accounts_close(struct collector_accounts *a); /* leaves it zeroed */

@@ -57,7 +57,8 @@ void collector_post_push(struct collector *c, const struct collector_request *q,
     else if (limit < 1 || limit > MAX_GIVEN)
         rlhf_fail(&err, RLHF_REJECT, "count must be 1 to %d", MAX_GIVEN);
     else if (!round || collector_name_check("round", json_string_value(round), true, &err) == 0)
-        collector_account_give(a, c->store, json_string_value(round), (size_t)limit, &given, &err);
+        collector_account_give(a, c->store, json_string_value(round), (size_t)limit, c->env->clock->wall_us(c->env->clock),
+                               &given, &err);
     if (err.code == RLHF_OK) {
         collector_respond(r, 200, json_pack("{s:s, s:I}", "status", "queued", "tasks", (json_int_t)given));
         collector_sync_wake(c->sync, a, false);

@@ -66,6 +66,7 @@ struct collector {
     int64_t started_us;
     bool draining;
     int64_t weigh_at_us; /* not before: weights.h */
+    int64_t overdue_at_us; /* not before: overdue.h */
     uint64_t weighed;    /* sequence number up to which labels were looked at for weights */
     struct rlhf_error trouble; /* of the last write; RLHF_OK when it was stored */
     void (*fatal)(void *ctx, const struct rlhf_error *err); /* the store must not be used any more */

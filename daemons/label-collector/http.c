@@ -16,6 +16,7 @@
 #include "access.h"
 #include "api.h"
 #include "base/text.h"
+#include "overdue.h"
 #include "telemetry/log.h"
 #include "weights.h"
 #include "export.h"
@@ -621,6 +622,7 @@ void collector_http_run(void *http)
         ;
     sweep(h);
     collector_weigh_when_due(h->collector);
+    collector_free_overdue(h->collector);
     for (int turn = 0; more && turn < TURNS; ++turn) {
         MHD_run(h->daemon);
         more = h->first != NULL;

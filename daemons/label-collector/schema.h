@@ -9,6 +9,16 @@ struct collector_migration {
     const char *sqlite, *postgresql;
 };
 
+/* Of step 8. */
+#define TASK_INDEXES                                                                        \
+    "DROP INDEX tasks_open_by_round; DROP INDEX tasks_open;"                                \
+    "CREATE INDEX tasks_by_round ON tasks (round, task);"                                   \
+    "CREATE INDEX tasks_open ON tasks (task) WHERE missing > 0;"                            \
+    "CREATE INDEX tasks_open_by_round ON tasks (round, task) WHERE missing > 0;"            \
+    "CREATE INDEX tasks_offered ON tasks (labels, task) WHERE missing > away;"              \
+    "CREATE INDEX tasks_offered_by_round ON tasks (round, labels, task) WHERE missing > away;" \
+    "CREATE INDEX vendor_tasks_owed ON vendor_tasks (until_us) WHERE owes > 0;"
+
 static const struct collector_migration collector_migrations[] = {
     /* 1 */
     {
@@ -367,6 +377,16 @@ static const struct collector_migration collector_migrations[] = {
     {
         .sqlite = "ALTER TABLE standing ADD COLUMN by_hand INTEGER NOT NULL DEFAULT 0;",
         .postgresql = "ALTER TABLE standing ADD COLUMN by_hand bigint NOT NULL DEFAULT 0;",
+    },
+    /* 8: judgements of a task that vendors owe, whose people have it before them; until_us: it is kept from others no longer.
+       And the tasks of a rare round, and the few that are open, without a look at all the others. */
+    {
+        .sqlite = "ALTER TABLE tasks ADD COLUMN away INTEGER NOT NULL DEFAULT 0;"
+                  "ALTER TABLE vendor_tasks ADD COLUMN owes INTEGER NOT NULL DEFAULT 0;"
+                  "ALTER TABLE vendor_tasks ADD COLUMN until_us INTEGER NOT NULL DEFAULT 0;" TASK_INDEXES,
+        .postgresql = "ALTER TABLE tasks ADD COLUMN away bigint NOT NULL DEFAULT 0;"
+                      "ALTER TABLE vendor_tasks ADD COLUMN owes bigint NOT NULL DEFAULT 0;"
+                      "ALTER TABLE vendor_tasks ADD COLUMN until_us bigint NOT NULL DEFAULT 0;" TASK_INDEXES,
     },
 };
 

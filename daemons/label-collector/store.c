@@ -14,9 +14,14 @@
     " AND coalesce(l.excluded, '') <> 'undone')"                                                             \
     " AND NOT EXISTS (SELECT 1 FROM skips k WHERE k.task = t.task AND k.labeler = ?2)"
 #define NEXT_TASKS(where)                                                                                    \
-    OFFERED " WHERE " where " AND t.missing > 0"                                                             \
+    OFFERED " WHERE " where " AND t.missing > t.away"                                                        \
             " AND (SELECT count(*) FROM reservations r WHERE r.task = t.task AND r.labeler <> ?2) < "        \
-            "t.missing" NOT_JUDGED " ORDER BY t.labels, t.task LIMIT ?3"
+            "t.missing - t.away" NOT_JUDGED " ORDER BY t.labels, t.task LIMIT ?3"
+/* Each has an index of its own: however few of a million tasks it chooses, it is quick. */
+#define TASKS_WHERE(chosen)                                                                                  \
+    "SELECT task, id, round, kind, labels, missing, created_us,"                                             \
+    " CAST(CASE WHEN gold IS NULL THEN 0 ELSE 1 END AS bigint) FROM tasks"                                   \
+    " WHERE task > ?1 AND " chosen " ORDER BY task LIMIT ?3"
 /* Gold items are for everybody; those that nobody of this name has seen, as they came. */
 #define GOLD_TASKS(where)                                                                                    \
     OFFERED " WHERE " where " AND t.gold IS NOT NULL" NOT_JUDGED " ORDER BY t.task LIMIT ?3"
@@ -33,6 +38,13 @@
     "(SELECT label FROM labels WHERE label = ?1 UNION SELECT label FROM labels WHERE labeler = ?2"           \
     " UNION SELECT label FROM labels WHERE source = ?3)"
 
+/* For a vendor: like those that people are offered, but never again. */
+#define CHOOSE_TASKS(where)                                                                                  \
+    "SELECT t.task, t.id, i.k, t.missing - t.away FROM tasks t JOIN items i ON i.item = t.item"              \
+    " WHERE " where " AND t.missing > t.away AND t.kind = 'ranking' AND i.k >= ?3 AND i.k <= ?4"             \
+    " AND (SELECT count(*) FROM reservations r WHERE r.task = t.task) < t.missing - t.away"                  \
+    " AND NOT EXISTS (SELECT 1 FROM vendor_tasks v WHERE v.vendor = ?1 AND v.task = t.task)"                 \
+    " ORDER BY t.labels, t.task LIMIT ?5"
 #define STANDING_COLUMNS                                                                                     \
     "SELECT scope, name, labels, quota, gold_seen, gold_right, gold_ratio, weight, quarantine, by_hand FROM standing"
 
@@ -152,8 +164,10 @@ static const char *const sql[STATEMENTS] = {
     [FIND_SESSION] = "SELECT t.token, t.role, t.name, t.made_us, t.revoked_us, s.digest FROM sessions s"
                      " JOIN tokens t ON t.token = s.token WHERE s.digest = ?1 AND s.expires_us > ?2",
     [END_SESSION] = "DELETE FROM sessions WHERE digest = ?1",
-    [LIST_TASKS] = "SELECT task, id, round, kind, labels, missing, created_us, CAST(CASE WHEN gold IS NULL THEN 0 ELSE 1 END AS"
-              " bigint) FROM tasks WHERE task > ?1 AND (?2 = '' OR round = ?2) AND (?3 = 0 OR missing > 0) ORDER BY task LIMIT ?4",
+    [LIST_TASKS] = TASKS_WHERE("?2 = ''"),
+    [LIST_TASKS_IN_ROUND] = TASKS_WHERE("round = ?2"),
+    [LIST_OPEN] = TASKS_WHERE("?2 = '' AND missing > 0"),
+    [LIST_OPEN_IN_ROUND] = TASKS_WHERE("round = ?2 AND missing > 0"),
     [LIST_DEEDS] = "SELECT number, at_us, who, what, of_whom, why FROM audit WHERE number < ?1 ORDER BY number DESC LIMIT ?2",
     [LAST_LABEL] = "SELECT coalesce(max(label), 0) FROM labels",
     [LABEL_TIME] = "SELECT l.label, r.stored_us FROM labels l JOIN revisions r ON r.label = l.label AND r.revision = 1"
@@ -168,12 +182,20 @@ static const char *const sql[STATEMENTS] = {
     [HOLD_VENDOR] = "INSERT INTO vendors (vendor, memory, owner) VALUES (?1, '{}', ?2)"
                     " ON CONFLICT (vendor) DO UPDATE SET owner = excluded.owner"
                     " WHERE coalesce(vendors.owner, '') <> excluded.owner",
-    [CHOOSE_GIVEN] = "SELECT t.task, t.id, i.k FROM tasks t JOIN items i ON i.item = t.item"
-                     " WHERE t.missing > 0 AND t.kind = 'ranking' AND (?2 = '' OR t.round = ?2)"
-                     " AND i.k >= ?3 AND i.k <= ?4"
-                     " AND NOT EXISTS (SELECT 1 FROM vendor_tasks v WHERE v.vendor = ?1 AND v.task = t.task)"
-                     " ORDER BY t.task LIMIT ?5",
-    [GIVE] = "INSERT INTO vendor_tasks (vendor, task, state, presented) VALUES (?1, ?2, 'queued', ?3)",
+    [CHOOSE_IN_ROUND] = CHOOSE_TASKS("t.round = ?2"),
+    [CHOOSE_ANY] = CHOOSE_TASKS("?2 = ''"),
+    [GIVE] = "INSERT INTO vendor_tasks (vendor, task, state, presented, owes, until_us)"
+             " VALUES (?1, ?2, 'queued', ?3, ?4, ?5)",
+    [HOLD_TASK] = "UPDATE tasks SET away = away + ?2 WHERE task = ?1",
+    [PAY_GIVEN] = "UPDATE vendor_tasks SET owes = owes - 1 WHERE vendor = ?1 AND owes > 0"
+                  " AND task = (SELECT task FROM tasks WHERE id = ?2) RETURNING task",
+    [FREE_TASK] = "UPDATE tasks SET away = away - (SELECT v.owes FROM vendor_tasks v"
+                  " WHERE v.vendor = ?1 AND v.task = tasks.task)"
+                  " WHERE id = ?2 AND EXISTS (SELECT 1 FROM vendor_tasks v WHERE v.vendor = ?1 AND v.task = tasks.task)",
+    [FREE_GIVEN] = "UPDATE vendor_tasks SET owes = 0"
+                   " WHERE vendor = ?1 AND owes > 0 AND task = (SELECT task FROM tasks WHERE id = ?2)",
+    [LIST_OVERDUE] = "SELECT v.vendor, t.id FROM vendor_tasks v JOIN tasks t ON t.task = v.task"
+                     " WHERE v.owes > 0 AND v.until_us <= ?1 ORDER BY v.until_us LIMIT ?2",
     [LIST_QUEUED] = "SELECT t.id, i.prompt, i.completions, v.presented FROM vendor_tasks v"
                     " JOIN tasks t ON t.task = v.task JOIN items i ON i.item = t.item"
                     " WHERE v.vendor = ?1 AND v.state = 'queued' ORDER BY v.task LIMIT ?2",
@@ -196,7 +218,8 @@ static const char *const sql[STATEMENTS] = {
     [LIST_HINTED] = "SELECT remote, hints FROM vendor_tasks WHERE vendor = ?1 AND hints > 0 AND remote IS NOT NULL"
                     " ORDER BY task LIMIT 1",
     [DROP_HINTS] = "UPDATE vendor_tasks SET hints = hints - ?3 WHERE vendor = ?1 AND remote = ?2 AND hints >= ?3",
-    [GIVEN_STATES] = "SELECT state, count(*), max(error) FROM vendor_tasks WHERE vendor = ?1 GROUP BY state ORDER BY state",
+    [GIVEN_STATES] = "SELECT state, count(*), max(error), CAST(coalesce(sum(owes), 0) AS bigint) FROM vendor_tasks"
+                     " WHERE vendor = ?1 GROUP BY state ORDER BY state",
     [ADD_CALLBACK] = "INSERT INTO callbacks (vendor, id, at_us) VALUES (?1, ?2, ?3) ON CONFLICT (vendor, id) DO NOTHING",
     [EXPIRE_CALLBACKS] = "DELETE FROM callbacks WHERE at_us < ?1",
     [LABELS_OF_TASK] = "SELECT l.id FROM labels l JOIN tasks t ON t.task = l.task"

@@ -67,7 +67,7 @@ int collector_vendor_hold(struct collector_store *s, const char *vendor, const c
 
 /* A task chosen to be given. */
 struct choice {
-    int64_t task;
+    int64_t task, wanted; /* judgements that nobody owes yet */
     char presented[NUMBERS_TEXT];
 };
 
@@ -87,27 +87,76 @@ static int choose(struct collector_store *s, const char *vendor, struct collecto
         for (size_t i = 0; i < k; ++i)
             numbers[i] = order[i];
         chosen[*count].task = collector_rows_integer(st, 0);
+        chosen[*count].wanted = collector_rows_integer(st, 3);
         collector_print_numbers(chosen[(*count)++].presented, numbers, k);
     }
     return rc;
 }
 
-int collector_vendor_give(struct collector_store *s, const char *vendor, const char *round, size_t k_min, size_t k_max,
-                          size_t limit, size_t *given, struct rlhf_error *err)
+static int give_one(struct collector_store *s, const char *vendor, const struct choice *c, const struct collector_gift *gift,
+                    struct rlhf_error *err)
 {
-    struct choice *chosen = calloc(limit ? limit : 1, sizeof(*chosen));
+    int64_t owes = gift->until_us <= 0 ? 0 : c->wanted < (int64_t)gift->people ? c->wanted : (int64_t)gift->people;
+
+    return RUN(s, err, GIVE, "titii", vendor, c->task, c->presented, owes, gift->until_us) < 0
+                   || (owes && RUN(s, err, HOLD_TASK, "ii", c->task, owes) < 0)
+               ? -1
+               : 0;
+}
+
+int collector_vendor_give(struct collector_store *s, const char *vendor, const struct collector_gift *gift, size_t *given,
+                          struct rlhf_error *err)
+{
+    struct choice *chosen = calloc(gift->limit ? gift->limit : 1, sizeof(*chosen));
     int rc = -1;
 
     *given = 0;
     if (!chosen)
         return rlhf_fail(err, RLHF_FULL, "out of memory");
-    if (collector_database_within(s->db, err) == 0)
+    if (collector_database_within(s->db, err) == 0 && RUN(s, err, EXPIRE, "i", collector_reservation_clock(s)) >= 0)
         rc = choose(s, vendor,
-                    QUERY(s, err, CHOOSE_GIVEN, "ttiii", vendor, round, (int64_t)k_min, (int64_t)k_max, (int64_t)limit),
-                    chosen, limit, given, err);
+                    QUERY(s, err, *gift->round ? CHOOSE_IN_ROUND : CHOOSE_ANY, "ttiii", vendor, gift->round,
+                          (int64_t)gift->k_min, (int64_t)gift->k_max, (int64_t)gift->limit),
+                    chosen, gift->limit, given, err);
     for (size_t i = 0; rc == 0 && i < *given; ++i)
-        rc = RUN(s, err, GIVE, "tit", vendor, chosen[i].task, chosen[i].presented) < 0 ? -1 : 0;
+        rc = give_one(s, vendor, &chosen[i], gift, err);
     free(chosen);
+    return rc;
+}
+
+int collector_vendor_paid(struct collector_store *s, const char *vendor, const char *task, struct rlhf_error *err)
+{
+    struct collector_rows *st = QUERY(s, err, PAY_GIVEN, "tt", vendor, task);
+    int rc = collector_rows_next(st, err);
+
+    if (rc <= 0)
+        return rc; /* none of its tasks, or more than it owed */
+    int64_t number = collector_rows_integer(st, 0);
+    collector_rows_done(st);
+    return RUN(s, err, HOLD_TASK, "ii", number, (int64_t)-1) < 0 ? -1 : 0;
+}
+
+/* It owes nothing any more: others are asked. */
+static int free_task(struct collector_store *s, const char *vendor, const char *task, struct rlhf_error *err)
+{
+    return RUN(s, err, FREE_TASK, "tt", vendor, task) < 0 || RUN(s, err, FREE_GIVEN, "tt", vendor, task) < 0 ? -1 : 0;
+}
+
+int collector_vendor_free_overdue(struct collector_store *s, size_t limit, size_t *freed, struct rlhf_error *err)
+{
+    json_t *overdue = json_array(), *one;
+    struct collector_rows *st = QUERY(s, err, LIST_OVERDUE, "ii", now_us(s), (int64_t)limit);
+    size_t i;
+    int rc;
+
+    while ((rc = collector_rows_next(st, err)) > 0)
+        json_array_append_new(overdue, json_pack("[s, s]", collector_rows_text(st, 0), collector_rows_text(st, 1)));
+    *freed = json_array_size(overdue);
+    json_array_foreach (overdue, i, one) {
+        if (rc == 0)
+            rc = free_task(s, json_string_value(json_array_get(one, 0)), json_string_value(json_array_get(one, 1)), err);
+    }
+    json_decref(overdue);
     return rc;
 }
 
@@ -155,7 +204,12 @@ int collector_vendor_queued(struct collector_store *s, const char *vendor, size_
 int collector_vendor_move(struct collector_store *s, const char *vendor, const char *task, const char *state,
                           const char *remote, const char *error, struct rlhf_error *err)
 {
-    return RUN(s, err, MOVE_GIVEN, "ttttti", vendor, task, state, remote, error, now_us(s)) < 0 ? -1 : 0;
+    bool lost = strcmp(state, "refused") == 0 || strcmp(state, "gone") == 0;
+
+    return RUN(s, err, MOVE_GIVEN, "ttttti", vendor, task, state, remote, error, now_us(s)) < 0
+                   || (lost && free_task(s, vendor, task, err) < 0)
+               ? -1
+               : 0;
 }
 
 int collector_vendor_order(struct collector_store *s, const char *vendor, const char *task, char *presented,
@@ -389,6 +443,7 @@ int collector_vendor_counts(struct collector_store *s, const char *vendor, struc
         for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); ++i)
             if (strcmp(collector_rows_text(st, 0), names[i]) == 0)
                 *counts[i] = (uint64_t)collector_rows_integer(st, 1);
+        given->owed += (uint64_t)collector_rows_integer(st, 3);
         if (!collector_rows_null(st, 2))
             snprintf(given->error, sizeof(given->error), "%s", collector_rows_text(st, 2));
     }

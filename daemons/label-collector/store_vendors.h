@@ -28,10 +28,21 @@ int collector_vendor_remember(struct collector_store *s, const char *vendor, con
 int collector_vendor_hold(struct collector_store *s, const char *vendor, const char *owner, bool *held, bool *anew,
                           struct rlhf_error *err);
 
-/* Queues up to limit open rankings of k_min to k_max completions (of round, "" = any) that it was not given yet, each
- * in an order chosen at random. */
-int collector_vendor_give(struct collector_store *s, const char *vendor, const char *round, size_t k_min, size_t k_max,
-                          size_t limit, size_t *given, struct rlhf_error *err);
+/* Which tasks, and for how long they are kept from others. */
+struct collector_gift {
+    const char *round; /* "" = any */
+    size_t k_min, k_max, limit;
+    size_t people;    /* of the vendor's that judge each */
+    int64_t until_us; /* wall clock. 0: they are offered to others all the time */
+};
+/* Queues up to limit open rankings of k_min to k_max completions that it was not given yet, each in an order chosen at
+ * random. Until then the judgements that it owes are nobody else's: a task that waits for no more is offered to nobody. */
+int collector_vendor_give(struct collector_store *s, const char *vendor, const struct collector_gift *gift, size_t *given,
+                          struct rlhf_error *err);
+/* One of its people has judged a task, or passed it on. */
+int collector_vendor_paid(struct collector_store *s, const char *vendor, const char *task, struct rlhf_error *err);
+/* Up to limit tasks that were kept for a vendor until now are offered again. freed: how many. */
+int collector_vendor_free_overdue(struct collector_store *s, size_t limit, size_t *freed, struct rlhf_error *err);
 /* Up to limit queued ones, owned: [{"uid", "prompt", "completions", "presented"}], completions as presented. */
 int collector_vendor_queued(struct collector_store *s, const char *vendor, size_t limit, json_t **tasks,
                             struct rlhf_error *err);
@@ -88,6 +99,7 @@ int collector_vendor_callback(struct collector_store *s, const char *vendor, con
 
 struct collector_given {
     uint64_t queued, sending, sent, refused, gone;
+    uint64_t owed; /* judgements that others are not asked for */
     char error[200]; /* of one refused */
 };
 int collector_vendor_counts(struct collector_store *s, const char *vendor, struct collector_given *given,

@@ -4,7 +4,8 @@
 int collector_store_tasks(struct collector_store *s, int64_t after, const char *round, bool open, size_t limit,
                           void (*each)(void *ctx, const struct collector_listed *t), void *ctx, struct rlhf_error *err)
 {
-    struct collector_rows *rows = QUERY(s, err, LIST_TASKS, "itii", after, round, (int64_t)open, (int64_t)limit);
+    static const enum statement lists[2][2] = {{LIST_TASKS, LIST_OPEN}, {LIST_TASKS_IN_ROUND, LIST_OPEN_IN_ROUND}};
+    struct collector_rows *rows = QUERY(s, err, lists[*round != '\0'][open], "iti", after, round, (int64_t)limit);
     int rc;
 
     while ((rc = collector_rows_next(rows, err)) > 0) {

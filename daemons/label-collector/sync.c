@@ -549,7 +549,7 @@ static int give_open(struct collector_sync *s, struct collector_account *a, stru
 {
     size_t given;
 
-    return collector_account_give(a, s->collector->store, NULL, GIVE_AT_ONCE, &given, err);
+    return collector_account_give(a, s->collector->store, NULL, GIVE_AT_ONCE, wall_us(s), &given, err);
 }
 
 static int set_sending(struct collector_sync *s, struct collector_account *a, struct rlhf_error *err)

@@ -180,11 +180,11 @@ static int put_skipped(struct collector_store *s, const json_t *said, struct col
     if (collector_name_check("labeler", labeler, false, why) < 0 || collector_name_check("skip", reason, true, why) < 0)
         return -1;
     ++i->skipped;
-    if (!task || collector_name_check("task", task, false, why) < 0
-        || collector_store_put_skip(s, task, labeler, reason, &receipt, why) == 0
-        || receipt.outcome == COLLECTOR_MISSING || receipt.outcome == COLLECTOR_CONFLICT)
+    if (!task || collector_name_check("task", task, false, why) < 0)
         return 0;
-    return -1;
+    if (collector_store_put_skip(s, task, labeler, reason, &receipt, why) == 0)
+        return receipt.outcome == COLLECTOR_STORED ? collector_vendor_paid(s, i->source, task, why) : 0;
+    return receipt.outcome == COLLECTOR_MISSING || receipt.outcome == COLLECTOR_CONFLICT ? 0 : -1;
 }
 
 /* list in the order of the task: its element i stands for completion presented[i]. */
@@ -307,8 +307,11 @@ static int put_judged(struct collector_store *s, json_t *said, struct collector_
     l.source = i->source;
     l.round = *i->round || !l.round ? i->round : l.round;
     if (rc == 0 && (rc = collector_label_check(&l, err)) == 0
-        && (rc = collector_store_put_label(s, &l, &receipt, err)) == 0)
+        && (rc = collector_store_put_label(s, &l, &receipt, err)) == 0) {
         count(i, receipt.outcome);
+        if (l.task && receipt.outcome == COLLECTOR_STORED)
+            rc = collector_vendor_paid(s, i->source, l.task, err);
+    }
     collector_label_free(&l);
     return rc;
 }

@@ -71,6 +71,9 @@ static const struct rlhf_config_key keys[] = {
     { .key = "auto", .offset = offsetof(struct collector_vendor_config, automatic), .type = RLHF_CONFIG_BOOL,
       .def = "false", .help = "give it every open task as it comes, without rlhfctl label push" },
     { KEY(overlap), .type = RLHF_CONFIG_INTEGER, .def = "1", .min = 1, .max = 100, .help = "people of its for each task" },
+    { KEY(hold_hours), .type = RLHF_CONFIG_INTEGER, .def = "168", .max = 8760,
+      .help = "how long judgements of a task given to it are nobody else's to give, here on the page or at another vendor; 0: "
+              "the task stays on offer" },
     { KEY(quota), .type = RLHF_CONFIG_INTEGER, .def = "0", .max = 1e9,
       .help = "tasks that it is given at most; 0: no limit" },
     { KEY(price), .type = RLHF_CONFIG_NUMBER, .def = "0", .max = 1e6, .help = "of a label, for the cost shown" },

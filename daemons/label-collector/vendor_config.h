@@ -37,7 +37,8 @@ struct collector_vendor_config {
     char *callback, *project, *title, *dataset, *instructions, *round;
     int layout; /* enum collector_layout */
     bool automatic;
-    int64_t overlap, quota, batch, poll_seconds, sweep_seconds, settle_seconds, timeout_seconds, tolerance_seconds;
+    int64_t overlap, quota, batch, poll_seconds, sweep_seconds, settle_seconds, timeout_seconds, tolerance_seconds,
+        hold_hours;
     double price;
     struct collector_guesses guesses;
 };

@@ -46,12 +46,20 @@ static struct collector_store *a_store(size_t count)
     return s;
 }
 
-static size_t give(struct collector_store *s, const char *vendor, size_t limit)
+/* To people of its, for so long; 0: they are offered to others meanwhile. */
+static size_t give_for(struct collector_store *s, const char *vendor, size_t limit, size_t people, int64_t us)
 {
+    struct collector_gift gift = { .round = "r", .k_min = 2, .k_max = 2, .limit = limit, .people = people,
+                                   .until_us = us ? fake.clock.wall_us(&fake.clock) + us : 0 };
     size_t given;
 
-    expect_ok(collector_vendor_give(s, vendor, "r", 2, 2, limit, &given, &err), err);
+    expect_ok(collector_vendor_give(s, vendor, &gift, &given, &err), err);
     return given;
+}
+
+static size_t give(struct collector_store *s, const char *vendor, size_t limit)
+{
+    return give_for(s, vendor, limit, 1, 0);
 }
 
 static struct collector_given counts(struct collector_store *s, const char *vendor)
@@ -162,6 +170,96 @@ START_TEST(what_was_given_in_an_order_comes_back_in_the_tasks)
     struct collector_range range = { .round = "", .last = UINT64_MAX, .limit = 100 };
     expect_ok(collector_store_list(s, &range, check_row, &rows, &err), err);
     ck_assert_uint_eq(rows, TASKS);
+    collector_store_close(s);
+}
+END_TEST
+
+static bool count_offer(void *ctx, const struct collector_offer *o)
+{
+    (void)o;
+    ++*(size_t *)ctx;
+    return true;
+}
+
+/* How many tasks somebody new is offered. */
+static size_t offered(struct collector_store *s)
+{
+    static unsigned people;
+    char name[32];
+    size_t count = 0;
+
+    snprintf(name, sizeof(name), "person-%u", people++);
+    expect_ok(collector_store_commit(s, &err), err);
+    expect_ok(collector_store_next(s, name, "r", 100, count_offer, &count, &err), err);
+    expect_ok(collector_store_begin(s, &err), err);
+    if (count)
+        ck_assert_uint_eq(give_for(s, "another", 9, 1, 1), 0); /* what somebody is looking at, is nobody's to give */
+    fake_clock_advance(&fake, 61 * SECOND); /* which gives them back */
+    return count;
+}
+
+/* What the vendor's people say of the first task. */
+static json_t *first_record(struct collector_store *s, const char *vendor)
+{
+    json_t *tasks;
+
+    expect_ok(collector_vendor_queued(s, vendor, 1, &tasks, &err), err);
+    json_t *record = a_record(json_array_get(tasks, 0));
+    json_decref(tasks);
+    return record;
+}
+
+START_TEST(what_a_vendor_has_is_not_offered_unless_more_is_wanted)
+{
+    struct collector_store *s = a_store(3);
+    struct collector_receipt r;
+    struct collector_task t = { .id = "wants-three", .round = "r", .wanted = 3,
+                                .content = { .prompt = "p", .completion = { "good", "bad" }, .count = 2 } };
+
+    ck_assert_uint_eq(offered(s), 3);
+    ck_assert_uint_eq(give_for(s, "v", 2, 1, 3600 * (int64_t)SECOND), 2);
+    ck_assert_uint_eq(offered(s), 1);
+    ck_assert_uint_eq(give_for(s, "w", 9, 1, 3600 * (int64_t)SECOND), 1); /* nor given to another one */
+    ck_assert_uint_eq(offered(s), 0);
+    expect_ok(collector_store_put_task(s, &t, &r, &err), err);
+    ck_assert_uint_eq(give_for(s, "v", 9, 2, 3600 * (int64_t)SECOND), 1);
+    ck_assert_uint_eq(counts(s, "v").owed, 4);
+    ck_assert_uint_eq(offered(s), 1); /* to a third one */
+    ck_assert_uint_eq(give_for(s, "w", 9, 9, 3600 * (int64_t)SECOND), 1);
+    ck_assert_uint_eq(counts(s, "w").owed, 2); /* what was left */
+    ck_assert_uint_eq(offered(s), 0);
+    collector_store_close(s);
+}
+END_TEST
+
+START_TEST(what_comes_back_from_a_vendor_is_offered_again)
+{
+    struct collector_store *s = a_store(4);
+    size_t freed;
+
+    ck_assert_uint_eq(give_for(s, "v", 4, 1, 3600 * (int64_t)SECOND), 4);
+    json_t *record = first_record(s, "v"), *skip = json_deep_copy(record);
+    json_t *annotation = json_array_get(json_object_get(skip, "annotations"), 0);
+    json_object_set_new(annotation, "was_cancelled", json_true());
+    json_object_set_new(annotation, "id", json_integer(8));
+    ck_assert_uint_eq(put(s, record, "v", 0).stored, 1);
+    ck_assert_uint_eq(put(s, record, "v", 0).known, 1);
+    ck_assert_uint_eq(counts(s, "v").owed, 3);
+    ck_assert_uint_eq(offered(s), 0);
+    json_object_set_new(json_object_get(skip, "data"), "uid", json_string("t1"));
+    ck_assert_uint_eq(put(s, skip, "v", 0).skipped, 1);
+    ck_assert_uint_eq(offered(s), 1);
+    expect_ok(collector_vendor_move(s, "v", "t2", "refused", NULL, "no", &err), err);
+    ck_assert_uint_eq(offered(s), 2);
+    expect_ok(collector_vendor_free_overdue(s, 9, &freed, &err), err);
+    ck_assert_uint_eq(freed, 0);
+    fake_clock_advance(&fake, 3601 * (int64_t)SECOND);
+    expect_ok(collector_vendor_free_overdue(s, 9, &freed, &err), err);
+    ck_assert_uint_eq(freed, 1);
+    ck_assert_uint_eq(counts(s, "v").owed, 0);
+    ck_assert_uint_eq(offered(s), 3);
+    json_decref(record);
+    json_decref(skip);
     collector_store_close(s);
 }
 END_TEST
@@ -309,7 +407,8 @@ END_TEST
 
 #define ON_BOTH                                                                                                         \
     a_task_is_given_to_a_vendor_once, a_task_whose_answer_was_lost_is_missed_twice_before_it_is_sent_again,            \
-        what_was_given_in_an_order_comes_back_in_the_tasks,                                                             \
+        what_was_given_in_an_order_comes_back_in_the_tasks, what_a_vendor_has_is_not_offered_unless_more_is_wanted,     \
+        what_comes_back_from_a_vendor_is_offered_again,                                                                 \
         a_label_that_a_record_no_longer_has_is_deleted_unless_it_came_since,                                            \
         hints_that_come_while_a_task_is_fetched_are_kept, a_delivery_is_fresh_once_until_it_is_too_old,                 \
         of_those_who_share_a_database_one_deals_with_a_vendor
