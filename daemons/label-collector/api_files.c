@@ -48,10 +48,11 @@ void collector_post_import(struct collector *c, const struct collector_request *
         collector_respond_verdict(r, COLLECTOR_FAILED, &err);
         return;
     }
-    json_t *json = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "skipped", (json_int_t)i.skipped, "lines",
+    json_t *json = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "skipped", (json_int_t)i.skipped, "lines",
                              (json_int_t)i.lines, "stored",
                              (json_int_t)i.stored, "known", (json_int_t)i.known, "revised",
-                             (json_int_t)i.revised, "rejected", (json_int_t)i.rejected, "errors",
+                             (json_int_t)i.revised, "rejected", (json_int_t)i.rejected, "warned", (json_int_t)i.warned,
+                             "errors",
                              complaints.list ? complaints.list : json_array());
     bool none = i.stored + i.known + i.revised + i.skipped == 0;
     if (none && json) {

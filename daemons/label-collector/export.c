@@ -47,10 +47,10 @@ static json_t *ranks_json(const struct collector_label *l)
 static json_t *facts_json(const struct collector_row *row)
 {
     const struct collector_label *l = &row->label;
-    json_t *presented = l->has_presented ? json_array() : json_null();
+    json_t *presented = l->presented_count ? json_array() : json_null();
     char time[32];
 
-    for (size_t k = 0; l->has_presented && k < l->rank_count; ++k)
+    for (size_t k = 0; k < l->presented_count; ++k)
         json_array_append_new(presented, json_integer(l->presented[k]));
     collector_time_text(row->stored_us, time);
     return json_pack("{s:s, s:s, s:s?, s:s, s:s, s:I, s:o, s:o, s:o, s:o, s:s?, s:s, s:s, s:o, s:s?, s:s?, s:o}", "id",

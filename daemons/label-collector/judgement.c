@@ -125,12 +125,14 @@ static int ranks_normalise(struct collector_label *l, struct rlhf_error *err)
 
 static int presented_check(const struct collector_label *l, struct rlhf_error *err)
 {
+    size_t k = l->presented_count, known = l->rank_count ? l->rank_count : l->content.count;
     uint32_t seen = 0;
 
-    for (size_t i = 0; i < l->rank_count; ++i) {
-        if (l->presented[i] >= l->rank_count || (seen & 1u << l->presented[i]))
-            return rlhf_fail(err, RLHF_REJECT, "presented must hold each of 0 to %zu once",
-                             l->rank_count - 1);
+    if (k && known && k != known)
+        return rlhf_fail(err, RLHF_REJECT, "presented must list the %zu completions in the order shown", known);
+    for (size_t i = 0; i < k; ++i) {
+        if (l->presented[i] >= k || (seen & 1u << l->presented[i]))
+            return rlhf_fail(err, RLHF_REJECT, "presented must hold each of 0 to %zu once", k - 1);
         seen |= 1u << l->presented[i];
     }
     return 0;
@@ -155,7 +157,7 @@ int collector_label_check(struct collector_label *l, struct rlhf_error *err)
         (l->task && collector_name_check("task", l->task, false, err) < 0) ||
         (!l->task && collector_name_check("round", l->round, true, err) < 0) ||
         ((!l->task || l->content.count) && content_check(&l->content, COLLECTOR_RANKING, err) < 0) ||
-        ranks_normalise(l, err) < 0 || (l->has_presented && presented_check(l, err) < 0) ||
+        ranks_normalise(l, err) < 0 || presented_check(l, err) < 0 ||
         (l->flags && text_check("flags", l->flags, COLLECTOR_MAX_NOTE, err) < 0) ||
         (l->note && text_check("note", l->note, COLLECTOR_MAX_NOTE, err) < 0) ||
         (l->ratings && text_check("ratings", l->ratings, COLLECTOR_MAX_NOTE, err) < 0) ||
@@ -207,6 +209,8 @@ static int flags_fit(const struct collector_label *l, size_t k, struct rlhf_erro
 int collector_label_fits(const struct collector_label *l, enum collector_kind kind, size_t k,
                          struct rlhf_error *err)
 {
+    if (l->presented_count && l->presented_count != k)
+        return rlhf_fail(err, RLHF_REJECT, "presented: %zu given, the task has %zu completions", l->presented_count, k);
     if (kind == COLLECTOR_RANKING) {
         if (l->rank_count != k)
             return rlhf_fail(err, RLHF_REJECT, "ranks: %zu given, the task has %zu completions",
@@ -405,20 +409,20 @@ static int get_presented(struct collector_label *l, const json_t *json, struct r
 {
     const json_t *list = json_object_get(json, "presented");
 
+    size_t k = json_array_size(list);
+
     if (!list || json_is_null(list))
         return 0;
-    if (!json_is_array(list) || json_array_size(list) != l->rank_count)
-        return rlhf_fail(err, RLHF_REJECT, "presented must list the %zu completions in the order shown",
-                         l->rank_count);
-    for (size_t i = 0; i < l->rank_count; ++i) {
+    if (!json_is_array(list) || k > COLLECTOR_MAX_COMPLETIONS || (l->rank_count && k != l->rank_count))
+        return rlhf_fail(err, RLHF_REJECT, "presented must list the %zu completions in the order shown", l->rank_count);
+    for (size_t i = 0; i < k; ++i) {
         const json_t *value = json_array_get(list, i);
         json_int_t index = json_integer_value(value);
-        if (!json_is_integer(value) || index < 0 || index >= (json_int_t)l->rank_count)
-            return rlhf_fail(err, RLHF_REJECT, "presented[%zu] must be an integer, 0 to %zu", i,
-                             l->rank_count - 1);
+        if (!json_is_integer(value) || index < 0 || index >= (json_int_t)k)
+            return rlhf_fail(err, RLHF_REJECT, "presented[%zu] must be an integer, 0 to %zu", i, k - 1);
         l->presented[i] = (uint8_t)index;
     }
-    l->has_presented = true;
+    l->presented_count = k;
     return 0;
 }
 

@@ -68,7 +68,7 @@ struct collector_label {
     const char *answer;                       /* NULL = none */
     uint32_t revision;                        /* that the submitter takes this for; 0 = whatever is next */
     uint8_t presented[COLLECTOR_MAX_COMPLETIONS]; /* [i] = completion shown at position i */
-    bool has_presented;
+    size_t presented_count;                       /* 0 = not known */
     double seconds; /* spent; negative = not known */
     bool has_strength;
     int strength;

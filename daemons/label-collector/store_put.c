@@ -191,7 +191,7 @@ static const char *presented_text(struct collector_store *s, const struct collec
     size_t count = l->task ? (size_t)t->completions : l->rank_count;
     struct rlhf_error ignored;
 
-    if (l->has_presented) {
+    if (l->presented_count) {
         memcpy(order, l->presented, sizeof(order));
     } else {
         struct collector_rows *st = l->task ? QUERY(s, &ignored, RESERVED, "it", t->task, l->labeler) : NULL;

@@ -132,8 +132,9 @@ static json_t *read_row(struct collector_row *row, struct collector_rows *st)
     };
     json_t *strings = collector_parse_strings(&l->content, collector_rows_text(st, 9));
     l->rank_count = collector_parse_numbers(collector_rows_text(st, 10), l->rank);
-    l->has_presented = collector_parse_numbers(collector_rows_text(st, 11), numbers) == l->content.count;
-    for (size_t i = 0; l->has_presented && i < l->content.count; ++i)
+    size_t presented = collector_parse_numbers(collector_rows_text(st, 11), numbers);
+    l->presented_count = presented == l->content.count ? presented : 0;
+    for (size_t i = 0; i < l->presented_count; ++i)
         l->presented[i] = (uint8_t)numbers[i];
     const char *kind = collector_rows_text(st, 20); /* none: free-standing, and then a ranking */
     if (strings && (!kind || collector_kind_parse(&row->kind, kind, NULL) == 0) &&

@@ -8,6 +8,7 @@
 #include "data/data.h"
 #include "store_parts.h"
 #include "store_vendors.h"
+#include "telemetry/log.h"
 #include "vendors.h"
 
 enum {
@@ -93,6 +94,24 @@ static int read_line(struct collector_label *l, struct rlhf_comparison *comparis
     return 0;
 }
 
+/* What the field's files call otherwise. */
+static void rename_key(json_t *json, const char *from, const char *to)
+{
+    if (json_object_get(json, from) && !json_object_get(json, to))
+        json_object_set(json, to, json_object_get(json, from));
+}
+
+/* Fields that are known by other names. Scores are not kept: the same pair without them is the same comparison. */
+static void read_habits(json_t *json, struct collector_import *i)
+{
+    const json_t *better = json_object_get(json, "score_chosen"), *worse = json_object_get(json, "score_rejected");
+
+    rename_key(json, "worker", "labeler");
+    rename_key(json, "annotator", "labeler");
+    rename_key(json, "likert", "ratings");
+    i->warned += json_is_number(better) && json_is_number(worse) && json_number_value(better) < json_number_value(worse);
+}
+
 static void count(struct collector_import *i, enum collector_outcome outcome)
 {
     ++*(outcome == COLLECTOR_STORED ? &i->stored : outcome == COLLECTOR_REVISED ? &i->revised : &i->known);
@@ -113,6 +132,8 @@ static int import_line(struct collector_store *s, const char *line, size_t size,
 
     if (json_is_object(json) && !is_ranking(json))
         json_object_del(json, "ranks"); /* an export writes an empty list */
+    if (json_is_object(json))
+        read_habits(json, i);
     if (!json_is_object(json))
         rlhf_fail(&why, RLHF_REJECT, "%s", json ? "not a JSON object" : where.text);
     else if (read_line(&l, &comparison, json, line, size, i, name, &why) == 0 && put_its_task(s, &l, json, &why) == 0)
@@ -139,7 +160,7 @@ int collector_import(struct collector_store *s, const char *text, size_t size, s
 {
     const char *end = text + size;
 
-    i->lines = i->stored = i->known = i->revised = i->rejected = 0;
+    i->lines = i->stored = i->known = i->revised = i->rejected = i->warned = 0;
     for (const char *line = text, *next; line < end; line = next) {
         const char *newline = memchr(line, '\n', (size_t)(end - line));
         size_t length = (size_t)((newline ? newline : end) - line);
@@ -157,6 +178,8 @@ int collector_import(struct collector_store *s, const char *text, size_t size, s
             return -1;
         }
     }
+    if (i->warned)
+        rlhf_log(RLHF_LEVEL_WARNING, "import lines=%zu: %zu have the lower score on what was chosen", i->lines, i->warned);
     return 0;
 }
 
@@ -374,7 +397,7 @@ int collector_import_vendor(struct collector_store *s, const struct collector_ve
     size_t n;
     int rc = 0;
 
-    i->lines = i->stored = i->known = i->revised = i->skipped = i->rejected = i->deleted = 0;
+    i->lines = i->stored = i->known = i->revised = i->skipped = i->rejected = i->deleted = i->warned = 0;
     if (!(records = collector_vendor_records(v, text, size, &why))) {
         refuse(i, why.text);
         return 0;

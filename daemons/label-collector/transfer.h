@@ -10,6 +10,7 @@ struct collector_import {
         *source; /* for lines that name none; labeler "import", source "import" by default */
     const char *only_source; /* any other is refused; NULL = none is */
     size_t lines, stored, known, revised, skipped, deleted, rejected;
+    size_t warned; /* lines whose chosen completion has the lower score: stored as they say */
     /* Told of every line that was refused. */
     void (*refused)(void *ctx, size_t line, const char *why);
     void *ctx;

@@ -1,11 +1,12 @@
 /* vendor_argilla.c - Argilla: records with fields prompt, response1, response2 ... and a question that names
- * the best of them, or ranks them (equal ranks tie). Suggestions are a model's, and no judgement. */
+ * the best of them or a tie, or ranks them (equal ranks tie). Suggestions are a model's, and no judgement. */
 #include "export.h"
 #include "judgement.h"
 #include "vendors.h"
 
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 /* response3 -> 2; -1: no such name. */
 static int index_of(const char *name)
@@ -14,6 +15,15 @@ static int index_of(const char *name)
 
     return sscanf(name, "response%2d%n", &number, &end) == 1 && name[end] == '\0' && number >= 1 ? number - 1
                                                                                                  : -1;
+}
+
+/* A label that is one of the words for a tie: anything longer is somebody's own words. */
+static bool means_tie(const struct collector_guesses *g, const char *label)
+{
+    for (size_t i = 0; i < g->tie_words.count; ++i)
+        if (strcasecmp(label, g->tie_words.items[i]) == 0)
+            return true;
+    return false;
 }
 
 static int read_ranking(json_t *said, const json_t *order, size_t k)
@@ -40,20 +50,21 @@ static int read_ranking(json_t *said, const json_t *order, size_t k)
     return 0;
 }
 
-static void read_response(const json_t *record, const json_t *response, json_t *list)
+static void read_response(const json_t *record, const json_t *response, const struct collector_guesses *g, json_t *list)
 {
     const char *user = collector_text_of(json_object_get(response, "user_id"));
     const char *status = collector_text_of(json_object_get(response, "status")), *question;
     char id[COLLECTOR_MAX_NAME];
     json_t *answer;
 
-    if (strcmp(status, "draft") == 0)
-        return;
+    bool discarded = strcmp(status, "discarded") == 0;
+    if (*status && !discarded && strcmp(status, "submitted") != 0)
+        return; /* a draft */
     snprintf(id, sizeof(id), "%.60s@%.50s", collector_text_of(json_object_get(record, "id")), user);
     json_t *said = collector_said(list, id, user);
     collector_said_of(said, json_object_get(record, "fields"), "response%d");
     collector_said_task(said, json_object_get(record, "external_id"));
-    if (strcmp(status, "discarded") == 0) {
+    if (discarded) {
         json_object_set_new(said, "skip", json_string("discarded in Argilla"));
         return;
     }
@@ -66,6 +77,8 @@ static void read_response(const json_t *record, const json_t *response, json_t *
             read_ranking(said, value, k);
         else if (best >= 0 && (size_t)best < k)
             collector_said_best(said, k, best);
+        else if (json_is_string(value) && k && means_tie(g, json_string_value(value)))
+            collector_said_best(said, k, -1);
     }
     collector_said_facts(said, json_object_get(json_object_get(record, "metadata"), "rlhfd"));
     if (!json_object_get(said, "ranks") && !json_object_get(said, "error"))
@@ -94,11 +107,10 @@ static int judgements(const json_t *record, const struct collector_guesses *g, j
     json_t *response;
     size_t i;
 
-    (void)g;
     if (!json_is_object(json_object_get(record, "fields")))
         return rlhf_fail(err, RLHF_REJECT, "not a record of Argilla: fields is missing");
     json_array_foreach(json_object_get(record, "responses"), i, response)
-        read_response(record, response, list);
+        read_response(record, response, g, list);
     return 0;
 }
 

@@ -29,6 +29,9 @@ static const struct rlhf_config_key guess_keys[] = {
       .help = "Scale: the template variable that takes the prompt (a guess: agreed upon for each project)" },
     { KEY(responses_variable), .type = RLHF_CONFIG_STRING, .def = "responses",
       .help = "Scale: the template variable that takes the completions (a guess, as above)" },
+    { KEY(untouched_seconds), .type = RLHF_CONFIG_NUMBER, .def = "5", .max = 3600,
+      .help = "Label Studio: a ranking that is the order shown, given in less, is flagged untouched? (a guess: it stores that "
+              "order as if it were a judgement when nobody has moved anything)" },
     { 0 },
 };
 static const struct rlhf_config_schema guesses = { .name = "guesses", .keys = guess_keys,
@@ -40,6 +43,7 @@ const struct collector_guesses collector_default_guesses = {
     .question = (char *)"Which response is better?",
     .prompt_variable = (char *)"prompt",
     .responses_variable = (char *)"responses",
+    .untouched_seconds = 5,
 };
 
 #undef KEY

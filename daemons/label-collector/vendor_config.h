@@ -26,6 +26,7 @@ struct collector_guesses {
     int scale_auth; /* 0: bearer, 1: basic */
     bool test_answers;
     char *question, *prompt_variable, *responses_variable;
+    double untouched_seconds;
 };
 extern const struct collector_guesses collector_default_guesses;
 

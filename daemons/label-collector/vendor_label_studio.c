@@ -35,8 +35,26 @@ static void read_texts(json_t *said, const json_t *data)
     json_decref(completions);
 }
 
+/* An order that is the one shown, given in no time: perhaps nobody has moved anything. */
+static void flag_untouched(json_t *said, const struct collector_guesses *g)
+{
+    const json_t *seconds = json_object_get(said, "seconds"), *ranks = json_object_get(said, "ranks");
+    json_t *flags = json_object_get(said, "flags");
+
+    for (size_t i = 0; i < json_array_size(ranks); ++i)
+        if (json_integer_value(json_array_get(ranks, i)) != (json_int_t)i + 1)
+            return;
+    if (!json_is_number(seconds) || json_number_value(seconds) >= g->untouched_seconds)
+        return;
+    if (!json_is_array(flags)) {
+        flags = json_array();
+        json_object_set_new(said, "flags", flags);
+    }
+    json_array_append_new(flags, json_string("untouched?"));
+}
+
 /* Ranks from the ids of items, best first. */
-static int read_ranking(json_t *said, const json_t *data, const json_t *order)
+static int read_ranking(json_t *said, const json_t *data, const json_t *order, const struct collector_guesses *g)
 {
     const json_t *items = json_object_get(data, "items");
     size_t k = json_array_size(items), i, j;
@@ -58,16 +76,38 @@ static int read_ranking(json_t *said, const json_t *data, const json_t *order)
     if (!whole)
         return collector_said_wrongly(said, "the ranking does not name each item once");
     read_texts(said, data);
+    flag_untouched(said, g);
     return 0;
+}
+
+/* What stands beside the judgement. */
+static void read_besides(json_t *said, const json_t *value)
+{
+    json_t *rating = json_object_get(value, "rating"), *text = json_object_get(value, "text"), *flags, *choice;
+    size_t i;
+
+    if (json_is_integer(rating))
+        json_object_set(said, "strength", rating);
+    if (json_is_string(json_array_get(text, 0)))
+        json_object_set(said, "note", json_array_get(text, 0));
+    if (!json_is_array(json_object_get(value, "choices")))
+        return;
+    if (!(flags = json_object_get(said, "flags"))) {
+        flags = json_array();
+        json_object_set_new(said, "flags", flags);
+    }
+    json_array_foreach (json_object_get(value, "choices"), i, choice)
+        json_array_append(flags, choice);
 }
 
 /* One control's value: 1 it was the judgement, 0 something beside it, and an error in said where it makes no
  * sense. */
-static int read_value(json_t *said, const char *type, const json_t *value, const json_t *data)
+static int read_value(json_t *said, const char *type, const char *control, const json_t *value, const json_t *data,
+                      const struct collector_guesses *g)
 {
     const char *selected = json_string_value(json_object_get(value, "selected"));
-    const json_t *ranker = json_object_get(value, "ranker"), *rating = json_object_get(value, "rating");
-    const json_t *choices = json_object_get(value, "choices"), *text = json_object_get(value, "text");
+    const json_t *ranker = json_object_get(value, "ranker"), *before = json_object_get(said, "ranks");
+    json_t *ranks = json_incref((json_t *)(uintptr_t)before);
 
     if (strcmp(type, "pairwise") == 0 || selected) {
         if (selected && (strcmp(selected, "left") == 0 || strcmp(selected, "right") == 0))
@@ -75,23 +115,19 @@ static int read_value(json_t *said, const char *type, const json_t *value, const
         else
             collector_said_wrongly(said, "a pair was judged as %.40s, not left or right",
                                    selected ? selected : "nothing");
-        return 1;
-    }
-    if (ranker) {
-        const json_t *order = json_object_get(ranker, "rank");
+    } else if (ranker) { /* under the control's name; buckets have names of their own */
+        const json_t *named = json_object_get(ranker, control), *order = named ? named : json_object_get(ranker, "rank");
         if (order)
-            read_ranking(said, data, order);
+            read_ranking(said, data, order, g);
         else
             collector_said_wrongly(said, "a ranker with buckets has no order");
-        return 1;
+    } else {
+        read_besides(said, value);
     }
-    if (json_is_integer(rating))
-        json_object_set(said, "strength", (json_t *)(uintptr_t)rating);
-    if (json_is_array(choices))
-        json_object_set(said, "flags", (json_t *)(uintptr_t)choices);
-    if (json_is_string(json_array_get(text, 0)))
-        json_object_set(said, "note", json_array_get(text, 0));
-    return 0;
+    if (ranks && !json_equal(ranks, json_object_get(said, "ranks")))
+        collector_said_wrongly(said, "its results contradict each other");
+    json_decref(ranks);
+    return selected || ranker || strcmp(type, "pairwise") == 0;
 }
 
 /* Takes back what says nothing: an empty submission is no judgement. */
@@ -111,7 +147,7 @@ static bool read_facts(json_t *said, const json_t *data)
     return json_object_get(facts, "ranks") != NULL;
 }
 
-static void read_annotation(const json_t *annotation, const json_t *data, json_t *list)
+static void read_annotation(const json_t *annotation, const json_t *data, const struct collector_guesses *g, json_t *list)
 {
     const json_t *seconds = json_object_get(annotation, "lead_time"),
                  *result = json_object_get(annotation, "result");
@@ -130,15 +166,28 @@ static void read_annotation(const json_t *annotation, const json_t *data, json_t
     }
     if (json_is_number(seconds))
         json_object_set(said, "seconds", (json_t *)(uintptr_t)seconds);
-    json_array_foreach((json_t *)(uintptr_t)result, i, item) judged |= read_value(
-        said, collector_text_of(json_object_get(item, "type")), json_object_get(item, "value"), data);
+    json_array_foreach ((json_t *)(uintptr_t)result, i, item)
+        judged |= read_value(said, collector_text_of(json_object_get(item, "type")),
+                             collector_text_of(json_object_get(item, "from_name")), json_object_get(item, "value"), data, g);
     if (read_facts(said, data) || judged)
         return;
     drop_last(list);
 }
 
+/* What a control has in JSON_MIN: a list of its values, or one object of choices. Anything else is the task's own, or a text
+ * or a single choice, which cannot be told from that. */
+static const json_t *flat_value(const json_t *value)
+{
+    const json_t *first = json_array_get(value, 0);
+
+    if (json_is_object(value) && json_object_size(value) == 1 && json_is_array(json_object_get(value, "choices")))
+        return value;
+    return json_object_get(first, "selected") || json_object_get(first, "ranker") || json_object_get(first, "rating") ? first
+                                                                                                                    : NULL;
+}
+
 /* JSON_MIN: the controls' names are keys beside the data's, each with its values. */
-static void read_flat(const json_t *record, json_t *list)
+static void read_flat(const json_t *record, const struct collector_guesses *g, json_t *list)
 {
     const json_t *seconds = json_object_get(record, "lead_time");
     char labeler[64];
@@ -154,9 +203,8 @@ static void read_flat(const json_t *record, json_t *list)
         json_object_set(said, "seconds", (json_t *)(uintptr_t)seconds);
     json_object_foreach((json_t *)(uintptr_t)record, key, value)
     {
-        const json_t *first = json_is_array(value) ? json_array_get(value, 0) : value;
-        if (json_is_object(first) && (json_object_get(first, "selected") || json_object_get(first, "ranker")))
-            judged |= read_value(said, "", first, record);
+        if (flat_value(value))
+            judged |= read_value(said, "", key, flat_value(value), record, g);
     }
     if (read_facts(said, record) || judged)
         return;
@@ -270,16 +318,15 @@ static int judgements(const json_t *record, const struct collector_guesses *g, j
     json_t *annotation;
     size_t i;
 
-    (void)g;
     if (json_is_array(annotations) && json_is_object(data)) {
-        json_array_foreach((json_t *)(uintptr_t)annotations, i, annotation)
-            read_annotation(annotation, data, list);
+        json_array_foreach ((json_t *)(uintptr_t)annotations, i, annotation)
+            read_annotation(annotation, data, g, list);
         return 0;
     }
     if (!json_object_get(record, "annotation_id"))
         return rlhf_fail(err, RLHF_REJECT,
                          "not a task of Label Studio: neither data with annotations nor annotation_id");
-    read_flat(record, list);
+    read_flat(record, g, list);
     return 0;
 }
 

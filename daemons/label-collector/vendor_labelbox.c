@@ -24,6 +24,33 @@ static int meant(const struct collector_guesses *g, const char *name)
     return -2;
 }
 
+/* The one among the answers that is to the question; NULL where it was not asked. */
+static const json_t *answer_to(const json_t *classes, const char *question)
+{
+    json_t *class;
+    size_t i;
+
+    json_array_foreach ((json_t *)(uintptr_t)classes, i, class)
+        if (strcmp(collector_text_of(json_object_get(class, "name")), question) == 0)
+            return class;
+    return NULL;
+}
+
+/* What was ticked in a list. */
+static void add_flags(json_t *said, const json_t *ticked)
+{
+    json_t *one, *flags = json_object_get(said, "flags");
+    size_t i;
+
+    if (json_array_size(ticked) && !flags) {
+        flags = json_array();
+        json_object_set_new(said, "flags", flags);
+    }
+    json_array_foreach ((json_t *)(uintptr_t)ticked, i, one)
+        if (json_is_string(json_object_get(one, "name")))
+            json_array_append(flags, json_object_get(one, "name"));
+}
+
 /* own: texts and facts of a row that we have exported ourselves; NULL: it is not. */
 static void read_label(const json_t *label, const char *task, const struct collector_guesses *g, const json_t *own,
                        json_t *list)
@@ -46,16 +73,17 @@ static void read_label(const json_t *label, const char *task, const struct colle
     }
     if (json_is_number(seconds))
         json_object_set(said, "seconds", (json_t *)(uintptr_t)seconds);
-    json_array_foreach((json_t *)(uintptr_t)classes, i, class)
-    {
+    const json_t *asked = answer_to(classes, g->question);
+    json_array_foreach ((json_t *)(uintptr_t)classes, i, class) {
         const char *radio =
             json_string_value(json_object_get(json_object_get(class, "radio_answer"), "name"));
         const char *text =
             json_string_value(json_object_get(json_object_get(class, "text_answer"), "content"));
-        if (radio && best < -1)
+        if (radio && best < -1 && (!asked || asked == class))
             best = meant(g, radio);
         if (text)
             json_object_set_new(said, "note", json_string(text));
+        add_flags(said, json_object_get(class, "checklist_answers"));
     }
     if (json_object_get(own, "completions")) {
         collector_said_facts(said, own);

@@ -2,12 +2,15 @@
  *
  * From its published library: an answer of a Likert question is the text of the option. Which options a
  * project has is its own; read here are those that begin with the response's letter ("A much better") or say
- * same, equal or tie. What a ranking's answer looks like is not documented. */
+ * same, equal or tie. It is the answer to guesses.question, where that was asked; another's words may hold any letter. What
+ * a ranking's answer looks like is not documented. */
 #include "judgement.h"
 #include "vendors.h"
 
 #include <string.h>
 #include <strings.h>
+
+enum { LONGEST_OPTION = 60 }; /* where no question is the one we know: longer ones are people's own words */
 
 /* 0 for A, 1 for B, -1 for a tie, -2 for none of them; strength 3 (much) to 1 (slightly). */
 static int meant(const struct collector_guesses *g, const char *option, int *strength)
@@ -33,9 +36,14 @@ static void read_response(const json_t *response, const json_t *fields, const st
         json_object_set(said, "prompt", json_object_get(fields, "prompt"));
         json_object_set_new(said, "completions", json_pack("[O, O]", a, b));
     }
-    json_object_foreach(json_object_get(response, "data"), question,
-                        answer) if (json_is_string(answer) && best < -1) best =
-        meant(g, json_string_value(answer), &strength);
+    json_t *data = json_object_get(response, "data"), *asked = json_object_get(data, g->question);
+    json_object_foreach (data, question, answer) {
+        bool option = asked ? answer == asked : strlen(collector_text_of(answer)) <= LONGEST_OPTION;
+        if (json_is_string(answer) && option && best < -1)
+            best = meant(g, json_string_value(answer), &strength);
+        else if (json_is_string(answer) && *json_string_value(answer) && !option)
+            json_object_set(said, "note", answer);
+    }
     if (best == -3) {
         json_array_remove(list, json_array_size(list) - 1);
     } else if (best == -2) {

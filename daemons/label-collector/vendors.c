@@ -107,13 +107,16 @@ static const char *const facts_kept[] = { "id",       "labeler", "task",  "round
 
 void collector_said_facts(json_t *said, const json_t *facts)
 {
-    if (!json_is_object(facts))
+    enum { FACTS = sizeof(facts_kept) / sizeof(facts_kept[0]), TEXTS = 2 };
+
+    if (!json_object_get(facts, "ranks")) /* none of ours */
         return;
-    json_object_del(said, "task");
     json_object_del(said, "directed");
     json_object_del(said, "error");
-    for (size_t i = 0; i < sizeof(facts_kept) / sizeof(facts_kept[0]); ++i) {
+    for (size_t i = 0; i < FACTS; ++i) {
         json_t *fact = json_object_get(facts, facts_kept[i]);
+        if (i < FACTS - TEXTS) /* what a record says of itself is less */
+            json_object_del(said, facts_kept[i]);
         if (fact && !json_is_null(fact))
             json_object_set(said, facts_kept[i], fact);
     }

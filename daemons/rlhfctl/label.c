@@ -40,7 +40,7 @@ struct import {
     struct http http;
     const char *file;
     size_t first_line; /* of the piece */
-    unsigned long long lines, stored, known, revised, rejected;
+    unsigned long long lines, stored, known, revised, rejected, warned;
     unsigned shown;
 };
 
@@ -53,6 +53,7 @@ static void count_answer(struct import *im, json_t *root)
     im->known += (unsigned long long)json_integer_value(json_object_get(root, "known"));
     im->revised += (unsigned long long)json_integer_value(json_object_get(root, "revised"));
     im->rejected += (unsigned long long)json_integer_value(json_object_get(root, "rejected"));
+    im->warned += (unsigned long long)json_integer_value(json_object_get(root, "warned"));
     for (size_t i = 0; i < json_array_size(errors); i++, im->shown++) {
         json_t *e = json_array_get(errors, i);
         const char *message = json_string_value(json_object_get(e, "detail"));
@@ -191,6 +192,8 @@ static int run_import(const struct options *o, struct rlhf_error *err)
     if (result == 0) {
         printf("%llu %s: %llu stored, %llu known already, %llu revised, %llu rejected\n", im.lines,
                o->vendor ? "records" : "lines", im.stored, im.known, im.revised, im.rejected);
+        if (im.warned)
+            fprintf(stderr, "rlhfctl: %llu lines have the lower score on what was chosen\n", im.warned);
         if (im.rejected && im.rejected == im.lines)
             result = rlhf_fail(err, RLHF_REJECT, "no line is a comparison");
     }

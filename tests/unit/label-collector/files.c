@@ -64,6 +64,9 @@ static void put_other_kinds(struct collector_store *s)
         if (kinds[i].kind == COLLECTOR_DEMONSTRATION) {
             t.content.count = 0;
             t.policies = NULL;
+        } else {
+            l.presented[0] = 1;
+            l.presented_count = 2;
         }
         if (kinds[i].kind == COLLECTOR_RANKING) {
             l.rank[0] = 2;
@@ -91,7 +94,7 @@ static struct collector_store *a_full_store(void)
                                      .task = i % 2 ? task : NULL, .round = "r \"1\"", .rank_count = counts[shape],
                                      .seconds = i % 4 ? (double)i / 7 : -1, .has_strength = i % 5 == 0,
                                      .strength = -(int)(i % 7), .note = i % 6 ? NULL : texts[(i + 5) % TEXTS],
-                                     .has_presented = i % 3 == 1 };
+                                     .presented_count = i % 3 == 1 ? counts[shape] : 0 };
 
         snprintf(id, sizeof id, "label,%zu\"", i);
         snprintf(task, sizeof task, "task,%zu\"", i);
@@ -338,6 +341,30 @@ START_TEST(a_ranked_list_is_a_label_with_its_texts)
 }
 END_TEST
 
+START_TEST(what_the_field_calls_otherwise_is_taken_over)
+{
+    static const char lines[] =
+        "{\"prompt\":\"river?\",\"responses\":[\"Nile\",\"Danube\",\"Chair\"],\"ranks\":[1,1,3],\"likert\":[6,6,1],\"flags\":[[],[],"
+        "[\"fails_instruction\"]],\"worker\":\"W1\"}\n"
+        "{\"prompt\":[{\"role\":\"user\",\"content\":\"tides\"}],\"chosen\":[{\"role\":\"assistant\",\"content\":\"Moon.\"}],"
+        "\"rejected\":[{\"role\":\"assistant\",\"content\":\"Fish.\"}],\"score_chosen\":6.5,\"score_rejected\":1.0,\"id\":\"s1\"}\n"
+        "{\"prompt\":\"p\",\"chosen\":\"x\",\"rejected\":\"y\",\"score_chosen\":1,\"score_rejected\":2,\"id\":\"s2\"}\n";
+    struct collector_store *s = a_store();
+    struct collector_import i = { .round = "", .labeler = "import", .source = "import", .refused = complain };
+
+    expect_ok(collector_store_begin(s, &err), err);
+    expect_ok(collector_import(s, lines, sizeof lines - 1, &i, &err), err);
+    expect_ok(collector_store_commit(s, &err), err);
+    ck_assert_uint_eq(i.stored, 3);
+    ck_assert_uint_eq(i.warned, 1);
+    char *all = all_of(s, true);
+    expect_contains(all, "\"labeler\":\"W1\"");
+    expect_contains(all, "\"ratings\":[6,6,1]");
+    free(all);
+    collector_store_close(s);
+}
+END_TEST
+
 static void rank_is(struct collector_store *s, const char *lines, const char *ranks)
 {
     struct collector_import i = { .round = "", .labeler = "x", .source = "labelbox", .refused = complain };
@@ -382,5 +409,6 @@ int main(void)
                      labelboxes_rows_come_back_whole, argillas_records_come_back_whole, pairs_go_out_the_same_again,
                      conversations_go_out_the_same_again, transcripts_go_out_the_same_again,
                      an_empty_store_makes_files_that_are_whole, a_nul_is_refused_in_every_form,
-                     messages_are_ranked_by_whose_they_are, a_ranked_list_is_a_label_with_its_texts);
+                     messages_are_ranked_by_whose_they_are, a_ranked_list_is_a_label_with_its_texts,
+                     what_the_field_calls_otherwise_is_taken_over);
 }

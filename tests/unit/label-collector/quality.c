@@ -31,7 +31,7 @@ static void judge(struct collector_store *s, const char *task, const char *label
                                 .rank = {2, 1},
                                 .rank_count = 2,
                                 .seconds = -1,
-                                .has_presented = true,
+                                .presented_count = 2,
                                 .presented = {shown_first, (uint8_t)(1 - shown_first)}};
     struct collector_receipt r;
 

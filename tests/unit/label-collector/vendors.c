@@ -140,7 +140,7 @@ static bool check_row(void *ctx, const struct collector_row *row)
     const struct collector_label *l = &row->label;
 
     ++*(size_t *)ctx;
-    ck_assert(l->has_presented);
+    ck_assert(l->presented_count == 2);
     ck_assert_uint_eq(l->rank[l->presented[0]], 1); /* what stood on the left */
     ck_assert_str_eq(l->content.completion[0], "good");
     return true;
