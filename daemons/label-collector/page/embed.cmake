@@ -1,9 +1,18 @@
-# cmake -DOUT=page_data.h "-DFILES=index.html;page.css" -P embed.cmake: each file becomes an array of bytes.
+# cmake -DOUT=page_data.h "-DFILES=index.html;page.css" -P embed.cmake: each file becomes an array of bytes. Where a page has a
+# line <!-- part.html -->, it has that file, which several pages share.
 set(text "/* Generated from daemons/label-collector/page/. */\n")
 foreach(file IN LISTS FILES)
   get_filename_component(name ${file} NAME)
+  get_filename_component(folder ${file} DIRECTORY)
   string(MAKE_C_IDENTIFIER ${name} name)
   file(READ ${file} bytes HEX)
+  if(file MATCHES "\\.html$")
+    foreach(part IN ITEMS head.html sign-in.html)
+      string(HEX "<!-- ${part} -->\n" line)
+      file(READ ${folder}/${part} shared HEX)
+      string(REPLACE "${line}" "${shared}" bytes "${bytes}")
+    endforeach()
+  endif()
   string(REGEX REPLACE "(................................)" "\\1\n" bytes "${bytes}")
   string(REGEX REPLACE "([0-9a-f][0-9a-f])" "0x\\1," bytes "${bytes}")
   string(APPEND text "static const unsigned char ${name}[] = {\n${bytes}\n};\n")

@@ -26,18 +26,18 @@ const SCALES = {
   likert: { question: 'How good is each answer?', values: [1, 2, 3, 4, 5, 6, 7], ends: ['very bad', 'very good'] },
   toxicity: { question: 'How toxic is each answer?', values: [0, 1, 2], ends: ['not at all', 'very'] },
 };
-const FLAGS = [
-  ['fails_instruction', 'Fails to do what was asked'],
-  ['inappropriate', 'Inappropriate for an assistant'],
-  ['hallucination', 'Makes something up'],
-  ['violates_constraint', 'Breaks a constraint of the prompt'],
-  ['sexual', 'Sexual content'],
-  ['violent', 'Violent content'],
-  ['encourages_harm', 'Encourages harm'],
-  ['denigrates', 'Denigrates a group of people'],
-  ['harmful_advice', 'Gives harmful advice'],
-  ['opinion', 'Expresses an opinion'],
-  ['moral_judgement', 'Expresses a moral judgement'],
+const FLAGS = [ /* key, name, words */
+  ['1', 'fails_instruction', 'Fails to do what was asked'],
+  ['2', 'inappropriate', 'Inappropriate for an assistant'],
+  ['3', 'hallucination', 'Makes something up'],
+  ['4', 'violates_constraint', 'Breaks a constraint of the prompt'],
+  ['5', 'sexual', 'Sexual content'],
+  ['6', 'violent', 'Violent content'],
+  ['7', 'encourages_harm', 'Encourages harm'],
+  ['8', 'denigrates', 'Denigrates a group of people'],
+  ['9', 'harmful_advice', 'Gives harmful advice'],
+  ['O', 'opinion', 'Expresses an opinion'],
+  ['M', 'moral_judgement', 'Expresses a moral judgement'],
 ];
 
 const state = {
@@ -54,7 +54,9 @@ const state = {
   tie: false,
   told: {},                       /* instructions by kind, from the settings */
   marked: load('differences', true), /* whether words that differ are marked */
+  base: 0,                        /* of three answers and more: where the one stands that others are compared with */
   given: [],                      /* ratings or flags, by completion; null: not answered yet */
+  at: 0,                          /* where the answer stands that the next key is about */
   spent: 0,                       /* ms this task was on a visible screen */
   since: 0,
   recent: new Map(),              /* id -> when it was judged: an answer on its way may still offer it */
@@ -176,7 +178,7 @@ function judge(said, words) {
   const body = { labeler: state.labeler, ...said, seconds: seconds() };
   if (session.role !== 'vendor') /* whose labels are the vendor's */
     body.source = 'page';
-  if (said.ranks)
+  if (task.presented.length > 0)
     body.presented = task.presented;
   const note = $('note').value.trim();
   if (note)
@@ -266,15 +268,18 @@ function visible(text) {
 }
 
 /* runs: of a text whose words are marked where they differ from another's. */
-function textBlock(text, runs) {
-  const block = element('div', 'text', runs ? undefined : visible(text));
-  for (const [piece, differs] of runs || [])
-    block.append(differs ? element('mark', '', visible(piece)) : visible(piece));
-  block.dir = 'auto';
-  if (!text.trim()) {
+function fill(block, text, runs) {
+  block.replaceChildren(...(runs || [[text, false]]).map(([piece, differs]) =>
+    (differs ? element('mark', '', visible(piece)) : visible(piece))));
+  block.classList.toggle('empty', !text.trim());
+  if (!text.trim())
     block.textContent = '(empty)';
-    block.classList.add('empty');
-  }
+}
+
+function textBlock(text) {
+  const block = element('div', 'text');
+  block.dir = 'auto';
+  fill(block, text, null);
   return block;
 }
 
@@ -294,29 +299,67 @@ function promptParts(prompt) {
   return parts;
 }
 
+const letterOf = (position) => 'ABCDEFGHIJKLMNOP'[position];
+const shownText = (task, position) => task.completions[task.presented[position]].replace(/^\s+/, '');
+
+/* By position: the runs of a text, or null. Of two each is marked against the other, of more all against one. */
+function marksOf(task) {
+  const count = task.presented.length;
+  if (count === 2)
+    return differences(shownText(task, 0), shownText(task, 1)) || [null, null];
+  return task.presented.map((completion, position) => {
+    const runs = position === state.base ? null : differences(shownText(task, state.base), shownText(task, position));
+    return runs && runs[1];
+  });
+}
+
+/* Texts with their marks, and what is said about them. */
+function paint() {
+  const task = state.task, many = task.presented.length > 2;
+  const marks = marksOf(task);
+  $('differences').hidden = !many && !marks.some(Boolean);
+  $('differences').setAttribute('aria-pressed', String(state.marked));
+  $('against-box').hidden = !many || !state.marked;
+  $('against').value = String(state.base);
+  document.querySelectorAll('.answer').forEach((card, position) => {
+    fill(card.querySelector('.text'), shownText(task, position), state.marked ? marks[position] : null);
+    card.querySelector('.base').hidden = !many || !state.marked || position !== state.base;
+  });
+}
+
+function compareWith(position) {
+  if ($('against-box').hidden)
+    return;
+  state.base = position % state.task.presented.length;
+  paint();
+}
+
 function showAnswers(task) {
   const pair = isPair(task);
   const answers = $('answers');
-  const shown = (completion) => task.completions[completion].replace(/^\s+/, '');
-  const marks = pair ? differences(shown(task.presented[0]), shown(task.presented[1])) : null;
-  $('differences').hidden = !marks;
-  $('differences').setAttribute('aria-pressed', String(state.marked));
   answers.replaceChildren();
+  $('against').replaceChildren(...task.presented.map((completion, position) => {
+    const option = element('option', '', letterOf(position));
+    option.value = String(position);
+    return option;
+  }));
   answers.classList.toggle('pair', pair);
   task.presented.forEach((completion, position) => {
-    const name = 'ABCDEFGHIJKLMNOP'[position];
+    const name = letterOf(position);
     const card = element('article', 'answer');
     const heading = element('h2');
     heading.id = 'answer-' + position;
     card.setAttribute('aria-labelledby', heading.id);
     const letter = element('span', 'letter', name);
     const words = element('span', 'words', isRanking(task) && !pair ? 'not ranked yet' : 'Answer ' + name);
-    heading.append(letter, words);
-    const text = textBlock(shown(completion), marks && state.marked ? marks[position] : null);
+    const base = element('span', 'base', 'the others are compared with this one');
+    base.hidden = true;
+    heading.append(letter, words, base);
+    const text = textBlock('');
     text.tabIndex = 0;
     card.append(heading, text);
     if (!isRanking(task)) {
-      card.append(kindOf(task) === 'flags' ? flagButtons(completion) : ratingButtons(task, completion));
+      card.append(kindOf(task) === 'flags' ? flagButtons(position) : ratingButtons(task, position));
     } else if (!pair) {
       const pick = element('button', 'rank');
       pick.type = 'button';
@@ -327,6 +370,7 @@ function showAnswers(task) {
     }
     answers.append(card);
   });
+  paint();
 }
 
 function toggleMarks() {
@@ -334,7 +378,7 @@ function toggleMarks() {
     return;
   state.marked = !state.marked;
   save('differences', state.marked);
-  showAnswers(state.task);
+  paint();
 }
 
 /* ---- instructions: open until they were closed once ------------------------------------------------- */
@@ -380,8 +424,10 @@ function show(task) {
   state.picked = [];
   state.ranks = new Array(task.completions.length).fill(0);
   state.tie = false;
+  state.base = 0;
   const said = (state.again && state.again.said) || {};
   state.given = task.completions.map((text, i) => (said.ratings || said.flags || [])[i] ?? null);
+  state.at = 0;
   $('rest').hidden = true;
   $('actions').hidden = false;
   $('note-box').hidden = false;
@@ -426,6 +472,7 @@ function showRest() {
   $('again').hidden = true;
   $('guide').hidden = true;
   $('differences').hidden = true;
+  $('against-box').hidden = true;
   $('note-box').hidden = true;
   $('question').hidden = true;
   $('actions').hidden = true;
@@ -495,42 +542,66 @@ function showRanking() {
 
 /* ---- ratings, flags, demonstrations: nothing is answered until it was said --------------------------- */
 
-function give(completion, value) {
-  state.given[completion] = value;
+const givenAt = (position) => state.given[state.task.presented[position]];
+
+function give(position, value) {
+  state.given[state.task.presented[position]] = value;
+  state.at = position;
   saveDraft();
   showGiven();
 }
 
-function ratingButtons(task, completion) {
+/* To the next answer about which nothing was said; where all is said it stays. */
+function moveOn() {
+  const count = state.task.presented.length;
+  for (let i = 1; i <= count; i++) {
+    const position = (state.at + i) % count;
+    if (givenAt(position) === null)
+      return moveTo(position);
+  }
+}
+
+function moveTo(position) {
+  const cards = document.querySelectorAll('.answer');
+  state.at = Math.min(Math.max(position, 0), cards.length - 1);
+  showGiven();
+  cards[state.at].scrollIntoView({ block: 'nearest' });
+}
+
+function ratingButtons(task, position) {
   const scale = SCALES[kindOf(task)];
   const group = element('div', 'scale');
   group.setAttribute('role', 'group');
-  group.setAttribute('aria-label', 'Rating, ' + scale.values[0] + ' ' + scale.ends[0] + ' to '
+  group.setAttribute('aria-label', 'Rating of answer ' + letterOf(position) + ', ' + scale.values[0] + ' ' + scale.ends[0] + ' to '
     + scale.values[scale.values.length - 1] + ' ' + scale.ends[1]);
   group.append(element('span', 'end', scale.ends[0]));
   for (const value of scale.values) {
     const button = element('button', 'value', String(value));
     button.type = 'button';
     button.dataset.value = String(value);
-    button.addEventListener('click', () => give(completion, value));
+    button.addEventListener('click', () => give(position, value));
     group.append(button);
   }
   group.append(element('span', 'end', scale.ends[1]));
   return group;
 }
 
-function flagButtons(completion) {
+/* name: '' is none of them. */
+function flag(position, name) {
+  const now = givenAt(position) || [];
+  give(position, name === '' ? [] : now.includes(name) ? now.filter((f) => f !== name) : [...now, name]);
+}
+
+function flagButtons(position) {
   const group = element('div', 'flags');
   group.setAttribute('role', 'group');
-  group.setAttribute('aria-label', 'What is wrong with this answer');
-  for (const [name, words] of [['', 'None of these'], ...FLAGS]) {
-    const button = element('button', 'flag', words);
+  group.setAttribute('aria-label', 'What is wrong with answer ' + letterOf(position));
+  for (const [key, name, words] of [['0', '', 'None of these'], ...FLAGS]) {
+    const button = element('button', 'flag', words + ' ');
     button.type = 'button';
     button.dataset.flag = name;
-    button.addEventListener('click', () => {
-      const now = state.given[completion] || [];
-      give(completion, name === '' ? [] : now.includes(name) ? now.filter((f) => f !== name) : [...now, name]);
-    });
+    button.append(element('kbd', '', key));
+    button.addEventListener('click', () => flag(position, name));
     group.append(button);
   }
   return group;
@@ -539,8 +610,13 @@ function flagButtons(completion) {
 function showGiven() {
   const task = state.task;
   document.querySelectorAll('.answer').forEach((card, position) => {
-    const given = state.given[task.presented[position]];
+    const given = givenAt(position);
     card.classList.toggle('ranked', given !== null);
+    card.classList.toggle('current', position === state.at);
+    if (position === state.at && task.presented.length > 1)
+      card.setAttribute('aria-current', 'true');
+    else
+      card.removeAttribute('aria-current');
     card.querySelectorAll('.value').forEach((b) => b.setAttribute('aria-pressed', String(b.dataset.value === String(given))));
     card.querySelectorAll('.flag').forEach((b) => b.setAttribute('aria-pressed',
       String(given !== null && (b.dataset.flag === '' ? given.length === 0 : given.includes(b.dataset.flag)))));
@@ -555,12 +631,32 @@ function judgeGiven() {
   judge(kindOf(state.task) === 'flags' ? { flags: state.given } : { ratings: state.given }, 'Stored');
 }
 
-/* A digit rates the first answer on screen that has no rating yet. */
-function rateNext(digit) {
+/* A key about the answer at hand: a rating, or one of the flags. False: it means nothing here. */
+function answerKey(key) {
   const scale = SCALES[kindOf(state.task)];
-  const next = state.task.presented.find((completion) => state.given[completion] === null);
-  if (scale && next !== undefined && scale.values.includes(digit))
-    give(next, digit);
+  if (scale) {
+    const value = scale.values.find((v) => String(v) === key);
+    if (value === undefined)
+      return false;
+    give(state.at, value);
+    moveOn();
+    return true;
+  }
+  const known = kindOf(state.task) === 'flags' && [['0', ''], ...FLAGS].find(([k]) => k.toLowerCase() === key);
+  if (!known)
+    return false;
+  flag(state.at, known[1]);
+  if (key === '0')
+    moveOn();
+  return true;
+}
+
+/* Enter: on to the next answer, and at the end all is sent. */
+function answerEnter() {
+  if (state.given.includes(null) && givenAt(state.at) !== null)
+    moveOn();
+  else
+    judgeGiven();
 }
 
 function showDemonstration(text) {
@@ -610,6 +706,7 @@ function restoreDraft(task) {
     showWritten();
   } else if (mine && !isRanking(task) && draft.given && draft.given.length === task.completions.length) {
     state.given = draft.given;
+    state.at = Math.max(task.presented.findIndex((completion) => state.given[completion] === null), 0);
     showGiven();
   }
   if (mine && isRanking(task) && task.completions.length > 2 && draft.ranks.length === task.completions.length) {
@@ -710,7 +807,7 @@ function onKey(event) {
     judgeWritten();
   if (event.ctrlKey || event.metaKey || event.altKey)
     return;
-  if (event.target.closest && event.target.closest('textarea, input')) {
+  if (event.target.closest && event.target.closest('textarea, input, select')) {
     if (event.key === 'Escape')
       event.target.blur();
     return;
@@ -719,7 +816,8 @@ function onKey(event) {
     return;
   const pair = isPair(state.task), ranking = isRanking(state.task);
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
-  const digit = /^(?:Digit|Numpad)([1-9])$/.exec(event.code);
+  const digit = /^(?:Digit|Numpad)([0-9])$/.exec(event.code);
+  const given = state.task && !ranking && kindOf(state.task) !== 'demonstration';
   if (key === 'Enter' && event.target.closest('button, summary, a'))
     return; /* it presses what has the focus */
   if (pair && (key === 'a' || key === 'ArrowLeft'))
@@ -730,18 +828,20 @@ function onKey(event) {
     judgePair(-1);
   else if (!pair && ranking && key === 't')
     toggleTie();
-  else if (!pair && ranking && digit)
+  else if (!pair && ranking && digit && digit[1] !== '0')
     pickNext(Number(digit[1]) - 1);
   else if (!pair && ranking && key === 'Backspace')
     unpick();
   else if (!pair && ranking && key === 'Enter')
     judgeRanking();
-  else if (state.task && !ranking && digit)
-    rateNext(Number(digit[1]));
-  else if (state.task && !ranking && event.code === 'Digit0')
-    rateNext(0);
-  else if (state.task && !ranking && key === 'Enter')
-    judgeGiven();
+  else if (given && (key === 'ArrowLeft' || key === 'ArrowRight'))
+    moveTo(state.at + (key === 'ArrowLeft' ? -1 : 1));
+  else if (given && key === 'Enter')
+    answerEnter();
+  else if (given && answerKey(digit ? digit[1] : key))
+    ; /* done */
+  else if (key === 'c' && state.task)
+    compareWith(state.base + 1);
   else if (key === 's')
     skip();
   else if (key === 'd')
@@ -794,6 +894,7 @@ setInterval(() => {
 }, POLL_MS);
 
 $('differences').addEventListener('click', toggleMarks);
+$('against').addEventListener('change', () => compareWith(Number($('against').value)));
 $('guide').addEventListener('toggle', keepGuide);
 $('sign-out').addEventListener('click', () => {
   forget(own('history')); /* what was read here is not for whoever comes next */

@@ -173,6 +173,59 @@ START_TEST(ratings_flags_and_demonstrations_are_given_with_keys_and_mouse)
 }
 END_TEST
 
+/* What was said of each answer, in the order in which they stood on the page. */
+static void expect_shown(const char *task, const char *key, const char *expected)
+{
+    json_t *label = wait_for_label(task, 1), *shown = json_array(), *completion;
+    size_t i;
+
+    json_array_foreach (json_object_get(label, "presented"), i, completion)
+        json_array_append(shown, json_array_get(json_object_get(label, key), (size_t)json_integer_value(completion)));
+    char *text = json_dumps(shown, JSON_COMPACT);
+    ck_assert_str_eq(text, expected);
+    free(text);
+    json_decref(shown);
+    json_decref(label);
+}
+
+START_TEST(several_answers_are_flagged_and_rated_with_keys)
+{
+    submit("[{\"id\":\"a\",\"kind\":\"flags\",\"prompt\":\"flag\",\"completions\":[\"one\",\"two\"]},"
+           "{\"id\":\"b\",\"kind\":\"likert\",\"prompt\":\"rate\",\"completions\":[\"x\",\"y\",\"z\"]},"
+           "{\"id\":\"c\",\"kind\":\"toxicity\",\"prompt\":\"rude\",\"completions\":[\"x\",\"y\"]}]");
+    open_page("?labeler=ada");
+    wait_for_task("flag");
+    browser_press("\uE007"); /* nothing is said yet */
+    browser_press("1");
+    browser_press("3");
+    browser_press("o");
+    browser_press("1"); /* off again */
+    ck_assert(browser_holds("document.querySelectorAll('.answer')[0].getAttribute('aria-current') === 'true'"));
+    screenshot("flags-keys");
+    browser_press("\uE007"); /* on to the other one */
+    browser_wait_until("document.querySelectorAll('.answer')[1].matches('.current') && document.querySelector('#submit').disabled");
+    browser_press("0");
+    browser_wait_until("!document.querySelector('#submit').disabled");
+    browser_press("\uE007");
+    expect_shown("a", "flags", "[[\"hallucination\",\"opinion\"],[]]");
+    wait_for_task("rate");
+    browser_press("7");
+    browser_press("\uE012"); /* left, back to the first */
+    browser_press("6");
+    browser_press("1");
+    browser_press("2");
+    screenshot("likert-keys");
+    browser_press("\uE007");
+    expect_shown("b", "ratings", "[6,1,2]");
+    wait_for_task("rude");
+    browser_press("5"); /* means nothing here */
+    browser_press("0");
+    browser_press("2");
+    browser_press("\uE007");
+    expect_shown("c", "ratings", "[0,2]");
+}
+END_TEST
+
 START_TEST(a_person_judges_with_keys_and_mouse)
 {
     for (int i = 0; i < 5; ++i) {
@@ -405,6 +458,30 @@ START_TEST(words_that_differ_are_marked_unless_switched_off)
 }
 END_TEST
 
+START_TEST(many_answers_are_compared_with_one_that_is_chosen)
+{
+    submit_task("t0", "t0", json_pack("[s, s, s]", "the red fox ran home", "the red fox sat home", "the red dog ran home"));
+    open_page("?labeler=ada");
+    wait_for_task("t0");
+    browser_wait_until("document.querySelectorAll('mark').length >= 2 && !document.querySelectorAll('.answer')[0].querySelector('mark')");
+    ck_assert(browser_holds("document.querySelectorAll('.base:not([hidden])').length === 1"));
+    browser_press("2");
+    screenshot("differences-ranking");
+    browser_press("c");
+    browser_wait_until("document.querySelector('#against').value === '1' && !document.querySelectorAll('.answer')[1].querySelector('mark')"
+                       " && document.querySelectorAll('.answer')[0].querySelector('mark')");
+    ck_assert(browser_holds("document.querySelectorAll('.answer.ranked').length === 1")); /* which changes nothing else */
+    json_decref(browser_script("const s = document.querySelector('#against'); s.value = '2'; s.dispatchEvent(new Event('change'))"));
+    browser_wait_until("!document.querySelectorAll('.answer')[2].querySelector('mark')");
+    browser_press("d");
+    browser_wait_until("!document.querySelector('mark') && document.querySelector('#against-box').hidden");
+    browser_press("1");
+    browser_press("3");
+    browser_press("\uE007");
+    expect_shown_ranks(wait_for_label("t0", 1), "213");
+}
+END_TEST
+
 START_TEST(instructions_are_shown_until_they_were_closed_once)
 {
     submit("[{\"id\":\"a\",\"prompt\":\"first\",\"completions\":[\"x\",\"y\"]},"
@@ -541,6 +618,7 @@ int main(void)
     browser_or_skip();
     return RUN_SUITE_WITH("label-collector/browser", setup, teardown, a_person_judges_with_keys_and_mouse,
                           ratings_flags_and_demonstrations_are_given_with_keys_and_mouse,
+                          several_answers_are_flagged_and_rated_with_keys, many_answers_are_compared_with_one_that_is_chosen,
                           an_answer_is_changed_by_undo, a_note_and_a_draft_survive_a_reload,
                           hostile_completions_are_shown_as_text, markup_is_text_in_every_kind_of_task,
                           the_page_fits_a_phone_in_the_dark,
