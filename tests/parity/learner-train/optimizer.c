@@ -153,6 +153,13 @@ static void take_decay(struct rlhf_model *model)
     }
 }
 
+/* As advised, or as far as the reference came from its own float64 run: the gradient of a key's bias is 0 but for rounding, which
+ * AdamW makes a step of. */
+static double limit(const char *what, double advised)
+{
+    return fmax(advised, json_number_value(json_object_get(json_object_get(meta, "fp32_vs_fp64"), what)));
+}
+
 START_TEST(steps_of_training_are_those_of_pytorch)
 {
     struct fixture f = open_file("expected.safetensors");
@@ -207,9 +214,9 @@ START_TEST(steps_of_training_are_those_of_pytorch)
         NEAR(o.norm, norms[step], 2e-5);
         NEAR(o.rate, rates[step], 1e-9);
         if (step == 4)
-            same_tensors(model, &f, "after5", o.param, 1e-5);
+            same_tensors(model, &f, "after5", o.param, limit("after5", 1e-5));
     }
-    same_tensors(model, &f, "final", o.param, 5e-5);
+    same_tensors(model, &f, "final", o.param, limit("final", 5e-5));
     same_tensors(model, &f, "exp_avg", o.m, 5e-5);
     same_tensors(model, &f, "exp_avg_sq", o.v, 5e-5);
     learner_optimizer_free(&o);
