@@ -128,7 +128,7 @@ static void add(struct plot *p, const struct path *path, const char *stage, unsi
     if (p->count + 2 > PLOT_SERIES)
         return;
     p->series[p->count++] = (struct plot_series){.name = stage, .x = path->kl, .y = path->reward, .notes = path->notes,
-                                                 .count = path->rows, .colour = colour, .points = true, .line = path->rows < 60};
+                                                 .count = path->rows, .colour = colour, .points = true, .line = path->rows < 200};
 }
 
 bool report_front(struct report *r)

@@ -38,7 +38,7 @@ static void put_try(struct markup *m, const json_t *o)
 
     markup_put(m, "<div class=\"scroll\"><table><caption>");
     markup_text(m, completions_text(o, "candidate"));
-    markup_put(m, "%s</caption><thead><tr><th></th><th scope=\"col\">clause</th><th scope=\"col\">metric</th>"
+    markup_put(m, "%s</caption><thead><tr><th></th><th scope=\"col\" class=\"text\">clause</th><th scope=\"col\" class=\"text\">metric</th>"
                   "<th scope=\"col\">candidate</th><th scope=\"col\">incumbent</th><th scope=\"col\">bound</th></tr></thead><tbody>",
                json_is_true(json_object_get(o, "promoted")) ? ": promoted" : ": not promoted");
     json_array_foreach(json_object_get(o, "clauses"), i, clause) put_clause(m, clause);

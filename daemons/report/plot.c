@@ -277,9 +277,24 @@ static void put_bar(struct markup *m, const struct plot_bar *b, const struct sca
     markup_put(m, "</text></g>");
 }
 
+/* Room for the longest note: digits are 8 wide at most. */
+static int room_for_notes(const struct plot_bars *p)
+{
+    int room = BAR_RIGHT;
+
+    for (size_t i = 0; i < p->count; i++) {
+        int characters = 0;
+
+        for (const char *c = p->bars[i].note ? p->bars[i].note : ""; *c; c++)
+            characters += (*c & 0xc0) != 0x80; /* of UTF-8 */
+        room = 8 * characters + 12 > room ? 8 * characters + 12 : room;
+    }
+    return room;
+}
+
 void plot_put_bars(struct markup *m, const struct plot_bars *p)
 {
-    int width = p->wide ? WIDE : WIDTH, height = BAR_TOP, top = BAR_TOP;
+    int width = p->wide ? WIDE : WIDTH, right = width - room_for_notes(p), height = BAR_TOP, top = BAR_TOP;
     double low = 0, high = 0;
     char label[SCALE_LABEL], description[100];
     struct scale x;
@@ -292,7 +307,7 @@ void plot_put_bars(struct markup *m, const struct plot_bars *p)
         }
         height += BAR + (p->bars[i].gap ? BAR_GAP : 0);
     }
-    x = scale_of(low, high, p->wide ? 8 : 4, BAR_LEFT, width - BAR_RIGHT);
+    x = scale_of(low, high, p->wide ? 8 : 4, BAR_LEFT, right);
     begin(m, p->title, p->wide);
     snprintf(description, sizeof description, "%zu bars", p->count);
     begin_svg(m, width, height + 42, p->title, description);
@@ -303,7 +318,7 @@ void plot_put_bars(struct markup *m, const struct plot_bars *p)
         markup_put(m, "<path class=\"%s\" d=\"M%.1f %dV%d\"/><text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%s</text>",
                    scale_tick(&x, i) == 0 ? "zero" : "grid", at, BAR_TOP, height + 4, at, height + 20, label);
     }
-    markup_put(m, "<text class=\"name\" x=\"%d\" y=\"%d\" text-anchor=\"end\">", width - BAR_RIGHT, height + 37);
+    markup_put(m, "<text class=\"name\" x=\"%d\" y=\"%d\" text-anchor=\"end\">", right, height + 37);
     markup_text(m, p->x);
     markup_put(m, "</text></g>");
     for (size_t i = 0; i < p->count; i++) {

@@ -43,7 +43,7 @@ static const char *const report_style[] = {
     ".f6{fill:var(--c6);background:var(--c6)}.f7{fill:var(--c7);background:var(--c7)}",
     ".scroll{overflow-x:auto;margin:0 -4px}table{border-collapse:collapse;font-size:14.5px;width:100%}caption{text-align:left;font-weight:600;padding:4px}"
     "th,td{padding:6px 10px 6px 4px;text-align:right;border-bottom:1px solid var(--grid);font-variant-numeric:tabular-nums;white-space:nowrap;vertical-align:top}"
-    "th{font-weight:500}thead th{color:var(--soft);font-size:13.5px}th:first-child,td:first-child,td.text,th[scope=row]{text-align:left}"
+    "th{font-weight:500}thead th{color:var(--soft);font-size:13.5px}th:first-child,td:first-child,th.text,td.text,th[scope=row]{text-align:left}"
     "td small{color:var(--soft)}table.texts td.text{white-space:pre-wrap;overflow-wrap:anywhere;min-width:180px}table.texts th{text-align:left}"
     "tr.holds td:first-child{color:var(--good)}tr.fails td:first-child,tr.fails th{color:var(--bad);font-weight:600}"
     ".verdict{margin:4px 0 8px;padding:10px 14px;border-radius:8px;border:1px solid var(--line);border-left-width:5px}"
