@@ -87,8 +87,8 @@ static int read_endings(struct rlhf_suite *s, const json_t *row, struct rlhf_que
     const char **choice;
 
     q->choices = json_array_size(endings);
-    if (q->choices < 2)
-        return rlhf_fail(err, RLHF_REJECT, "%s: \"endings\" must be a list of two strings or more", q->where);
+    if (q->choices < 1)
+        return rlhf_fail(err, RLHF_REJECT, "%s: \"endings\" must be a list of strings", q->where);
     if (!(choice = rlhf_suite_block(s, q->choices, sizeof *choice, err)))
         return -1;
     for (size_t i = 0; i < q->choices; i++) {

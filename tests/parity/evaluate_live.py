@@ -49,6 +49,7 @@ TOLERANCE = 1e-4
 # ---- data sets, in the files they are published in --------------------------------------------------------------------------
 
 NOUNS = "river teacher bottle engine painter garden lawyer doctor window Köln naïveté 東京 piano soup".split()
+ODD = ["👩‍👩‍👧", "e\u0301te\u0301", "\u200bzero\u200bwidth", "שלום עולם", "tab\there", "\u00a0nbsp\u00a0", "ﬁne", "x" * 60, "'s", "<|endoftext|>", "</s>", "..."]
 VERBS = "opens carries paints answers repairs forgets writes sells watches".split()
 
 
@@ -56,14 +57,16 @@ def sentence(r):
     words = [r.choice(["The", "A", "My", "Every"]), r.choice(NOUNS), r.choice(VERBS), r.choice(["the", "a", "one"]), r.choice(NOUNS)]
     if r.random() < 0.3:
         words += ["and", r.choice(VERBS), str(r.randrange(1000))]
+    if r.random() < 0.1:
+        words[r.randrange(len(words))] = r.choice(ODD)
     return " ".join(words) + r.choice([".", "!", " ...", "?", ""])
 
 
 def truthfulqa(r, n):
     rows = []
     for _ in range(n):
-        answers = list({sentence(r): 1 for _ in range(r.randrange(4, 9))})
-        right = r.randrange(1, len(answers) - 1)
+        answers = list({sentence(r): 1 for _ in range(r.choice([2, 4, 5, 6, 7, 8]))})
+        right = r.randrange(1, max(2, len(answers) - 1))
         rows.append({"question": sentence(r) + r.choice(["", " ", "?"]),
                      "mc1_targets": {a: int(i == 0) for i, a in enumerate(answers[:1] + answers[right:])},
                      "mc2_targets": {a: int(i < right) for i, a in enumerate(answers)}})
@@ -80,7 +83,9 @@ def hellaswag(r, n):
     def piece():
         return r.choice(["", " ", "  "]) + r.choice(["", "[header] ", "How to [title] "]) + sentence(r) + r.choice(["", " [step] go  on", "  "])
     return [{"ind": i, "activity_label": r.choice(["Roof work", "Élan vital"]), "ctx_a": piece(), "ctx_b": r.choice(["", "then HE", "ǆ and ßs"]),
-             "ctx": "", "endings": [piece() for _ in range(4)], "label": r.randrange(4)} for i in range(n)]
+             "ctx": "", "endings": [piece() for _ in range(4)], "label": r.randrange(4)} for i in range(n)] + [
+            {"ind": n, "activity_label": "", "ctx_a": "", "ctx_b": "", "ctx": "", "endings": [piece()], "label": 0},
+            {"ind": n + 1, "activity_label": " ", "ctx_a": "a", "ctx_b": "", "ctx": "", "endings": [piece() for _ in range(7)], "label": 6}]
 
 
 def winogender(r, n):

@@ -129,6 +129,11 @@ START_TEST(hellaswag_is_cleaned_as_the_harness_cleans_it)
     ck_assert_str_eq(s->questions[0].choice[2], "a  b");
     ck_assert(s->questions[0].right[2] && !s->questions[0].right[0]);
     rlhf_suite_free(s);
+    expect_refusal("hellaswag", with("b.jsonl", "{\"activity_label\": \"a\", \"ctx_a\": \"b\", \"ctx_b\": \"c\", \"endings\": [], \"label\": 0}\n"),
+                   "b.jsonl:1", "a list of strings");
+    s = read_suite("hellaswag", with("one.jsonl", "{\"activity_label\": \"\", \"ctx_a\": \"\", \"ctx_b\": \"\", \"endings\": [\"d\"], \"label\": 0}\n"));
+    ck_assert_uint_eq(s->questions[0].choices, 1);
+    rlhf_suite_free(s);
     expect_refusal("hellaswag", with("b.jsonl", "{\"activity_label\": \"a\", \"ctx_a\": \"b\", \"ctx_b\": \"c\", \"endings\": [\"d\", 1], \"label\": 0}\n"),
                    "b.jsonl:1", "endings[1] must be a string");
     expect_refusal("hellaswag", with("b.jsonl", "{\"activity_label\": \"a\", \"ctx_a\": \"b\", \"ctx_b\": \"c\", \"endings\": [\"d\", \"e\"], \"label\": 2}\n"),
