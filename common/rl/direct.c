@@ -253,17 +253,24 @@ static void add_slope(const struct rlhf_dpo *s, const struct rlhf_ragged *c, siz
         d[t] = (float)(slope * token_weight(s, c, row, t));
 }
 
+static double counts_for(const float *weight, size_t i)
+{
+    return weight ? weight[i] : 1;
+}
+
 static void add_sft(double weight, const struct rlhf_pairs *b, float *d_logprob,
                     struct rlhf_pairs_statistics *sum)
 {
     const struct rlhf_ragged *c = &b->completions;
-    uint32_t from = c->start[0], to = c->start[c->count / 2];
-    size_t tokens = b->of_tokens ? b->of_tokens : to - from;
+    size_t pairs = c->count / 2, tokens = b->of_tokens ? b->of_tokens : c->start[pairs] - c->start[0];
 
-    for (uint32_t t = from; t < to; t++) {
-        sum->loss -= weight / (double)tokens * seen(b->logprob[t]);
-        d_logprob[t] = (float)(d_logprob[t] - weight / (double)tokens);
-    }
+    for (size_t i = 0; i < pairs; i++)
+        for (uint32_t t = c->start[i]; t < c->start[i + 1]; t++) {
+            double w = counts_for(b->weight, i) * weight / (double)tokens;
+
+            sum->loss -= w * seen(b->logprob[t]);
+            d_logprob[t] = (float)(d_logprob[t] - w);
+        }
 }
 
 void rlhf_dpo_loss(const struct rlhf_dpo *s, const struct rlhf_pairs *b, float *d_logprob,
@@ -283,7 +290,7 @@ void rlhf_dpo_loss(const struct rlhf_dpo *s, const struct rlhf_pairs *b, float *
         p.h_mean = s->beta * (su / nu - sv / nv);
         for (size_t k = 0; k < s->count; k++) {
             const struct rlhf_dpo_term *term = &s->terms[k];
-            double w = part * term->weight;
+            double w = part * counts_for(b->weight, i) * term->weight;
             if (!kinds[term->kind].loss)
                 continue;
             p.by_u = p.by_v = p.by_h = p.by_h_mean = 0;
@@ -333,9 +340,9 @@ void rlhf_orpo_loss(double beta, const struct rlhf_pairs *b, float *d_logprob,
     for (size_t i = 0; i < pairs; i++) {
         double slope_u, slope_v, u = mean_logprob(b, i), v = mean_logprob(b, pairs + i);
         double h = log_odds_of(u, &slope_u) - log_odds_of(v, &slope_v);
-        double by_h = -part * rlhf_sigmoid(-h);
+        double w = part * counts_for(b->weight, i), by_h = -w * rlhf_sigmoid(-h);
 
-        sum->loss -= part * rlhf_log_sigmoid(h);
+        sum->loss -= w * rlhf_log_sigmoid(h);
         add_slope(&plain, c, i, by_h * slope_u / length(c, i), d_logprob);
         add_slope(&plain, c, pairs + i, -by_h * slope_v / length(c, pairs + i), d_logprob);
         sum->chosen += u;
@@ -359,7 +366,7 @@ double rlhf_kto_kl(const float *logprob, const float *logprob_ref, size_t n)
 }
 
 void rlhf_kto_loss(const struct rlhf_kto *s, const struct rlhf_ragged *completions, const float *logprob,
-                   const double *reference, const bool *good, double kl, size_t of, float *d_logprob,
+                   const double *reference, const bool *good, const float *weight, double kl, size_t of, float *d_logprob,
                    struct rlhf_kto_statistics *sum)
 {
     static const struct rlhf_dpo plain = {0};
@@ -367,7 +374,7 @@ void rlhf_kto_loss(const struct rlhf_kto *s, const struct rlhf_ragged *completio
 
     for (size_t i = 0; i < completions->count; i++) {
         double u = seen(row_sum(&plain, completions, logprob, i) - reference[i]);
-        double sign = good[i] ? 1 : -1, w = part * (good[i] ? s->desirable : s->undesirable);
+        double sign = good[i] ? 1 : -1, w = part * counts_for(weight, i) * (good[i] ? s->desirable : s->undesirable);
         double x = sign * s->beta * (u - kl);
 
         sum->loss += w * rlhf_sigmoid(-x);

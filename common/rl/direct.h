@@ -63,6 +63,7 @@ struct rlhf_pairs {
     const double *reference;        /* [2B] log-probs under the reference, from rlhf_ragged_sums() or, in LD-DPO's
                                      * own form, rlhf_pair_sums() (TRL takes that when it does not precompute them).
                                      * NULL: no reference, 0                                                        */
+    const float *weight;            /* [B] what each pair counts for, in every term; NULL: all 1                    */
     size_t of_pairs;                /* what the means are over when this is a piece of a minibatch: its pairs        */
     size_t of_tokens;               /* and its chosen tokens; 0: those here                                          */
 };
@@ -109,10 +110,10 @@ struct rlhf_kto_statistics {
 };
 
 /* KTO (eq. 7): the mean over completions [B] of desirable · (1 - σ(beta (u - kl))) where good[B], and of
- * undesirable · (1 - σ(beta (kl - u))) elsewhere. With kl 0 it is the unpaired form of APO-zero. reference [B] as in
- * rlhf_pairs. `of`: the completions that the mean is over, 0: those here. */
+ * undesirable · (1 - σ(beta (kl - u))) elsewhere. With kl 0 it is the unpaired form of APO-zero. reference [B] and weight [B]
+ * as in rlhf_pairs. `of`: the completions that the mean is over, 0: those here. */
 void rlhf_kto_loss(const struct rlhf_kto *s, const struct rlhf_ragged *completions, const float *logprob,
-                   const double *reference, const bool *good, double kl, size_t of, float *d_logprob,
+                   const double *reference, const bool *good, const float *weight, double kl, size_t of, float *d_logprob,
                    struct rlhf_kto_statistics *sum);
 
 #endif

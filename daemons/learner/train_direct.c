@@ -17,7 +17,7 @@ static void direct_free(struct direct *d)
     rlhf_sequences_free(&d->mismatched);
     learner_order_free(&d->order);
     free(d->rows), free(d->start), free(d->units), free(d->reference);
-    free(d->row), free(d->items), free(d->piece_start), free(d->sum), free(d->good), free(d->now), free(d->kl_now);
+    free(d->row), free(d->items), free(d->piece_start), free(d->sum), free(d->good), free(d->weight), free(d->now), free(d->kl_now);
 }
 
 /* ---- a step ------------------------------------------------------------------------------------------ */
@@ -57,6 +57,12 @@ static int backward(struct direct *d, struct learner_training *tr, struct rlhf_e
 static const struct direct_unit *unit_at(struct direct *d, uint64_t step, size_t i)
 {
     return &d->units[learner_order_at(&d->order, step * (uint64_t)d->settings->batch + i)];
+}
+
+/* How far the label is believed that the unit was made of. */
+static float weight_of(const struct direct *d, const struct direct_unit *u)
+{
+    return d->comparisons.weight[direct_comparison(d, u)];
 }
 
 /* How many of a step's units from `from` on fit into one pass, one at least, of the rows that `rows` says: 1 chosen, 2
@@ -108,12 +114,14 @@ static int pairs_step(struct learner_training *tr, void *ctx, uint64_t step, dou
         for (size_t i = 0; i < n; i++) {
             d->row[i] = unit_at(d, step, at + i)->chosen;
             d->row[n + i] = unit_at(d, step, at + i)->rejected;
+            d->weight[i] = weight_of(d, unit_at(d, step, at + i));
         }
         if (forward(d, tr, 2 * n, err) < 0)
             return -1;
         *tokens += tr->compute.batch.tokens.size;
         pairs.completions = (struct rlhf_ragged){d->piece_start, 2 * n};
         pairs.logprob = d->now;
+        pairs.weight = d->weight;
         if (d->reference) {
             rlhf_pair_sums(&d->dpo, &pairs.completions, d->ref, d->sum);
             pairs.reference = d->sum;
@@ -177,12 +185,13 @@ static int thumbs_step(struct learner_training *tr, void *ctx, uint64_t step, do
         for (size_t i = 0; i < n; i++) {
             d->row[i] = unit_at(d, step, at + i)->chosen;
             d->good[i] = unit_at(d, step, at + i)->good;
+            d->weight[i] = weight_of(d, unit_at(d, step, at + i));
         }
         if (forward(d, tr, n, err) < 0)
             return -1;
         *tokens += tr->compute.batch.tokens.size;
         rlhf_ragged_sums(&rows, d->ref, d->sum);
-        rlhf_kto_loss(&kto, &rows, d->now, d->sum, d->good, kl, batch, d->slope, &sum);
+        rlhf_kto_loss(&kto, &rows, d->now, d->sum, d->good, d->weight, kl, batch, d->slope, &sum);
         if (backward(d, tr, err) < 0)
             return -1;
     }
@@ -279,9 +288,10 @@ static int init_buffers(struct direct *d, const struct learner_training *tr, str
     d->piece_start = calloc(2 * batch + 1, sizeof *d->piece_start);
     d->sum = calloc(2 * batch, sizeof *d->sum);
     d->good = calloc(batch, sizeof *d->good);
+    d->weight = calloc(batch, sizeof *d->weight);
     d->now = calloc(3 * d->piece_tokens, sizeof *d->now);
     d->kl_now = calloc(2 * batch, sizeof *d->kl_now);
-    if (!d->row || !d->items || !d->piece_start || !d->sum || !d->good || !d->now || !d->kl_now)
+    if (!d->row || !d->items || !d->piece_start || !d->sum || !d->good || !d->weight || !d->now || !d->kl_now)
         return rlhf_fail(err, RLHF_FULL, "out of memory for a batch of %zu", batch);
     d->ref = d->now + d->piece_tokens;
     d->slope = d->ref + d->piece_tokens;

@@ -34,6 +34,7 @@ struct direct {
     uint32_t *piece_start;      /* [2 · batch + 1] */
     double *sum;                /* [2 · batch] */
     bool *good;                 /* [batch] */
+    float *weight;              /* [batch] of the labels */
     float *now, *ref, *slope;   /* [piece_tokens], one block */
     float *kl_now, *kl_ref;     /* [batch], one block */
     size_t piece_tokens;

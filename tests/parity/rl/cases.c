@@ -714,7 +714,7 @@ static void kto(struct test_case *c)
         reference_point =
             rlhf_kto_kl(case_all(c, "in.KL_logps", NULL), case_all(c, "in.ref_KL_logps", NULL), n);
     d = case_floats(c, case_tokens(c));
-    rlhf_kto_loss(&s, &c->pack, case_packed(c, "in.logprobs"), reference, good, reference_point, 0, d, &sum);
+    rlhf_kto_loss(&s, &c->pack, case_packed(c, "in.logprobs"), reference, good, NULL, reference_point, 0, d, &sum);
     case_same(c, "out.loss", sum.loss);
     case_same(c, "out.kl", reference_point);
     case_same_packed(c, "grad.logprobs", d);

@@ -308,6 +308,26 @@ START_TEST(files_of_comparisons_do_instead_of_rounds)
 }
 END_TEST
 
+static void nobody_is_believed(struct local_port *p, const struct learner_action *a, struct learner_answer *answer)
+{
+    (void)p;
+    for (size_t i = 0; a->kind == LEARNER_PULL && i < answer->count; i++)
+        answer->comparisons[i].distrust = 1;
+}
+
+START_TEST(labels_that_are_not_believed_teach_nothing)
+{
+    static const char text[] = COLLECTED DIRECT("dpo", "sigmoid, sft_weight: 0.2") DIRECT("kto", "kto");
+    struct rlhf_error err = {0};
+    const char *dir = fresh();
+
+    port.spoil = nobody_is_believed;
+    expect_ok(go(text, dir, &err), err);
+    ck_assert_double_eq(tiny_metric(dir, "dpo", "grad_norm", 0, 24, NULL), 0);
+    ck_assert_double_eq(tiny_metric(dir, "kto", "grad_norm", 0, 24, NULL), 0);
+}
+END_TEST
+
 START_TEST(a_file_without_a_preference_is_refused)
 {
     static const char text[] = TINY_HEAD TINY_PRETRAIN
@@ -327,11 +347,12 @@ END_TEST
 int main(void)
 {
     return RUN_SUITE_AFTER(calm_run, "learner/direct", every_loss_teaches_what_people_prefer, prompts_that_were_held_out_are_ordered_as_people_did,
-                           rounds_of_asking_and_learning_take_turns,                            a_policy_so_taught_gives_the_preferred_answer,
+                           rounds_of_asking_and_learning_take_turns, a_policy_so_taught_gives_the_preferred_answer,
                            a_policy_that_is_its_reference_has_log_ratios_of_zero, every_loss_ends_with_a_policy_of_its_own,
                            its_checkpoint_names_what_it_was_made_of_and_nothing_else_is_left,
                            a_learner_killed_again_and_again_ends_with_the_same_bits,
                            a_batch_may_be_larger_than_a_pass,
                            the_reference_is_kept_while_a_stage_works_and_computed_again_when_damaged,
-                           files_of_comparisons_do_instead_of_rounds, a_file_without_a_preference_is_refused);
+                           files_of_comparisons_do_instead_of_rounds, labels_that_are_not_believed_teach_nothing,
+                           a_file_without_a_preference_is_refused);
 }

@@ -46,7 +46,7 @@ static double kto_of(const struct rlhf_kto *s, const float *now, float *d)
     struct rlhf_kto_statistics sum = {0};
     float ignored[T];
 
-    rlhf_kto_loss(s, &pairs.completions, now, reference, good, 0.4, 0, d ? d : ignored, &sum);
+    rlhf_kto_loss(s, &pairs.completions, now, reference, good, NULL, 0.4, 0, d ? d : ignored, &sum);
     return sum.loss;
 }
 
@@ -195,6 +195,45 @@ START_TEST(ld_dpo_weighs_the_tokens_beyond_the_shorter_length)
 }
 END_TEST
 
+/* Twice the weight is as good as another copy, and none as the pair's absence, in a mean over as many. */
+START_TEST(a_pair_counts_for_its_weight)
+{
+    const struct rlhf_dpo_term terms[] = {{RLHF_DPO_SIGMOID, 1, 0.1}, {RLHF_DPO_SFT, 0.5, 0}};
+    const struct rlhf_dpo s = {.beta = 0.3, .terms = terms, .count = 2};
+    const struct rlhf_kto kto = {.beta = 0.5, .desirable = 1, .undesirable = 0.5};
+    struct rlhf_pairs b = {.completions = {start, ROWS}, .logprob = logprob, .reference = reference};
+    float weight[ROWS], d[3][T];
+    double loss[3], orpo[3], thumbs[3];
+
+    for (size_t i = 0; i < 3; i++) { /* none, as it is, twice: of the first */
+        struct rlhf_pairs_statistics sum = {0}, odds = {0};
+        struct rlhf_kto_statistics each = {0};
+        float ignored[T];
+
+        for (size_t k = 0; k < ROWS; k++)
+            weight[k] = k ? 1 : (float)i;
+        b.weight = weight;
+        rlhf_dpo_loss(&s, &b, d[i], &sum);
+        rlhf_orpo_loss(0.3, &b, ignored, &odds, NULL);
+        rlhf_kto_loss(&kto, &b.completions, logprob, reference, good, weight, 0.4, 0, ignored, &each);
+        loss[i] = sum.loss, orpo[i] = odds.loss, thumbs[i] = each.loss;
+        ck_assert_double_eq(sum.pairs, PAIRS);
+    }
+    b.weight = NULL;
+    ck_assert_double_eq_tol(loss[1], dpo_of(&s, logprob, NULL), 1e-12);
+    ck_assert_double_eq_tol(loss[2] - loss[1], loss[1] - loss[0], 1e-12);
+    ck_assert_double_eq_tol(orpo[2] - orpo[1], orpo[1] - orpo[0], 1e-12);
+    ck_assert_double_eq_tol(thumbs[2] - thumbs[1], thumbs[1] - thumbs[0], 1e-12);
+    ck_assert(fabs(loss[1] - loss[0]) > 1e-3 && fabs(orpo[1] - orpo[0]) > 1e-3 && fabs(thumbs[1] - thumbs[0]) > 1e-3);
+    for (uint32_t t = 0; t < T; t++) {
+        bool first = t < start[1] || (t >= start[PAIRS] && t < start[PAIRS + 1]);
+
+        ck_assert_float_eq_tol(d[2][t], first ? 2 * d[1][t] : d[1][t], 1e-7f);
+        ck_assert_float_eq_tol(d[0][t], first ? 0 : d[1][t], 1e-7f);
+    }
+}
+END_TEST
+
 START_TEST(pieces_of_a_minibatch_add_up_to_it)
 {
     const struct rlhf_dpo_term terms[] = {{RLHF_DPO_IPO, 1, 0}, {RLHF_DPO_SFT, 0.5, 0}};
@@ -225,7 +264,7 @@ START_TEST(pieces_of_a_minibatch_add_up_to_it)
     ck_assert_double_eq_tol(sum.loss, loss, 1e-12);
     ck_assert_double_eq(sum.pairs, PAIRS);
     for (size_t i = 0; i < ROWS; i++)
-        rlhf_kto_loss(&kto, &(struct rlhf_ragged){start + i, 1}, logprob, reference + i, good + i, 0.4, ROWS,
+        rlhf_kto_loss(&kto, &(struct rlhf_ragged){start + i, 1}, logprob, reference + i, good + i, NULL, 0.4, ROWS,
                       part, &each);
     ck_assert_double_eq_tol(each.loss, kto_of(&kto, logprob, whole), 1e-12);
     ck_assert_mem_eq(part, whole, sizeof part);
@@ -297,7 +336,8 @@ int main(void)
                      the_derivatives_of_orpo_and_kto_are_their_finite_differences,
                      losses_of_equal_completions_are_what_one_computes_by_hand,
                      far_ends_neither_overflow_nor_lose_their_slope, what_is_not_a_number_makes_the_loss_none,
-                     ld_dpo_weighs_the_tokens_beyond_the_shorter_length, pieces_of_a_minibatch_add_up_to_it,
+                     ld_dpo_weighs_the_tokens_beyond_the_shorter_length, a_pair_counts_for_its_weight,
+                     pieces_of_a_minibatch_add_up_to_it,
                      ktos_reference_point_is_a_mean_that_is_never_negative,
                      orpos_odds_of_certainty_are_finite, settings_that_make_no_sense_are_refused_by_name);
 }
