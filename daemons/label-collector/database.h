@@ -1,8 +1,8 @@
 /* database.h - the SQL database under the store, one of two engines behind one seam: SQLite in a file,
  * PostgreSQL on a server.
  *
- * The store speaks one SQL that both understand: parameters ?1 ?2 ..., RETURNING, ON CONFLICT with its
- * target, counters qualified by their table. Its statements are given at opening, named by their index, and
+ * The store speaks one SQL that both understand: parameters ?1 ?2 ..., INSERT ... RETURNING its table's one-column key
+ * (at the end), ON CONFLICT with its target, counters qualified by their table. Its statements are given at opening, named by their index, and
  * prepared when first used.
  *
  * Promises:

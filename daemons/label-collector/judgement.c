@@ -554,9 +554,13 @@ static void add_text(struct rlhf_hasher *h, const char *text)
 int collector_content_digest(const struct collector_content *c, struct rlhf_digest *digest,
                              struct rlhf_error *err)
 {
-    struct rlhf_hasher *h = rlhf_hasher_new();
     uint8_t k = (uint8_t)c->count;
 
+    if (c->made) {
+        *digest = c->made->digest;
+        return 0;
+    }
+    struct rlhf_hasher *h = rlhf_hasher_new();
     if (!h)
         return rlhf_fail(err, RLHF_FULL, "out of memory");
     rlhf_hasher_add(h, &k, 1);
@@ -565,6 +569,36 @@ int collector_content_digest(const struct collector_content *c, struct rlhf_dige
         add_text(h, c->completion[i]);
     *digest = rlhf_hasher_end(h);
     return 0;
+}
+
+char *collector_completions_json(const struct collector_content *c)
+{
+    json_t *list = json_array();
+    char *text = NULL;
+
+    for (size_t i = 0; i < c->count; ++i)
+        if (json_array_append_new(list, json_string_nocheck(c->completion[i])) < 0)
+            goto out;
+    text = json_dumps(list, JSON_COMPACT);
+out:
+    json_decref(list);
+    return text;
+}
+
+int collector_content_make(struct collector_content *c, struct collector_made *made, struct rlhf_error *err)
+{
+    if (collector_content_digest(c, &made->digest, err) < 0)
+        return -1;
+    if (!(made->completions = collector_completions_json(c)))
+        return rlhf_fail(err, RLHF_FULL, "out of memory");
+    c->made = made;
+    return 0;
+}
+
+void collector_made_free(struct collector_made *made)
+{
+    free(made->completions);
+    *made = (struct collector_made){0};
 }
 
 int collector_label_digest(const struct collector_label *l, const struct rlhf_digest *content,

@@ -41,6 +41,12 @@ struct collector_content {
     const char *prompt;
     const char *completion[COLLECTOR_MAX_COMPLETIONS];
     size_t count; /* K; 0 = not given (a task's label) */
+    const struct collector_made *made; /* of exactly this; NULL = not made yet */
+};
+/* What the store needs of content, and can be made before it is asked. */
+struct collector_made {
+    struct rlhf_digest digest;
+    char *completions; /* as a JSON list, owned */
 };
 
 struct collector_task {
@@ -102,6 +108,11 @@ int collector_label_parse_extras(struct collector_label *l, const json_t *json, 
 /* Content and ranks of a parsed comparison, borrowed. */
 int collector_label_borrow(struct collector_label *l, const struct rlhf_comparison *c,
                            struct rlhf_error *err);
+
+/* Fills *made, which c then points to. Its text is freed with collector_made_free(). */
+int collector_content_make(struct collector_content *c, struct collector_made *made, struct rlhf_error *err);
+void collector_made_free(struct collector_made *made); /* leaves it zeroed */
+char *collector_completions_json(const struct collector_content *c); /* the caller's; NULL: out of memory */
 
 /* Names content by its bytes: BLAKE2b-256 over K, prompt, completions. */
 int collector_content_digest(const struct collector_content *c, struct rlhf_digest *digest,

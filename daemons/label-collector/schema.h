@@ -388,6 +388,11 @@ static const struct collector_migration collector_migrations[] = {
                       "ALTER TABLE vendor_tasks ADD COLUMN owes bigint NOT NULL DEFAULT 0;"
                       "ALTER TABLE vendor_tasks ADD COLUMN until_us bigint NOT NULL DEFAULT 0;" TASK_INDEXES,
     },
+    /* 9: the labels of a source are found by the index behind UNIQUE (source, id), too */
+    {
+        .sqlite = "DROP INDEX labels_by_source;",
+        .postgresql = "DROP INDEX labels_by_source;",
+    },
 };
 
 enum { COLLECTOR_SCHEMA = sizeof(collector_migrations) / sizeof(collector_migrations[0]) };

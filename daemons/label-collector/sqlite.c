@@ -124,8 +124,14 @@ static void rollback(struct collector_database *d)
 
 /* ---- statements -------------------------------------------------------------------------------- */
 
+/* INSERT ... RETURNING the key of the row: SQLite builds a table in memory for what is returned, which costs as much as the
+ * insertion. So it gets the statement without it, and its last key is the one row. rows->row says which of them it is. */
+enum { PLAIN, GIVES_KEY, GAVE_KEY };
+
 static void done(struct collector_rows *rows)
 {
+    if (rows->row == GAVE_KEY)
+        rows->row = GIVES_KEY;
     sqlite3_reset(rows->handle);
     sqlite3_clear_bindings(rows->handle);
 }
@@ -155,9 +161,10 @@ static int start(struct collector_rows *rows, const struct collector_value *valu
     int rc = SQLITE_OK;
 
     if (!st) {
-        rc =
-            sqlite3_prepare_v3(s->db, s->base.sql[rows->statement], -1, SQLITE_PREPARE_PERSISTENT, &st, NULL);
+        const char *text = s->base.sql[rows->statement], *returning = strstr(text, " RETURNING ");
+        rc = sqlite3_prepare_v3(s->db, text, returning ? (int)(returning - text) : -1, SQLITE_PREPARE_PERSISTENT, &st, NULL);
         rows->handle = st;
+        rows->row = returning ? GIVES_KEY : PLAIN;
     }
     for (size_t i = 0; rc == SQLITE_OK && i < count; ++i)
         rc = bind(st, (int)i + 1, &values[i]);
@@ -166,10 +173,14 @@ static int start(struct collector_rows *rows, const struct collector_value *valu
 
 static int next(struct collector_rows *rows, struct rlhf_error *err)
 {
-    int rc = sqlite3_step(rows->handle);
+    int rc = rows->row == GAVE_KEY ? SQLITE_DONE : sqlite3_step(rows->handle);
 
     if (rc == SQLITE_ROW)
         return 1;
+    if (rc == SQLITE_DONE && rows->row == GIVES_KEY && sqlite3_changes(sqlite_of(rows->database)->db) > 0) {
+        rows->row = GAVE_KEY;
+        return 1;
+    }
     if (rc != SQLITE_DONE)
         fail(sqlite_of(rows->database), rc, err);
     done(rows);
@@ -183,7 +194,8 @@ static bool null(struct collector_rows *rows, int column)
 
 static int64_t integer(struct collector_rows *rows, int column)
 {
-    return sqlite3_column_int64(rows->handle, column);
+    return rows->row == GAVE_KEY ? sqlite3_last_insert_rowid(sqlite_of(rows->database)->db)
+                                 : sqlite3_column_int64(rows->handle, column);
 }
 
 static double real(struct collector_rows *rows, int column)

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/check.h"
 #include "base/random.h"
 
 #define OFFERED                                                                                              \
@@ -50,7 +51,8 @@
 
 static const char *const sql[STATEMENTS] = {
     [FIND_ITEM] = "SELECT item FROM items WHERE digest = ?1",
-    [ADD_ITEM] = "INSERT INTO items (digest, prompt, completions, k) VALUES (?1, ?2, ?3, ?4) RETURNING item",
+    [ADD_ITEM] = "INSERT INTO items (digest, prompt, completions, k) VALUES (?1, ?2, ?3, ?4)"
+                 " ON CONFLICT (digest) DO NOTHING RETURNING item",
     [FIND_TASK] = "SELECT t.task, t.item, t.round, t.missing, i.digest, i.k, t.kind, t.gold"
                   " FROM tasks t JOIN items i ON i.item = t.item WHERE t.id = ?1",
     [ADD_TASK] = "INSERT INTO tasks (id, item, round, created_us, kind, wanted, missing, gold, policies)"
@@ -71,8 +73,8 @@ static const char *const sql[STATEMENTS] = {
         " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
     [LABEL_TASK] = "UPDATE tasks SET labels = labels + 1,"
                    " missing = CASE WHEN missing > 0 THEN missing - 1 ELSE 0 END WHERE task = ?1",
-    [COUNT_LABEL] = "INSERT INTO rounds (round, labels) VALUES (?1, 1)"
-                    " ON CONFLICT (round) DO UPDATE SET labels = rounds.labels + 1, open = rounds.open - ?2",
+    [COUNT_LABEL] = "INSERT INTO rounds (round, labels) VALUES (?1, ?2)"
+                    " ON CONFLICT (round) DO UPDATE SET labels = rounds.labels + ?2, open = rounds.open - ?3",
     [COUNT_LABELER] = "INSERT INTO labelers (labeler, round, labels, skips, seconds, last_us)"
                       " VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (labeler, round) DO UPDATE SET"
                       " labels = labelers.labels + ?3, skips = labelers.skips + ?4,"
@@ -111,11 +113,9 @@ static const char *const sql[STATEMENTS] = {
                  " GROUP BY l.labeler ORDER BY l.labeler LIMIT ?3",
     [MINE] = "SELECT CAST(coalesce(sum(labels), 0) AS bigint) FROM labelers WHERE labeler = ?1 AND (?2 = '' "
              "OR round = ?2)",
-    [STANDING] =
-        "SELECT scope, quarantine, quota, labels FROM standing WHERE (scope = 'labeler' AND name = ?1)"
-        " OR (scope = 'source' AND name = ?2)",
-    [COUNT_STANDING] = "INSERT INTO standing (scope, name, labels) VALUES (?1, ?2, 1)"
-                       " ON CONFLICT (scope, name) DO UPDATE SET labels = standing.labels + 1",
+    [STANDING] = "SELECT quarantine, quota, labels FROM standing WHERE scope = ?1 AND name = ?2",
+    [COUNT_STANDING] = "INSERT INTO standing (scope, name, labels) VALUES (?1, ?2, ?3)"
+                       " ON CONFLICT (scope, name) DO UPDATE SET labels = standing.labels + ?3",
     [SET_STANDING] =
         "INSERT INTO standing (scope, name, quarantine, quota, weight, by_hand) VALUES (?1, ?2, ?3, ?4, ?5, ?6)"
         " ON CONFLICT (scope, name) DO UPDATE SET quarantine = excluded.quarantine,"
@@ -276,6 +276,11 @@ struct collector_store *collector_store_open(const struct collector_store_config
     s->reservation_us = c->reservation_us;
     s->gold_share = c->gold_share;
     s->auto_quarantine = c->auto_quarantine;
+    if (!(s->tally = collector_tally_new(sql))) {
+        rlhf_fail(err, RLHF_FULL, "out of memory");
+        collector_store_close(s);
+        return NULL;
+    }
     s->db = collector_database_open(
         &(struct collector_database_config){
             .where = c->database, .vfs = c->vfs, .sql = sql, .statements = STATEMENTS},
@@ -295,38 +300,55 @@ void collector_store_close(struct collector_store *s)
     if (!s)
         return;
     collector_database_close(s->db);
+    collector_tally_free(s->tally);
     free(s);
 }
 
 /* ---- transactions ------------------------------------------------------------------------------ */
 
+/* What is known of the transaction, or of its undone part, holds no longer. */
+static void forget(struct collector_store *s)
+{
+    collector_tally_drop(s->tally);
+    s->sequence = 0;
+}
+
 int collector_store_begin(struct collector_store *s, struct rlhf_error *err)
 {
+    forget(s);
     return collector_database_begin(s->db, err);
 }
 
 int collector_store_commit(struct collector_store *s, struct rlhf_error *err)
 {
+    if (collector_tally_write(s, err) < 0) {
+        collector_store_rollback(s);
+        return -1;
+    }
+    forget(s);
     return collector_database_commit(s->db, err);
 }
 
 void collector_store_rollback(struct collector_store *s)
 {
+    forget(s);
     collector_database_rollback(s->db);
 }
 
 uint64_t collector_store_changes(const struct collector_store *s)
 {
-    return collector_database_changes(s->db);
+    return collector_database_changes(s->db) + collector_tally_changes(s->tally);
 }
 
 int collector_store_mark(struct collector_store *s, struct rlhf_error *err)
 {
-    return collector_database_mark(s->db, err);
+    return collector_tally_write(s, err) < 0 ? -1 : collector_database_mark(s->db, err);
 }
 
 int collector_store_unmark(struct collector_store *s, bool keep, struct rlhf_error *err)
 {
+    if (!keep)
+        forget(s);
     return collector_database_unmark(s->db, keep, err);
 }
 
@@ -370,20 +392,6 @@ int64_t collector_reservation_clock(const struct collector_store *s)
 
 /* ---- columns that hold JSON ---------------------------------------------------------------------- */
 
-char *collector_print_strings(const struct collector_content *c)
-{
-    json_t *list = json_array();
-    char *text = NULL;
-
-    for (size_t i = 0; i < c->count; ++i)
-        if (json_array_append_new(list, json_string_nocheck(c->completion[i])) < 0)
-            goto out;
-    text = json_dumps(list, JSON_COMPACT);
-out:
-    json_decref(list);
-    return text;
-}
-
 json_t *collector_parse_strings(struct collector_content *c, const char *text)
 {
     json_t *list = text ? json_loads(text, 0, NULL) : NULL;
@@ -403,9 +411,15 @@ void collector_print_numbers(char out[NUMBERS_TEXT], const uint32_t *numbers, si
 {
     size_t used = 0;
 
-    for (size_t i = 0; i < count; ++i)
-        used += (size_t)snprintf(out + used, NUMBERS_TEXT - used, "%c%u", i ? ',' : '[', numbers[i]);
-    snprintf(out + used, NUMBERS_TEXT - used, "]");
+    for (size_t i = 0; i < count; ++i) {
+        RLHF_ASSERT(numbers[i] < 100 && i < COLLECTOR_MAX_COMPLETIONS);
+        out[used++] = i ? ',' : '[';
+        if (numbers[i] >= 10)
+            out[used++] = (char)('0' + numbers[i] / 10);
+        out[used++] = (char)('0' + numbers[i] % 10);
+    }
+    out[used++] = ']';
+    out[used] = '\0';
 }
 
 size_t collector_parse_numbers(const char *text, uint32_t *numbers)

@@ -117,12 +117,45 @@ struct collector_store {
     double gold_share;
     bool auto_quarantine;
     uint64_t order_seed;
+    struct collector_tally *tally;
+    int64_t sequence; /* the last one given in this transaction; 0 = none yet */
 };
 
 /* A statement without rows: how many it changed, or -1. */
 #define RUN(s, err, ...) collector_rows_run(QUERY(s, err, __VA_ARGS__), err)
 /* And one with them. */
-#define QUERY(s, err, statement, ...) collector_database_query((s)->db, statement, err, __VA_ARGS__)
+#define QUERY(s, err, statement, ...)                                                                        \
+    (collector_tally_before(s, statement, err) < 0 ? NULL                                                    \
+                                                   : collector_database_query((s)->db, statement, err, __VA_ARGS__))
+
+/* ---- store_tally.c: counters, written once a transaction ------------------------------------------- */
+
+/* How a labeler or a source stands. */
+struct collector_stand {
+    bool quarantined;
+    int64_t quota, labels; /* quota: negative = no limit */
+};
+
+struct collector_tally *collector_tally_new(const char *const sql[STATEMENTS]); /* NULL: out of memory */
+void collector_tally_free(struct collector_tally *t);                           /* NULL is fine */
+/* One more label that counts in a round; closed: with it a task has all it waits for. */
+int collector_tally_round(struct collector_store *s, const char *round, bool closed, struct rlhf_error *err);
+/* Labels, skips and seconds of a labeler in a round; the name in more is not looked at. */
+int collector_tally_labeler(struct collector_store *s, const char *labeler, const char *round,
+                            const struct collector_labeler *more, struct rlhf_error *err);
+/* How one stands with the labels of this transaction, and one label more. */
+int collector_tally_stand(struct collector_store *s, const char *scope, const char *name, struct collector_stand *stand,
+                          struct rlhf_error *err);
+int collector_tally_standing(struct collector_store *s, const char *scope, const char *name, struct rlhf_error *err);
+/* Writes what was added up; when this fails the transaction has to be rolled back. */
+int collector_tally_write(struct collector_store *s, struct rlhf_error *err);
+/* The same, if the statement looks at what is not written yet. */
+int collector_tally_before(struct collector_store *s, enum statement statement, struct rlhf_error *err);
+void collector_tally_drop(struct collector_tally *t); /* it was undone */
+uint64_t collector_tally_changes(const struct collector_tally *t); /* grows with every sum */
+
+/* store_put.c: the number of the next revision. Who stores revisions sets s->sequence to the last of theirs. */
+int collector_next_sequence(struct collector_store *s, int64_t *sequence, struct rlhf_error *err);
 
 /* store_standing.c: who did what, for whoever asks later. */
 int collector_store_audit(struct collector_store *s, const char *who, const char *what, const char *of_whom,
@@ -142,7 +175,6 @@ int64_t collector_reservation_clock(const struct collector_store *s);
 
 /* ---- columns that hold JSON: completions, ranks, orders ------------------------------------------ */
 
-char *collector_print_strings(const struct collector_content *c); /* NULL: out of memory */
 /* Fills completion[] and count, borrowed from the document returned. NULL when the column is not what was
  * stored. */
 json_t *collector_parse_strings(struct collector_content *c, const char *text);

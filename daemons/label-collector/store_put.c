@@ -8,22 +8,30 @@
 static int put_item(struct collector_store *s, const struct collector_content *c,
                     const struct rlhf_digest *digest, int64_t *item, struct rlhf_error *err)
 {
-    struct collector_rows *st = QUERY(s, err, FIND_ITEM, "b", digest);
-    int rc = collector_rows_next(st, err);
+    char *printed = c->made ? NULL : collector_completions_json(c);
+    const char *completions = c->made ? c->made->completions : printed;
+    struct collector_rows *st;
 
+    if (!completions)
+        return rlhf_fail(err, RLHF_FULL, "out of memory");
+    st = QUERY(s, err, ADD_ITEM, "btti", digest, c->prompt, completions, (int64_t)c->count);
+    int rc = collector_rows_next(st, err);
     if (rc > 0) {
         *item = collector_rows_integer(st, 0);
         collector_rows_done(st);
     }
+    free(printed);
     if (rc != 0)
         return rc > 0 ? 0 : -1;
-    char *completions = collector_print_strings(c);
-    if (!completions)
-        return rlhf_fail(err, RLHF_FULL, "out of memory");
-    st = QUERY(s, err, ADD_ITEM, "btti", digest, c->prompt, completions, (int64_t)c->count);
-    rc = collector_one_number(s, st, item, err);
-    free(completions);
-    return rc;
+    return collector_one_number(s, QUERY(s, err, FIND_ITEM, "b", digest), item, err); /* it was there */
+}
+
+int collector_next_sequence(struct collector_store *s, int64_t *sequence, struct rlhf_error *err)
+{
+    if (s->sequence == 0)
+        return collector_one_number(s, QUERY(s, err, NEXT_SEQUENCE, ""), sequence, err);
+    *sequence = s->sequence + 1;
+    return 0;
 }
 
 /* A task as stored. */
@@ -223,12 +231,13 @@ static int add_revision(struct collector_store *s, const struct putting *p, int6
     char ranks[NUMBERS_TEXT], presented[NUMBERS_TEXT];
 
     collector_print_numbers(ranks, l->rank, l->rank_count);
-    return RUN(s, err, ADD_REVISION, "iiibitttdottittot", (int64_t)r->sequence, label, (int64_t)r->revision,
-               &p->digest, p->task->item, p->round, ranks, presented_text(s, l, p->task, presented),
-               l->seconds, l->has_strength ? (int64_t)l->strength : INT64_MIN, l->flags, l->note,
-               s->clock->wall_us(s->clock), l->ratings, l->answer, p->gold, p->excluded) < 0
-               ? -1
-               : 0;
+    if (RUN(s, err, ADD_REVISION, "iiibitttdottittot", (int64_t)r->sequence, label, (int64_t)r->revision,
+            &p->digest, p->task->item, p->round, ranks, presented_text(s, l, p->task, presented),
+            l->seconds, l->has_strength ? (int64_t)l->strength : INT64_MIN, l->flags, l->note,
+            s->clock->wall_us(s->clock), l->ratings, l->answer, p->gold, p->excluded) < 0)
+        return -1;
+    s->sequence = (int64_t)r->sequence;
+    return 0;
 }
 
 /* Which revision l is: sets the receipt to what it will be. 1 = to be stored, 0 = known, -1 refused. */
@@ -265,7 +274,7 @@ static int revise(struct collector_store *s, const struct collector_label *l, co
 /* A label that counts, and did not before, counts for its round and its task. */
 static int count_label(struct collector_store *s, const struct putting *p, struct rlhf_error *err)
 {
-    if (RUN(s, err, COUNT_LABEL, "ti", p->round, (int64_t)(p->label->task && p->task->missing == 1)) < 0)
+    if (collector_tally_round(s, p->round, p->label->task && p->task->missing == 1, err) < 0)
         return -1;
     return !p->label->task || RUN(s, err, LABEL_TASK, "i", p->task->task) >= 0 ? 0 : -1;
 }
@@ -274,14 +283,17 @@ static int count_label(struct collector_store *s, const struct putting *p, struc
 static int count_labeler(struct collector_store *s, const struct putting *p, struct rlhf_error *err)
 {
     const struct collector_label *l = p->label;
-    int64_t now = s->clock->wall_us(s->clock), skips = 0;
+    int64_t skips = 0;
 
     if (l->task && (skips = RUN(s, err, DROP_SKIP, "it", p->task->task, l->labeler)) < 0)
         return -1;
-    return RUN(s, err, COUNT_LABELER, "ttiidi", l->labeler, p->round, (int64_t)1, -skips,
-               l->seconds > 0 ? l->seconds : 0.0, now) < 0 ||
-                   RUN(s, err, COUNT_STANDING, "tt", "labeler", l->labeler) < 0 ||
-                   RUN(s, err, COUNT_STANDING, "tt", "source", l->source) < 0
+    const struct collector_labeler more = {.labels = 1,
+                                           .skips = -(uint64_t)skips,
+                                           .seconds = l->seconds > 0 ? l->seconds : 0.0,
+                                           .last_us = s->clock->wall_us(s->clock)};
+    return collector_tally_labeler(s, l->labeler, p->round, &more, err) < 0 ||
+                   collector_tally_standing(s, "labeler", l->labeler, err) < 0 ||
+                   collector_tally_standing(s, "source", l->source, err) < 0
                ? -1
                : 0;
 }
@@ -289,21 +301,22 @@ static int count_labeler(struct collector_store *s, const struct putting *p, str
 /* Whether the label counts, as its labeler and its source stand. */
 static int judge_standing(struct collector_store *s, struct putting *p, struct rlhf_error *err)
 {
-    struct collector_rows *st = QUERY(s, err, STANDING, "tt", p->label->labeler, p->label->source);
-    int rc;
+    const char *const who[][2] = {{"labeler", p->label->labeler}, {"source", p->label->source}};
+    struct collector_stand stand;
 
-    while ((rc = collector_rows_next(st, err)) > 0) {
-        if (!collector_rows_null(st, 2) && collector_rows_integer(st, 3) >= collector_rows_integer(st, 2) &&
-            !p->excluded)
+    for (size_t i = 0; i < 2; ++i) {
+        if (collector_tally_stand(s, who[i][0], who[i][1], &stand, err) < 0)
+            return -1;
+        if (stand.quota >= 0 && stand.labels >= stand.quota && !p->excluded)
             p->excluded = "quota";
-        if (!collector_rows_null(st, 1))
+        if (stand.quarantined)
             p->excluded = "quarantine";
     }
     if (p->task->gold[0]) { /* what is known needs no learning */
         p->gold = collector_gold_right(p->task->gold, p->label);
         p->excluded = "gold";
     }
-    return rc;
+    return 0;
 }
 
 /* Label or revision: moves what is known of it to the revision in *receipt. */
@@ -357,7 +370,7 @@ int collector_store_put_label(struct collector_store *s, const struct collector_
 
     if ((!l->task && put_item(s, &l->content, &task.digest, &task.item, err) < 0) ||
         judge_standing(s, &p, err) < 0 ||
-        collector_one_number(s, QUERY(s, err, NEXT_SEQUENCE, ""), &sequence, err) < 0)
+        collector_next_sequence(s, &sequence, err) < 0)
         return -1;
     receipt->sequence = (uint64_t)sequence;
     receipt->revision = (uint32_t)label.revision + 1;
@@ -398,7 +411,7 @@ int collector_store_put_skip(struct collector_store *s, const char *task, const 
         return 0;
     }
     if (RUN(s, err, ADD_SKIP, "itti", t.task, labeler, reason, now) < 0 ||
-        RUN(s, err, COUNT_LABELER, "ttiidi", labeler, t.round, (int64_t)0, (int64_t)1, 0.0, now) < 0 ||
+        collector_tally_labeler(s, labeler, t.round, &(struct collector_labeler){.skips = 1, .last_us = now}, err) < 0 ||
         RUN(s, err, RELEASE, "it", t.task, labeler) < 0)
         return -1;
     receipt->outcome = COLLECTOR_STORED;

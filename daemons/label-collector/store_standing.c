@@ -26,7 +26,7 @@ static int exclude(struct collector_store *s, const struct chosen *c, const char
     int64_t sequence, n;
     int64_t sign = *from ? *to ? 0 : 1 : -1; /* what the change does to how many labels count */
 
-    if (collector_one_number(s, QUERY(s, err, NEXT_SEQUENCE, ""), &sequence, err) < 0 ||
+    if (collector_next_sequence(s, &sequence, err) < 0 ||
         RUN(s, err, UNCOUNT_ROUNDS, "ottti", c->label, c->labeler, c->source, from, sign) < 0 ||
         (n = RUN(s, err, EXCLUDE_REVISIONS, "otttiit", c->label, c->labeler, c->source, from, sequence - 1,
                  s->clock->wall_us(s->clock), to)) < 0 ||
@@ -35,6 +35,7 @@ static int exclude(struct collector_store *s, const struct chosen *c, const char
             0 ||
         RUN(s, err, RECOUNT_OPEN, "ott", c->label, c->labeler, c->source) < 0)
         return -1;
+    s->sequence = sequence - 1 + n;
     *changed = (uint64_t)n;
     return 0;
 }

@@ -1095,6 +1095,78 @@ START_TEST(lists_begin_behind_what_was_seen)
 }
 END_TEST
 
+/* One of the things that a group may hold: mostly a label of one of three people, and what looks at counters between them. */
+static void step(struct collector_store *s, int i)
+{
+    static const char *const people[] = {"ada", "bob", "eve"};
+    const struct collector_choice third = {.source = "api", .id = "t3"};
+    const int64_t quota = 5;
+    char id[16];
+    uint64_t changed;
+    struct collector_receipt r;
+
+    sprintf(id, "t%d", i);
+    struct collector_task t = a_task(id, i % 2 ? "odd" : "even");
+    struct collector_label l = a_label(id, id, people[i % 3]);
+    l.seconds = 1;
+    expect_ok(collector_store_put_task(s, &t, &r, &err), err);
+    if (i == 7)
+        expect_ok(collector_store_mark(s, &err), err);
+    expect_ok(i == 8 ? collector_store_put_skip(s, id, "eve", "no", &r, &err) : collector_store_put_label(s, &l, &r, &err), err);
+    if (i == 7)
+        expect_ok(collector_store_unmark(s, false, &err), err);
+    if (i == 10)
+        expect_ok(collector_store_set_standing(s, "labeler", "ada", &(struct collector_change){.quota = &quota}, "owner", &err), err);
+    if (i == 13 || i == 23)
+        expect_ok(collector_store_quarantine(s, "labeler", "bob", i == 13 ? "x" : NULL, "owner", &changed, &err), err);
+    if (i == 17)
+        expect_ok(collector_store_exclude(s, &third, "", "undone", &changed, &err), err);
+}
+
+static void list_counted(void *ctx, const struct collector_standing *st)
+{
+    (void)ctx;
+    sprintf(listed + strlen(listed), "%s %d;", st->name, (int)st->labels);
+}
+
+/* Every counter there is. */
+static const char *counters(struct collector_store *s)
+{
+    static const char *const rounds[] = {"even", "odd", ""};
+
+    for (size_t i = 0; i < 3; ++i) {
+        struct collector_counts n = counts(s, rounds[i]);
+        sprintf(listed + strlen(listed), "%d/%d/%d %d %d;", (int)n.tasks, (int)n.open, (int)n.labels, (int)n.skips, (int)n.sequence);
+    }
+    expect_ok(collector_store_labelers(s, "", NULL, 9, list_labeler, NULL, &err), err);
+    expect_ok(collector_store_standing(s, "labeler", "", NULL, 9, list_counted, NULL, &err), err);
+    expect_ok(collector_store_standing(s, "source", "", NULL, 9, list_counted, NULL, &err), err);
+    return take_listed();
+}
+
+START_TEST(a_group_counts_what_its_labels_count_one_by_one)
+{
+    struct collector_store *group = a_store(), *single = a_store();
+    char rows[sizeof(seen)], all[sizeof(listed)];
+
+    begun(group);
+    for (int i = 0; i < 30; ++i) {
+        step(group, i);
+        begun(single);
+        step(single, i);
+        ended(single);
+    }
+    ended(group);
+    strcpy(rows, list(single, "", 0, 99, false));
+    strcpy(all, counters(single));
+    ck_assert_str_eq(list(group, "", 0, 99, false), rows);
+    ck_assert_str_eq(counters(group), all);
+    expect_contains(all, "ada 10;"); /* of which 5 count */
+    collector_store_close(group);
+    collector_store_close(single);
+}
+END_TEST
+
 START_TEST(labels_are_counted_by_when_they_came)
 {
     struct collector_store *s = a_store();
@@ -1150,7 +1222,7 @@ END_TEST
 #define ON_BOTH                                                                                              \
     what_was_committed_is_there_after_reopening,                                                             \
     tokens_and_sessions_are_found_by_their_hashes_until_they_end, lists_begin_behind_what_was_seen, \
-    labels_are_counted_by_when_they_came, an_answer_is_found_under_its_key_for_three_days, the_same_label_again_changes_nothing,                       \
+    labels_are_counted_by_when_they_came, a_group_counts_what_its_labels_count_one_by_one, an_answer_is_found_under_its_key_for_three_days, the_same_label_again_changes_nothing,                       \
         another_answer_under_the_same_id_is_a_revision_with_history,                                         \
         a_late_retry_of_an_earlier_revision_is_known_as_one, ids_are_not_taken_over,                         \
         a_cursor_sees_every_revision_once, tasks_with_the_fewest_labels_come_first,                          \
