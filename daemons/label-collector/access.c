@@ -1,6 +1,7 @@
 #include "access.h"
 
 #include <inttypes.h>
+#include <pthread.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,9 +31,10 @@ struct collector_access {
     const struct collector_config *config;
     struct collector_store *store;
     const struct rlhf_clock *clock;
+    bool tls;
+    pthread_mutex_t lock; /* of what follows */
     struct collector_throttle *wrong;    /* secrets, by address */
     struct collector_throttle *requests; /* by token, or by address; NULL = no limit */
-    bool tls;
     bool has_tokens; /* once true it stays so: tokens are revoked, never removed */
     int64_t open_until_us;
     struct remembered remembered[REMEMBERED];
@@ -50,6 +52,7 @@ struct collector_access *collector_access_new(const struct collector_config *con
     a->config = config;
     a->store = store;
     a->clock = clock;
+    pthread_mutex_init(&a->lock, NULL);
     a->tls = config->public_url && rlhf_starts_with(config->public_url, "https://");
     double rate = config->requests_per_second;
     if (!(a->wrong = collector_throttle_new(clock, 1.0 / WRONG_SECONDS, WRONG_BURST, err)) ||
@@ -66,25 +69,42 @@ void collector_access_free(struct collector_access *a)
         return;
     collector_throttle_free(a->wrong);
     collector_throttle_free(a->requests);
+    pthread_mutex_destroy(&a->lock);
     free(a);
+}
+
+/* 1 open, 0 not, -1: the store has to be asked. */
+static int known_open(struct collector_access *a)
+{
+    pthread_mutex_lock(&a->lock);
+    int open = a->has_tokens ? 0 : rlhf_now(a->clock) < a->open_until_us ? 1 : -1;
+    pthread_mutex_unlock(&a->lock);
+    return open;
 }
 
 int collector_access_open(struct collector_access *a, struct rlhf_error *err)
 {
     int64_t now = rlhf_now(a->clock);
+    int open = known_open(a);
+    bool has_tokens;
 
-    if (!a->has_tokens && now >= a->open_until_us) {
-        if (collector_store_has_tokens(a->store, &a->has_tokens, err) < 0)
-            return -1;
-        a->open_until_us = now + RECHECK_US;
-    }
-    return !a->has_tokens;
+    if (open >= 0)
+        return open;
+    if (collector_store_has_tokens(a->store, &has_tokens, err) < 0)
+        return -1;
+    pthread_mutex_lock(&a->lock);
+    a->has_tokens = has_tokens;
+    a->open_until_us = now + RECHECK_US;
+    pthread_mutex_unlock(&a->lock);
+    return !has_tokens;
 }
 
 void collector_access_changed(struct collector_access *a)
 {
+    pthread_mutex_lock(&a->lock);
     a->open_until_us = 0;
     memset(a->remembered, 0, sizeof(a->remembered));
+    pthread_mutex_unlock(&a->lock);
 }
 
 /* ---- secrets ----------------------------------------------------------------------------------- */
@@ -115,25 +135,49 @@ static void take_identity(void *ctx, const struct collector_token *t)
     snprintf(who->name, sizeof(who->name), "%s", t->name);
 }
 
-/* who->role stays 0 when the secret is none, or not any more. */
-static int look_up(struct collector_access *a, const char *secret, bool session, struct collector_identity *who,
-                   struct rlhf_error *err)
+static bool remembers(struct collector_access *a, const struct rlhf_digest *digest, bool session,
+                      struct collector_identity *who)
+{
+    const struct remembered *r = &a->remembered[digest->bytes[0] % REMEMBERED];
+
+    pthread_mutex_lock(&a->lock);
+    bool known = r->until_us > rlhf_now(a->clock) && r->session == session &&
+                 sodium_memcmp(r->digest.bytes, digest->bytes, sizeof(digest->bytes)) == 0;
+    if (known)
+        *who = r->who;
+    pthread_mutex_unlock(&a->lock);
+    return known;
+}
+
+/* who->role stays 0 when the secret is none, or not any more. 1: it is known; 0: only the store knows; -1 *err. */
+static int look_up(struct collector_access *a, const char *secret, bool session, bool ask,
+                   struct collector_identity *who, struct rlhf_error *err)
 {
     struct rlhf_digest digest = rlhf_digest_of(secret, strlen(secret));
-    struct remembered *r = &a->remembered[digest.bytes[0] % REMEMBERED];
     int64_t now = rlhf_now(a->clock);
 
-    if (r->until_us > now && r->session == session &&
-        sodium_memcmp(r->digest.bytes, digest.bytes, sizeof(digest.bytes)) == 0) {
-        *who = r->who;
+    if (remembers(a, &digest, session, who))
+        return 1;
+    if (!ask)
         return 0;
-    }
     if (collector_store_find_token(a->store, &digest, session, take_identity, who, err) < 0)
         return -1;
-    if (who->role)
-        *r = (struct remembered){
+    if (who->role) {
+        pthread_mutex_lock(&a->lock);
+        a->remembered[digest.bytes[0] % REMEMBERED] = (struct remembered){
             .digest = digest, .who = *who, .session = session, .until_us = now + RECHECK_US};
-    return 0;
+        pthread_mutex_unlock(&a->lock);
+    }
+    return 1;
+}
+
+/* How long this address has to wait because of its wrong tokens; one more: this was one. */
+static unsigned wait_for_wrong(struct collector_access *a, const char *address, bool one_more)
+{
+    pthread_mutex_lock(&a->lock);
+    unsigned wait = (one_more ? collector_throttle_take : collector_throttle_wait)(a->wrong, address);
+    pthread_mutex_unlock(&a->lock);
+    return wait;
 }
 
 static void respond_wait(struct collector_response *r, unsigned seconds, const char *what)
@@ -142,30 +186,32 @@ static void respond_wait(struct collector_response *r, unsigned seconds, const c
     r->retry_after = seconds;
 }
 
-static int identify(struct collector_access *a, const char *secret, bool session, const char *address,
-                    struct collector_identity *who, struct collector_response *r)
+static enum collector_admission identify(struct collector_access *a, const char *secret, bool session,
+                                         const char *address, bool ask, struct collector_identity *who,
+                                         struct collector_response *r)
 {
     struct rlhf_error err = {.code = RLHF_OK};
-    unsigned wait = session ? 0 : collector_throttle_wait(a->wrong, address); /* a session is no guess */
+    unsigned wait = session ? 0 : wait_for_wrong(a, address, false); /* a session is no guess */
 
     if (wait > 0) {
         respond_wait(r, wait, "too many wrong tokens from this address");
-        return -1;
+        return COLLECTOR_REFUSED;
     }
-    if (look_up(a, secret, session, who, &err) < 0) {
+    int known = look_up(a, secret, session, ask, who, &err);
+    if (known < 0)
         collector_respond_failure(r, &err);
-        return -1;
-    }
+    if (known <= 0)
+        return known < 0 ? COLLECTOR_REFUSED : COLLECTOR_UNDECIDED;
     if (!who->role && !session)
-        collector_throttle_take(a->wrong, address);
-    return 0;
+        wait_for_wrong(a, address, true);
+    return COLLECTOR_ADMITTED;
 }
 
 int collector_access_identify(struct collector_access *a, const char *secret, const char *address,
                               struct collector_identity *who, struct collector_response *r)
 {
     *who = (struct collector_identity){.role = COLLECTOR_NOBODY};
-    return identify(a, secret, false, address, who, r);
+    return identify(a, secret, false, address, true, who, r) == COLLECTOR_ADMITTED ? 0 : -1;
 }
 
 /* ---- cookies ----------------------------------------------------------------------------------- */
@@ -195,11 +241,11 @@ static const char *bearer(const char *authorization)
     return authorization + 7 + strspn(authorization + 7, " ");
 }
 
-static bool refuse(struct collector_response *r, const char *why)
+static enum collector_admission refuse(struct collector_response *r, const char *why)
 {
     collector_respond_error(r, 401, "unauthorized", "%s", why);
     r->authenticate = true;
-    return false;
+    return COLLECTOR_REFUSED;
 }
 
 /* "labeler, owner" */
@@ -231,45 +277,53 @@ static bool within_rate(struct collector_access *a, const char *address, const s
 {
     char name[32];
 
+    if (!a->requests)
+        return true;
     snprintf(name, sizeof(name), "token %" PRId64, who->token);
-    unsigned wait = a->requests ? collector_throttle_take(a->requests, who->token ? name : address) : 0;
+    pthread_mutex_lock(&a->lock);
+    unsigned wait = collector_throttle_take(a->requests, who->token ? name : address);
+    pthread_mutex_unlock(&a->lock);
     if (wait == 0)
         return true;
     respond_wait(r, wait, "too many requests");
     return false;
 }
 
-bool collector_access_admit(struct collector_access *a, const struct collector_credentials *c, unsigned roles,
-                            bool writes, struct collector_identity *who, struct collector_response *r)
+enum collector_admission collector_access_admit(struct collector_access *a, const struct collector_credentials *c,
+                                                unsigned roles, bool writes, bool ask, struct collector_identity *who,
+                                                struct collector_response *r)
 {
     const char *secret = bearer(c->authorization);
     struct rlhf_error err = {.code = RLHF_OK};
+    enum collector_admission known;
 
     *who = (struct collector_identity){.role = COLLECTOR_NOBODY};
-    int open = collector_access_open(a, &err);
+    int open = ask ? collector_access_open(a, &err) : known_open(a);
+    if (open < 0 && !ask)
+        return COLLECTOR_UNDECIDED;
     if (open < 0) {
         collector_respond_failure(r, &err);
-        return false;
+        return COLLECTOR_REFUSED;
     }
     if (open) {
         who->role = roles & COLLECTOR_PUBLIC ? COLLECTOR_NOBODY : COLLECTOR_OWNER;
-        return true;
+        return COLLECTOR_ADMITTED;
     }
     if (roles & COLLECTOR_PUBLIC)
-        return within_rate(a, c->address, who, r);
+        return within_rate(a, c->address, who, r) ? COLLECTOR_ADMITTED : COLLECTOR_REFUSED;
     if (!secret && !c->session)
         return refuse(r, "a token is needed: Authorization: Bearer TOKEN, or sign in on the page");
-    if (identify(a, secret ? secret : c->session, !secret, c->address, who, r) < 0)
-        return false;
+    if ((known = identify(a, secret ? secret : c->session, !secret, c->address, ask, who, r)) != COLLECTOR_ADMITTED)
+        return known;
     if (!who->role)
         return refuse(r, secret ? "this token is not known, or was revoked"
                                 : "the session is over: sign in again");
     if (writes && !secret && !c->page) {
         collector_respond_error(r, 403, "forgery", "with a session's cookie changes need the header " COLLECTOR_PAGE_HEADER
                                                    ", which no page of another site can send");
-        return false;
+        return COLLECTOR_REFUSED;
     }
-    return may(who, roles, r) && within_rate(a, c->address, who, r);
+    return may(who, roles, r) && within_rate(a, c->address, who, r) ? COLLECTOR_ADMITTED : COLLECTOR_REFUSED;
 }
 
 int collector_act_as(const struct collector_identity *who, const char **labeler, const char **source,

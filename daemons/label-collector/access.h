@@ -5,7 +5,10 @@
  *
  * Promises: a request without a good token or session gets 401, with one of another role 403, before its body is read.
  * Secrets are looked up and compared by their hashes, in constant time. Who keeps sending wrong ones waits (429). What
- * is revoked by another process is refused a second later at most, by this one at once. */
+ * is revoked by another process is refused a second later at most, by this one at once.
+ *
+ * The HTTP door decides on its own thread by what is remembered; only the reactor's thread, which owns the store, may ask
+ * it (and change what it holds). What both look at has a lock, which nobody holds while the store is asked. */
 #ifndef LABEL_COLLECTOR_ACCESS_H
 #define LABEL_COLLECTOR_ACCESS_H
 
@@ -42,13 +45,18 @@ struct collector_access *collector_access_new(const struct collector_config *con
                                               const struct rlhf_clock *clock, struct rlhf_error *err);
 void collector_access_free(struct collector_access *a); /* NULL is fine */
 
-/* Whether everything is open. -1: the store failed. */
+/* Whether everything is open. -1: the store failed. Asks the store. */
 int collector_access_open(struct collector_access *a, struct rlhf_error *err);
-/* Whether who sent this may use a route for these roles; writes: it changes something. Otherwise the answer (401, 403,
- * 429, 5xx) in *r. */
-bool collector_access_admit(struct collector_access *a, const struct collector_credentials *c, unsigned roles,
-                            bool writes, struct collector_identity *who, struct collector_response *r);
-/* The token's holder; who->role 0 when it is none. -1: the answer (429, 5xx) in *r. */
+/* Whether who sent this may use a route for these roles; writes: it changes something. */
+enum collector_admission {
+    COLLECTOR_REFUSED, /* the answer (401, 403, 429, 5xx) is in *r */
+    COLLECTOR_ADMITTED,
+    COLLECTOR_UNDECIDED, /* the store would have to be asked; nothing was counted */
+};
+enum collector_admission collector_access_admit(struct collector_access *a, const struct collector_credentials *c,
+                                                unsigned roles, bool writes, bool ask, struct collector_identity *who,
+                                                struct collector_response *r);
+/* The token's holder; who->role 0 when it is none. -1: the answer (429, 5xx) in *r. Asks the store. */
 int collector_access_identify(struct collector_access *a, const char *secret, const char *address,
                               struct collector_identity *who, struct collector_response *r);
 /* Tokens or sessions have changed. */

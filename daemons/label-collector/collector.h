@@ -2,7 +2,9 @@
  * judgements go out to the learner.
  *
  * It has two doors, the messages of handlers.c and the HTTP API of api.c, and one store behind both. All of
- * it runs on the reactor thread, and needs neither sockets nor HTTP: the simulator calls the same functions. */
+ * it runs on the reactor thread, and needs neither sockets nor HTTP: the simulator calls the same functions.
+ * Sockets of HTTP clients, and what can be made of their requests and answers without the store, are a thread's of
+ * their own (http.h): so requests are read while a transaction is written and synced. */
 #ifndef LABEL_COLLECTOR_COLLECTOR_H
 #define LABEL_COLLECTOR_COLLECTOR_H
 
@@ -43,11 +45,12 @@ struct collector_access;
 struct collector_measured;
 
 enum { COLLECTOR_DURATIONS = 11 };
+/* Counted by the HTTP door's thread, read by the reactor's. */
 struct collector_counters {
-    uint64_t requests, refused, failed; /* HTTP: answered; with 4xx; with 5xx */
-    uint64_t groups, grouped;           /* commits for HTTP, and requests in them */
-    uint64_t connections, throttled;    /* now; refused with 429 */
-    uint64_t duration[2][COLLECTOR_DURATIONS], duration_us[2]; /* reads and writes, by how long they took; and in all */
+    _Atomic uint64_t requests, refused, failed; /* HTTP: answered; with 4xx; with 5xx */
+    _Atomic uint64_t groups, grouped;           /* commits for HTTP, and requests in them */
+    _Atomic uint64_t connections, throttled;    /* now; refused with 429 */
+    _Atomic uint64_t duration[2][COLLECTOR_DURATIONS], duration_us[2]; /* reads and writes, by how long they took; and in all */
 };
 
 /* One more request that took so long. The last of the counters is for what took longer than all bounds. */

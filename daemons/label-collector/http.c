@@ -1,35 +1,31 @@
 #include "http.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <microhttpd.h>
-#include <netdb.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
 #include "access.h"
-#include "api.h"
-#include "base/text.h"
+#include "export.h"
+#include "http_parts.h"
+#include "mailbox.h"
 #include "overdue.h"
 #include "telemetry/log.h"
 #include "weights.h"
-#include "export.h"
 
 enum {
     HELD_BYTES = 96 << 20,   /* bodies of all requests together */
     SWALLOW_BYTES = 1 << 20, /* of a refused body that are read, so that the client gets to see the answer */
     CONNECTION_MEMORY = 32 << 10, /* header and read buffer of a connection */
-    BACKLOG = 1024,
-    TURNS = 64, /* of the loop in one call of run */
-    SWEEP_MS = 1000,
-    SPARE_DESCRIPTORS = 64, /* for everything but clients */
-    LEAVING = 32, /* of them for clients that were sent away and are not gone yet: the library takes a
+    ENOUGH = 32, /* requests for which an idle reactor need not wait for the end of a turn */
+    LAST_TURNS = 16,
+    TICK_MS = 1000, /* between looks at what is late, on both sides */
+    LEAVING = 32, /* of the spare descriptors for clients that were sent away and are not gone yet: the library takes a
                      few new ones before it sees that, and resets those above its limit */
     EXPORT_BLOCK = 64 << 10,
 };
@@ -43,8 +39,18 @@ struct wire {
     struct wire *before, *after;
 };
 
-/* A request on its way. */
+/* What the reactor is asked to do with a request. */
+enum errand {
+    NOTHING,
+    ADMIT,  /* say who sends it: its body is read only then */
+    ANSWER, /* a read or a write; and first the same, where that is not known yet */
+    FILL,   /* the next block of an export */
+};
+
+/* A request on its way. The door's; between hand_over() and the reactor's answer, the reactor's. */
 struct visit {
+    struct collector_letter letter; /* first: see mailbox.h */
+    enum errand errand;
     struct collector_http *http;
     struct MHD_Connection *connection;
     struct wire *wire;
@@ -57,23 +63,32 @@ struct visit {
     struct rlhf_bytes query_text; /* names and values, each with its NUL */
     bool no_memory;
     char client[INET6_ADDRSTRLEN];
-    bool answered;      /* a write: committed or refused */
-    struct visit *next; /* among those that wait for the commit */
+    bool undecided; /* who sends it is to be asked of the store */
+    bool answered;
+    struct rlhf_bytes block; /* of an export ... */
+    size_t sent;             /* ... and how much of it the client has */
+    bool last_block, failed;
 };
 
 struct collector_http {
-    struct collector *collector;
+    struct collector *collector; /* the reactor's, but for what is written once, and what locks itself (access, counters) */
+    struct collector_site site;
+    struct collector_mailbox *asked, *answered; /* to the reactor; and back */
+    int epoll, timer;                           /* the reactor's */
+    atomic_bool idle;                           /* it has done everything that was handed over */
+
+    /* The door's alone, as soon as it runs. */
+    pthread_t thread;
+    bool running;
     struct MHD_Daemon *daemon;
-    int epoll, timer;
-    char host[80], address[112];
-    bool any_host;
-    const char *public_host; /* of public_url, behind its "//"; NULL = none */
+    int door_epoll;
     struct wire *oldest, *newest;
     size_t wires, max_wires;
     int64_t swept_us;
-    size_t held;                 /* bytes of bodies */
-    struct visit *first, **last; /* writes that wait for the commit */
-    size_t waiting;
+    size_t held;                  /* bytes of bodies */
+    struct collector_letters out; /* to be handed over at the end of this turn, or when the reactor is idle */
+    size_t out_count;
+    size_t away;                  /* handed over and not back */
 };
 
 /* ---- connections ------------------------------------------------------------------------------- */
@@ -137,13 +152,13 @@ static void on_connection(void *ctx, struct MHD_Connection *connection, void **s
     }
 }
 
-/* Once in SWEEP_MS, however much else there is to do. */
+/* Once in TICK_MS, however much else there is to do. */
 static void sweep(struct collector_http *h)
 {
     int64_t now = rlhf_now(h->collector->env->clock);
     int64_t limit = now - h->collector->config->request_seconds * 1000000;
 
-    if (now < h->swept_us + SWEEP_MS * INT64_C(1000))
+    if (now < h->swept_us + TICK_MS * INT64_C(1000))
         return;
     h->swept_us = now;
     for (struct wire *w = h->oldest; w && w->since_us < limit; w = w->after)
@@ -151,119 +166,37 @@ static void sweep(struct collector_http *h)
             wire_close(w);
 }
 
-/* ---- who may ask ------------------------------------------------------------------------------- */
+/* ---- handing over ------------------------------------------------------------------------------ */
 
-static const char *header(struct MHD_Connection *c, const char *name)
+static void post(struct collector_http *h)
 {
-    return MHD_lookup_connection_value(c, MHD_HEADER_KIND, name);
+    if (h->out_count > 0)
+        atomic_store(&h->idle, false);
+    h->out_count = 0;
+    collector_mailbox_put(h->asked, &h->out);
 }
 
-/* A page of another site whose name was made to resolve to us (DNS rebinding) still sends its own name. */
-static bool host_is_ours(const struct collector_http *h, const char *host)
+/* Until the reactor is done with it the connection rests, and the library touches nothing of it. */
+static void hand_over(struct visit *v, enum errand errand)
 {
-    static const char *const loopback[] = { "localhost", "127.0.0.1", "[::1]" };
-    const struct rlhf_config_strings *more = &h->collector->config->hosts;
-    size_t size = strcspn(host, *host == '[' ? "]" : ":") + (*host == '[');
+    struct collector_http *h = v->http;
 
-    if (strlen(host) < size
-        || (host[size] && (host[size] != ':' || host[size + 1 + strspn(host + size + 1, "0123456789")])))
-        return false;
-    if (h->any_host)
-        return true;
-    for (size_t i = 0; i < sizeof(loopback) / sizeof(loopback[0]); ++i)
-        if (strlen(loopback[i]) == size && strncasecmp(loopback[i], host, size) == 0)
-            return true;
-    if (h->public_host && strcspn(h->public_host, ":/") == size && strncasecmp(h->public_host, host, size) == 0)
-        return true;
-    for (size_t i = 0; i < more->count; ++i)
-        if (strlen(more->items[i]) == size && strncasecmp(more->items[i], host, size) == 0)
-            return true;
-    return strlen(h->host) == size && strncasecmp(h->host, host, size) == 0;
+    v->errand = errand;
+    MHD_suspend_connection(v->connection);
+    collector_letters_add(&h->out, &v->letter);
+    ++h->away;
+    if (++h->out_count >= ENOUGH && atomic_load(&h->idle))
+        post(h);
 }
 
-static bool origin_is_ours(const char *origin, const char *host)
+/* They go on where they were. */
+static void take_back(struct collector_http *h, struct collector_letter *letter)
 {
-    const char *name = rlhf_starts_with(origin, "http://")    ? origin + 7
-                       : rlhf_starts_with(origin, "https://") ? origin + 8
-                                                              : NULL;
-    return name && strcasecmp(name, host) == 0;
-}
-
-/* The proxy may have given us a name of its own. */
-static bool origin_is_public(const struct collector_http *h, const char *origin)
-{
-    const char *url = h->collector->config->public_url;
-    size_t size = h->public_host ? (size_t)(h->public_host - url) + strcspn(h->public_host, "/") : 0;
-
-    return size > 0 && strlen(origin) == size && strncasecmp(origin, url, size) == 0;
-}
-
-/* Sets the answer (403) and returns false when a browser carries someone else's request. */
-static bool same_site(const struct collector_http *h, struct MHD_Connection *c, struct collector_response *r)
-{
-    const char *host = header(c, "Host"), *origin = header(c, "Origin"), *site = header(c, "Sec-Fetch-Site");
-
-    if (!host || !host_is_ours(h, host)) {
-        collector_respond_error(r, 403, "host",
-                                "this is not %.100s: use %s, or add the name to `hosts` in the configuration",
-                                host && rlhf_utf8_valid(host, strlen(host)) ? host : "that host", h->address);
-        return false;
-    }
-    if ((origin && !origin_is_ours(origin, host) && !origin_is_public(h, origin))
-        || (site && strcmp(site, "same-origin") != 0 && strcmp(site, "none") != 0)) {
-        collector_respond_error(r, 403, "origin", "requests from pages of other sites are refused");
-        return false;
-    }
-    return true;
-}
-
-/* A link from elsewhere may open the page itself. */
-static bool may_enter(const struct collector_http *h, struct MHD_Connection *c, const char *path,
-                      const char *method, struct collector_response *r)
-{
-    const char *mode = header(c, "Sec-Fetch-Mode"), *host = header(c, "Host");
-
-    if ((strcmp(path, "/") == 0 || strcmp(path, "/owner") == 0) && strcmp(method, "GET") == 0 && mode && strcmp(mode, "navigate") == 0 && host
-        && host_is_ours(h, host))
-        return true;
-    return same_site(h, c, r);
-}
-
-static bool is_loopback(const struct sockaddr *a)
-{
-    if (a->sa_family == AF_INET)
-        return ntohl(((const struct sockaddr_in *)(const void *)a)->sin_addr.s_addr) >> 24 == 127;
-    return a->sa_family == AF_INET6
-           && IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)(const void *)a)->sin6_addr);
-}
-
-/* Whose requests are counted together: an IPv6 client has a whole /64. */
-static void print_address(const struct sockaddr *a, char text[INET6_ADDRSTRLEN])
-{
-    struct in6_addr network = { 0 };
-
-    if (a->sa_family == AF_INET) {
-        inet_ntop(AF_INET, &((const struct sockaddr_in *)(const void *)a)->sin_addr, text, INET6_ADDRSTRLEN);
-        return;
-    }
-    memcpy(&network, &((const struct sockaddr_in6 *)(const void *)a)->sin6_addr, 8);
-    inet_ntop(AF_INET6, &network, text, INET6_ADDRSTRLEN);
-}
-
-/* A proxy on this host says for whom it asks, behind what its client may have said; others are not believed. */
-static void find_client(const struct collector_http *h, struct MHD_Connection *c, char text[INET6_ADDRSTRLEN])
-{
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(c, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
-    const char *forwarded = h->public_host ? header(c, "X-Forwarded-For") : NULL;
-    const char *last = forwarded ? strrchr(forwarded, ',') : NULL;
-
-    snprintf(text, INET6_ADDRSTRLEN, "unknown");
-    if (!info || !info->client_addr)
-        return;
-    print_address(info->client_addr, text);
-    if (forwarded && is_loopback(info->client_addr)) {
-        last = last ? last + 1 + strspn(last + 1, " ") : forwarded;
-        snprintf(text, INET6_ADDRSTRLEN, "%.*s", (int)strcspn(last, " "), last);
+    while (letter) {
+        struct visit *v = (struct visit *)letter;
+        letter = letter->next;
+        --h->away;
+        MHD_resume_connection(v->connection);
     }
 }
 
@@ -271,32 +204,30 @@ static void find_client(const struct collector_http *h, struct MHD_Connection *c
 
 static ssize_t read_export(void *ctx, uint64_t position, char *out, size_t max)
 {
-    struct rlhf_error err;
-    ptrdiff_t size = collector_export_read(ctx, out, max, &err);
+    struct visit *v = ctx;
+    size_t left = v->block.size - v->sent, size = left < max ? left : max;
 
     (void)position;
-    if (size > 0)
-        return size;
-    if (size == 0)
+    if (left > 0) {
+        memcpy(out, v->block.data + v->sent, size);
+        v->sent += size;
+        return (ssize_t)size;
+    }
+    if (v->failed)
+        return MHD_CONTENT_READER_END_WITH_ERROR; /* the transfer ends short: the client sees it */
+    if (v->last_block)
         return MHD_CONTENT_READER_END_OF_STREAM;
-    rlhf_log_error("export", &err);
-    return MHD_CONTENT_READER_END_WITH_ERROR; /* the transfer ends short: the client sees it */
+    hand_over(v, FILL);
+    return 0;
 }
 
-static void free_export(void *ctx)
+static struct MHD_Response *make_response(struct visit *v)
 {
-    collector_export_free(ctx);
-}
-
-static struct MHD_Response *make_response(struct collector_response *r)
-{
+    struct collector_response *r = &v->exchange.response;
     struct MHD_Response *response;
 
     if (r->export) {
-        response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, EXPORT_BLOCK, read_export, r->export,
-                                                     free_export);
-        if (response)
-            r->export = NULL; /* the response owns it */
+        response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, EXPORT_BLOCK, read_export, v, NULL);
     } else if (r->fixed) {
         response = MHD_create_response_from_buffer(r->fixed_size, (void *)(uintptr_t)r->fixed,
                                                    MHD_RESPMEM_PERSISTENT);
@@ -322,7 +253,7 @@ static enum MHD_Result answer(struct visit *v)
         { "X-Frame-Options", "DENY" },
     };
     struct collector_response *r = &v->exchange.response;
-    struct MHD_Response *response = make_response(r);
+    struct MHD_Response *response = make_response(v);
     enum MHD_Result rc;
 
     if (!response)
@@ -374,13 +305,14 @@ static void visit_free(struct visit *v)
     free(v->content_type);
     free(v->idempotency_key);
     free(v->session);
+    rlhf_bytes_free(&v->block);
     rlhf_bytes_free(&v->query_text);
     free(v);
 }
 
 static const char *request_header(void *ctx, const char *name)
 {
-    return header(ctx, name);
+    return collector_header(ctx, name);
 }
 
 static enum MHD_Result add_argument(void *ctx, enum MHD_ValueKind kind, const char *key, const char *value)
@@ -395,24 +327,45 @@ static enum MHD_Result add_argument(void *ctx, enum MHD_ValueKind kind, const ch
 
 static char *copy_header(struct MHD_Connection *c, const char *name)
 {
-    const char *text = header(c, name);
+    const char *text = collector_header(c, name);
     return text ? strdup(text) : NULL;
 }
 
-/* Whether the sender may use the route; otherwise the answer says why not. */
-static bool admit(struct visit *v, const struct collector_route *route)
+/* Whether the sender may use the route; otherwise the answer says why not. Only the reactor may ask the store. */
+static enum collector_admission admit(struct visit *v, bool ask)
 {
     struct collector_access *access = v->http->collector->access;
-    struct collector_credentials c = { .authorization = header(v->connection, "Authorization"),
+    struct collector_credentials c = { .authorization = collector_header(v->connection, "Authorization"),
                                        .session = v->session,
-                                       .page = header(v->connection, COLLECTOR_PAGE_HEADER),
+                                       .page = collector_header(v->connection, COLLECTOR_PAGE_HEADER),
                                        .address = v->client };
 
-    bool admitted = collector_access_admit(access, &c, route->roles, route->writes, &v->exchange.request.who,
-                                           &v->exchange.response);
-    if (v->exchange.response.failure.code != RLHF_OK)
-        collector_wrote(v->http->collector, &v->exchange.response.failure);
-    return admitted;
+    return collector_access_admit(access, &c, v->route->roles, v->route->writes, ask, &v->exchange.request.who,
+                                  &v->exchange.response);
+}
+
+static void set_route(struct visit *v, const struct collector_route *route)
+{
+    v->route = v->exchange.route = route;
+}
+
+/* Who asks is settled: what else can be refused without the body? */
+static void check_header(struct visit *v)
+{
+    const char *length = collector_header(v->connection, "Content-Length");
+
+    if (v->route && v->route->writes && !collector_route_accepts(v->route, v->content_type, &v->exchange.response))
+        set_route(v, NULL);
+    if (v->route && length && strtoull(length, NULL, 10) > v->route->max_body) {
+        collector_respond_error(&v->exchange.response, 413, "too_large", "the body has %.20s bytes, %zu are allowed here",
+                                length, v->route->max_body);
+        set_route(v, NULL);
+    }
+}
+
+static bool has_body(struct MHD_Connection *c)
+{
+    return collector_header(c, "Content-Length") || collector_header(c, "Transfer-Encoding");
 }
 
 /* The header is there. Decides on the route and on everything that can be refused without the body. */
@@ -438,7 +391,7 @@ static struct visit *visit_new(struct collector_http *h, struct MHD_Connection *
     const char *session =
         MHD_lookup_connection_value(connection, MHD_COOKIE_KIND, collector_access_cookie(h->collector->access));
     v->session = session ? strdup(session) : NULL;
-    find_client(h, connection, v->client);
+    collector_site_client(&h->site, connection, v->client);
     if (v->idempotency_key)
         MHD_get_connection_values(connection, MHD_GET_ARGUMENT_KIND, add_argument, v);
     if (!v->path || !v->method || v->no_memory) {
@@ -457,25 +410,20 @@ static struct visit *visit_new(struct collector_http *h, struct MHD_Connection *
                                                       .header = request_header,
                                                       .ctx = connection };
     struct collector_response *r = &v->exchange.response;
-    const struct collector_route *route =
-        may_enter(h, connection, path, method, r) ? collector_route_find(method, path, r) : NULL;
-    if (route && !admit(v, route))
-        route = NULL;
-    if (route && route->writes && !collector_route_accepts(route, v->content_type, r))
-        route = NULL;
-    const char *length = header(connection, "Content-Length");
-    if (route && length && strtoull(length, NULL, 10) > route->max_body) {
-        collector_respond_error(r, 413, "too_large", "the body has %.20s bytes, %zu are allowed here", length,
-                                route->max_body);
-        route = NULL;
-    }
-    v->route = v->exchange.route = route;
+    if (collector_site_admits(&h->site, connection, path, method, r))
+        set_route(v, collector_route_find(method, path, r));
+    enum collector_admission admission = v->route ? admit(v, false) : COLLECTOR_REFUSED;
+    v->undecided = admission == COLLECTOR_UNDECIDED;
+    if (admission == COLLECTOR_REFUSED)
+        set_route(v, NULL);
+    if (!v->undecided)
+        check_header(v);
     return v;
 }
 
 static void refuse(struct visit *v, unsigned status, const char *code, const char *what, size_t limit)
 {
-    v->route = v->exchange.route = NULL;
+    set_route(v, NULL);
     v->http->held -= v->body.size;
     rlhf_bytes_free(&v->body);
     collector_respond_error(&v->exchange.response, status, code, what, limit);
@@ -500,23 +448,19 @@ static enum MHD_Result visit_body(struct visit *v, const char *data, size_t size
     return v->swallowed <= SWALLOW_BYTES ? MHD_YES : MHD_NO;
 }
 
+/* Who asks before sending is told at once; who sends anyway is heard out, within limits. */
+static enum MHD_Result header_done(struct visit *v)
+{
+    return !v->route && collector_header(v->connection, "Expect") ? answer(v) : MHD_YES;
+}
+
 static enum MHD_Result visit_ready(struct visit *v)
 {
-    struct collector_http *h = v->http;
-
     v->exchange.request.body = v->body.data;
     v->exchange.request.body_size = v->body.size;
     if (!v->route || v->answered)
         return answer(v);
-    if (!v->route->writes) {
-        collector_api_read(h->collector, v->route, &v->exchange.request, &v->exchange.response);
-        return answer(v);
-    }
-    v->next = NULL;
-    *h->last = v;
-    h->last = &v->next;
-    ++h->waiting;
-    MHD_suspend_connection(v->connection);
+    hand_over(v, ANSWER);
     return MHD_YES;
 }
 
@@ -531,8 +475,17 @@ static enum MHD_Result on_request(void *ctx, struct MHD_Connection *connection, 
         *state = v = visit_new(ctx, connection, path, method);
         if (!v)
             return MHD_NO;
-        /* Who asks before sending is told at once; who sends anyway is heard out, within limits. */
-        return !v->route && header(connection, "Expect") ? answer(v) : MHD_YES;
+        if (!v->undecided || !has_body(connection))
+            return header_done(v);
+        hand_over(v, ADMIT);
+        return MHD_YES;
+    }
+    if (v->failed) /* the end has come first */
+        return MHD_NO;
+    if (v->errand == ADMIT) { /* back from there, the library calls for the header once more */
+        v->errand = NOTHING;
+        check_header(v);
+        return header_done(v);
     }
     if (*size > 0) {
         enum MHD_Result rc = visit_body(v, data, *size);
@@ -571,178 +524,153 @@ static void on_log(void *ctx, const char *fmt, va_list args)
     rlhf_log(RLHF_LEVEL_DEBUG, "http-client text=\"%s\"", text);
 }
 
-/* ---- running ----------------------------------------------------------------------------------- */
+/* ---- the reactor's side ------------------------------------------------------------------------ */
 
-/* Commits all writes that have arrived, then lets their connections go on. */
-static void commit_waiting(struct collector_http *h)
+/* False: refused. */
+static bool admitted(struct visit *v)
 {
-    struct collector_exchange **exchanges = calloc(h->waiting, sizeof(*exchanges));
-    struct visit *v, *next;
+    if (v->undecided && admit(v, true) == COLLECTOR_REFUSED) {
+        if (v->exchange.response.failure.code != RLHF_OK)
+            collector_wrote(v->http->collector, &v->exchange.response.failure);
+        set_route(v, NULL);
+    }
+    v->undecided = false;
+    return v->route != NULL;
+}
+
+static void fill_block(struct visit *v)
+{
+    struct rlhf_error err;
+
+    rlhf_bytes_clear(&v->block);
+    v->sent = 0;
+    ptrdiff_t size = rlhf_bytes_reserve(&v->block, EXPORT_BLOCK, &err) < 0
+                         ? -1
+                         : collector_export_read(v->exchange.response.export, v->block.data, EXPORT_BLOCK, &err);
+    v->failed = size < 0;
+    v->last_block = size == 0;
+    v->block.size = size > 0 ? (size_t)size : 0;
+    if (v->failed)
+        rlhf_log_error("export", &err);
+}
+
+/* Everything but writes, which are left for the group: true for those. */
+static bool run_errand(struct visit *v)
+{
+    struct collector *c = v->http->collector;
+
+    if (v->errand == FILL) {
+        fill_block(v);
+    } else if (admitted(v) && v->errand == ANSWER) {
+        if (v->route->writes)
+            return true;
+        collector_api_read(c, v->route, &v->exchange.request, &v->exchange.response);
+        v->answered = true;
+    }
+    return false;
+}
+
+/* Commits all writes that have arrived. */
+static void commit(struct collector *c, struct collector_letters *writes, size_t count)
+{
+    struct collector_exchange **exchanges = calloc(count, sizeof(*exchanges));
     size_t n = 0;
 
-    for (v = h->first; v; v = v->next) {
+    for (struct collector_letter *l = writes->first; l; l = l->next) {
+        struct visit *v = (struct visit *)l;
+        v->answered = true;
         if (exchanges)
             exchanges[n++] = &v->exchange;
         else
-            collector_api_write(h->collector, &(struct collector_exchange *){ &v->exchange }, 1);
+            collector_api_write(c, &(struct collector_exchange *){ &v->exchange }, 1);
     }
-    if (exchanges)
-        collector_api_write(h->collector, exchanges, n);
+    if (n > 0)
+        collector_api_write(c, exchanges, n);
     free(exchanges);
-    v = h->first;
-    h->first = NULL;
-    h->last = &h->first;
-    h->waiting = 0;
-    for (; v; v = next) {
-        next = v->next;
-        v->answered = true;
-        MHD_resume_connection(v->connection);
-    }
 }
 
-static void arm(struct collector_http *h, int64_t ms)
+static void run_errands(struct collector_http *h)
 {
-    struct itimerspec when = { .it_value = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000 } };
+    struct collector_letters writes, others;
+    struct collector_letter *letter, *next;
+    size_t count = 0;
 
-    if (ms == 0)
-        when.it_value.tv_nsec = 1;
-    if (ms < 0)
-        when.it_value.tv_sec = when.it_value.tv_nsec = 0; /* off */
-    timerfd_settime(h->timer, 0, &when, NULL);
+    collector_letters_init(&writes);
+    collector_letters_init(&others);
+    for (letter = collector_mailbox_take(h->asked); letter; letter = next) {
+        next = letter->next;
+        bool write = run_errand((struct visit *)letter);
+        collector_letters_add(write ? &writes : &others, letter);
+        count += write;
+    }
+    collector_mailbox_put(h->answered, &others); /* need not wait for the disk */
+    if (count > 0)
+        commit(h->collector, &writes, count);
+    collector_mailbox_put(h->answered, &writes);
+    atomic_store(&h->idle, collector_mailbox_empty(h->asked));
 }
 
 void collector_http_run(void *http)
 {
     struct collector_http *h = http;
-    MHD_UNSIGNED_LONG_LONG ms = 0;
     uint64_t expirations;
-    bool more = true, timed = false;
 
     while (read(h->timer, &expirations, sizeof(expirations)) > 0)
         ;
-    sweep(h);
     collector_weigh_when_due(h->collector);
     collector_free_overdue(h->collector);
-    for (int turn = 0; more && turn < TURNS; ++turn) {
-        MHD_run(h->daemon);
-        more = h->first != NULL;
-        if (more)
-            commit_waiting(h);
-        timed = MHD_get_timeout(h->daemon, &ms) == MHD_YES;
-        more = more || (timed && ms == 0);
+    run_errands(h);
+}
+
+/* ---- the door's side --------------------------------------------------------------------------- */
+
+/* What is on its way to the reactor when the end comes is not answered: its sender sees the connection close. */
+static void drop_all(struct collector_http *h)
+{
+    post(h);
+    for (struct collector_letter *l = collector_mailbox_take(h->asked), *next; l; l = next) {
+        struct visit *v = (struct visit *)l;
+        next = l->next;
+        v->failed = true;
+        --h->away;
+        MHD_resume_connection(v->connection);
     }
-    arm(h, more ? 0 : timed && ms < SWEEP_MS ? (int64_t)ms : h->wires ? SWEEP_MS : -1);
+}
+
+/* Lets the library do what is to be done now; how long it may rest then. */
+static int turn(struct collector_http *h)
+{
+    MHD_UNSIGNED_LONG_LONG ms;
+
+    MHD_run(h->daemon);
+    post(h);
+    bool timed = MHD_get_timeout(h->daemon, &ms) == MHD_YES;
+    return timed && ms < TICK_MS ? (int)ms : h->wires ? TICK_MS : -1;
+}
+
+static void *keep_door(void *http)
+{
+    struct collector_http *h = http;
+    struct epoll_event event;
+    int rest = 0;
+
+    pthread_setname_np(pthread_self(), "http");
+    while (!collector_mailbox_closed(h->answered)) {
+        if (rest != 0)
+            epoll_wait(h->door_epoll, &event, 1, rest);
+        take_back(h, collector_mailbox_take(h->answered));
+        sweep(h);
+        rest = turn(h);
+    }
+    take_back(h, collector_mailbox_take(h->answered));
+    drop_all(h);
+    for (int i = 0; i < LAST_TURNS && turn(h) == 0; ++i)
+        ; /* what was answered goes out */
+    drop_all(h);
+    return NULL;
 }
 
 /* ---- opening ----------------------------------------------------------------------------------- */
-
-/* "127.0.0.1:8477", "[::1]:0", "localhost:8477" -> host (as in a URL) and port. */
-static int split_address(const char *text, char *host, size_t size, char port[6], struct rlhf_error *err)
-{
-    const char *colon = strrchr(text, ':');
-    size_t n = colon ? (size_t)(colon - text) : 0;
-
-    if (!n || n >= size || !colon[1] || strlen(colon + 1) > 5
-        || strspn(colon + 1, "0123456789") != strlen(colon + 1) || atoi(colon + 1) > 65535
-        || (*text != '[' && memchr(text, ':', n)))
-        return rlhf_fail(err, RLHF_REJECT,
-                         "http: %s is not an address: write it as 127.0.0.1:8477 or [::1]:8477", text);
-    memcpy(host, text, n);
-    host[n] = '\0';
-    strcpy(port, colon + 1);
-    return 0;
-}
-
-/* Beyond loopback nobody is the owner just by being there, and tokens should not be read on their way. */
-static int may_leave_host(struct collector_http *h, struct rlhf_error *err)
-{
-    const struct collector_config *c = h->collector->config;
-    int open = collector_access_open(h->collector->access, err);
-
-    if (open < 0)
-        return -1;
-    if (open)
-        return rlhf_fail(err, RLHF_DENIED,
-                         "http: %s is not loopback, and there is no token: make one with `rlhfctl token add --role "
-                         "owner NAME`",
-                         c->http);
-    if (!c->insecure && !(c->public_url && rlhf_starts_with(c->public_url, "https://")))
-        return rlhf_fail(err, RLHF_DENIED,
-                         "http: %s is not loopback: put a TLS proxy in front and set `public_url: https://...`, or set "
-                         "`insecure: true` to send tokens in the clear",
-                         c->http);
-    return 0;
-}
-
-/* A listening socket on config->http; fills host and address. */
-static int bind_socket(struct collector_http *h, struct rlhf_error *err)
-{
-    const struct collector_config *c = h->collector->config;
-    struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV },
-                    *found = NULL;
-    char name[80], port[6], bare[80];
-    struct sockaddr_storage bound;
-    socklen_t size = sizeof(bound);
-    int fd = -1, on = 1;
-
-    if (split_address(c->http, name, sizeof(name), port, err) < 0)
-        return -1;
-    snprintf(bare, sizeof(bare), "%s", *name == '[' ? name + 1 : name);
-    bare[strcspn(bare, "]")] = '\0';
-    int rc = getaddrinfo(bare, port, &hints, &found);
-    if (rc != 0)
-        return rlhf_fail(err, RLHF_REJECT, "http: %s: %s", c->http, gai_strerror(rc));
-    if (!is_loopback(found->ai_addr) && may_leave_host(h, err) < 0)
-        goto failed;
-    h->any_host = !is_loopback(found->ai_addr) && c->hosts.count == 0;
-    fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0
-        || bind(fd, found->ai_addr, found->ai_addrlen) < 0 || listen(fd, BACKLOG) < 0
-        || getsockname(fd, (struct sockaddr *)&bound, &size) < 0) {
-        if (errno == EADDRINUSE)
-            rlhf_fail(err, RLHF_AGAIN,
-                      "http: %s is in use: see who has it with `ss -ltnp 'sport = :%s'`, or set `http` to "
-                      "another port"
-                      " (0 picks one)",
-                      c->http, port);
-        else
-            rlhf_fail(err, RLHF_FATAL, "http: %s: %s", c->http, strerror(errno));
-        goto failed;
-    }
-    int number = ntohs(bound.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&bound)->sin6_port
-                                                   : ((struct sockaddr_in *)&bound)->sin_port);
-    snprintf(h->host, sizeof(h->host), "%s", name);
-    snprintf(h->address, sizeof(h->address), "http://%s:%d", name, number);
-    freeaddrinfo(found);
-    return fd;
-failed:
-    if (fd >= 0)
-        close(fd);
-    freeaddrinfo(found);
-    return -1;
-}
-
-/* As many connections as the configuration wants and the process may have descriptors for. */
-static unsigned connection_limit(const struct collector_config *c)
-{
-    struct rlimit limit;
-    rlim_t wanted = (rlim_t)c->max_connections + SPARE_DESCRIPTORS;
-
-    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-        return (unsigned)c->max_connections;
-    if (limit.rlim_cur < wanted) {
-        limit.rlim_cur = wanted < limit.rlim_max ? wanted : limit.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &limit);
-        getrlimit(RLIMIT_NOFILE, &limit);
-    }
-    if (limit.rlim_cur >= wanted)
-        return (unsigned)c->max_connections;
-    unsigned possible = limit.rlim_cur > 2 * SPARE_DESCRIPTORS ? (unsigned)limit.rlim_cur - SPARE_DESCRIPTORS
-                                                               : SPARE_DESCRIPTORS;
-    rlhf_log(RLHF_LEVEL_WARNING, "http-connections limit=%u wanted=%lld reason=open-files", possible,
-             (long long)c->max_connections);
-    return possible;
-}
 
 static int watch(int epoll, int fd, struct rlhf_error *err)
 {
@@ -753,9 +681,23 @@ static int watch(int epoll, int fd, struct rlhf_error *err)
     return rlhf_fail(err, RLHF_FATAL, "epoll: %s", strerror(errno));
 }
 
-static int start(struct collector_http *h, int fd, struct rlhf_error *err)
+/* An epoll descriptor that is readable when one of the two is; -1 *err. */
+static int watch_both(int a, int b, struct rlhf_error *err)
 {
-    unsigned limit = connection_limit(h->collector->config);
+    int epoll = epoll_create1(EPOLL_CLOEXEC);
+
+    if (epoll < 0)
+        return rlhf_fail(err, RLHF_FATAL, "epoll: %s", strerror(errno));
+    if (watch(epoll, a, err) == 0 && watch(epoll, b, err) == 0)
+        return epoll;
+    close(epoll);
+    return -1;
+}
+
+/* Takes fd. */
+static int start_library(struct collector_http *h, int fd, struct rlhf_error *err)
+{
+    unsigned limit = collector_connection_limit(h->collector->config);
 
     h->max_wires = limit;
     h->daemon = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL,
@@ -764,16 +706,34 @@ static int start(struct collector_http *h, int fd, struct rlhf_error *err)
                                  MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
                                  MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_NOTIFY_COMPLETED, on_completed,
                                  h, MHD_OPTION_NOTIFY_CONNECTION, on_connection, h, MHD_OPTION_END);
-    if (!h->daemon) {
-        close(fd);
-        return rlhf_fail(err, RLHF_FATAL, "http: libmicrohttpd did not start");
-    }
+    if (h->daemon)
+        return 0;
+    close(fd);
+    return rlhf_fail(err, RLHF_FATAL, "http: libmicrohttpd did not start");
+}
+
+/* What both sides wait for. */
+static int make_ways(struct collector_http *h, struct rlhf_error *err)
+{
     const union MHD_DaemonInfo *info = MHD_get_daemon_info(h->daemon, MHD_DAEMON_INFO_EPOLL_FD);
-    h->epoll = epoll_create1(EPOLL_CLOEXEC);
+    struct itimerspec tick = { .it_value.tv_nsec = 1, .it_interval.tv_sec = TICK_MS / 1000 };
+
     h->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-    if (h->epoll < 0 || h->timer < 0 || !info)
+    if (h->timer < 0 || !info || timerfd_settime(h->timer, 0, &tick, NULL) < 0)
         return rlhf_fail(err, RLHF_FATAL, "http: %s", strerror(errno));
-    return watch(h->epoll, info->epoll_fd, err) < 0 || watch(h->epoll, h->timer, err) < 0 ? -1 : 0;
+    if (!(h->asked = collector_mailbox_new(err)) || !(h->answered = collector_mailbox_new(err))
+        || (h->epoll = watch_both(collector_mailbox_fd(h->asked), h->timer, err)) < 0
+        || (h->door_epoll = watch_both(collector_mailbox_fd(h->answered), info->epoll_fd, err)) < 0)
+        return -1;
+    return 0;
+}
+
+static int start_thread(struct collector_http *h, struct rlhf_error *err)
+{
+    int failed = pthread_create(&h->thread, NULL, keep_door, h);
+
+    h->running = !failed;
+    return failed ? rlhf_fail(err, RLHF_AGAIN, "no thread for HTTP: %s", strerror(failed)) : 0;
 }
 
 struct collector_http *collector_http_new(struct collector *c, struct rlhf_error *err)
@@ -786,26 +746,24 @@ struct collector_http *collector_http_new(struct collector *c, struct rlhf_error
         return NULL;
     }
     h->collector = c;
-    h->epoll = h->timer = -1;
-    h->last = &h->first;
-    const char *url = c->config->public_url;
-    h->public_host = url && strstr(url, "://") ? strstr(url, "://") + 3 : NULL;
+    h->epoll = h->timer = h->door_epoll = -1;
+    collector_letters_init(&h->out);
     const char *file = c->config->http_address_file;
     if (file)
         c->env->io->unlink(c->env->io, file); /* what a former life wrote */
-    if ((fd = bind_socket(h, err)) < 0 || start(h, fd, err) < 0
-        || (file && rlhf_write_file(c->env->io, file, h->address, strlen(h->address), err) < 0)) {
+    if ((fd = collector_site_open(&h->site, c, err)) < 0 || start_library(h, fd, err) < 0 || make_ways(h, err) < 0
+        || start_thread(h, err) < 0
+        || (file && rlhf_write_file(c->env->io, file, h->site.address, strlen(h->site.address), err) < 0)) {
         collector_http_free(h);
         return NULL;
     }
-    arm(h, 0);
-    rlhf_log(RLHF_LEVEL_INFO, "http address=%s", h->address);
+    rlhf_log(RLHF_LEVEL_INFO, "http address=%s", h->site.address);
     return h;
 }
 
 const char *collector_http_address(const struct collector_http *h)
 {
-    return h->address;
+    return h->site.address;
 }
 
 int collector_http_fd(const struct collector_http *h)
@@ -817,11 +775,20 @@ void collector_http_free(struct collector_http *h)
 {
     if (!h)
         return;
+    enum rlhf_code trouble = h->collector->trouble.code;
+    if (h->running) {
+        if (trouble != RLHF_CORRUPT && trouble != RLHF_FATAL)
+            run_errands(h); /* what has come so far is still answered */
+        collector_mailbox_close(h->answered);
+        pthread_join(h->thread, NULL);
+    }
     if (h->daemon)
         MHD_stop_daemon(h->daemon); /* closes the socket, and completes every visit */
-    if (h->epoll >= 0)
-        close(h->epoll);
-    if (h->timer >= 0)
-        close(h->timer);
+    const int fds[] = { h->epoll, h->timer, h->door_epoll };
+    for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); ++i)
+        if (fds[i] >= 0)
+            close(fds[i]);
+    collector_mailbox_free(h->asked);
+    collector_mailbox_free(h->answered);
     free(h);
 }
