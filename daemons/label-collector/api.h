@@ -11,6 +11,7 @@
 #include "collector.h"
 
 struct collector_export;
+struct collector_labels;
 
 struct collector_request {
     const char *method; /* HEAD counts as GET */
@@ -24,6 +25,7 @@ struct collector_request {
     struct collector_identity who;
     const char *address; /* the client's */
     const char *session; /* the cookie, NULL = none */
+    const struct collector_labels *labels; /* what the body says, where it was prepared; NULL = the handler reads it */
     /* Decoded value of a query parameter, or NULL. */
     const char *(*query)(void *ctx, const char *key);
     /* Value of a header, or NULL. */
@@ -67,6 +69,11 @@ const struct collector_route *collector_route_find(const char *method, const cha
 /* Whether the body's type is one that the route takes; otherwise the error (415) in *r. */
 bool collector_route_accepts(const struct collector_route *route, const char *content_type,
                              struct collector_response *r);
+
+/* Makes of a body of labels what can be made without the store, on whichever thread; q->who is settled. NULL: there is
+ * nothing to prepare, or the body is not as it must be, which the handler will say. */
+struct collector_labels *collector_labels_prepare(const struct collector_route *route, const struct collector_request *q);
+void collector_labels_free(struct collector_labels *l); /* NULL is fine */
 
 /* Answers a read. */
 void collector_api_read(struct collector *c, const struct collector_route *route,

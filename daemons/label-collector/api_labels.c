@@ -1,6 +1,7 @@
 /* api_labels.c - labels in, and the list of what is stored. */
 #include "api_parts.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,126 +12,210 @@ enum {
     MAX_ANSWER = 4 * 1024 * 1024, /* bytes of text in such a list */
 };
 
-/* What every label of a request has in common. */
-struct submission {
-    const char *task; /* from the path; NULL = the body says */
-    const char *idempotency_key;
-    const struct collector_identity *who;
-    bool ranking, single;
+/* ---- what a body says, before the store is asked ---------------------------------------------------- */
+
+/* A label of a request, or why it is none. */
+struct element {
+    struct collector_label label; /* borrows from the document, the request, and this */
+    struct collector_made made;
+    char name[2 * COLLECTOR_MAX_NAME + 64]; /* room for a derived id */
+    struct rlhf_error err;                  /* RLHF_OK: the label is good */
 };
 
-/* Fills what the submitter left out. name has room for a derived id. */
-static int complete_label(struct collector_label *l, const struct submission *s, size_t index, char *name,
-                          size_t size, struct rlhf_error *err)
+struct collector_labels {
+    json_t *list; /* the document */
+    bool single;
+    char *task; /* from the path; NULL = the body says */
+    size_t count;
+    struct element elements[];
+};
+
+void collector_labels_free(struct collector_labels *l)
 {
+    if (!l)
+        return;
+    for (size_t i = 0; i < l->count; ++i) {
+        collector_label_free(&l->elements[i].label);
+        collector_made_free(&l->elements[i].made);
+    }
+    json_decref(l->list);
+    free(l->task);
+    free(l);
+}
+
+/* Fills what the submitter left out. */
+static int complete_label(struct element *e, const struct collector_labels *s, const struct collector_request *q, size_t index,
+                          struct rlhf_error *err)
+{
+    struct collector_label *l = &e->label;
+
     if (s->task && l->task && strcmp(s->task, l->task) != 0)
         return rlhf_fail(err, RLHF_REJECT, "task differs from the one in the path");
     l->task = s->task ? s->task : l->task;
-    if (collector_act_as(s->who, &l->labeler, &l->source, err) < 0)
+    if (collector_act_as(&q->who, &l->labeler, &l->source, err) < 0)
         return -1;
-    bool own = s->who->role == COLLECTOR_LABELER; /* nobody may take an id that is another labeler's */
-    const char *key = own ? NULL : s->idempotency_key;
+    bool own = q->who.role == COLLECTOR_LABELER; /* nobody may take an id that is another labeler's */
+    const char *key = own ? NULL : q->idempotency_key;
     if (l->id && !own)
         return 0;
     if (key && s->single)
-        snprintf(name, size, "%s", key);
+        snprintf(e->name, sizeof(e->name), "%s", key);
     else if (key)
-        snprintf(name, size, "%s/%zu", key, index);
+        snprintf(e->name, sizeof(e->name), "%s/%zu", key, index);
     else if (l->task)
-        snprintf(name, size, "%s@%s", l->labeler ? l->labeler : "", l->task);
+        snprintf(e->name, sizeof(e->name), "%s@%s", l->labeler ? l->labeler : "", l->task);
     else
         return rlhf_fail(err, RLHF_REJECT, "id is missing: a label needs one, or the header Idempotency-Key");
-    if (l->id && strcmp(l->id, name) != 0)
-        return rlhf_fail(err, RLHF_DENIED, "id must be %.150s with a labeler's token; leave it out", name);
-    l->id = name;
+    if (l->id && strcmp(l->id, e->name) != 0)
+        return rlhf_fail(err, RLHF_DENIED, "id must be %.150s with a labeler's token; leave it out", e->name);
+    l->id = e->name;
     return 0;
 }
 
-static int put_label(struct collector *c, const json_t *element, const struct submission *s, size_t index,
-                     json_t *results, struct collector_receipt *receipt, struct rlhf_error *err)
+/* NULL: the answer says why not. */
+static struct collector_labels *read_labels(const struct collector_request *q, bool ranking, bool of_task,
+                                            struct collector_response *r)
 {
-    struct collector_label l = { 0 };
-    char name[2 * COLLECTOR_MAX_NAME + 64];
-    int rc = -1;
-
-    *receipt = (struct collector_receipt){ .outcome = COLLECTOR_INVALID };
-    if (collector_label_parse(&l, element, s->ranking, err) == 0
-        && complete_label(&l, s, index, name, sizeof(name), err) == 0 && collector_label_check(&l, err) == 0)
-        rc = collector_store_put_label(c->store, &l, receipt, err);
-    if (rc == 0)
-        json_array_append_new(results, json_pack("{s:s, s:s, s:I, s:I}", "id", l.id, "status",
-                                                 collector_outcome_name(receipt->outcome), "sequence",
-                                                 (json_int_t)receipt->sequence, "revision",
-                                                 (json_int_t)receipt->revision));
-    collector_label_free(&l);
-    return rc;
-}
-
-static void put_labels(struct collector *c, const struct collector_request *q, struct submission *s,
-                       struct collector_response *r)
-{
-    struct collector_complaints complaints = { .count = 0 };
-    struct collector_receipt receipt;
-    json_t *list, *element, *results;
-    size_t count[3] = { 0 }; /* by outcome: stored, known, revised */
-    struct collector_page page;
-    uint64_t cursor = 0;
-    struct rlhf_error err;
+    json_t *list, *value;
+    bool single;
     size_t i;
 
-    if (collector_read_elements(q, &list, &s->single, r) < 0)
-        return;
-    s->idempotency_key = q->idempotency_key;
-    s->who = &q->who;
-    results = json_array();
-    json_array_foreach (list, i, element) {
-        if (put_label(c, element, s, i, results, &receipt, &err) < 0) {
-            collector_complain(&complaints, i, receipt.outcome, &err);
-            if (!collector_is_refusal(&err))
-                break; /* the others would fail as well */
+    if (collector_read_elements(q, &list, &single, r) < 0)
+        return NULL;
+    size_t count = json_array_size(list);
+    struct collector_labels *labels = calloc(1, sizeof(*labels) + count * sizeof(labels->elements[0]));
+    char *task = labels && of_task ? collector_path_id(q->path, "/api/v1/tasks/", "/label") : NULL;
+    if (!labels || (of_task && !task)) {
+        json_decref(list);
+        free(labels);
+        collector_respond(r, 503, NULL);
+        return NULL;
+    }
+    *labels = (struct collector_labels){ .list = list, .single = single, .task = task, .count = count };
+    json_array_foreach (list, i, value) {
+        struct element *e = &labels->elements[i];
+        struct collector_label *l = &e->label;
+        if (collector_label_parse(l, value, ranking, &e->err) == 0 && complete_label(e, labels, q, i, &e->err) == 0
+            && collector_label_check(l, &e->err) == 0
+            && (l->content.count == 0 || collector_content_make(&l->content, &e->made, &e->err) == 0))
+            e->err.code = RLHF_OK;
+    }
+    return labels;
+}
+
+struct collector_labels *collector_labels_prepare(const struct collector_route *route, const struct collector_request *q)
+{
+    struct collector_response ignored = { 0 }; /* the handler will find the same, and say it */
+    bool ranking = route->handle == collector_post_rankings, of_task = route->handle == collector_post_label;
+
+    if (!ranking && !of_task && route->handle != collector_post_comparisons)
+        return NULL;
+    struct collector_labels *labels = read_labels(q, ranking, of_task, &ignored);
+    collector_response_free(&ignored);
+    return labels;
+}
+
+/* ---- labels in ------------------------------------------------------------------------------------- */
+
+/* One of the results as JSON text: there may be thousands. The id has passed its check, and holds no control character. */
+static int add_result(struct rlhf_bytes *to, const char *id, const struct collector_receipt *receipt)
+{
+    char name[2 * COLLECTOR_MAX_LABEL_ID + 1];
+    size_t size = 0;
+
+    for (; *id; name[size++] = *id++)
+        if (*id == '"' || *id == '\\')
+            name[size++] = '\\';
+    return rlhf_bytes_printf(to, NULL,
+                             "%s{\"id\":\"%.*s\",\"status\":\"%s\",\"sequence\":%" PRIu64 ",\"revision\":%" PRIu32 "}",
+                             to->size ? "," : "", (int)size, name, collector_outcome_name(receipt->outcome),
+                             receipt->sequence, receipt->revision);
+}
+
+/* All of them go into the store, or are complained of. */
+struct putting {
+    struct collector_complaints complaints;
+    struct rlhf_bytes results;
+    size_t count[3]; /* by outcome: stored, known, revised */
+    uint64_t cursor;
+    bool no_memory;
+};
+
+static void put_all(struct collector *c, const struct collector_labels *labels, struct putting *p)
+{
+    for (size_t i = 0; i < labels->count; ++i) {
+        const struct element *e = &labels->elements[i];
+        struct collector_receipt receipt = { .outcome = COLLECTOR_INVALID };
+        struct rlhf_error err = e->err;
+        if (err.code == RLHF_OK && collector_store_put_label(c->store, &e->label, &receipt, &err) == 0) {
+            ++p->count[receipt.outcome];
+            p->cursor = receipt.sequence > p->cursor ? receipt.sequence : p->cursor;
+            p->no_memory = p->no_memory || add_result(&p->results, e->label.id, &receipt) < 0;
             continue;
         }
-        ++count[receipt.outcome];
-        cursor = receipt.sequence > cursor ? receipt.sequence : cursor;
+        collector_complain(&p->complaints, i, receipt.outcome, &err);
+        if (!collector_is_refusal(&err))
+            break; /* the others would fail as well */
     }
-    if (complaints.count) {
-        json_decref(results);
-        collector_respond_complaints(r, &complaints, s->single);
-    } else if (s->task) {
-        json_t *only = json_incref(json_array_get(results, 0));
-        json_decref(results);
-        collector_respond(r, 200, only);
-    } else {
-        collector_respond(r, 200,
-                json_pack("{s:I, s:I, s:I, s:s, s:o}", "stored", (json_int_t)count[COLLECTOR_STORED], "known",
-                          (json_int_t)count[COLLECTOR_KNOWN], "revised", (json_int_t)count[COLLECTOR_REVISED],
-                          "cursor", collector_comparisons_cursor(&page, cursor), "results", results));
-    }
-    json_decref(list);
+}
+
+static void respond_results(const struct collector_labels *labels, struct putting *p, struct collector_response *r)
+{
+    struct collector_page page;
+    int rc = -1;
+
+    collector_response_free(r);
+    r->status = 200;
+    r->content_type = "application/json";
+    if (p->no_memory)
+        ;
+    else if (labels->task)
+        rc = rlhf_bytes_printf(&r->body, NULL, "%s\n", p->results.data);
+    else
+        rc = rlhf_bytes_printf(&r->body, NULL,
+                               "{\"stored\":%zu,\"known\":%zu,\"revised\":%zu,\"cursor\":\"%s\",\"results\":[%s]}\n",
+                               p->count[COLLECTOR_STORED], p->count[COLLECTOR_KNOWN], p->count[COLLECTOR_REVISED],
+                               collector_comparisons_cursor(&page, p->cursor), p->results.data);
+    if (rc < 0)
+        collector_respond(r, 503, NULL);
+}
+
+static void put_labels(struct collector *c, const struct collector_request *q, bool ranking, bool of_task,
+                       struct collector_response *r)
+{
+    struct collector_labels *own = q->labels ? NULL : read_labels(q, ranking, of_task, r);
+    const struct collector_labels *labels = q->labels ? q->labels : own;
+    struct putting p = { .cursor = 0 };
+
+    if (!labels)
+        return;
+    put_all(c, labels, &p);
+    if (p.complaints.count)
+        collector_respond_complaints(r, &p.complaints, labels->single);
+    else
+        respond_results(labels, &p, r);
+    rlhf_bytes_free(&p.results);
+    collector_labels_free(own);
 }
 
 void collector_post_comparisons(struct collector *c, const struct collector_request *q,
                              struct collector_response *r)
 {
-    put_labels(c, q, &(struct submission){ .ranking = false }, r);
+    put_labels(c, q, false, false, r);
 }
 
 void collector_post_rankings(struct collector *c, const struct collector_request *q,
                           struct collector_response *r)
 {
-    put_labels(c, q, &(struct submission){ .ranking = true }, r);
+    put_labels(c, q, true, false, r);
 }
 
 void collector_post_label(struct collector *c, const struct collector_request *q, struct collector_response *r)
 {
-    char *task = collector_path_id(q->path, "/api/v1/tasks/", "/label");
-
-    if (task)
-        put_labels(c, q, &(struct submission){ .task = task }, r);
-    else
-        collector_respond(r, 503, NULL);
-    free(task);
+    put_labels(c, q, false, true, r);
 }
+
+/* ---- labels out ------------------------------------------------------------------------------------ */
 
 struct listing {
     struct collector_page page;

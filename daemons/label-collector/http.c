@@ -20,6 +20,7 @@
 
 enum {
     HELD_BYTES = 96 << 20,   /* bodies of all requests together */
+    PREPARED_BYTES = 4 << 20, /* of them, those that are parsed here; the others' documents live one by one, in their turn */
     SWALLOW_BYTES = 1 << 20, /* of a refused body that are read, so that the client gets to see the answer */
     CONNECTION_MEMORY = 32 << 10, /* header and read buffer of a connection */
     ENOUGH = 32, /* requests for which an idle reactor need not wait for the end of a turn */
@@ -65,6 +66,7 @@ struct visit {
     char client[INET6_ADDRSTRLEN];
     bool undecided; /* who sends it is to be asked of the store */
     bool answered;
+    struct collector_labels *labels;
     struct rlhf_bytes block; /* of an export ... */
     size_t sent;             /* ... and how much of it the client has */
     bool last_block, failed;
@@ -85,7 +87,7 @@ struct collector_http {
     struct wire *oldest, *newest;
     size_t wires, max_wires;
     int64_t swept_us;
-    size_t held;                  /* bytes of bodies */
+    size_t held, prepared;        /* bytes of bodies */
     struct collector_letters out; /* to be handed over at the end of this turn, or when the reactor is idle */
     size_t out_count;
     size_t away;                  /* handed over and not back */
@@ -297,7 +299,9 @@ static void visit_free(struct visit *v)
 {
     if (!v)
         return;
+    v->http->prepared -= v->labels ? v->body.size : 0;
     v->http->held -= v->body.size;
+    collector_labels_free(v->labels);
     rlhf_bytes_free(&v->body);
     collector_response_free(&v->exchange.response);
     free(v->path);
@@ -454,12 +458,24 @@ static enum MHD_Result header_done(struct visit *v)
     return !v->route && collector_header(v->connection, "Expect") ? answer(v) : MHD_YES;
 }
 
+/* Spares the reactor the reading of labels. */
+static void prepare(struct visit *v)
+{
+    struct collector_http *h = v->http;
+
+    if (!v->undecided && h->prepared + v->body.size <= PREPARED_BYTES)
+        v->labels = collector_labels_prepare(v->route, &v->exchange.request);
+    v->exchange.request.labels = v->labels;
+    h->prepared += v->labels ? v->body.size : 0;
+}
+
 static enum MHD_Result visit_ready(struct visit *v)
 {
     v->exchange.request.body = v->body.data;
     v->exchange.request.body_size = v->body.size;
     if (!v->route || v->answered)
         return answer(v);
+    prepare(v);
     hand_over(v, ANSWER);
     return MHD_YES;
 }
