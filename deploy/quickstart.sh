@@ -10,7 +10,8 @@ Usage: deploy/quickstart.sh [OPTION...]
   --seed N      another kingdom, other random numbers (default 1)
   --dir DIR     the run's directory (default runs/quickstart)
   --port N      port of the labeling page (default 8477; 0: any free one); with --hack the judge has the next
-  --yourself    no simulated labeler: compare the answers yourself in the browser
+  --yourself    no simulated labeler: compare the answers yourself in the browser, pairs instead of lists
+  --count N     with --yourself: pairs in each of the two rounds (default 40)
   --hack        show reward hacking instead: one round with too small a KL coefficient, until the watch stops it
                 (DIR: default runs/hack)
   --check       also check what the recipe promises of any seed; status 1 when a clause fails
@@ -20,7 +21,7 @@ TEXT
 }
 
 main() { # one function, read whole before it runs: the file may change meanwhile
-seed=1 dir= port=8477 yourself= check= fresh= hack=
+seed=1 dir= port=8477 yourself= count=40 check= fresh= hack=
 need() { [ $# -ge 2 ] || { echo "quickstart.sh: $1 needs a value" >&2; exit 2; }; }
 while [ $# -gt 0 ]; do
     case $1 in
@@ -28,6 +29,7 @@ while [ $# -gt 0 ]; do
     --dir) need "$@"; dir=$2; shift ;;
     --port) need "$@"; port=$2; shift ;;
     --yourself) yourself=yes ;;
+    --count) need "$@"; count=$2; shift ;;
     --hack) hack=yes ;;
     --check) check=--check ;;
     --fresh) fresh=yes ;;
@@ -38,7 +40,7 @@ while [ $# -gt 0 ]; do
 done
 [ -n "$dir" ] || dir=runs/${hack:+hack}
 [ "$dir" != runs/ ] || dir=runs/quickstart
-for number in "$seed" "$port"; do
+for number in "$seed" "$port" "$count"; do
     case $number in '' | *[!0-9]*) echo "quickstart.sh: '$number' is not a number" >&2; exit 2 ;; esac
 done
 [[ $dir =~ ^[A-Za-z0-9._/-]+$ ]] || { echo "quickstart.sh: --dir: use letters, digits, '.', '_', '-' and '/'" >&2; exit 2; }
@@ -99,11 +101,16 @@ if [ -n "$hack" ]; then
     "$kingdom" hack --run "$dir" $check
     exit
 fi
-write_run "${QUICKSTART_YAML:-deploy/quickstart/quickstart.yaml}"
+people=() # a person judges two answers at a time, and not thousands of them
+[ -z "$yourself" ] || people=(-e '/policies: \[[^,]*\]/,/sampling:/ s/samples: .*/samples: 2/'
+    -e '/policies: \[.*,.*\]/,/sampling:/ s/samples: .*/samples: 1/'
+    -e "/- collect:/,/sampling:/ {/^ *count:/d; s/samples: .*/&\n      count: $count/}")
+write_run "${QUICKSTART_YAML:-deploy/quickstart/quickstart.yaml}" "${people[@]}"
 
 step "The recipe: pretraining, SFT, two rounds of comparisons, reward model, PPO"
 if [ -n "$yourself" ]; then
-    echo "Open the labeling page (port $port) when the comparisons stages come, and judge."
+    [ "$port" != 0 ] && page=http://127.0.0.1:$port/ || page="the address in $dir/labels.http"
+    echo "Open $page when the comparisons stages come, and judge: $count pairs, and after a while $count more."
     "$rlhfctl" up "$dir/run.yaml"
 else
     "$rlhfctl" up "$dir/run.yaml" --with "$labeler"
