@@ -323,7 +323,7 @@ function paint() {
   $('against').value = String(state.base);
   document.querySelectorAll('.answer').forEach((card, position) => {
     fill(card.querySelector('.text'), shownText(task, position), state.marked ? marks[position] : null);
-    card.querySelector('.base').hidden = !many || !state.marked || position !== state.base;
+    card.querySelector('.base').hidden = !many || !state.marked || position !== state.base || !marks.some(Boolean);
   });
 }
 
