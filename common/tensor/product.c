@@ -15,6 +15,7 @@ enum {
     BLOCK_COLS = 256,  /* and its columns                                                            */
     BLAS_SLAB = 384,   /* of the longer side of a weight's gradient in one call of OpenBLAS, at most    */
     BLAS_LEAST = 32,   /* smaller matrices are not what it is good at                                 */
+    IN_L2 = 200000,    /* numbers of x that a task works on, and of its weight: 0.8 MB each               */
     READING = 24,      /* rows whose multiplications take as long as reading their weight from memory    */
     LEAST_WORK = 1 << 19, /* multiplications worth a task of their own: about 10 us                   */
     TASKS = 64,           /* of few rows, at most: cores are seldom equally fast, and wait for the last */
@@ -63,12 +64,29 @@ static void linear_part(void *ctx, size_t index)
     rlhf_tiles(l->w, &o, m, n, l->w->k);
 }
 
+/* A task's rows of x and columns of w stay in L2, so that neither comes from memory again with every block of the other: the
+ * tasks of one block of columns follow each other. */
+static void cut_linear(struct linear *l)
+{
+    const size_t n = l->w->n, k = l->w->k, most = k < IN_L2 ? IN_L2 / (k + 1) : 1;
+    size_t col_blocks = 1;
+
+    l->row_blocks = l->m > BLOCK_ROWS ? blocks(l->m, least(BLOCK_ROWS, most)) : 1;
+    l->rows = blocks(l->m, l->row_blocks);
+    /* Few rows leave the columns to be shared, in whole groups of the panels that a micro-kernel of so many rows takes. */
+    size_t work = (l->rows + READING) * k * n, group = (l->m <= 3 ? 8 : l->m <= 7 ? 4 : 2) * RLHF_LANES;
+    if (l->row_blocks < TASKS && work > LEAST_WORK)
+        col_blocks = least(least(work / LEAST_WORK, blocks(TASKS, l->row_blocks)), blocks(n, group));
+    if (l->row_blocks > 1 && most >= group)
+        col_blocks = col_blocks > blocks(n, most) ? col_blocks : blocks(n, most);
+    l->cols = blocks(blocks(n, col_blocks), group) * group;
+}
+
 void rlhf_linear(const struct rlhf_packed *w, const float *x, size_t x_stride, size_t m, const float *bias,
                  bool accumulate, float *y, size_t y_stride, struct rlhf_pool *pool)
 {
     struct linear l = { .w = w, .x = x, .bias = bias, .x_stride = x_stride, .m = m, .y_stride = y_stride,
                         .accumulate = accumulate, .y = y };
-    size_t col_blocks = 1;
 
     if (m == 0 || w->n == 0)
         return;
@@ -76,13 +94,7 @@ void rlhf_linear(const struct rlhf_packed *w, const float *x, size_t x_stride, s
         rlhf_rounded_linear(w, x, x_stride, m, bias, accumulate, y, y_stride, pool);
         return;
     }
-    l.row_blocks = blocks(m, BLOCK_ROWS);
-    l.rows = blocks(m, l.row_blocks);
-    /* Few rows leave the columns to be shared, in whole groups of the panels that a micro-kernel of so many rows takes. */
-    size_t work = (l.rows + READING) * w->k * w->n, group = (m <= 3 ? 8 : m <= 7 ? 4 : 2) * RLHF_LANES;
-    if (l.row_blocks < TASKS && work > LEAST_WORK)
-        col_blocks = least(least(work / LEAST_WORK, blocks(TASKS, l.row_blocks)), blocks(w->n, group));
-    l.cols = blocks(blocks(w->n, col_blocks), group) * group;
+    cut_linear(&l);
     rlhf_pool_for((m + READING) * w->k * w->n < 2 * LEAST_WORK ? NULL : pool, l.row_blocks * blocks(w->n, l.cols),
                   linear_part, &l);
 }

@@ -13,6 +13,9 @@ enum {
     WIDE = 4 * CHUNK, /* columns that backward does at once where logits are kept */
     BLOCK_ROWS = 112, /* rows a task takes, at most: 8 micro-kernels of 14 */
     BLOCK_K = 256,
+    TILE_COLS = 32,
+    LEAST_WORK = 1 << 20, /* multiplications worth a task of their own */
+    IN_L2 = 200000,       /* numbers of a weight that a task multiplies all its rows by, 0.8 MB */
 };
 
 static size_t least(size_t a, size_t b)
@@ -36,6 +39,7 @@ struct vocab {
     float *target_logit;
     float *logits;      /* rows of `stride`; forward: NULL when they are not kept */
     size_t stride;
+    size_t back_cols;   /* backward: of d_hidden that a task does */
     size_t col, cols;   /* backward: those being done, which are logits' first unless all are kept */
     bool kept;
     float *d_hidden;
@@ -112,7 +116,7 @@ void rlhf_vocab_logprobs(const struct rlhf_packed *w, const float *hidden, const
     share_rows(&v);
     v.mst = rlhf_shared_scratch(n * v.chunks * 3 + n);
     v.target_logit = v.mst + n * v.chunks * 3;
-    v.chunks_a_task = v.row_blocks >= 16 ? v.chunks : blocks(v.chunks, blocks(32, v.row_blocks));
+    v.chunks_a_task = blocks(LEAST_WORK, v.rows * CHUNK * w->k);
     rlhf_pool_for(n * w->n * w->k < (1 << 20) ? NULL : pool, v.row_blocks * blocks(v.chunks, v.chunks_a_task),
                   logprobs_part, &v);
     for (size_t i = 0; i < n; i++) {
@@ -205,11 +209,16 @@ size_t rlhf_vocab_draw_row(const float *logits, size_t v, float temperature, flo
 
 /* ---- backward -------------------------------------------------------------------------------------- */
 
+static float *gradient_at(const struct vocab *v, size_t row)
+{
+    return v->logits + row * v->stride + (v->kept ? v->col : 0);
+}
+
 static void gradient_part(void *ctx, size_t index)
 {
     const struct vocab *v = ctx;
     size_t row = index * v->rows, m = least(v->n - row, v->rows), c = v->back->n;
-    float *logits = v->logits + row * v->stride + (v->kept ? v->col : 0), *d_hidden = v->d_hidden + row * c;
+    float *logits = gradient_at(v, row);
 
     if (!v->kept)
         product(v->w, v->hidden + row * c, c, m, v->col, v->cols, 0, c, NULL, logits, v->stride);
@@ -222,7 +231,18 @@ static void gradient_part(void *ctx, size_t index)
                                        v->d_entropy ? v->entropy[row + i] : 0, (size_t)v->target[row + i] - v->col,
                                        v->d_logprob[row + i], v->d_entropy ? v->d_entropy[row + i] : 0);
     }
-    product(v->back, logits, v->stride, m, 0, c, v->col, v->col + v->cols, v->col ? d_hidden : NULL, d_hidden, c);
+}
+
+/* The part of d_hidden that comes from the columns being done; a task's share of the weight stays in L2 for all rows. */
+static void hidden_part(void *ctx, size_t index)
+{
+    const struct vocab *v = ctx;
+    size_t row = index % v->row_blocks * v->rows, m = least(v->n - row, v->rows), c = v->back->n;
+    size_t col = index / v->row_blocks * v->back_cols;
+    float *d_hidden = v->d_hidden + row * c + col;
+
+    product(v->back, gradient_at(v, row), v->stride, m, col, least(c - col, v->back_cols), v->col, v->col + v->cols,
+            v->col ? d_hidden : NULL, d_hidden, c);
 }
 
 void rlhf_vocab_logprobs_backward(const struct rlhf_packed *w, const struct rlhf_packed *w_back,
@@ -240,11 +260,14 @@ void rlhf_vocab_logprobs_backward(const struct rlhf_packed *w, const struct rlhf
     if (n == 0)
         return;
     share_rows(&v);
+    v.back_cols = blocks(c, blocks(c * least(step, w_back->k), IN_L2));
+    v.back_cols = blocks(v.back_cols, TILE_COLS) * TILE_COLS;
     if (!logits)
         v.logits = rlhf_shared_scratch(n * CHUNK);
     for (; v.col < w_back->k; v.col += step) {
         v.cols = least(w_back->k - v.col, step);
         rlhf_pool_for(pool, v.row_blocks, gradient_part, &v);
+        rlhf_pool_for(pool, v.row_blocks * blocks(c, v.back_cols), hidden_part, &v);
         if (d_w)
             (w_back->products == RLHF_PRODUCTS_BF16 ? rlhf_linear_backward_weight_rounded : rlhf_linear_backward_weight)(
                 v.logits + (logits ? v.col : 0), v.stride, hidden, c, n, v.cols, c, false, d_w + v.col * c, NULL, pool);
