@@ -132,7 +132,7 @@ struct rlhf_kernels {
 
     size_t (*largest)(const float *x, size_t count);
 
-    void (*adamw)(const struct rlhf_adamw_factors *f, const float *grad, float *m, float *v, float *param,
+    void (*adamw)(const struct rlhf_adamw_factors *f, float *grad, float *m, float *v, float *param,
                   size_t count);
     double (*sum_squares)(const float *x, size_t count);
 };

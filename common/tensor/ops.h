@@ -228,8 +228,9 @@ struct rlhf_adamw {
     uint64_t step;                                 /* 1 at the first update: bias correction     */
     bool epsilon_inside_tf1; /* epsilon placed as TF1's Adam does (recipe.md), not as PyTorch's  */
 };
-/* grad is multiplied by grad_scale first (clipping). weight_decay applies where decay is true. */
-void rlhf_adamw_step(const struct rlhf_adamw *a, float grad_scale, bool decay, const float *grad, float *m,
+/* grad is multiplied by grad_scale first (clipping), and is zeros afterwards, ready for the next step. weight_decay applies where
+ * decay is true. */
+void rlhf_adamw_step(const struct rlhf_adamw *a, float grad_scale, bool decay, float *grad, float *m,
                      float *v, float *param, size_t count, struct rlhf_pool *pool);
 /* Sum of squares in double, fixed order; NaN or Inf inside shows in the result. */
 double rlhf_sum_squares(const float *x, size_t count, struct rlhf_pool *pool);

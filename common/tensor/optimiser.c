@@ -15,8 +15,7 @@ static size_t block_size(size_t count, size_t index)
 
 struct adamw {
     struct rlhf_adamw_factors factors;
-    const float *grad;
-    float *m, *v, *param;
+    float *grad, *m, *v, *param;
     size_t count;
 };
 
@@ -30,7 +29,7 @@ static void adamw_part(void *ctx, size_t index)
 
 /* Kingma, Ba 2015 with Loshchilov and Hutter's decay. PyTorch: lr/c1·m/(√(v/c2) + ε) with c = 1 - βᵗ. TF1 (Kingma and
  * Ba's "ε̂" at the end of section 2): lr·√c2/c1·m/(√v + ε). */
-void rlhf_adamw_step(const struct rlhf_adamw *a, float grad_scale, bool decay, const float *grad, float *m,
+void rlhf_adamw_step(const struct rlhf_adamw *a, float grad_scale, bool decay, float *grad, float *m,
                      float *v, float *param, size_t count, struct rlhf_pool *pool)
 {
     double lr = (double)a->lr, b1 = (double)a->beta1, b2 = (double)a->beta2;

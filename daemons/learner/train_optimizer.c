@@ -118,9 +118,10 @@ void learner_optimizer_step(struct learner_optimizer *o, uint64_t step, double l
         /* as torch.nn.utils.clip_grad_norm_ */
         double scale = s->clip_norm > 0 ? fmin(1, s->clip_norm / (o->norm + 1e-6)) : 1;
         o->updates++;
-        update(o, (float)scale);
+        update(o, (float)scale); /* leaves zeros */
+    } else {
+        memset(o->grad, 0, o->count * sizeof *o->grad);
     }
-    memset(o->grad, 0, o->count * sizeof *o->grad);
 }
 
 int learner_count_step(struct learner_work *w, bool finite, struct rlhf_error *err)

@@ -44,7 +44,6 @@ static void train_step(struct training *s, const struct packed *p)
 
     for (size_t t = 0; t < p->tokens.size; t++)
         s->d[t] = -1 / (float)p->tokens.size;
-    memset(s->grad, 0, s->count * sizeof *s->grad);
     if (rlhf_pass_forward(s->pass, s->m, &batch, &err) < 0
         || rlhf_pass_logprobs(s->pass, s->m, p->target.data, 1, s->logprob, NULL, &err) < 0
         || rlhf_pass_backward_logprobs(s->pass, s->m, s->d, NULL, s->grad, &err) < 0)

@@ -1,8 +1,7 @@
 /* optimiser.c - AdamW and the gradient's norm. */
 #include "tensor/kernel/rows.h"
 
-void KERNEL(adamw)(const struct rlhf_adamw_factors *f, const float *grad, float *m, float *v, float *param,
-                   size_t c)
+void KERNEL(adamw)(const struct rlhf_adamw_factors *f, float *grad, float *m, float *v, float *param, size_t c)
 {
     v16 scale = v16_set(f->grad_scale), b1 = v16_set(f->beta1), c1 = v16_set(f->one_minus_beta1),
         b2 = v16_set(f->beta2), c2 = v16_set(f->one_minus_beta2), keep = v16_set(f->keep),
@@ -13,6 +12,7 @@ void KERNEL(adamw)(const struct rlhf_adamw_factors *f, const float *grad, float 
         v16 first = v16_fma(b1, LOAD(m), v16_mul(c1, g));
         v16 second = v16_fma(b2, LOAD(v), v16_mul(c2, v16_mul(g, g)));
         v16 below = v16_fma(v16_sqrt(second), root, epsilon);
+        STORE(grad, v16_set(0));
         STORE(m, first);
         STORE(v, second);
         STORE(param, v16_fnma(rate, v16_div(first, below), v16_mul(keep, LOAD(param))));

@@ -46,7 +46,7 @@ void KERNEL(vocab_chunk)(const float *logits, size_t c, float scale, float mst[3
 void KERNEL(vocab_join)(const float *mst, size_t chunks, float *most, float *log_sum, float *entropy);
 void KERNEL(vocab_gradient)(float *logits, size_t c, float scale, float cap, float lse, float entropy, size_t target,
                             float d_logprob, float d_entropy);
-void KERNEL(adamw)(const struct rlhf_adamw_factors *f, const float *grad, float *m, float *v, float *param,
+void KERNEL(adamw)(const struct rlhf_adamw_factors *f, float *grad, float *m, float *v, float *param,
                    size_t c);
 void KERNEL(vocab_weights)(const float *logits, size_t c, float scale, float most, float *weight);
 size_t KERNEL(largest)(const float *x, size_t count);

@@ -243,13 +243,13 @@ END_TEST
 START_TEST(tf1s_adam_places_its_epsilon_before_the_bias_correction)
 {
     struct rlhf_adamw pytorch = {.lr = 1, .beta1 = 0.9f, .beta2 = 0.999f, .epsilon = 1e-5f, .step = 1}, tf1 = pytorch;
-    const float grad = 1e-5f; /* as large as epsilon */
+    float grad[2] = {1e-5f, 1e-5f}; /* as large as epsilon */
     float m[2] = {0}, v[2] = {0}, param[2] = {0};
     double corrected = sqrt(1 - 0.999);
 
     tf1.epsilon_inside_tf1 = true;
-    rlhf_adamw_step(&pytorch, 1, false, &grad, &m[0], &v[0], &param[0], 1, NULL);
-    rlhf_adamw_step(&tf1, 1, false, &grad, &m[1], &v[1], &param[1], 1, NULL);
+    rlhf_adamw_step(&pytorch, 1, false, &grad[0], &m[0], &v[0], &param[0], 1, NULL);
+    rlhf_adamw_step(&tf1, 1, false, &grad[1], &m[1], &v[1], &param[1], 1, NULL);
     ck_assert_double_eq_tol(param[0], -0.5, 1e-3);
     ck_assert_double_eq_tol(param[1], -1 / (1 + 1 / corrected), 1e-3);
 }

@@ -484,6 +484,8 @@ static void compare_adamw(size_t count, uint64_t step, bool tf1, bool decay)
     rlhf_adamw_step(&a, 0.5f, decay, grad.f, m.f, v.f, param.f, count, NULL);
     rlhf_reference_adamw_step(&a, 0.5, decay, grad.d, m.d, v.d, param.d, count);
     expect_close(&m, 1e-6), expect_close(&v, 1e-6), expect_close(&param, 1e-6);
+    for (size_t i = 0; i < count; i++)
+        ck_assert_float_eq(grad.f[i], 0);
     done(&grad), done(&m), done(&v), done(&param);
 }
 

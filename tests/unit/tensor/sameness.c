@@ -142,8 +142,8 @@ static struct everything run_everything(struct rlhf_pool *pool)
     rlhf_vocab_row(big.f, 1601, 0.8f, y, y + 1, y + 2);
     rlhf_vocab_weights_row(big.f, 1601, 0.8f, 1.25f, take(&e, 1601));
     y = take(&e, 3 * 100000);
-    rlhf_adamw_step(&adamw, 0.3f, true, big.f, y, y + 100000, y + 200000, 100000, pool);
     sum = rlhf_sum_squares(big.f, 100000, pool);
+    rlhf_adamw_step(&adamw, 0.3f, true, big.f, y, y + 100000, y + 200000, 100000, pool);
     memcpy(take(&e, 2), &sum, sizeof sum);
 
     rlhf_packed_free(&p), rlhf_packed_free(&back), rlhf_packed_free(&head), rlhf_packed_free(&head_back);
