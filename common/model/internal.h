@@ -146,6 +146,7 @@ void rlhf_layer_activate(const struct rlhf_model_config *c, const struct rlhf_ac
 struct rlhf_attending {
     const uint32_t *start; /* [B + 1] */
     size_t sequences;
+    const uint32_t *prefix; /* [B], or NULL */
     const struct rlhf_attention_item *items; /* not NULL: generation */
     size_t count;
     const uint32_t *position; /* [T] */

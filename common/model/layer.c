@@ -141,9 +141,9 @@ static void attend(const struct rlhf_model *m, const struct rlhf_layer *l, const
                    const struct rlhf_attending *over, size_t t, struct rlhf_pool *pool)
 {
     const struct rlhf_model_config *c = &m->config;
-    const struct rlhf_attention_shape shape = rlhf_layer_attention(c, l->index, over->start,
-                                                                   over->sequences);
+    struct rlhf_attention_shape shape = rlhf_layer_attention(c, l->index, over->start, over->sequences);
 
+    shape.prefix = over->prefix;
     if (c->norm_qk)
         norm_heads(m, l, a, t, pool);
     if (over->cos_sin)

@@ -93,11 +93,14 @@ void rlhf_model_free(struct rlhf_model *m); /* NULL is fine */
 
 /* ---- a pass over packed sequences: forward, and backward where wanted ------------------------------ */
 
-/* Sequence s is tokens[start[s]] .. tokens[start[s + 1] - 1]; positions count from 0 in each. */
+/* Sequence s is tokens[start[s]] .. tokens[start[s + 1] - 1]; positions count from 0 in each. With a prefix, which only passes
+ * that do not train take, it has so many tokens before those, computed once for all who share them: the first ones of the last
+ * sequence before it whose own prefix is 0. The bits are those of the sequence written out. */
 struct rlhf_batch {
     const int32_t *tokens; /* [T]     */
     const uint32_t *start; /* [B + 1] */
     size_t sequences;      /* B       */
+    const uint32_t *prefix; /* [B], or NULL: none has any */
 };
 
 /* Activations of one batch at a time. Borrows pool. With train, what backward needs is kept. */

@@ -43,6 +43,7 @@ struct rlhf_pass {
     size_t sequences;
     int32_t *tokens;    /* [T]     */
     uint32_t *start;    /* [B + 1] */
+    uint32_t *prefix;   /* [B], or NULL */
     uint32_t *position; /* [T]     */
     struct rlhf_activations *layers; /* [L] with train, else [1] */
     float *x;           /* [T, C] what leaves the last layer */
@@ -122,6 +123,7 @@ static int check_batch(const struct rlhf_pass *p, const struct rlhf_batch *b, si
                        struct rlhf_error *err)
 {
     const struct rlhf_model_config *c = &p->config;
+    size_t shared = 0; /* tokens that a prefix may be of */
 
     *longest = 0;
     if (b->sequences == 0 || b->start[0] != 0)
@@ -129,6 +131,11 @@ static int check_batch(const struct rlhf_pass *p, const struct rlhf_batch *b, si
     for (size_t s = 0; s < b->sequences; s++) {
         size_t length = b->start[s + 1] > b->start[s] ? b->start[s + 1] - b->start[s] : 0;
 
+        if (b->prefix && b->prefix[s] == 0)
+            shared = length;
+        RLHF_ASSERT(!b->prefix || (!p->train && b->prefix[s] <= shared));
+        if (length > 0 && b->prefix)
+            length += b->prefix[s];
         if (length == 0 || length > c->context)
             return rlhf_fail(err, RLHF_REJECT, "sequence %zu: its length is not between 1 and the context of %u: %zu",
                              s, c->context, length);
@@ -163,9 +170,11 @@ static int lay_out(struct rlhf_pass *p, const struct rlhf_batch *b)
     rlhf_arena_reset(p->arena, 0);
     p->head = (struct head_rows){ 0 };
     p->sequences = b->sequences;
+    p->prefix = NULL;
     if (!(p->tokens = rlhf_arena_get(p->arena, p->t, sizeof *p->tokens))
         || !(p->position = rlhf_arena_get(p->arena, p->t, sizeof *p->position))
-        || !(p->start = rlhf_arena_get(p->arena, b->sequences + 1, sizeof *p->start)))
+        || !(p->start = rlhf_arena_get(p->arena, b->sequences + 1, sizeof *p->start))
+        || (b->prefix && !(p->prefix = rlhf_arena_get(p->arena, b->sequences, sizeof *p->prefix))))
         return -1;
     if (p->by.a && lay_out_adapter(p) < 0)
         return -1;
@@ -177,9 +186,11 @@ static int lay_out(struct rlhf_pass *p, const struct rlhf_batch *b)
         return -1;
     memcpy(p->tokens, b->tokens, p->t * sizeof *p->tokens);
     memcpy(p->start, b->start, (b->sequences + 1) * sizeof *p->start);
+    if (p->prefix)
+        memcpy(p->prefix, b->prefix, b->sequences * sizeof *p->prefix);
     for (size_t s = 0; s < b->sequences; s++)
         for (uint32_t i = b->start[s]; i < b->start[s + 1]; i++)
-            p->position[i] = i - b->start[s];
+            p->position[i] = i - b->start[s] + (p->prefix ? p->prefix[s] : 0);
     p->after_forward = rlhf_arena_mark(p->arena);
     return 0;
 }
@@ -203,7 +214,7 @@ static int pack_layer(struct rlhf_pass *p, const struct rlhf_model *m, const str
 
 static int run_body(struct rlhf_pass *p, const struct rlhf_model *m, struct rlhf_error *err)
 {
-    const struct rlhf_attending over = { .start = p->start, .sequences = p->sequences, .position = p->position,
+    const struct rlhf_attending over = { .start = p->start, .sequences = p->sequences, .prefix = p->prefix, .position = p->position,
                                          .cos_sin = p->rope.cos_sin,
                                          .dropout = p->dropout.rate > 0 ? &p->dropout : NULL, .adapting = p->by.a ? &p->by : NULL };
     const uint32_t layers = p->config.layers;

@@ -75,27 +75,52 @@ static float *widen(const float **from, size_t *stride, size_t n, size_t d, floa
     return room + n * wide;
 }
 
+/* Rows of D that stand apart, side by side: [n][D] behind each other at `to`, which is returned past them. */
+static float *gather(const float *from, size_t stride, size_t n, size_t d, float *to)
+{
+    for (size_t i = 0; i < n; i++, to += d)
+        memcpy(to, from + i * stride, d * sizeof *to);
+    return to;
+}
+
 static void forward_part(void *ctx, size_t index)
 {
     const struct attention *a = ctx;
     const struct rlhf_attention_shape *s = a->s;
     size_t sequence = index / s->kv_heads, g = index % s->kv_heads, group = s->heads / s->kv_heads, d = s->d;
     size_t row = (s->heads + 2 * s->kv_heads) * d, start = s->start[sequence], n = s->start[sequence + 1] - start;
-    const float *first = a->qkv + start * row, *keys = first + key_at(s, g);
+    size_t before = s->prefix ? s->prefix[sequence] : 0, all = before + n, stride = row;
+    const float *first = a->qkv + start * row, *keys = first + key_at(s, g), *values = first + value_at(s, g);
 
     if (n == 0)
         return;
-    float *panels = rlhf_scratch(n * whole_panels(d) + whole_panels(n) * d + widest(s, n) * RLHF_ATTENTION_ROWS);
+    float *panels = rlhf_scratch(all * whole_panels(d) + whole_panels(all) * d + widest(s, all) * RLHF_ATTENTION_ROWS + 2 * all * d);
+    float *room = panels + whole_panels(all) * d;
+    if (before > 0) {
+        size_t leader = sequence;
+
+        while (s->prefix[leader] > 0)
+            leader--;
+        const float *shared = a->qkv + s->start[leader] * row;
+        float *gathered = gather(shared + key_at(s, g), row, before, d, room);
+
+        gathered = gather(keys, row, n, d, gathered);
+        keys = room;
+        room = gather(shared + value_at(s, g), row, before, d, gathered);
+        room = gather(values, row, n, d, room);
+        values = gathered;
+        stride = d;
+    }
     struct rlhf_attention_task t = {
-        .d = d, .group = group, .to = n, .scale = scale_of(s), .cap = s->cap, .window = s->window,
+        .d = d, .group = group, .from = before, .to = all, .scale = scale_of(s), .cap = s->cap, .window = s->window,
         .q = first + query_at(s, g * group), .q_stride = row, .keys = panels,
-        .keys_panel = d * RLHF_LANES, .values = first + value_at(s, g), .values_stride = row,
+        .keys_panel = d * RLHF_LANES, .values = values, .values_stride = stride,
         .out = a->y + (start * s->heads + g * group) * d, .out_stride = s->heads * d,
         .lse = a->y_lse ? a->y_lse + g * group * s->start[s->sequences] + start : NULL,
         .lse_stride = s->start[s->sequences],
     };
-    to_panels(keys, row, n, d, panels);
-    t.scratch = widen(&t.values, &t.values_stride, n, d, panels + whole_panels(n) * d);
+    to_panels(keys, stride, all, d, panels);
+    t.scratch = widen(&t.values, &t.values_stride, all, d, room);
     rlhf_kernels()->attention(&t);
 }
 

@@ -162,6 +162,8 @@ void rlhf_rope(float *x, size_t stride, size_t heads, size_t head_stride, size_t
 struct rlhf_attention_shape {
     const uint32_t *start; /* [B + 1] */
     size_t sequences;
+    const uint32_t *prefix; /* [B], forward only: tokens before a sequence's rows, which are the first of the last sequence before
+                             * it that has none; NULL: none has any */
     size_t heads, kv_heads, d;
     float scale;   /* 0: 1/sqrt(D) */
     float cap;     /* 0: none      */

@@ -47,13 +47,18 @@ static struct weights *find(struct marker *k, const struct rlhf_digest *digest)
     return NULL;
 }
 
+static struct job *take_out(struct marker *k, struct job **at)
+{
+    struct job *job = *at;
+
+    if (!(*at = job->next))
+        k->last = at;
+    return job;
+}
+
 static struct job *pop(struct marker *k)
 {
-    struct job *job = k->first;
-
-    if (!(k->first = job->next))
-        k->last = &k->first;
-    return job;
+    return take_out(k, &k->first);
 }
 
 static void fail_job(struct marker *k, struct job *job, const struct rlhf_error *err)
@@ -173,17 +178,17 @@ static int mark(struct marker *k, const struct marker_job *job, const struct rlh
     return 0;
 }
 
-/* Says what became of a job of the batch: its tokens begin at `at`. Weights that are no numbers give none. */
-static void report(struct marker *k, struct job *job, size_t at, const struct rlhf_error *failed)
+/* Says what became of a job of the batch: `end` is past its last row. Weights that are no numbers give none. */
+static void report(struct marker *k, struct job *job, size_t end, const struct rlhf_error *failed)
 {
     const struct marker_job *j = &job->job;
     struct marker_result r = { .tag = j->tag };
     struct rlhf_error err = *failed;
 
     if (!rlhf_digest_is_zero(&j->reward_model))
-        r.reward = k->scalar[at + j->count - 1];
+        r.reward = k->scalar[end - 1];
     if (!rlhf_digest_is_zero(&j->reference)) {
-        r.logprob_ref = k->logprob + at + j->prompt_count - 1;
+        r.logprob_ref = k->logprob + end - 1 - (j->count - j->prompt_count);
         r.count = j->count - j->prompt_count;
     }
     if (err.code == RLHF_OK && !isfinite(r.reward))
@@ -198,36 +203,77 @@ static void report(struct marker *k, struct job *job, size_t at, const struct rl
         k->done(k->ctx, &r);
 }
 
-/* Takes jobs with the same models from the front, as many as fit. */
+static bool same_prompt(const struct marker_job *a, const struct marker_job *b)
+{
+    return a->prompt_count == b->prompt_count && memcmp(a->ids, b->ids, a->prompt_count * sizeof *a->ids) == 0;
+}
+
+/* Jobs of the same models, which are computed together. */
+struct batch {
+    struct job *jobs[MAX_SEQUENCES];
+    uint32_t start[MAX_SEQUENCES + 1], prefix[MAX_SEQUENCES];
+    size_t count;
+};
+
+/* Where the job waits that goes into the batch next: one of the last one's prompt, which was computed with that, or else the first.
+ * *prefix is how many of its tokens are there already: all of the prompt but the last, whose row says what follows it. */
+static struct job **next_job(struct marker *k, const struct batch *b, uint32_t *prefix)
+{
+    const struct marker_job *last = b->count > 0 ? &b->jobs[b->count - 1]->job : NULL;
+    struct job **at = &k->first;
+
+    while (last && *at && !(same_models(&(*at)->job, last) && same_prompt(&(*at)->job, last)))
+        at = &(*at)->next;
+    *prefix = last && *at ? (uint32_t)last->prompt_count - 1 : 0;
+    return *at ? at : &k->first;
+}
+
+/* Takes jobs of the first one's models, as many as fit. */
+static void take_jobs(struct marker *k, struct batch *b)
+{
+    uint32_t prefix = 0;
+
+    *b = (struct batch){ 0 };
+    while (k->first && b->count < MAX_SEQUENCES) {
+        struct job **at = next_job(k, b, &prefix);
+        size_t end = b->start[b->count] + (*at)->job.count - prefix;
+
+        if (b->count > 0 && (!same_models(&(*at)->job, &b->jobs[0]->job) || end > k->max_tokens))
+            return;
+        b->jobs[b->count] = take_out(k, at);
+        b->prefix[b->count++] = prefix;
+        b->start[b->count] = (uint32_t)end;
+    }
+}
+
+/* The rows of job i. */
+static void fill(struct marker *k, const struct batch *b, size_t i)
+{
+    const struct marker_job *job = &b->jobs[i]->job;
+    size_t at = b->start[i];
+
+    for (size_t t = b->prefix[i]; t < job->count; t++, at++) { /* position t predicts token t + 1 */
+        k->tokens[at] = job->ids[t];
+        k->target[at] = t + 1 >= job->prompt_count && t + 1 < job->count ? job->ids[t + 1] : -1;
+    }
+}
+
 bool marker_step(struct marker *k)
 {
-    struct job *batch[MAX_SEQUENCES];
-    uint32_t start[MAX_SEQUENCES + 1] = { 0 };
     struct rlhf_error err = { 0 };
-    size_t count = 0, tokens = 0;
+    struct batch b;
 
     if (!k->first)
         return false;
-    while (k->first && count < MAX_SEQUENCES && (count == 0 || same_models(&k->first->job, &batch[0]->job))
-           && (count == 0 || tokens + k->first->job.count <= k->max_tokens)) {
-        batch[count] = pop(k);
-        tokens += batch[count]->job.count;
-        start[++count] = (uint32_t)tokens;
+    take_jobs(k, &b);
+    if (grow(k, b.start[b.count], &err) == 0) {
+        for (size_t i = 0; i < b.count; i++)
+            fill(k, &b, i);
+        mark(k, &b.jobs[0]->job, &(struct rlhf_batch){ .tokens = k->tokens, .start = b.start, .sequences = b.count, .prefix = b.prefix }, &err);
     }
-    if (grow(k, tokens, &err) == 0) {
-        for (size_t i = 0; i < count; i++) {
-            const struct marker_job *job = &batch[i]->job;
-            size_t at = start[i];
-
-            memcpy(k->tokens + at, job->ids, job->count * sizeof *k->tokens);
-            for (size_t t = 0; t < job->count; t++) /* position t predicts token t + 1 */
-                k->target[at + t] = t + 1 >= job->prompt_count && t + 1 < job->count ? job->ids[t + 1] : -1;
-        }
-        mark(k, &batch[0]->job, &(struct rlhf_batch){ k->tokens, start, count }, &err);
-    }
-    for (size_t i = 0; i < count; i++) {
-        report(k, batch[i], start[i], &err);
-        job_free(batch[i]);
+    for (size_t i = 0; i < b.count; i++) {
+        report(k, b.jobs[i], b.start[i + 1], &err);
+        job_free(b.jobs[i]);
     }
     return true;
 }

@@ -17,7 +17,7 @@ static int train(struct rlhf_adapter *a, const struct rlhf_model *m, struct rlhf
     const uint32_t start[] = { 0, TOKENS };
     int32_t ids[TOKENS], target[TOKENS];
     float logprob[TOKENS], slope[TOKENS];
-    const struct rlhf_batch batch = { ids, start, 1 };
+    const struct rlhf_batch batch = { .tokens = ids, .start = start, .sequences = 1 };
     struct rlhf_random random;
     size_t count;
     float *w = rlhf_adapter_parameters(a, &count), *state = calloc(3 * count, sizeof *state);

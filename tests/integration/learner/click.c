@@ -166,7 +166,7 @@ static float reward_of(const struct rlhf_model *m, const json_t *prompt_ids, con
     append_ids(&tokens, completion_ids);
     ck_assert(tokens.size > 0 && tokens.size <= CONTEXT);
     const uint32_t start[] = { 0, (uint32_t)tokens.size };
-    const struct rlhf_batch batch = { tokens.data, start, 1 };
+    const struct rlhf_batch batch = { .tokens = tokens.data, .start = start, .sequences = 1 };
     struct rlhf_pass *pass = rlhf_pass_new(rlhf_model_get_config(m), NULL, 0, &err);
     expect_some(pass, err);
     expect_ok(rlhf_pass_forward(pass, m, &batch, &err), err);

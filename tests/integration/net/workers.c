@@ -564,7 +564,7 @@ START_TEST(a_scorer_gives_the_scores_that_are_computed_here)
     struct rlhf_error err = { 0 };
     int32_t ids[] = { 1, 2, 3, 4, 5 }, target[] = { -1, 3, 4, 5, -1 };
     uint32_t start_at[] = { 0, 5 };
-    struct rlhf_batch batch = { ids, start_at, 1 };
+    struct rlhf_batch batch = { .tokens = ids, .start = start_at, .sequences = 1 };
     float scalar[5], logprob[5];
     struct rlhf_pass *pass;
     char config[1024];

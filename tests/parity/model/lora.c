@@ -34,7 +34,7 @@ static void open_fixture(struct fixture *f, const char *name)
     open_golden(&f->golden);
     f->rows = pack(expected(&f->golden, "", "right.input_ids"), expected(&f->golden, "", "right.attention_mask"), 0,
                    expected(&f->golden, "", "right.input_ids")->shape[0]);
-    f->batch = (struct rlhf_batch){ f->rows.ids, f->rows.start, f->rows.rows };
+    f->batch = (struct rlhf_batch){ .tokens = f->rows.ids, .start = f->rows.start, .sequences = f->rows.rows };
 }
 
 static void close_fixture(struct fixture *f)

@@ -115,7 +115,7 @@ static int score_one(const struct learner_action *a, const struct learner_score_
                      struct rlhf_error *err)
 {
     const uint32_t start[] = {0, job->count};
-    const struct rlhf_batch batch = {job->ids, start, 1};
+    const struct rlhf_batch batch = {.tokens = job->ids, .start = start, .sequences = 1};
     int32_t *target = calloc(job->count, sizeof *target);
     float *values = calloc(job->count, sizeof *values);
     struct rlhf_pass *pass;

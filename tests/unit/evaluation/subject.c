@@ -29,7 +29,7 @@ static void score_plainly(const struct rlhf_model *m, const struct rlhf_requests
     const struct rlhf_request *q = &r->at[i];
     const int32_t *tokens = r->tokens.data + q->start;
     const uint32_t start[] = { 0, q->size - 1 };
-    const struct rlhf_batch b = { tokens, start, 1 };
+    const struct rlhf_batch b = { .tokens = tokens, .start = start, .sequences = 1 };
     struct rlhf_error err = { 0 };
     struct rlhf_pass *p = rlhf_pass_new(rlhf_model_get_config(m), NULL, 0, &err);
     float *logits = calloc((q->size - 1) * v, sizeof *logits), *logprobs = calloc(q->size, sizeof *logprobs);

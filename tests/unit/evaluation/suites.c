@@ -519,7 +519,7 @@ START_TEST(a_reward_model_reads_what_it_was_trained_on)
                 ids[n++] = BYTES + (uint8_t)*c;
             ids[n++] = END;
             start[1] = n > 24 ? 24 : (uint32_t)n; /* the last ones that the context takes */
-            expect_ok(rlhf_pass_forward(p, m, &(struct rlhf_batch){ ids + n - start[1], start, 1 }, &err), err);
+            expect_ok(rlhf_pass_forward(p, m, &(struct rlhf_batch){ .tokens = ids + n - start[1], .start = start, .sequences = 1 }, &err), err);
             expect_ok(rlhf_pass_scalars(p, m, scalar, &err), err);
             ck_assert(reward[i] == (double)scalar[start[1] - 1]);
             rlhf_pass_free(p);

@@ -42,7 +42,7 @@ static double alone(const struct learner_item *item)
 
     for (uint32_t i = 0; i < item->count; i++)
         next[i] = i + 1 < item->count ? item->ids[i + 1] : -1;
-    expect_ok(rlhf_pass_forward(p, model, &(struct rlhf_batch){item->ids, start, 1}, &err), err);
+    expect_ok(rlhf_pass_forward(p, model, &(struct rlhf_batch){.tokens = item->ids, .start = start, .sequences = 1}, &err), err);
     expect_ok(rlhf_pass_logprobs(p, model, next, 1, logprob, NULL, &err), err);
     for (uint32_t i = 1; i < item->count; i++)
         sum -= i >= item->first ? (double)logprob[i - 1] : 0;

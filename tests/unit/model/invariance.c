@@ -71,6 +71,38 @@ START_TEST(a_sequence_alone_gives_the_bits_it_gives_in_a_batch)
 }
 END_TEST
 
+/* The beginnings of two pairs of sequences are the same; the second of a pair comes without its own. */
+START_TEST(a_prefix_computed_once_gives_the_bits_of_whole_sequences)
+{
+    enum { COMMON = 19, ALL = 33 + 40 + 20 + 25 };
+    static const uint32_t start[] = { 0, 33, 33 + 40 - COMMON, 53 + 40 - COMMON, ALL - 2 * COMMON }, prefix[] = { 0, COMMON, 0, COMMON };
+
+    for (size_t which = 0; which < 2 * VARIANTS; which++) {
+        struct rlhf_model *m = middling_model(which / 2, (enum rlhf_products)(which % 2));
+        struct ragged whole = ragged((size_t[]){ 33, 40, 20, 25, 0 }, rlhf_model_get_config(m)->vocabulary, 9), rest = whole;
+        float expected[ALL], got[ALL];
+        int32_t tokens[ALL], target[ALL];
+
+        memcpy(whole.tokens + 33, whole.tokens, COMMON * sizeof *tokens);
+        memcpy(whole.tokens + 93, whole.tokens + 73, COMMON * sizeof *tokens);
+        logprobs_of(m, &whole, 1, 1, expected, NULL);
+        for (size_t s = 0; s < 4; s++) {
+            size_t from = whole.start[s] + prefix[s], count = start[s + 1] - start[s];
+
+            memcpy(tokens + start[s], whole.tokens + from, count * sizeof *tokens);
+            memcpy(target + start[s], whole.target + from, count * sizeof *target);
+        }
+        rest.target = target;
+        rest.batch = (struct rlhf_batch){ .tokens = tokens, .start = start, .sequences = 4, .prefix = prefix };
+        logprobs_of(m, &rest, 1, 2, got, NULL);
+        for (size_t s = 0; s < 4; s++)
+            ck_assert_mem_eq(got + start[s], expected + whole.start[s] + prefix[s], (start[s + 1] - start[s]) * sizeof *got);
+        free_ragged(&whole);
+        rlhf_model_free(m);
+    }
+}
+END_TEST
+
 START_TEST(a_target_has_its_logprob_whichever_others_are_asked_for)
 {
     struct rlhf_model *m = middling_model(LLAMA, RLHF_PRODUCTS_F32);
@@ -448,6 +480,7 @@ END_TEST
 int main(void)
 {
     return RUN_SUITE("model/invariance", a_sequence_alone_gives_the_bits_it_gives_in_a_batch,
+                     a_prefix_computed_once_gives_the_bits_of_whole_sequences,
                      a_target_has_its_logprob_whichever_others_are_asked_for,
                      threads_do_not_change_a_bit_of_values_or_gradients,
                      generation_has_the_bits_of_scoring_in_any_order_and_batch,

@@ -298,12 +298,12 @@ static void try(const char *dir, enum rlhf_panels panels, int32_t token, struct 
     if (!m)
         return;
     p = rlhf_pass_new(rlhf_model_get_config(m), NULL, 0, err);
-    ck_assert_int_eq(rlhf_pass_forward(p, m, &(struct rlhf_batch){ tokens, start, 1 }, err),
+    ck_assert_int_eq(rlhf_pass_forward(p, m, &(struct rlhf_batch){ .tokens = tokens, .start = start, .sequences = 1 }, err),
                      err->code == RLHF_OK ? 0 : -1);
     if (err->code != RLHF_OK) { /* and it does not get better */
         struct rlhf_error again = { 0 };
 
-        ck_assert_int_eq(rlhf_pass_forward(p, m, &(struct rlhf_batch){ tokens, start, 1 }, &again), -1);
+        ck_assert_int_eq(rlhf_pass_forward(p, m, &(struct rlhf_batch){ .tokens = tokens, .start = start, .sequences = 1 }, &again), -1);
         ck_assert_str_eq(err->text, again.text);
     }
     rlhf_pass_free(p);

@@ -48,6 +48,7 @@ static struct rlhf_digest named(const char *name)
     return rlhf_digest_of(name, strlen(name));
 }
 
+/* Four have a prompt in common. */
 static struct marker_job a_job(unsigned i, int32_t *ids)
 {
     struct marker_job job = {
@@ -56,12 +57,12 @@ static struct marker_job a_job(unsigned i, int32_t *ids)
         .reference = named("reference"),
         .temperature = 0.8f,
         .ids = ids,
-        .count = 2 + i * 7 % (CONTEXT - 1),
+        .prompt_count = 1 + i / 4 * 5 % (CONTEXT / 2),
     };
 
-    job.prompt_count = 1 + i * 3 % (job.count - 1);
+    job.count = job.prompt_count + 1 + i * 7 % (CONTEXT - job.prompt_count);
     for (size_t t = 0; t < job.count; t++)
-        ids[t] = (int32_t)((i * 13 + t * 29) % VOCABULARY);
+        ids[t] = (int32_t)(((t < job.prompt_count ? i / 4 : i) * 13 + t * 29) % VOCABULARY);
     return job;
 }
 
@@ -134,7 +135,7 @@ START_TEST(a_score_is_the_last_scalar_and_the_completions_log_probs)
         float scalar[CONTEXT + 2], logprob[CONTEXT + 2];
         struct marker_job job = a_job(i, ids);
         uint32_t start[] = { 0, (uint32_t)job.count };
-        struct rlhf_batch batch = { ids, start, 1 };
+        struct rlhf_batch batch = { .tokens = ids, .start = start, .sequences = 1 };
 
         add(k, &job);
         while (marker_step(k))

@@ -201,7 +201,7 @@ START_TEST(log_probs_are_those_of_scoring_the_same_tokens)
         memcpy(tokens + job.prompt_count, results[i].ids, results[i].count * sizeof *tokens);
         for (size_t t = 0; t < count; t++)
             target[t] = t + 1 < count && t + 1 >= job.prompt_count ? tokens[t + 1] : -1;
-        expect_ok(rlhf_pass_forward(pass, m, &(struct rlhf_batch){ tokens, start, 1 }, &err), err);
+        expect_ok(rlhf_pass_forward(pass, m, &(struct rlhf_batch){ .tokens = tokens, .start = start, .sequences = 1 }, &err), err);
         expect_ok(rlhf_pass_logprobs(pass, m, target, 0.7f, logprob, NULL, &err), err);
         for (size_t t = 0; t < results[i].count; t++)
             ck_assert_msg(memcmp(&logprob[job.prompt_count - 1 + t], &results[i].logprob[t], sizeof(float)) == 0,
