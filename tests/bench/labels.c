@@ -571,6 +571,9 @@ static void measure_paced(void)
 
 /* ---- a million labels -------------------------------------------------------------------------------- */
 
+/* Of row i: six of the tasks are a round of their own. */
+#define ROUND "CASE WHEN i % 100000 = 77 THEN 'rare' ELSE 'r' || (i % 5) END"
+
 /* 500,000 tasks of five rounds, each judged by two of 200 labelers of two vendors, and 50,000 that nobody has judged. */
 static void fill(void)
 {
@@ -584,11 +587,11 @@ static void fill(void)
                 "INSERT INTO items (item, digest, prompt, completions, k) SELECT i, randomblob(32), printf('%0200d', i),"
                 " printf('[\"%0150d\",\"%0150d\"]', i, i + 1), 2 FROM n;"
                 "INSERT INTO tasks (task, id, item, round, created_us, labels, kind, wanted, missing, gold)"
-                " SELECT i, 't' || i, i, 'r' || (i % 5), 1700000000000000 + i, 2 * (i <= 500000), 'ranking', 2,"
+                " SELECT i, 't' || i, i, " ROUND ", 1700000000000000 + i, 2 * (i <= 500000), 'ranking', 2,"
                 " CASE WHEN i <= 500000 OR i % 50 = 0 THEN 0 ELSE 2 END,"
                 " CASE WHEN i % 50 = 0 THEN '{\"ranks\":[1,2]}' END FROM n;");
     run_sql(db, "INSERT INTO labels (label, source, id, task, round, labeler, sequence)"
-                " SELECT 2 * i + j - 1, 'vendor' || (i % 2), 'x' || i || '-' || j, i, 'r' || (i % 5),"
+                " SELECT 2 * i + j - 1, 'vendor' || (i % 2), 'x' || i || '-' || j, i, " ROUND ","
                 " 'l' || ((i + j * (1 + i % 97)) % 200), 2 * i + j - 1 FROM n, (SELECT 0 AS j UNION SELECT 1) WHERE i <= 500000;"
                 "INSERT INTO revisions (sequence, label, revision, digest, item, round, ranks, presented, seconds, stored_us)"
                 " SELECT label, label, 1, randomblob(32), task, round, CASE WHEN label % 5 = 0 THEN '[2,1]' ELSE '[1,2]' END,"
@@ -632,7 +635,8 @@ static void measure_million(void)
     static const char *const targets[] = {
         "/", "/page.js", "/page.css", "/healthz", "/api/v1/stats", "/api/v1/stats?round=r3",
         "/api/v1/tasks/next?labeler=l7", "/api/v1/tasks/next?labeler=l7&round=r3&count=50",
-        "/api/v1/tasks/next?labeler=nobody&count=500", "/api/v1/standing", "/api/v1/standing?scope=source",
+        "/api/v1/tasks/next?labeler=nobody&count=500", "/api/v1/tasks/next?labeler=l7&round=rare", "/api/v1/tasks?round=rare",
+        "/api/v1/tasks?open=1&limit=1000", "/api/v1/tasks?open=1&round=r3", "/api/v1/tasks?open=1&round=rare", "/api/v1/standing", "/api/v1/standing?scope=source",
         "/api/v1/standing?name=l7", "/api/v1/agreement", "/api/v1/agreement?round=r3", "/api/v1/comparisons?limit=1000",
         "/api/v1/comparisons?limit=1000&cursor=c900000", "/api/v1/comparisons?limit=100&round=r3&cursor=c500000",
     };
