@@ -45,6 +45,8 @@ static void print_vendor(const json_t *v)
            json_string_value(json_object_get(v, "kind")), number(v, NULL, "labels"), json_real_value(json_object_get(v, "cost")));
     printf("  tasks: %lld queued, %lld sending, %lld sent, %lld refused, %lld gone", number(v, "tasks", "queued"),
            number(v, "tasks", "sending"), number(v, "tasks", "sent"), number(v, "tasks", "refused"), number(v, "tasks", "gone"));
+    if (number(v, "tasks", "owed"))
+        printf("; %lld judgements owed, for which nobody else is asked", number(v, "tasks", "owed"));
     if (number(v, NULL, "quota"))
         printf("; quota %lld", number(v, NULL, "quota"));
     printf("\n  callbacks: %lld taken, %lld refused; requests: %lld made, %lld failed\n", number(v, "callbacks", "taken"),

@@ -266,6 +266,8 @@ def lost_and_repeated(c, server, random):
     server.trouble = 0.4
     told = rlhfctl(c, "push", name, "--round", name, "--count", str(TASKS))
     assert told == "%d tasks are queued for %s\n" % (TASKS, name), told
+    assert c.vendor(name)["tasks"]["owed"] == TASKS and not c.get("/api/v1/tasks/next?labeler=ada&round=" + name)["tasks"]
+    assert "%d judgements owed" % TASKS in rlhfctl(c, "vendors")
     for _ in range(4):
         time.sleep(random.uniform(0, 0.5))  # when it dies
         c.kill()
