@@ -8,7 +8,6 @@
 #include "base/text.h"
 #include "fault.h"
 #include "export.h"
-#include "plain_json.h"
 
 enum {
     MAX_ELEMENTS = 10000, /* of an array in one request */
@@ -190,9 +189,9 @@ int collector_read_elements(const struct collector_request *q, json_t **list, bo
                          struct collector_response *r)
 {
     json_error_t where;
-    json_t *json = collector_plain_json(q->body ? q->body : "", q->body_size);
+    json_t *json = json_loadb(q->body ? q->body : "", q->body_size, JSON_REJECT_DUPLICATES, &where);
 
-    if (!json && !(json = json_loadb(q->body ? q->body : "", q->body_size, JSON_REJECT_DUPLICATES, &where))) {
+    if (!json) {
         collector_respond_error(r, 400, "bad_request", "the body is not JSON: line %d, column %d: %s",
                                 where.line, where.column, where.text);
         return -1;
