@@ -459,14 +459,20 @@ static void norm_backward(const struct rlhf_pass *p, const struct rlhf_model *m,
         rlhf_rmsnorm_backward(dy, x, gain, p->config.norm_offset, rstd, t, p->config.channels, dx, d_gain, p->pool);
 }
 
+static void weight_backward(const struct rlhf_pass *p, const struct rlhf_product *product, enum rlhf_products products,
+                            const float *dy, const float *x, size_t t, float *grad)
+{
+    (products == RLHF_PRODUCTS_BF16 ? rlhf_linear_backward_weight_rounded : rlhf_linear_backward_weight)(
+        dy, product->n, x, product->k, t, product->n, product->k, product->transposed, grad + product->weight,
+        product->bias == RLHF_NOWHERE ? NULL : grad + product->bias, p->pool);
+}
+
 static void product_backward(const struct rlhf_pass *p, const struct rlhf_product *product,
                              const struct rlhf_packed *back, const float *dy, const float *x, size_t t, float *dx,
                              float *grad)
 {
     if (grad)
-        (back->products == RLHF_PRODUCTS_BF16 ? rlhf_linear_backward_weight_rounded : rlhf_linear_backward_weight)(
-            dy, product->n, x, product->k, t, product->n, product->k, product->transposed, grad + product->weight,
-            product->bias == RLHF_NOWHERE ? NULL : grad + product->bias, p->pool);
+        weight_backward(p, product, back->products, dy, x, t, grad);
     rlhf_linear(back, dy, product->n, t, NULL, false, dx, product->k, p->pool);
 }
 
@@ -508,12 +514,15 @@ static void mlp_backward(const struct rlhf_pass *p, const struct rlhf_model *m, 
     const size_t t = p->t;
     const float *dy = into_branch(p, m, 2 * l->index + 1, &l->post2, a->post2, a->mean4, a->rstd4, d, grad);
 
-    rlhf_layer_activate(c, a, t, p->pool);
-    project_backward(p, l, RLHF_SLOT_DOWN, &b->down, dy, a->activated, d->activated, grad);
+    if (p->by.a) /* its gradient is of them */
+        rlhf_layer_activate(c, a, t, p->pool);
+    project_backward(p, l, RLHF_SLOT_DOWN, &b->down, dy, a->activated, d->activated, NULL);
     if (c->gated)
-        rlhf_gate_backward(c->activation, d->activated, a->up, t, c->mlp_size, d->up, p->pool);
+        rlhf_gate_backward(c->activation, d->activated, a->up, t, c->mlp_size, a->activated, d->up, p->pool);
     else
-        rlhf_activate_backward(c->activation, d->activated, a->up, t * c->mlp_size, d->up, p->pool);
+        rlhf_activate_backward(c->activation, d->activated, a->up, t * c->mlp_size, a->activated, d->up, p->pool);
+    if (grad)
+        weight_backward(p, &l->down, b->down.products, dy, a->activated, t, grad);
     rlhf_norm_forward(m, &l->norm2, c->parallel ? a->x : a->middle, t, a->norm2, a->mean2, a->rstd2, p->pool);
     project_backward(p, l, RLHF_SLOT_UP, &b->up, d->up, a->norm2, d->branch, grad);
     if (c->parallel)

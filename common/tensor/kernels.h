@@ -102,10 +102,10 @@ struct rlhf_kernels {
                                   size_t t, size_t c, float *dx, float *d_gain);
 
     void (*activate)(enum rlhf_activation f, const float *x, size_t c, float *y);
-    void (*activate_backward)(enum rlhf_activation f, const float *dy, const float *x, size_t c, float *dx);
+    void (*activate_backward)(enum rlhf_activation f, const float *dy, const float *x, size_t c, float *y, float *dx);
     void (*gate)(enum rlhf_activation f, const float *gate_up, size_t t, size_t c, float *y);
-    void (*gate_backward)(enum rlhf_activation f, const float *dy, const float *gate_up, size_t t, size_t c,
-                               float *d_gate_up);
+    void (*gate_backward)(enum rlhf_activation f, const float *dy, const float *gate_up, size_t t, size_t c, float *y,
+                          float *d_gate_up);
     void (*scale)(float *x, size_t c, float by);
     void (*soft_cap)(float *x, size_t c, float cap);
     void (*add)(const float *x, size_t count, float *y);

@@ -119,12 +119,13 @@ void rlhf_head_norm_backward(const float *x, size_t x_stride, const float *gain,
 /* f of the feed-forward layer: GELU in its tanh form (GPT-2's gelu_new), GELU as it is defined (x·Φ(x)), SiLU. */
 enum rlhf_activation { RLHF_GELU_TANH, RLHF_GELU, RLHF_SILU, RLHF_ACTIVATIONS };
 void rlhf_activate(enum rlhf_activation f, const float *x, size_t count, float *y, struct rlhf_pool *pool);
-void rlhf_activate_backward(enum rlhf_activation f, const float *dy, const float *x, size_t count, float *dx,
+/* y is written again, which costs little beside its slope, so that forward need not keep it. */
+void rlhf_activate_backward(enum rlhf_activation f, const float *dy, const float *x, size_t count, float *y, float *dx,
                             struct rlhf_pool *pool);
-/* y = f(gate) · up, gate and up in one row [gate M | up M] of gate_up [T, 2M]; dgate_up likewise. */
+/* y = f(gate) · up, gate and up in one row [gate M | up M] of gate_up [T, 2M]; dgate_up likewise. Backward writes y again. */
 void rlhf_gate(enum rlhf_activation f, const float *gate_up, size_t t, size_t m, float *y, struct rlhf_pool *pool);
 void rlhf_gate_backward(enum rlhf_activation f, const float *dy, const float *gate_up, size_t t, size_t m,
-                        float *d_gate_up, struct rlhf_pool *pool);
+                        float *y, float *d_gate_up, struct rlhf_pool *pool);
 
 void rlhf_add(const float *x, size_t count, float *y, struct rlhf_pool *pool); /* y += x */
 void rlhf_scale(float *x, size_t count, float by, struct rlhf_pool *pool);     /* x *= by */

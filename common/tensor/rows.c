@@ -26,7 +26,7 @@ struct rows {
     const float *x, *dy, *gain, *shift, *mean_in, *rstd_in, *cos_sin, *position_table;
     const int32_t *token;
     const uint32_t *position;
-    float *y, *mean, *rstd, *d_position_table, *partial;
+    float *y, *dx, *mean, *rstd, *d_position_table, *partial;
     float epsilon, offset, by;
     size_t t, c, block, stride, x_stride, heads, head_stride;
     bool backward;
@@ -221,7 +221,7 @@ static void activate_part(void *ctx, size_t index)
     const struct rows *r = ctx;
     size_t from = index * r->block, n = least(r->t - from, r->block);
     if (r->dy)
-        rlhf_kernels()->activate_backward(r->activation, r->dy + from, r->x + from, n, r->y + from);
+        rlhf_kernels()->activate_backward(r->activation, r->dy + from, r->x + from, n, r->y + from, r->dx + from);
     else
         rlhf_kernels()->activate(r->activation, r->x + from, n, r->y + from);
 }
@@ -232,10 +232,10 @@ void rlhf_activate(enum rlhf_activation f, const float *x, size_t count, float *
     run(pool, &r, activate_part);
 }
 
-void rlhf_activate_backward(enum rlhf_activation f, const float *dy, const float *x, size_t count, float *dx,
+void rlhf_activate_backward(enum rlhf_activation f, const float *dy, const float *x, size_t count, float *y, float *dx,
                             struct rlhf_pool *pool)
 {
-    struct rows r = { .activation = f, .x = x, .dy = dy, .t = count, .y = dx, .block = BLOCK_FLOATS };
+    struct rows r = { .activation = f, .x = x, .dy = dy, .t = count, .y = y, .dx = dx, .block = BLOCK_FLOATS };
     run(pool, &r, activate_part);
 }
 
@@ -245,7 +245,7 @@ static void gate_part(void *ctx, size_t index)
     size_t from = index * r->block, n = least(r->t - from, r->block);
     if (r->dy)
         rlhf_kernels()->gate_backward(r->activation, r->dy + from * r->c, r->x + from * 2 * r->c, n, r->c,
-                                      r->y + from * 2 * r->c);
+                                      r->y + from * r->c, r->dx + from * 2 * r->c);
     else
         rlhf_kernels()->gate(r->activation, r->x + from * 2 * r->c, n, r->c, r->y + from * r->c);
 }
@@ -257,9 +257,9 @@ void rlhf_gate(enum rlhf_activation f, const float *gate_up, size_t t, size_t m,
 }
 
 void rlhf_gate_backward(enum rlhf_activation f, const float *dy, const float *gate_up, size_t t, size_t m,
-                        float *d_gate_up, struct rlhf_pool *pool)
+                        float *y, float *d_gate_up, struct rlhf_pool *pool)
 {
-    struct rows r = { .activation = f, .x = gate_up, .dy = dy, .t = t, .c = m, .y = d_gate_up,
+    struct rows r = { .activation = f, .x = gate_up, .dy = dy, .t = t, .c = m, .y = y, .dx = d_gate_up,
                       .block = rows_a_task(m) };
     run(pool, &r, gate_part);
 }

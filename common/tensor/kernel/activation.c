@@ -1,7 +1,7 @@
 /* activation.c - element by element: activations, gated or not, sums, soft caps, rotary embedding. */
 #include "tensor/kernel/rows.h"
 
-/* A value f(x) and its slope f'(x), of which one is asked for; the other costs nothing. */
+/* A value f(x) and its slope f'(x); what is not asked for costs nothing. */
 struct activation {
     v16 value, slope;
 };
@@ -32,28 +32,34 @@ LONG_INLINE struct activation silu(v16 g)
     return (struct activation){ v16_mul(g, s), v16_mul(s, v16_fma(g, v16_sub(one, s), one)) };
 }
 
-/* The four forms of one activation. */
+/* The four forms of one activation. Those of backward give the value, too. */
 #define FORMS(f) \
     static void f##_forward(const float *x, size_t c, float *y) \
     { \
         FOR_LANES(c) STORE(y, f(LOAD(x)).value); \
     } \
-    static void f##_backward(const float *dy, const float *x, size_t c, float *dx) \
+    static void f##_backward(const float *dy, const float *x, size_t c, float *y, float *dx) \
     { \
-        FOR_LANES(c) STORE(dx, v16_mul(LOAD(dy), f(LOAD(x)).slope)); \
+        FOR_LANES(c) \
+        { \
+            struct activation a = f(LOAD(x)); \
+            STORE(y, a.value); \
+            STORE(dx, v16_mul(LOAD(dy), a.slope)); \
+        } \
     } \
     static void f##_gate(const float *gate, const float *up, size_t c, float *y) \
     { \
         FOR_LANES(c) STORE(y, v16_mul(f(LOAD(gate)).value, LOAD(up))); \
     } \
-    static void f##_gate_backward(const float *dy, const float *gate, const float *up, size_t c, float *d_gate, \
-                                  float *d_up) \
+    static void f##_gate_backward(const float *dy, const float *gate, const float *up, size_t c, float *y, \
+                                  float *d_gate, float *d_up) \
     { \
         FOR_LANES(c) \
         { \
             struct activation a = f(LOAD(gate)); \
-            v16 d = LOAD(dy); \
-            STORE(d_gate, v16_mul(v16_mul(d, LOAD(up)), a.slope)); \
+            v16 d = LOAD(dy), u = LOAD(up); \
+            STORE(y, v16_mul(a.value, u)); \
+            STORE(d_gate, v16_mul(v16_mul(d, u), a.slope)); \
             STORE(d_up, v16_mul(d, a.value)); \
         } \
     }
@@ -63,9 +69,9 @@ FORMS(silu)
 
 static const struct {
     void (*forward)(const float *x, size_t c, float *y);
-    void (*backward)(const float *dy, const float *x, size_t c, float *dx);
+    void (*backward)(const float *dy, const float *x, size_t c, float *y, float *dx);
     void (*gate)(const float *gate, const float *up, size_t c, float *y);
-    void (*gate_backward)(const float *dy, const float *gate, const float *up, size_t c, float *d_gate, float *d_up);
+    void (*gate_backward)(const float *dy, const float *gate, const float *up, size_t c, float *y, float *d_gate, float *d_up);
 } forms[RLHF_ACTIVATIONS] = {
     [RLHF_GELU_TANH] = { gelu_tanh_forward, gelu_tanh_backward, gelu_tanh_gate, gelu_tanh_gate_backward },
     [RLHF_GELU] = { gelu_forward, gelu_backward, gelu_gate, gelu_gate_backward },
@@ -77,9 +83,9 @@ void KERNEL(activate)(enum rlhf_activation f, const float *x, size_t c, float *y
     forms[f].forward(x, c, y);
 }
 
-void KERNEL(activate_backward)(enum rlhf_activation f, const float *dy, const float *x, size_t c, float *dx)
+void KERNEL(activate_backward)(enum rlhf_activation f, const float *dy, const float *x, size_t c, float *y, float *dx)
 {
-    forms[f].backward(dy, x, c, dx);
+    forms[f].backward(dy, x, c, y, dx);
 }
 
 void KERNEL(gate)(enum rlhf_activation f, const float *gate_up, size_t t, size_t c, float *y)
@@ -88,11 +94,11 @@ void KERNEL(gate)(enum rlhf_activation f, const float *gate_up, size_t t, size_t
         forms[f].gate(gate_up, gate_up + c, c, y);
 }
 
-void KERNEL(gate_backward)(enum rlhf_activation f, const float *dy, const float *gate_up, size_t t, size_t c,
+void KERNEL(gate_backward)(enum rlhf_activation f, const float *dy, const float *gate_up, size_t t, size_t c, float *y,
                            float *d_gate_up)
 {
-    for (size_t i = 0; i < t; i++, gate_up += 2 * c, d_gate_up += 2 * c, dy += c)
-        forms[f].gate_backward(dy, gate_up, gate_up + c, c, d_gate_up, d_gate_up + c);
+    for (size_t i = 0; i < t; i++, gate_up += 2 * c, d_gate_up += 2 * c, dy += c, y += c)
+        forms[f].gate_backward(dy, gate_up, gate_up + c, c, y, d_gate_up, d_gate_up + c);
 }
 
 void KERNEL(scale)(float *x, size_t c, float by)

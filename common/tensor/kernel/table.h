@@ -29,9 +29,9 @@ void KERNEL(rmsnorm)(const float *x, const float *gain, float offset, float epsi
 void KERNEL(rmsnorm_backward)(const float *dy, const float *x, const float *gain, float offset, const float *rstd,
                               size_t t, size_t c, float *dx, float *d_gain);
 void KERNEL(activate)(enum rlhf_activation f, const float *x, size_t c, float *y);
-void KERNEL(activate_backward)(enum rlhf_activation f, const float *dy, const float *x, size_t c, float *dx);
+void KERNEL(activate_backward)(enum rlhf_activation f, const float *dy, const float *x, size_t c, float *y, float *dx);
 void KERNEL(gate)(enum rlhf_activation f, const float *gate_up, size_t t, size_t c, float *y);
-void KERNEL(gate_backward)(enum rlhf_activation f, const float *dy, const float *gate_up, size_t t, size_t c,
+void KERNEL(gate_backward)(enum rlhf_activation f, const float *dy, const float *gate_up, size_t t, size_t c, float *y,
                            float *d_gate_up);
 void KERNEL(scale)(float *x, size_t c, float by);
 void KERNEL(soft_cap)(float *x, size_t c, float cap);

@@ -180,13 +180,17 @@ static void compare_activations(size_t t, size_t c, double scale)
         rlhf_activate(f, x.f, 2 * t * c, z.f, NULL);
         rlhf_reference_activate(f, x.d, 2 * t * c, z.d);
         expect_close(&z, 2e-6);
-        rlhf_activate_backward(f, dy.f, x.f, 2 * t * c, dx.f, NULL);
+        memset(z.f, 0, 2 * t * c * sizeof *z.f);
+        rlhf_activate_backward(f, dy.f, x.f, 2 * t * c, z.f, dx.f, NULL);
+        expect_close(&z, 2e-6);
         rlhf_reference_activate_backward(f, dy.d, x.d, 2 * t * c, dx.d);
         expect_close(&dx, 2e-6);
         rlhf_gate(f, x.f, t, c, y.f, NULL);
         rlhf_reference_gate(f, x.d, t, c, y.d);
         expect_close(&y, 2e-6);
-        rlhf_gate_backward(f, dy.f, x.f, t, c, dx.f, NULL);
+        memset(y.f, 0, t * c * sizeof *y.f);
+        rlhf_gate_backward(f, dy.f, x.f, t, c, y.f, dx.f, NULL);
+        expect_close(&y, 2e-6);
         rlhf_reference_gate_backward(f, dy.d, x.d, t, c, dx.d);
         expect_close(&dx, scale > 10 ? 1e-4 : 2e-6);
     }

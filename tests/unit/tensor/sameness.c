@@ -115,9 +115,11 @@ static struct everything run_everything(struct rlhf_pool *pool)
     rlhf_rmsnorm(dy.f, gain.f, 0, 1e-5f, T, N, y, rstd, pool);
     for (enum rlhf_activation f = 0; f < RLHF_ACTIVATIONS; f++) {
         rlhf_activate(f, dy.f, T * N, take(&e, T * N), pool);
-        rlhf_activate_backward(f, dy.f, dy.f, T * N, take(&e, T * N), pool);
+        y = take(&e, 2 * T * N);
+        rlhf_activate_backward(f, dy.f, dy.f, T * N, y, y + T * N, pool);
         rlhf_gate(f, dy.f, T, N / 2, take(&e, T * N / 2), pool);
-        rlhf_gate_backward(f, x.f, dy.f, T, N / 2 < C ? N / 2 : C, take(&e, T * 2 * C), pool);
+        y = take(&e, 3 * T * C);
+        rlhf_gate_backward(f, x.f, dy.f, T, N / 2 < C ? N / 2 : C, y, y + T * C, pool);
     }
     float *capped = take(&e, T * N);
     memcpy(capped, dy.f, T * N * sizeof *capped);
