@@ -52,23 +52,8 @@ dir=${dir#"$PWD"/} # short, because sockets lie in it
 
 step() { printf '\n== %s\n' "$*"; }
 
-# RLHF_BIN: programs that are built already (the tests use this).
-if [ -z "${RLHF_BIN:-}" ]; then
-    step "What is needed (deploy/packages.txt)"
-    deploy/install-packages.sh build run
-    step "Building (preset release)"
-    cmake --preset release --log-level=WARNING
-    cmake --build build/release -j "$(nproc)"
-    RLHF_BIN=$PWD/build/release
-fi
-find_program() {
-    local at
-    for at in "$RLHF_BIN/$1" "$RLHF_BIN/daemons/$1" "$RLHF_BIN/deploy/quickstart/$1"; do
-        [ -x "$at" ] && { echo "$at"; return; }
-    done
-    echo "quickstart.sh: there is no $1 in $RLHF_BIN" >&2
-    return 1
-}
+. deploy/programs.sh
+build_programs
 rlhfctl=$(find_program rlhfctl)
 kingdom=$(find_program rlhf-kingdom)
 

@@ -9,19 +9,8 @@ cd "$(dirname "$0")/../.."
 for name in "$@"; do
     [ -e "deploy/examples/ablation-$name.yaml" ] || { echo "ablation.sh: there is no ablation '$name' (kl, ptx, comparisons, reward-model)" >&2; exit 2; }
 done
-if [ -z "${RLHF_BIN:-}" ]; then
-    deploy/install-packages.sh build run
-    cmake --preset release --log-level=WARNING
-    cmake --build build/release -j "$(nproc)"
-    RLHF_BIN=$PWD/build/release
-fi
-find_program() {
-    for at in "$RLHF_BIN/$1" "$RLHF_BIN/daemons/$1" "$RLHF_BIN/deploy/quickstart/$1"; do
-        [ -x "$at" ] && { echo "$at"; return; }
-    done
-    echo "ablation.sh: there is no $1 in $RLHF_BIN" >&2
-    return 1
-}
+. deploy/programs.sh
+build_programs
 rlhfctl=$(find_program rlhfctl)
 kingdom=$(find_program rlhf-kingdom)
 dir=runs/ablation

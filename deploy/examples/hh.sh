@@ -11,14 +11,9 @@ main() {
     [[ $dir = /* ]] || dir=$PWD/$dir
     cd "$(dirname "$0")/../.."
     dir=${dir#"$PWD"/}
-    bin=${RLHF_BIN:-$PWD/build/release}
-    if [ -z "${RLHF_BIN:-}" ]; then
-        deploy/install-packages.sh build run
-        cmake --preset release --log-level=WARNING
-        cmake --build build/release -j "$(nproc)"
-    fi
-    ctl=$bin/rlhfctl
-    [ -x "$ctl" ] || ctl=$bin/daemons/rlhfctl
+    . deploy/programs.sh
+    build_programs
+    ctl=$(find_program rlhfctl)
 
     mkdir -p "$dir/data"
     for part in train valid; do
