@@ -291,6 +291,8 @@ int ct_contains(struct ct_run *r, struct ct_value v, struct ct_value item, bool 
         return 0;
     }
     if (v.type == CT_DICT) {
+        if (item.type == CT_LIST || item.type == CT_DICT)
+            return ct_fail(r, "unhashable type: '%s'", ct_type_name(item));
         *found = ct_dict_get(r, v.dict, item) != NULL;
         return ct_charge(r, 0);
     }

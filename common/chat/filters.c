@@ -618,6 +618,8 @@ static int map(struct ct_run *r, const struct ct_call *c, struct ct_value *out)
     const struct ct_native *filter = NULL;
     struct ct_arguments rest = { 0 };
 
+    if (!ct_truth(c->self)) /* none and 0, too; what else is given is not looked at */
+        return ct_list_new(r, CT_GENERATOR, 0, out);
     if (by_attribute && (!given(attribute) || c->given.count > (size_t)1 + (fallback.type != CT_MISSING)))
         return ct_fail(r, "map: only attribute and default can be given by name");
     if (!by_attribute && c->given.count == 0)
@@ -650,6 +652,8 @@ static int choose(struct ct_run *r, const struct ct_call *c, struct ct_value *ou
     struct ct_value attribute = ct_none();
     size_t count;
 
+    if (!ct_truth(c->self)) /* as in map() */
+        return ct_list_new(r, CT_GENERATOR, 0, out);
     if (by_attribute) {
         if (rest.count == 0)
             return ct_fail(r, "Missing parameter for attribute name");

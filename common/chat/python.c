@@ -597,6 +597,8 @@ static int append_directive(struct ct_run *r, const struct directive *d, struct 
 
 static int format_all(struct ct_run *r, struct ct_text format, struct ct_value values, struct rlhf_bytes *out)
 {
+    /* What can be subscripted Python takes for a mapping, of which not every value need be used. */
+    bool subscripted = values.type == CT_DICT || values.type == CT_LIST || values.type == CT_RANGE || values.type == CT_UNDEFINED;
     size_t used = 0;
 
     for (size_t at = 0; at < format.size;) {
@@ -633,7 +635,7 @@ static int format_all(struct ct_run *r, struct ct_text format, struct ct_value v
         if (append_directive(r, &d, v, out) < 0)
             return -1;
     }
-    if (values.type != CT_DICT && used < (values.type == CT_TUPLE ? values.list->count : 1))
+    if (!subscripted && used < (values.type == CT_TUPLE ? values.list->count : 1))
         return ct_fail(r, "not all arguments converted during string formatting");
     return 0;
 }

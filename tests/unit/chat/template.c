@@ -48,6 +48,13 @@ START_TEST(values_print_as_python_prints_them)
 }
 END_TEST
 
+START_TEST(what_is_odd_in_jinja_is_as_odd_here)
+{
+    gives("{{ none|select|list }} {{ 0|map('string')|list }} {{ ''|rejectattr('a')|list }}", "[] [] []");
+    gives("{{ 'a' % [1] }} {{ 'b' % range(3) }} {{ 'c' % {'k': 1} }}", "a b c");
+}
+END_TEST
+
 START_TEST(blocks_and_blanks_are_trimmed_as_transformers_trims_them)
 {
     gives("a\n  {% if true %}\n  b\n  {% endif %}\nc\n", "a\n  b\nc");
@@ -93,6 +100,7 @@ START_TEST(what_is_not_supported_is_named_with_its_place)
     fails("{{ nothing.at.all }}", "'nothing' is undefined");
     fails("{{ [].append(1) }}", "unsafe");
     fails("{{ 'a' + 1 }}", "can only concatenate str");
+    fails("{{ [1] in {} }}", "unhashable type: 'list'");
     fails("{{ 9223372036854775807 + 1 }}", "64 bits");
     fails("\xff", "UTF-8");
 }
@@ -138,7 +146,7 @@ END_TEST
 
 int main(void)
 {
-    return RUN_SUITE("chat/template", values_print_as_python_prints_them, blocks_and_blanks_are_trimmed_as_transformers_trims_them,
+    return RUN_SUITE("chat/template", values_print_as_python_prints_them, what_is_odd_in_jinja_is_as_odd_here, blocks_and_blanks_are_trimmed_as_transformers_trims_them,
                      names_live_where_jinja_lets_them_live, what_the_assistant_wrote_is_marked, the_time_is_the_one_given,
                      what_is_not_supported_is_named_with_its_place, an_exception_says_its_message_and_no_more,
                      hostile_templates_end_with_an_error);
