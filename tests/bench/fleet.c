@@ -12,8 +12,8 @@
  *
  * Weights are published in a directory of $RLHF_MEMORY, or of /dev/shm.
  *
- * The workers of start and swap are made of what daemons/rollout-worker/main.c makes the daemon of, by this program anew, so that
- * their steps can be timed (the linker wraps two functions); those of scaling are the daemon, looked for in ../daemons. */
+ * The workers of start and swap are this program anew, running the daemon's program.c, so that their steps can be timed (the
+ * linker wraps two functions); those of scaling are the daemon, looked for in ../daemons. */
 #include <fcntl.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -27,17 +27,15 @@
 
 #include "base/io.h"
 #include "bench.h"
-#include "daemon/daemon.h"
+#include "daemon/engine.h"
 #include "daemon/sockets.h"
 #include "model/panel_file.h"
 #include "net/checks.h"
 #include "net/weights.h"
 #include "proto/weights.pb-c.h"
 #include "proto/work.pb-c.h"
-#include "rollout-worker/config.h"
-#include "rollout-worker/engine.h"
 #include "rollout-worker/generator.h"
-#include "rollout-worker/worker.h"
+#include "rollout-worker/program.h"
 
 #define TYPE(name) RLHF__V1__MESSAGE_TYPE__##name
 #define LEARNER RLHF__V1__ROLE__ROLE_LEARNER
@@ -295,37 +293,9 @@ bool __wrap_generator_step(struct generator *g)
     return more;
 }
 
-static const struct rlhf_daemon_info info = {
-    .name = "rollout-worker",
-    .summary = "is timed",
-    .role = WORKER,
-    .schema = &rollout_worker_schema,
-    .config_size = sizeof(struct rollout_worker_config),
-};
-
-/* daemons/rollout-worker/main.c. */
 static int be_worker(char *config_file)
 {
-    char *argv[] = { (char *)"rollout-worker", (char *)"--config", config_file, NULL };
-    struct rollout_worker_config cfg = { 0 };
-    struct rlhf_error err = { 0 };
-    struct rlhf_daemon *d = rlhf_daemon_new(&info, 3, argv, &cfg, &err);
-    struct engine_options engine_options = { (size_t)cfg.slots, (size_t)cfg.max_prefill, (unsigned)cfg.member.threads };
-    struct rlhf_member_config config = rlhf_member_config_of(&cfg.member, (uint32_t)(2 * cfg.slots));
-    struct engine *e = NULL;
-    struct worker *w = NULL;
-
-    if (d && rlhf_tensor_start(&err) == 0 && (e = engine_new(d, &engine_options, &err))
-        && (w = worker_new(&config, rlhf_daemon_env(d), rlhf_engine_interface(engine_thread(e)), &err))) {
-        engine_join(e, w);
-        rlhf_member_run(d, &cfg.member, rlhf_tensor_profile(), worker_member(w), engine_thread(e), &err);
-    }
-    fputs(err.text, stderr);
-    worker_free(w);
-    engine_free(e);
-    rlhf_daemon_free(d);
-    rlhf_config_free(&rollout_worker_schema, &cfg);
-    return err.code == RLHF_OK ? 0 : 1;
+    return rollout_worker_main(3, (char *[]){ (char *)"rollout-worker", (char *)"--config", config_file, NULL });
 }
 
 static pid_t start_worker(unsigned threads, bool timed)
