@@ -278,12 +278,7 @@ static int answer(struct collector_deal *d, unsigned status, const char *text, s
     case COLLECTOR_PULL: return take_pull(d, status, json, err);
     default: break;
     }
-    d->done = true;
-    d->gone = status == 404;
-    if (!d->gone && !json_is_object(json))
-        return collector_deal_unread("task", err);
-    d->records = d->gone ? NULL : json_pack("[O]", json);
-    return 0;
+    return collector_deal_fetched(d, status, json, err);
 }
 
 const struct collector_server collector_label_studio_server = { .batch = 1000,

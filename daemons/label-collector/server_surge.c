@@ -114,14 +114,8 @@ static int answer(struct collector_deal *d, unsigned status, const char *text, s
         return take_project(d, json, err);
     if (d->job == COLLECTOR_PUSH)
         return take_push(d, json, err);
-    if (d->job == COLLECTOR_FETCH) {
-        d->done = true;
-        d->gone = status == 404;
-        if (!d->gone && !json_is_object(json))
-            return collector_deal_unread("task", err);
-        d->records = d->gone ? NULL : json_pack("[O]", json);
-        return 0;
-    }
+    if (d->job == COLLECTOR_FETCH)
+        return collector_deal_fetched(d, status, json, err);
     if (!json_is_array(json))
         return collector_deal_unread("list of tasks", err);
     d->records = json_incref((json_t *)(uintptr_t)json);

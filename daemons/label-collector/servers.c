@@ -70,6 +70,16 @@ int collector_deal_unread(const char *what, struct rlhf_error *err)
     return rlhf_fail(err, RLHF_AGAIN, "its answer has no %s", what);
 }
 
+int collector_deal_fetched(struct collector_deal *d, unsigned status, const json_t *json, struct rlhf_error *err)
+{
+    d->done = true;
+    d->gone = status == 404;
+    if (!d->gone && !json_is_object(json))
+        return collector_deal_unread("task", err);
+    d->records = d->gone ? NULL : json_pack("[O]", json);
+    return 0;
+}
+
 static void keep_latest(json_t *object, const json_t *time)
 {
     const char *known = json_string_value(json_object_get(object, "newest")), *text = json_string_value(time);

@@ -70,6 +70,8 @@ int collector_deal_request(struct collector_deal *d, const char *method, enum co
 int collector_append_escaped(struct rlhf_bytes *b, const char *text, struct rlhf_error *err);
 /* RLHF_AGAIN: an answer that we cannot read. */
 int collector_deal_unread(const char *what, struct rlhf_error *err);
+/* Ends a deal that fetched one task: it is the answer, or gone (404). */
+int collector_deal_fetched(struct collector_deal *d, unsigned status, const json_t *json, struct rlhf_error *err);
 /* For lists in no known order, of what has changed since memory.since: keeps the latest time seen in memory.pull.
  * Then, when the pull has ended, the next one begins where this one could have begun: what changed while it went on, on
  * a page already read, is in it. */
