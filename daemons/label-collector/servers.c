@@ -1,5 +1,6 @@
 #include "servers.h"
 
+#include <curl/curl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -56,13 +57,11 @@ int collector_deal_request(struct collector_deal *d, const char *method, enum co
 
 int collector_append_escaped(struct rlhf_bytes *b, const char *text, struct rlhf_error *err)
 {
-    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.~";
+    char *escaped = curl_easy_escape(NULL, text, 0);
+    int rc = escaped ? rlhf_bytes_append(b, escaped, strlen(escaped), err) : rlhf_fail(err, RLHF_FULL, "out of memory for an address");
 
-    for (; *text; ++text)
-        if (strchr(plain, *text) ? rlhf_bytes_append(b, text, 1, err) < 0
-                                 : rlhf_bytes_printf(b, err, "%%%02X", (unsigned char)*text) < 0)
-            return -1;
-    return 0;
+    curl_free(escaped);
+    return rc;
 }
 
 int collector_deal_unread(const char *what, struct rlhf_error *err)
